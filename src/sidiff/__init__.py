@@ -1,0 +1,3 @@
+"""sidiff: masked-diffusion generative recommendation over semantic IDs."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Search for the semantic IDs that a user's history makes likely."""

@@ -1,0 +1,166 @@
+"""CPD, confidence-guided parallel denoising, and its fixed-order controls.
+
+DiffGRM (arXiv 2510.21805), Eqs. 8-10: starting from a fully hidden SID, each step
+fills one digit per beam and keeps the best ``beam`` triples (beam, digit, code)
+over all beams, open digits and codes by summed log-probability. Beams may fill
+their digits in different orders. ``order: random`` and ``fixed`` allow one digit a
+step, the same for everybody, as controls.
+
+Merging is ours: the same partial SID reached in two orders is one state. A state of
+t filled digits has at most t parents when parents are distinct, so the best
+``t * beam`` candidates always hold the best ``beam`` distinct states: nothing is lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sidiff.decoding.keys import state_keys
+from sidiff.diffusion.denoiser import DenoisingModel, Memory
+from sidiff.parameters import DecodingParameters
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Complete SIDs of every user, best first.
+
+    Attributes:
+        codes: ``(B, A, L)`` int64, A at most the beam width.
+        scores: summed log-probabilities ``(B, A)``; -inf marks an unused slot.
+        denoiser_calls: decoder passes made.
+        distinct_states: share of distinct states among those given to the denoiser.
+    """
+
+    codes: Tensor
+    scores: Tensor
+    denoiser_calls: int
+    distinct_states: float
+
+
+class Beams(NamedTuple):
+    """Partial SIDs: ``codes``, ``hidden`` ``(B, A, L)``; ``scores`` ``(B, A)``."""
+
+    codes: Tensor
+    hidden: Tensor
+    scores: Tensor
+
+
+@torch.inference_mode()
+def decode(
+    denoiser: DenoisingModel, memory: Memory, parameters: DecodingParameters
+) -> Decoded:
+    """Generate SIDs for a batch of users.
+
+    Args:
+        denoiser: the trained network.
+        memory: the users' encoded histories, batch size B.
+        parameters: beam width, order, merging and the form of the last step.
+
+    Returns:
+        Up to ``beam`` complete SIDs per user; equal SIDs may repeat unless merged,
+        and a SID need not belong to an item.
+    """
+    digits = denoiser.config.digits
+    steps = _allowed_digits(digits, parameters, memory.bias.device)
+    beams = _start(memory.bias.shape[0], digits, memory.bias.device)
+    distinct, seen = 0, 0
+    for step, allowed in enumerate(steps):
+        keys = state_keys(beams.codes, beams.hidden, denoiser.config.codes_per_digit)
+        live = beams.scores > -torch.inf
+        distinct += _count_distinct(keys, live)
+        seen += int(live.sum())
+        log_p = denoiser.logits(beams.codes, beams.hidden, memory).log_softmax(-1)
+        log_p = log_p.masked_fill(~(beams.hidden & allowed)[..., None], -torch.inf)
+        if step == digits - 1 and parameters.last_step == "greedy":
+            beams = _fill_greedily(beams, log_p, parameters)
+        else:
+            beams = _expand(beams, log_p, parameters, filled=step + 1)
+    return Decoded(beams.codes, beams.scores, digits, distinct / seen)
+
+
+def _allowed_digits(
+    digits: int, parameters: DecodingParameters, device: torch.device
+) -> Tensor:
+    """Digits that may be filled at each step, ``(steps, L)`` bool."""
+    if parameters.order == "confidence":
+        return torch.ones(digits, digits, dtype=torch.bool, device=device)
+    order = torch.arange(digits)
+    if parameters.order == "random":
+        generator = torch.Generator().manual_seed(parameters.seed)
+        order = torch.randperm(digits, generator=generator)
+    return torch.eye(digits, dtype=torch.bool)[order].to(device)
+
+
+def _start(batch: int, digits: int, device: torch.device) -> Beams:
+    return Beams(
+        torch.zeros(batch, 1, digits, dtype=torch.int64, device=device),
+        torch.ones(batch, 1, digits, dtype=torch.bool, device=device),
+        torch.zeros(batch, 1, device=device),
+    )
+
+
+def _expand(
+    beams: Beams, log_p: Tensor, parameters: DecodingParameters, filled: int
+) -> Beams:
+    """The best children over all beams, open digits and codes."""
+    _, _, digits, codes = log_p.shape
+    candidates = (beams.scores[..., None, None] + log_p).flatten(1)
+    merge = parameters.merge == "max"
+    wanted = parameters.beam * (filled if merge else 1)
+    scores, flat = candidates.topk(min(wanted, candidates.shape[1]), dim=1)
+    parent, choice = flat // (digits * codes), flat % (digits * codes)
+    children = _fill(beams, parent, choice // codes, choice % codes, scores)
+    if not merge:
+        return children
+    return _merge(children, parameters.beam, codes)
+
+
+def _fill(
+    beams: Beams, parent: Tensor, digit: Tensor, code: Tensor, scores: Tensor
+) -> Beams:
+    """Children of ``parent`` with one more digit filled; all ``(B, C)``."""
+    index = parent[..., None].expand(-1, -1, beams.codes.shape[2])
+    return Beams(
+        beams.codes.gather(1, index).scatter(2, digit[..., None], code[..., None]),
+        beams.hidden.gather(1, index).scatter(2, digit[..., None], False),
+        scores,
+    )
+
+
+def _fill_greedily(
+    beams: Beams, log_p: Tensor, parameters: DecodingParameters
+) -> Beams:
+    """The release's last step: each beam takes the best code of its open digit."""
+    codes = log_p.shape[3]
+    score, choice = log_p.flatten(2).max(2)
+    scores, parent = (beams.scores + score).sort(dim=1, descending=True, stable=True)
+    choice = choice.gather(1, parent)
+    children = _fill(beams, parent, choice // codes, choice % codes, scores)
+    if parameters.merge == "none":
+        return children
+    return _merge(children, parameters.beam, codes)
+
+
+def _merge(beams: Beams, width: int, codes_per_digit: int) -> Beams:
+    """Keep each state once, with its best score; beams come best first."""
+    keys = state_keys(beams.codes, beams.hidden, codes_per_digit)
+    ordered, position = keys.sort(dim=1, stable=True)
+    repeated = torch.zeros_like(ordered, dtype=torch.bool)
+    repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    duplicate = torch.zeros_like(repeated).scatter(1, position, repeated)
+    scores = beams.scores.masked_fill(duplicate, -torch.inf)
+    scores, kept = scores.topk(min(width, scores.shape[1]), dim=1)
+    index = kept[..., None].expand(-1, -1, beams.codes.shape[2])
+    return Beams(beams.codes.gather(1, index), beams.hidden.gather(1, index), scores)
+
+
+def _count_distinct(keys: Tensor, live: Tensor) -> int:
+    """Number of distinct live states over all users, ``keys`` ``(B, A)``."""
+    ordered = keys.masked_fill(~live, -1).sort(1).values
+    fresh = torch.ones_like(live)
+    fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    return int((fresh & (ordered >= 0)).sum())

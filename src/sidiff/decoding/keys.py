@@ -1,0 +1,69 @@
+"""Integer names for SIDs: exact for any number of digits and codes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+LARGEST_KEY = 2**62
+
+
+def state_keys(codes: Tensor, hidden: Tensor, codes_per_digit: int) -> Tensor:
+    """A non-negative integer per partial SID, equal exactly where the states are.
+
+    Args:
+        codes: ``(B, A, L)`` int64; ignored where hidden.
+        hidden: ``(B, A, L)`` bool.
+        codes_per_digit: K.
+
+    Returns:
+        Keys ``(B, A)`` int64, comparable within one call only.
+    """
+    symbols = torch.where(hidden, codes_per_digit, codes)
+    radix = codes_per_digit + 1
+    keys, size = symbols[..., 0], radix
+    for digit in range(1, symbols.shape[2]):
+        if size * radix > LARGEST_KEY:
+            # Too many digits for one integer: number the prefixes that occur.
+            values, keys = keys.unique(return_inverse=True)
+            size = len(values)
+        keys = keys * radix + symbols[..., digit]
+        size *= radix
+    return keys
+
+
+class SidIndex:
+    """From complete SIDs to their row in a table of distinct SIDs.
+
+    A prefix tree as one sorted array per digit: the children of prefix ``p`` are the
+    keys ``p * K + code``. A look-up is one binary search per digit, for all SIDs
+    at once; exact for any number of digits.
+    """
+
+    def __init__(
+        self, codes: NDArray[np.integer], codes_per_digit: int, device: torch.device
+    ) -> None:
+        """Index distinct SIDs ``codes`` ``(S, L)``."""
+        self.codes_per_digit = codes_per_digit
+        self.levels: list[Tensor] = []
+        prefix = np.zeros(len(codes), dtype=np.int64)
+        for column in codes.T.astype(np.int64):
+            keys, prefix = np.unique(
+                prefix * codes_per_digit + column, return_inverse=True
+            )
+            self.levels.append(torch.from_numpy(keys).to(device))
+        row_of_leaf = np.empty(len(codes), dtype=np.int64)
+        row_of_leaf[prefix] = np.arange(len(codes))
+        self.row_of_leaf = torch.from_numpy(row_of_leaf).to(device)
+
+    def rows(self, codes: Tensor) -> Tensor:
+        """Row of each SID ``(..., L)`` in the table; -1 where there is none."""
+        prefix = torch.zeros_like(codes[..., 0])
+        known = torch.ones_like(prefix, dtype=torch.bool)
+        for digit, keys in enumerate(self.levels):
+            wanted = prefix * self.codes_per_digit + codes[..., digit]
+            prefix = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
+            known &= keys[prefix] == wanted
+        return torch.where(known, self.row_of_leaf[prefix], -1)

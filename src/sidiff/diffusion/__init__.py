@@ -1,0 +1,1 @@
+"""The masked diffusion model over semantic IDs: denoiser, noising, objective."""

@@ -1,0 +1,349 @@
+"""The denoiser: history encoder, bidirectional SID decoder, one shared code table.
+
+Notable choices, all of DiffGRM (arXiv 2510.21805, section 3, and its release):
+
+- one table of code vectors serves history input, decoder input and output head;
+- a history item is one token: its digits' vectors through a two-layer MLP;
+- the decoder knows a digit by its table slice or mask vector, not by a position;
+- encoder and decoder share their final LayerNorm.
+
+Two things are done differently, with the same function. The first MLP layer is
+applied to the code table rather than to every history item (an item is then a sum
+of ``L`` rows). Views and beams are folded into the query length, so that a user's
+keys and values exist once, however many views or beams read them.
+
+Symbols: B batch, T history, V views or beams, L digits, K codes, d width, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sidiff.errors import SidiffError
+from sidiff.parameters import NetworkParameters
+
+INITIAL_STD = 0.02
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """Everything that fixes the shape and function of a denoiser."""
+
+    digits: int
+    codes_per_digit: int
+    max_history: int
+    width: int
+    heads: int
+    inner: int
+    encoder_layers: int
+    decoder_layers: int
+    dropout: float
+    cross_pad: Literal["sink", "mask"]
+
+    @classmethod
+    def build(
+        cls,
+        network: NetworkParameters,
+        digits: int,
+        codes_per_digit: int,
+        max_history: int,
+    ) -> DenoiserConfig:
+        """Join the network's parameters with the shape of the SIDs and histories."""
+        return cls(digits, codes_per_digit, max_history, **network.model_dump())
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A batch of encoded histories, made once and read by every view and step.
+
+    Attributes:
+        states: encoder output, zero at pads, ``(B, T, d)``.
+        keys: per decoder layer, ``(B, H, T + 1, d / H)``; the last key is the sink.
+        values: as ``keys``.
+        bias: added to the attention logits, ``(B, 1, 1, T + 1)``.
+    """
+
+    states: Tensor
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    bias: Tensor
+
+
+class DenoisingModel(Protocol):
+    """What a decoder or a noising strategy may ask of the network."""
+
+    config: DenoiserConfig
+
+    def encode(self, history: Tensor, lengths: Tensor) -> Memory:
+        """Encode histories ``(B, T, L)`` of ``lengths`` ``(B,)``."""
+
+    def logits(self, codes: Tensor, hidden: Tensor, memory: Memory) -> Tensor:
+        """Logits ``(B, V, L, K)`` of every digit of partial SIDs ``(B, V, L)``."""
+
+
+def _attend(
+    query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, dropout: float
+) -> Tensor:
+    """Softmax attention, ``(B, H, Q, d / H)``, heads joined to ``(B, Q, d)``."""
+    mixed = F.scaled_dot_product_attention(
+        query, keys, values, attn_mask=bias, dropout_p=dropout
+    )
+    return mixed.transpose(1, 2).flatten(2)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention: projections without bias, output with bias."""
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.dropout = config.dropout
+        self.project = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.output = nn.Linear(config.width, config.width)
+
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Mix tokens ``x`` ``(B, Q, d)``; ``bias`` broadcasts to ``(B, H, Q, Q)``."""
+        heads = self.project(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        dropout = self.dropout if self.training else 0.0
+        return self.output(_attend(heads[0], heads[1], heads[2], bias, dropout))
+
+
+class CrossAttention(nn.Module):
+    """Attention of decoder tokens to a ``Memory``."""
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.dropout = config.dropout
+        self.query = nn.Linear(config.width, config.width, bias=False)
+        self.key_value = nn.Linear(config.width, 2 * config.width, bias=False)
+        self.output = nn.Linear(config.width, config.width)
+
+    def project_memory(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values ``(B, H, T, d / H)`` of encoder states ``(B, T, d)``."""
+        pair = self.key_value(states).unflatten(2, (2, self.heads, -1))
+        pair = pair.permute(2, 0, 3, 1, 4)
+        return pair[0], pair[1]
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Read the memory with queries from ``x`` ``(B, Q, d)``."""
+        query = self.query(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        dropout = self.dropout if self.training else 0.0
+        return self.output(_attend(query, keys, values, bias, dropout))
+
+
+class FeedForward(nn.Sequential):
+    """Linear, exact GELU, Linear."""
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__(
+            nn.Linear(config.width, config.inner),
+            nn.GELU(),
+            nn.Linear(config.inner, config.width),
+        )
+
+
+class EncoderLayer(nn.Module):
+    """Pre-LayerNorm block over history tokens."""
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.attention = SelfAttention(config)
+        self.feed_forward_norm = nn.LayerNorm(config.width)
+        self.feed_forward = FeedForward(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """``x`` ``(B, T, d)``; ``bias`` hides pads as keys."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), bias))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+
+class DecoderLayer(nn.Module):
+    """Pre-LayerNorm block: digits among themselves, digits to history, feed-forward."""
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__()
+        self.self_norm = nn.LayerNorm(config.width)
+        self.self_attention = SelfAttention(config)
+        self.cross_norm = nn.LayerNorm(config.width)
+        self.cross_attention = CrossAttention(config)
+        self.feed_forward_norm = nn.LayerNorm(config.width)
+        self.feed_forward = FeedForward(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Digit tokens ``x`` ``(B, V, L, d)``."""
+        views = self.self_norm(x).flatten(0, 1)
+        x = x + self.dropout(self.self_attention(views)).view_as(x)
+        queries = self.cross_norm(x).flatten(1, 2)
+        read = self.cross_attention(queries, keys, values, bias)
+        x = x + self.dropout(read).view_as(x)
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+
+class Denoiser(nn.Module):
+    """History encoder and bidirectional SID decoder (DiffGRM, section 3)."""
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__()
+        self.config = config
+        rows = config.digits * config.codes_per_digit
+        self.codes = nn.Parameter(torch.empty(rows, config.width))
+        self.masks = nn.Parameter(torch.empty(config.digits, config.width))
+        self.positions = nn.Parameter(torch.empty(config.max_history, config.width))
+        self.item_in = nn.Linear(config.digits * config.width, config.width)
+        self.item_out = nn.Linear(config.width, config.width)
+        self.encoder = nn.ModuleList(
+            EncoderLayer(config) for _ in range(config.encoder_layers)
+        )
+        self.decoder = nn.ModuleList(
+            DecoderLayer(config) for _ in range(config.decoder_layers)
+        )
+        self.norm = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        first_row = torch.arange(config.digits) * config.codes_per_digit
+        self.register_buffer("first_row", first_row, persistent=False)
+        self.first_row: Tensor
+
+    def initialize(self, generator: torch.Generator) -> Denoiser:
+        """Draw all weights: Normal(0, 0.02) for matrices and tables, zero biases."""
+        for name, parameter in self.named_parameters():
+            if parameter.dim() > 1:
+                nn.init.normal_(parameter, 0.0, INITIAL_STD, generator=generator)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.ones_(parameter)
+        return self
+
+    def encode(self, history: Tensor, lengths: Tensor) -> Memory:
+        """Encode a batch of histories.
+
+        Args:
+            history: codes of each item, oldest first, right-padded with any valid
+                code, ``(B, T, L)`` int64, ``T <= max_history``.
+            lengths: number of real items, ``(B,)``; 0 is a user without history.
+
+        Returns:
+            The memory that ``logits`` reads.
+        """
+        length = history.shape[1]
+        slots = torch.arange(length, device=history.device)
+        real = slots < lengths[:, None]
+        # A user without history looks at one pad, so that no softmax is empty;
+        # the pad's state is zeroed below like any other.
+        visible = real | ((slots == 0) & (lengths == 0)[:, None])
+        bias = _log_mask(visible, self.codes.dtype)[:, None, None]
+        x = self.dropout(self._items(history) + self.positions[:length])
+        for layer in self.encoder:
+            x = layer(x, bias)
+        states = self.norm(x) * real[..., None]
+        keys, values = [], []
+        for layer in self.decoder:
+            key, value = layer.cross_attention.project_memory(states)
+            keys.append(F.pad(key, (0, 0, 0, 1)))
+            values.append(F.pad(value, (0, 0, 0, 1)))
+        return Memory(
+            states, tuple(keys), tuple(values), self._memory_bias(real, lengths)
+        )
+
+    def logits(self, codes: Tensor, hidden: Tensor, memory: Memory) -> Tensor:
+        """Predict every digit of partial SIDs.
+
+        Args:
+            codes: ``(B, V, L)`` int64; values at hidden digits are ignored.
+            hidden: ``(B, V, L)`` bool.
+            memory: the users' histories, batch size B.
+
+        Returns:
+            Logits ``(B, V, L, K)``; those of visible digits carry no meaning.
+        """
+        config = self.config
+        mask_rows = len(self.codes) + torch.arange(config.digits, device=codes.device)
+        rows = torch.where(hidden, mask_rows, codes + self.first_row)
+        x = self.dropout(F.embedding(rows, torch.cat([self.codes, self.masks])))
+        for layer, keys, values in zip(
+            self.decoder, memory.keys, memory.values, strict=True
+        ):
+            x = layer(x, keys, values, memory.bias)
+        tokens = self.norm(x).flatten(0, 1).transpose(0, 1)
+        tables = self.codes.view(config.digits, config.codes_per_digit, -1)
+        logits = torch.bmm(tokens, tables.transpose(1, 2))
+        return logits.transpose(0, 1).unflatten(0, codes.shape[:2])
+
+    def unprojected(self, memory: Memory) -> Memory:
+        """The memory as the released OCN probe sees it: raw states as K and V.
+
+        The release skips the key/value projection in its probe, so its difficulty
+        order is that of another network; kept for comparison (``probe_kv: raw``).
+        """
+        raw = memory.states.unflatten(2, (self.config.heads, -1)).transpose(1, 2)
+        padded = (F.pad(raw, (0, 0, 0, 1)),) * self.config.decoder_layers
+        return Memory(memory.states, padded, padded, memory.bias)
+
+    def _items(self, history: Tensor) -> Tensor:
+        """History item vectors ``(B, T, d)``: the MLP over concatenated codes.
+
+        The first layer is linear in each digit's vector, hence applied to the
+        table of L x K vectors instead of to every item.
+        """
+        config = self.config
+        tables = self.codes.view(config.digits, config.codes_per_digit, -1)
+        blocks = self.item_in.weight.view(config.width, config.digits, -1)
+        projected = torch.bmm(tables, blocks.permute(1, 2, 0)).flatten(0, 1)
+        rows = (history + self.first_row).flatten(0, 1)
+        summed = F.embedding_bag(rows, projected, mode="sum") + self.item_in.bias
+        return self.item_out(F.relu(summed)).unflatten(0, history.shape[:2])
+
+    def _memory_bias(self, real: Tensor, lengths: Tensor) -> Tensor:
+        """Attention bias over T keys and the sink, ``(B, 1, 1, T + 1)``.
+
+        The release pads every history to ``max_history`` and does not mask the
+        pads: each has a zero key and value and so adds exp(0) to the softmax's
+        denominator. One zero key with logit log(number of pads) is the same.
+        """
+        pads = (self.config.max_history - lengths).to(self.codes.dtype)
+        if self.config.cross_pad == "mask":
+            pads = (lengths == 0).to(self.codes.dtype)
+        bias = torch.cat([_log_mask(real, self.codes.dtype), pads.log()[:, None]], 1)
+        return bias[:, None, None]
+
+    def saved_config(self) -> dict[str, Any]:
+        """The configuration as JSON-able values, for ``from_saved``."""
+        return asdict(self.config)
+
+    @classmethod
+    def from_saved(
+        cls, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+    ) -> Denoiser:
+        """Rebuild a denoiser, in evaluation mode, from weights and configuration.
+
+        Raises:
+            SidiffError: the weights do not belong to the configuration.
+        """
+        names = {field.name for field in fields(DenoiserConfig)}
+        denoiser = cls(
+            DenoiserConfig(**{k: v for k, v in config.items() if k in names})
+        )
+        try:
+            denoiser.load_state_dict(dict(weights))
+        except RuntimeError as error:
+            raise SidiffError(
+                "The stored denoiser's weights do not fit its configuration; "
+                f"train it again with `kedro run --pipeline=training` ({error})."
+            ) from error
+        return denoiser.eval()
+
+
+def _log_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where visible, -inf elsewhere."""
+    zeros = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
+    return zeros.masked_fill(~visible, -torch.inf)

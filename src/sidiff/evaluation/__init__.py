@@ -1,0 +1,1 @@
+"""Ranking of items for users, and how good it is."""

@@ -1,0 +1,107 @@
+"""Recall and NDCG at SID level and at item level.
+
+One target per user; Recall@k is 1 when the target is among the first k, NDCG@k is
+1 / log2(rank + 1). At SID level the target is its semantic ID, as the papers count.
+At item level the c items of one SID share its place in uniformly random order, and
+the expected value over that order is reported; with c = 1 both levels agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = dict[str, NDArray[np.float64]]
+"""Metric name to its value for each user, ``(U,)``."""
+
+
+def metrics_from_ranks(ranks: NDArray[np.int64], cutoffs: Sequence[int]) -> Values:
+    """Per-user metrics from the target's rank.
+
+    Args:
+        ranks: 0 for the first place; negative where the target is missing, ``(U,)``.
+        cutoffs: the k's.
+
+    Returns:
+        ``recall_at_k`` and ``ndcg_at_k`` for each k.
+    """
+    values: Values = {}
+    for k in cutoffs:
+        hit = (ranks >= 0) & (ranks < k)
+        gain = 1.0 / np.log2(np.where(hit, ranks, 0) + 2.0)
+        values[f"recall_at_{k}"] = hit.astype(np.float64)
+        values[f"ndcg_at_{k}"] = np.where(hit, gain, 0.0)
+    return values
+
+
+def sid_metrics(
+    ranked: NDArray[np.int64], targets: NDArray[np.int64], cutoffs: Sequence[int]
+) -> Values:
+    """SID-level metrics.
+
+    Args:
+        ranked: rows of distinct SIDs, best first, -1 for an empty place, ``(U, k)``.
+        targets: row of each target's SID, ``(U,)``.
+        cutoffs: the k's.
+    """
+    return metrics_from_ranks(_first_match(ranked, targets), cutoffs)
+
+
+def item_metrics(
+    ranked: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    group_sizes: NDArray[np.int64],
+    cutoffs: Sequence[int],
+) -> Values:
+    """Expected item-level metrics under a uniform order inside each SID.
+
+    Args:
+        ranked: rows of distinct SIDs, best first, -1 for an empty place, ``(U, k)``.
+        targets: row of each target's SID, ``(U,)``.
+        group_sizes: items of each SID, ``(S,)``.
+        cutoffs: the k's.
+    """
+    place = _first_match(ranked, targets)
+    sizes = np.where(ranked >= 0, group_sizes[ranked], 0)
+    ahead_of = np.cumsum(sizes, axis=1) - sizes
+    found = place >= 0
+    first = ahead_of[np.arange(len(ranked)), np.maximum(place, 0)]
+    size = group_sizes[targets]
+    values: Values = {}
+    for k in cutoffs:
+        # The target takes each of the places first .. first + size - 1 equally often.
+        gains = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(k) + 2.0))])
+        low, high = np.minimum(first, k), np.minimum(first + size, k)
+        values[f"recall_at_{k}"] = np.where(found, (high - low) / size, 0.0)
+        values[f"ndcg_at_{k}"] = np.where(found, (gains[high] - gains[low]) / size, 0.0)
+    return values
+
+
+def popularity_ranks(
+    counts: NDArray[np.int64], targets: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Rank of each target item when all users get the most popular items.
+
+    Args:
+        counts: occurrences of each item in the training part, ``(N,)``; ties go to the
+            smaller item index, which is the smaller item id.
+        targets: item index of each target, ``(U,)``.
+    """
+    rank = np.empty(len(counts), dtype=np.int64)
+    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    return rank[targets]
+
+
+def means(values: Values, prefix: str) -> dict[str, float]:
+    """Average over users, names prefixed: ``prefix/recall_at_5`` and so on."""
+    return {f"{prefix}/{name}": float(value.mean()) for name, value in values.items()}
+
+
+def _first_match(
+    ranked: NDArray[np.int64], targets: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Place of the target in its row, -1 where it is missing."""
+    match = ranked == targets[:, None]
+    return np.where(match.any(axis=1), match.argmax(axis=1), -1)

@@ -1,0 +1,249 @@
+"""The training loop: flat arrays in, best weights and a history out.
+
+A batch is sorted by history length and cut into passes of at most
+``samples_per_pass`` samples whose gradients add up: the step is that of the whole
+batch, but short histories are not padded to the longest one, and memory stays bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
+from sidiff.diffusion.devices import resolve
+from sidiff.diffusion.histories import Histories, HistoryBatch
+from sidiff.diffusion.noising import NoisingContext, confidence_probe, hidden_digits
+from sidiff.diffusion.objective import Loss, denoising_loss
+from sidiff.errors import SidiffError
+from sidiff.evaluation.ranker import Ranker
+from sidiff.parameters import TrainingParameters
+from sidiff.reviews.sequences import Sequences, evaluation_samples
+from sidiff.sids.table import SidTable
+from sidiff.training.schedule import EarlyStopping, learning_rate
+
+SCORE_CUTOFF = 10
+OnEpoch = Callable[[int, dict[str, float]], None]
+"""Called after every epoch (from 1) with its figures."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained denoiser.
+
+    Attributes:
+        weights: state of the best epoch, on the CPU.
+        config: what ``Denoiser.from_saved`` needs, and how the weights came about.
+        history: one row per epoch: loss, learning rate, rate, validation metrics.
+    """
+
+    weights: dict[str, Tensor]
+    config: dict[str, Any]
+    history: pl.DataFrame
+
+
+def fit(
+    sequences: Sequences,
+    samples: NDArray[np.int32],
+    table: SidTable,
+    parameters: TrainingParameters,
+    max_history: int,
+    on_epoch: OnEpoch,
+) -> Fitted:
+    """Train a denoiser and keep the weights of its best validated epoch.
+
+    Args:
+        sequences: all users' items; training sees only positions in ``samples``.
+        samples: training windows ``(S, 3)``: user, start, end.
+        table: the items' SIDs.
+        parameters: network, noising, loss, optimiser, validation.
+        max_history: longest history of the network; fixes the position table.
+        on_epoch: receives each epoch's figures.
+
+    Raises:
+        SidiffError: no samples, or a setting that does not fit the data.
+    """
+    if len(samples) == 0:
+        raise SidiffError(
+            "There are no training samples: every user is too short for "
+            "filtering.min_history; lower it or bring longer histories."
+        )
+    trainer = _Trainer(sequences, samples, table, parameters, max_history)
+    stopping = EarlyStopping(parameters.validation)
+    best = trainer.weights()
+    rows: list[dict[str, float]] = []
+    total = len(samples) * parameters.epochs
+    with tqdm(total=total, desc="training", unit="sample", unit_scale=True) as bar:
+        for epoch in range(1, parameters.epochs + 1):
+            figures = trainer.epoch(bar)
+            bar.set_postfix_str(f"epoch {epoch}, loss {figures['train/loss']:.3f}")
+            if stopping.due(epoch, parameters.epochs):
+                figures |= trainer.validate()
+                if stopping.update(epoch, figures["validation/score"]):
+                    best = trainer.weights()
+            rows.append({"epoch": epoch} | figures)
+            on_epoch(epoch, figures)
+            if stopping.exhausted:
+                break
+    config = trainer.denoiser.saved_config() | {
+        "best_epoch": stopping.best_epoch,
+        "best_score": stopping.best_score,
+        "epochs_run": len(rows),
+        "parameters": sum(p.numel() for p in trainer.denoiser.parameters()),
+    }
+    return Fitted(best, config, pl.DataFrame(rows, infer_schema_length=None))
+
+
+class _Trainer:
+    """Network, optimiser and data of one run."""
+
+    def __init__(
+        self,
+        sequences: Sequences,
+        samples: NDArray[np.int32],
+        table: SidTable,
+        parameters: TrainingParameters,
+        max_history: int,
+    ) -> None:
+        self.parameters = parameters
+        self.device = resolve(parameters.device)
+        config = DenoiserConfig.build(
+            parameters.network, table.codes.shape[1], table.codes_per_digit, max_history
+        )
+        # Three streams, so that one choice (more views, say) does not shift another.
+        seed = parameters.seed
+        torch.manual_seed(seed)  # dropout draws from the global stream only
+        self.order = torch.Generator().manual_seed(seed)
+        self.noise = torch.Generator(self.device).manual_seed(seed + 1)
+        weights = torch.Generator().manual_seed(seed + 2)
+        self.denoiser = Denoiser(config).initialize(weights).to(self.device)
+        self.denoiser.train()
+        self.optimizer = torch.optim.AdamW(
+            self.denoiser.parameters(),
+            lr=parameters.optimizer.learning_rate,
+            weight_decay=parameters.optimizer.weight_decay,
+            fused=True,
+        )
+        self.samples = torch.from_numpy(samples)
+        self.histories = Histories(sequences, table.codes, self.device)
+        self.ranker = Ranker(sequences, table, self.device)
+        self.validation_samples = _validation_samples(
+            sequences, max_history, parameters
+        )
+        self.step = 0
+        steps_per_epoch = -(-len(samples) // parameters.batch_size)
+        self.total_steps = steps_per_epoch * parameters.epochs
+
+    def epoch(self, bar: tqdm) -> dict[str, float]:
+        """One pass over the samples in a fresh random order."""
+        order = torch.randperm(len(self.samples), generator=self.order)
+        total = torch.zeros((), device=self.device)
+        weight = torch.zeros((), device=self.device)
+        rate, before = 0.0, bar.format_dict["elapsed"]
+        for chosen in order.split(self.parameters.batch_size):
+            rate = learning_rate(self.step, self.total_steps, self.parameters.optimizer)
+            loss = self._optimize(self.samples[chosen], rate)
+            total += loss.total
+            weight += loss.weight
+            self.step += 1
+            bar.update(len(chosen))
+        seconds = bar.format_dict["elapsed"] - before
+        return {
+            "train/loss": float(total / weight),
+            "train/learning_rate": rate,
+            "train/samples_per_second": len(self.samples) / max(seconds, 1e-9),
+        }
+
+    def validate(self) -> dict[str, float]:
+        """Validation metrics and the score that selects the checkpoint."""
+        parameters = self.parameters.validation
+        ranking = self.ranker.rank(
+            self.denoiser,
+            self.validation_samples,
+            parameters.decoding,
+            SCORE_CUTOFF,
+            parameters.users_per_batch,
+            None,
+        )
+        figures = self.ranker.scores(ranking, [SCORE_CUTOFF], "validation")
+        level = f"validation/{parameters.level}"
+        ndcg = figures[f"{level}/ndcg_at_{SCORE_CUTOFF}"]
+        recall = figures[f"{level}/recall_at_{SCORE_CUTOFF}"]
+        share = parameters.ndcg_weight
+        figures["validation/score"] = share * ndcg + (1.0 - share) * recall
+        return figures
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the current weights on the CPU."""
+        state = self.denoiser.state_dict()
+        return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+    def _optimize(self, batch: Tensor, rate: float) -> Loss:
+        """One optimiser step on ``batch`` ``(B, 3)``."""
+        total = torch.zeros((), device=self.device)
+        weight = torch.zeros((), device=self.device)
+        for part in by_length(batch, self.parameters.samples_per_pass):
+            loss = self._loss(self.histories.gather(part))
+            loss.total.backward()
+            total += loss.total.detach()
+            weight += loss.weight
+        gradients = [p.grad for p in self.denoiser.parameters() if p.grad is not None]
+        torch._foreach_div_(gradients, weight)
+        torch.nn.utils.clip_grad_norm_(
+            self.denoiser.parameters(), self.parameters.optimizer.max_gradient_norm
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return Loss(total, weight)
+
+    def _loss(self, batch: HistoryBatch) -> Loss:
+        parameters = self.parameters
+        memory = self.denoiser.encode(batch.history, batch.lengths)
+        context = NoisingContext(
+            batch=len(batch.targets),
+            digits=batch.targets.shape[1],
+            probe=confidence_probe(
+                self.denoiser, memory, batch.targets, parameters.noising
+            ),
+            generator=self.noise,
+            device=self.device,
+        )
+        hidden = hidden_digits(context, parameters.noising)
+        codes = batch.targets[:, None].expand_as(hidden)
+        logits = self.denoiser.logits(codes, hidden, memory)
+        return denoising_loss(
+            logits,
+            batch.targets,
+            hidden,
+            parameters.label_smoothing,
+            parameters.loss_reduction,
+        )
+
+
+def by_length(batch: Tensor, samples_per_pass: int) -> Iterator[Tensor]:
+    """Cut a batch ``(B, 3)`` into parts of similar history length."""
+    lengths = batch[:, 2] - batch[:, 1]
+    yield from batch[lengths.argsort(dim=0, stable=True)].split(samples_per_pass)
+
+
+def _validation_samples(
+    sequences: Sequences, max_history: int, parameters: TrainingParameters
+) -> NDArray[np.int32]:
+    """The validation split, or a fixed random part of it (``max_users`` > 0)."""
+    samples = evaluation_samples(sequences, "validation", max_history)
+    limit = parameters.validation.max_users
+    if limit == 0 or limit >= len(samples):
+        return samples
+    generator = np.random.default_rng(parameters.seed)
+    chosen = generator.choice(len(samples), limit, replace=False)
+    return samples[np.sort(chosen)]

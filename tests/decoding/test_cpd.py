@@ -1,0 +1,183 @@
+"""CPD against brute force, with a table of random numbers for a denoiser."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from sidiff.decoding.cpd import Decoded, decode
+from sidiff.parameters import DecodingParameters
+
+USERS, DIGITS, CODES = 4, 3, 4
+HIDDEN = CODES
+
+
+class TableModel:
+    """Random but fixed logits for every user and every partial SID."""
+
+    def __init__(self, seed: int, spread: float = 2.0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        states = (CODES + 1) ** DIGITS
+        shape = (USERS, states, DIGITS, CODES)
+        self.table = spread * torch.randn(shape, generator=generator)
+        self.config = SimpleNamespace(digits=DIGITS, codes_per_digit=CODES)
+        self.memory = SimpleNamespace(bias=torch.zeros(USERS, 1, 1, 1))
+        self.states_seen: list[Tensor] = []
+
+    def logits(self, codes: Tensor, hidden: Tensor, memory: object) -> Tensor:
+        radix = (CODES + 1) ** torch.arange(DIGITS)
+        state = (torch.where(hidden, HIDDEN, codes) * radix).sum(-1)
+        self.states_seen.append(state)
+        return self.table[torch.arange(USERS)[:, None], state]
+
+    def log_p(self, user: int, state: tuple[int, ...], digit: int, code: int) -> float:
+        index = sum(c * (CODES + 1) ** d for d, c in enumerate(state))
+        return float(self.table[user, index, digit].log_softmax(-1)[code])
+
+
+def parameters(**changes: object) -> DecodingParameters:
+    base = dict(order="confidence", beam=8, merge="none", last_step="joint", seed=0)
+    return DecodingParameters.model_validate(base | changes)
+
+
+def listed(decoded: Decoded, user: int) -> list[tuple[tuple[int, ...], float]]:
+    pairs = zip(
+        decoded.codes[user].tolist(), decoded.scores[user].tolist(), strict=True
+    )
+    return [(tuple(codes), score) for codes, score in pairs if score > -math.inf]
+
+
+def path_score(model: TableModel, user: int, sid: tuple, order: tuple) -> float:
+    state, score = [HIDDEN] * DIGITS, 0.0
+    for digit in order:
+        score += model.log_p(user, tuple(state), digit, sid[digit])
+        state[digit] = sid[digit]
+    return score
+
+
+def beam_search(
+    model: TableModel, user: int, p: DecodingParameters, orders: list[set[int]]
+) -> list[tuple[tuple[int, ...], float]]:
+    """A plain-Python beam over (state, digit, code), merging states by a dict."""
+    beams = [((HIDDEN,) * DIGITS, 0.0)]
+    for step, allowed in enumerate(orders):
+        children = []
+        for state, score in beams:
+            options = [
+                (score + model.log_p(user, state, d, c), d, c)
+                for d in range(DIGITS)
+                if state[d] == HIDDEN and d in allowed
+                for c in range(CODES)
+            ]
+            if step == DIGITS - 1 and p.last_step == "greedy":
+                options = [max(options)]
+            for total, d, c in options:
+                children.append((state[:d] + (c,) + state[d + 1 :], total))
+        children.sort(key=lambda child: -child[1])
+        if p.merge == "max":
+            best: dict[tuple[int, ...], float] = {}
+            for state, total in children:
+                best.setdefault(state, total)
+            children = list(best.items())
+        beams = children[: p.beam]
+    return beams
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_beam_that_holds_everything_finds_every_sid_by_its_best_order(seed) -> None:
+    model = TableModel(seed)
+    everything = CODES**DIGITS * math.factorial(DIGITS)
+    decoded = decode(model, model.memory, parameters(beam=everything))
+    for user in range(USERS):
+        found: dict[tuple[int, ...], float] = {}
+        for sid, score in listed(decoded, user):
+            found.setdefault(sid, score)
+        for sid in itertools.product(range(CODES), repeat=DIGITS):
+            best = max(
+                path_score(model, user, sid, order)
+                for order in itertools.permutations(range(DIGITS))
+            )
+            assert found[sid] == pytest.approx(best, abs=1e-4)
+
+
+@pytest.mark.parametrize("merge", ["none", "max"])
+@pytest.mark.parametrize("last_step", ["joint", "greedy"])
+@pytest.mark.parametrize("beam", [1, 3, 8, 20, 500])
+def test_any_beam_equals_the_plain_search(merge, last_step, beam) -> None:
+    model = TableModel(seed=beam)
+    p = parameters(beam=beam, merge=merge, last_step=last_step)
+    decoded = decode(model, model.memory, p)
+    for user in range(USERS):
+        expected = beam_search(model, user, p, [set(range(DIGITS))] * DIGITS)
+        expected.sort(key=lambda state: -state[1])
+        actual = listed(decoded, user)
+        assert [sid for sid, _ in actual] == [sid for sid, _ in expected]
+        assert [s for _, s in actual] == pytest.approx(
+            [s for _, s in expected], abs=1e-4
+        )
+
+
+def test_fixed_order_fills_digits_from_first_to_last() -> None:
+    model = TableModel(seed=11)
+    p = parameters(order="fixed", beam=5)
+    decoded = decode(model, model.memory, p)
+    for user in range(USERS):
+        expected = beam_search(model, user, p, [{0}, {1}, {2}])
+        assert [s for s, _ in listed(decoded, user)] == [s for s, _ in expected]
+
+
+def test_random_order_is_one_permutation_named_by_its_seed() -> None:
+    model = TableModel(seed=12)
+    orders = set()
+    for seed in range(12):
+        p = parameters(order="random", beam=5, seed=seed)
+        decoded = decode(model, model.memory, p)
+        matching = [
+            order
+            for order in itertools.permutations(range(DIGITS))
+            if all(
+                [s for s, _ in listed(decoded, user)]
+                == [s for s, _ in beam_search(model, user, p, [{d} for d in order])]
+                for user in range(USERS)
+            )
+        ]
+        assert len(matching) == 1
+        orders.add(matching[0])
+        again = decode(model, model.memory, p)
+        assert torch.equal(decoded.codes, again.codes)
+    assert len(orders) > 1
+
+
+def test_merged_beams_are_distinct_states_and_never_worse() -> None:
+    better = 0
+    for seed in range(30):
+        model = TableModel(seed, spread=1.0)
+        plain = decode(model, model.memory, parameters(beam=6))
+        model.states_seen.clear()
+        merged = decode(model, model.memory, parameters(beam=6, merge="max"))
+        assert merged.distinct_states == 1.0
+        for states in model.states_seen:
+            for row in states.tolist():
+                assert len(set(row)) == len(row)
+        for user in range(USERS):
+            top_plain = {s for s, _ in listed(plain, user)}
+            top_merged = [s for s, _ in listed(merged, user)]
+            assert len(top_merged) == len(set(top_merged)) >= len(top_plain)
+            better += len(top_merged) > len(top_plain)
+    assert better > 0
+
+
+def test_unmerged_beams_report_their_repeats() -> None:
+    model = TableModel(seed=1, spread=0.3)
+    p = parameters(beam=60)
+    decoded = decode(model, model.memory, p)
+    distinct = sum(len(set(row)) for s in model.states_seen for row in s.tolist())
+    total = sum(s.numel() for s in model.states_seen)
+    assert decoded.distinct_states == pytest.approx(distinct / total)
+    assert decoded.distinct_states < 1.0
+    assert decoded.denoiser_calls == DIGITS == len(model.states_seen)

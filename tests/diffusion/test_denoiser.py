@@ -1,0 +1,210 @@
+"""The denoiser against a slow, literal re-derivation of the released network."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
+from sidiff.errors import SidiffError
+
+SHAPE = dict(digits=3, codes_per_digit=5, max_history=50)
+SMALL = dict(
+    width=16, heads=2, inner=24, encoder_layers=2, decoder_layers=2, dropout=0.0
+)
+
+
+def build(scale: float = 8.0, **changes: object) -> Denoiser:
+    """A network with weights large enough for differences to show."""
+    config = DenoiserConfig(**(SHAPE | SMALL | {"cross_pad": "sink"} | changes))
+    model = Denoiser(config).initialize(torch.Generator().manual_seed(3)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" not in name:
+                parameter.mul_(scale)
+            parameter.add_(0.05)
+    return model
+
+
+def batch(model: Denoiser, lengths: list[int], views: int = 2) -> tuple[Tensor, ...]:
+    config = model.config
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randint(config.codes_per_digit, shape, generator=generator)
+
+    history = draw(len(lengths), max(1, *lengths), config.digits)
+    codes = draw(len(lengths), views, config.digits)
+    hidden = torch.rand(codes.shape, generator=generator) < 0.5
+    return history, torch.tensor(lengths), codes, hidden
+
+
+def reference(
+    model: Denoiser, history: Tensor, length: int, codes: Tensor, hidden: Tensor
+) -> Tensor:
+    """One user, one view, padded to max_history with explicit pads; ``(L, K)``."""
+    c, w = model.config, dict(model.named_parameters())
+    head = c.width // c.heads
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        return F.layer_norm(x, (c.width,), w[f"{name}.weight"], w[f"{name}.bias"])
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None) -> Tensor:
+        out = []
+        for h in range(c.heads):
+            cut = slice(h * head, (h + 1) * head)
+            score = q[:, cut] @ k[:, cut].T / math.sqrt(head)
+            if keep is not None:
+                score = score.masked_fill(~keep, -math.inf)
+            out.append(score.softmax(-1) @ v[:, cut])
+        return torch.cat(out, 1)
+
+    def linear(x: Tensor, name: str) -> Tensor:
+        return F.linear(x, w[f"{name}.weight"], w.get(f"{name}.bias"))
+
+    def feed_forward(x: Tensor, name: str) -> Tensor:
+        inner = linear(x, f"{name}.0")
+        gelu = 0.5 * inner * (1 + torch.erf(inner / math.sqrt(2)))
+        return linear(gelu, f"{name}.2")
+
+    table = w["codes"].view(c.digits, c.codes_per_digit, c.width)
+    padded = torch.zeros(c.max_history, c.digits, dtype=torch.int64)
+    padded[:length] = history[:length]
+    joined = torch.cat([table[j, padded[:, j]] for j in range(c.digits)], 1)
+    x = linear(F.relu(linear(joined, "item_in")), "item_out") + w["positions"]
+    keep = torch.arange(c.max_history) < length
+    for i in range(c.encoder_layers):
+        y = linear(
+            norm(x, f"encoder.{i}.attention_norm"), f"encoder.{i}.attention.project"
+        )
+        mixed = attend(*y.chunk(3, 1), keep)
+        x = x + linear(mixed, f"encoder.{i}.attention.output")
+        x = x + feed_forward(
+            norm(x, f"encoder.{i}.feed_forward_norm"), f"encoder.{i}.feed_forward"
+        )
+    states = norm(x, "norm") * keep[:, None]
+    sink = None if c.cross_pad == "sink" else keep
+    y = torch.stack(
+        [w["masks"][j] if hidden[j] else table[j, codes[j]] for j in range(c.digits)]
+    )
+    for i in range(c.decoder_layers):
+        name = f"decoder.{i}"
+        qkv = linear(norm(y, f"{name}.self_norm"), f"{name}.self_attention.project")
+        mixed = attend(*qkv.chunk(3, 1), None)
+        y = y + linear(mixed, f"{name}.self_attention.output")
+        q = linear(norm(y, f"{name}.cross_norm"), f"{name}.cross_attention.query")
+        k, v = linear(states, f"{name}.cross_attention.key_value").chunk(2, 1)
+        y = y + linear(attend(q, k, v, sink), f"{name}.cross_attention.output")
+        y = y + feed_forward(
+            norm(y, f"{name}.feed_forward_norm"), f"{name}.feed_forward"
+        )
+    final = norm(y, "norm")
+    return torch.stack([table[j] @ final[j] for j in range(c.digits)])
+
+
+@pytest.mark.parametrize("cross_pad", ["sink", "mask"])
+def test_logits_equal_the_50_padded_reference(cross_pad: str) -> None:
+    model = build(cross_pad=cross_pad)
+    lengths = [1, 4, 9, 50]
+    history, sizes, codes, hidden = batch(model, lengths)
+    with torch.no_grad():
+        logits = model.logits(codes, hidden, model.encode(history, sizes))
+        for user, length in enumerate(lengths):
+            for view in range(codes.shape[1]):
+                expected = reference(
+                    model, history[user], length, codes[user, view], hidden[user, view]
+                )
+                assert expected.std() > 0.1
+                torch.testing.assert_close(
+                    logits[user, view], expected, rtol=1e-5, atol=1e-5
+                )
+
+
+def test_the_sink_is_part_of_the_function() -> None:
+    sink, mask = build(), build(cross_pad="mask")
+    history, sizes, codes, hidden = batch(sink, [2, 3])
+    with torch.no_grad():
+        gap = sink.logits(codes, hidden, sink.encode(history, sizes)) - mask.logits(
+            codes, hidden, mask.encode(history, sizes)
+        )
+    assert gap.abs().max() > 1e-2
+
+
+def test_pads_do_not_change_a_user() -> None:
+    model = build()
+    history, sizes, codes, hidden = batch(model, [3, 20])
+    with torch.no_grad():
+        together = model.logits(codes, hidden, model.encode(history, sizes))[0]
+        alone = model.logits(
+            codes[:1], hidden[:1], model.encode(history[:1, :3], sizes[:1])
+        )[0]
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("cross_pad", ["sink", "mask"])
+def test_a_user_without_history_gets_finite_logits(cross_pad: str) -> None:
+    model = build(cross_pad=cross_pad)
+    history, sizes, codes, hidden = batch(model, [0, 2])
+    logits = model.logits(codes, hidden, model.encode(history, sizes))
+    assert logits.isfinite().all()
+
+
+def test_hidden_codes_are_not_read() -> None:
+    model = build()
+    history, sizes, codes, hidden = batch(model, [3, 5])
+    memory = model.encode(history, sizes)
+    other = torch.where(hidden, (codes + 1) % model.config.codes_per_digit, codes)
+    assert torch.equal(
+        model.logits(codes, hidden, memory), model.logits(other, hidden, memory)
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "heads", "inner", "released", "unused_rows"),
+    [(256, 4, 1024, 5_602_048, 3), (1024, 8, 1024, 54_636_544, 3)],
+)
+def test_parameter_count_is_the_release_less_its_unused_rows(
+    width: int, heads: int, inner: int, released: int, unused_rows: int
+) -> None:
+    with torch.device("meta"):
+        model = Denoiser(
+            DenoiserConfig(4, 256, 50, width, heads, inner, 1, 4, 0.1, "sink")
+        )
+    count = sum(p.numel() for p in model.parameters())
+    assert count == released - unused_rows * width
+
+
+def test_initial_weights() -> None:
+    model = Denoiser(
+        DenoiserConfig(4, 64, 50, 64, 4, 128, 1, 2, 0.1, "sink")
+    ).initialize(torch.Generator().manual_seed(0))
+    for name, parameter in model.named_parameters():
+        if parameter.dim() > 1:
+            assert float(parameter.detach().std()) == pytest.approx(0.02, rel=0.15), (
+                name
+            )
+        elif name.endswith("norm.weight"):
+            assert (parameter == 1).all(), name
+        else:
+            assert (parameter == 0).all(), name
+
+
+def test_saved_and_rebuilt_is_the_same_function() -> None:
+    model = build()
+    again = Denoiser.from_saved(
+        model.state_dict(), model.saved_config() | {"best_epoch": 3}
+    )
+    history, sizes, codes, hidden = batch(model, [3, 5])
+    first = model.logits(codes, hidden, model.encode(history, sizes))
+    second = again.logits(codes, hidden, again.encode(history, sizes))
+    assert torch.equal(first, second)
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    model = build()
+    with pytest.raises(SidiffError, match="do not fit its configuration"):
+        Denoiser.from_saved(model.state_dict(), model.saved_config() | {"inner": 32})

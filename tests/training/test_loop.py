@@ -1,0 +1,194 @@
+"""The training loop: exact steps, repeatable runs, and a network that learns."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from sidiff.diffusion.denoiser import Denoiser
+from sidiff.errors import SidiffError
+from sidiff.parameters import TrainingParameters
+from sidiff.reviews.sequences import Sequences, training_samples
+from sidiff.sids.table import SidTable
+from sidiff.training.loop import Fitted, by_length, fit
+from sidiff.training.loop import _Trainer as Trainer
+
+ITEMS, MAX_HISTORY = 24, 10
+
+
+def parameters(**changes: object) -> TrainingParameters:
+    base = dict(
+        network=dict(
+            width=32,
+            heads=2,
+            inner=48,
+            encoder_layers=1,
+            decoder_layers=1,
+            dropout=0.1,
+            cross_pad="sink",
+        ),
+        noising=dict(
+            strategy="ocn",
+            views=3,
+            select="least",
+            refresh=False,
+            confidence="max_probability",
+            probe_kv="projected",
+            hide_probability=0.5,
+        ),
+        label_smoothing=0.05,
+        loss_reduction="per_view",
+        optimizer=dict(
+            learning_rate=0.01,
+            weight_decay=0.0,
+            warmup_steps=5,
+            schedule="cosine",
+            max_gradient_norm=1.0,
+        ),
+        validation=dict(
+            first_epoch=2,
+            every_epochs=2,
+            patience=20,
+            level="item",
+            ndcg_weight=0.8,
+            max_users=0,
+            users_per_batch=16,
+            decoding=dict(
+                order="confidence", beam=8, merge="max", last_step="joint", seed=0
+            ),
+        ),
+        batch_size=64,
+        samples_per_pass=32,
+        epochs=2,
+        seed=1,
+        device="cpu",
+    )
+    return TrainingParameters.model_validate(base | changes)
+
+
+@pytest.fixture(scope="module")
+def shop() -> tuple[Sequences, np.ndarray, SidTable]:
+    """Users who walk round a ring of items: the next item follows from the last."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(5, 14, 150)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    starts = rng.integers(0, ITEMS, 150)
+    items = np.concatenate(
+        [(s + np.arange(n)) % ITEMS for s, n in zip(starts, lengths, strict=True)]
+    )
+    sequences = Sequences(
+        items=items.astype(np.int32),
+        offsets=offsets,
+        user_ids=pl.Series([f"u{i:03}" for i in range(150)]),
+        item_ids=pl.Series([f"i{i:02}" for i in range(ITEMS)]),
+    )
+    codes = np.stack(
+        [np.arange(ITEMS) // 6, np.arange(ITEMS) % 6, rng.integers(0, 6, ITEMS)]
+    )
+    table = SidTable(codes.T.astype(np.uint16), sequences.item_ids, 6)
+    return sequences, training_samples(sequences, "prefix", 2, MAX_HISTORY), table
+
+
+def run(shop: tuple, p: TrainingParameters) -> tuple[Fitted, list]:
+    sequences, samples, table = shop
+    calls: list = []
+    fitted = fit(
+        sequences, samples, table, p, MAX_HISTORY, lambda *call: calls.append(call)
+    )
+    return fitted, calls
+
+
+def test_it_learns_the_next_item(shop) -> None:
+    fitted, _ = run(shop, parameters(epochs=40))
+    assert fitted.history["validation/item/ndcg_at_10"].max() > 0.9
+    assert fitted.history["train/loss"][-1] < fitted.history["train/loss"][0]
+
+
+def test_the_same_seed_gives_the_same_weights(shop) -> None:
+    first, _ = run(shop, parameters())
+    second, _ = run(shop, parameters())
+    other, _ = run(shop, parameters(seed=2))
+    for name, tensor in first.weights.items():
+        assert torch.equal(tensor, second.weights[name]), name
+    assert not torch.equal(first.weights["codes"], other.weights["codes"])
+
+
+@pytest.mark.parametrize("strategy", ["ocn", "coherent", "random"])
+@pytest.mark.parametrize("reduction", ["per_view", "pooled"])
+def test_passes_of_any_size_make_the_same_step(shop, strategy, reduction) -> None:
+    """Cutting a batch changes rounding only (random masks: the same batch mean)."""
+    sequences, samples, table = shop
+    network = parameters().network.model_copy(update={"dropout": 0.0})
+    noising = parameters().noising.model_copy(update={"strategy": strategy})
+    gradients = []
+    for size in (64, 7):
+        p = parameters(samples_per_pass=size, loss_reduction=reduction)
+        p = p.model_copy(update={"network": network, "noising": noising})
+        trainer = Trainer(sequences, samples, table, p, MAX_HISTORY)
+        if strategy != "ocn":
+            # The strategies draw per pass; views that hide all make draws equal.
+            p = p.model_copy(
+                update={"noising": noising.model_copy(update={"views": 1})}
+            )
+            if strategy == "random":
+                p = p.model_copy(
+                    update={
+                        "noising": p.noising.model_copy(
+                            update={"hide_probability": 1.0}
+                        )
+                    }
+                )
+            trainer.parameters = p
+        seen = []
+        trainer.optimizer.step = lambda seen=seen, trainer=trainer: seen.extend(
+            q.grad.clone() for q in trainer.denoiser.parameters()
+        )
+        trainer._optimize(trainer.samples[:64], 0.0)
+        gradients.append(seen)
+    for whole, parts in zip(*gradients, strict=True):
+        torch.testing.assert_close(whole, parts, rtol=1e-4, atol=1e-6)
+
+
+def test_the_best_validated_epoch_is_kept(shop) -> None:
+    sequences, samples, table = shop
+    fitted, calls = run(shop, parameters(epochs=4))
+    scored = {e: f["validation/score"] for e, f in calls if "validation/score" in f}
+    assert set(scored) == {2, 4}
+    best = max(scored, key=scored.get)
+    assert fitted.config["best_epoch"] == best
+    assert fitted.config["best_score"] == scored[best]
+    assert fitted.history["epoch"].to_list() == [1, 2, 3, 4]
+    Denoiser.from_saved(fitted.weights, fitted.config)
+
+
+def test_selection_score_weighs_ndcg_and_recall(shop) -> None:
+    _, calls = run(shop, parameters())
+    figures = calls[-1][1]
+    assert figures["validation/score"] == pytest.approx(
+        0.8 * figures["validation/item/ndcg_at_10"]
+        + 0.2 * figures["validation/item/recall_at_10"]
+    )
+
+
+def test_training_stops_when_validation_no_longer_improves(shop) -> None:
+    validation = dict(parameters().validation.model_dump())
+    validation |= {"first_epoch": 1, "every_epochs": 1, "patience": 2}
+    flat = dict(parameters().optimizer.model_dump()) | {"learning_rate": 1e-12}
+    fitted, _ = run(shop, parameters(epochs=9, validation=validation, optimizer=flat))
+    assert fitted.config["epochs_run"] < 9
+
+
+def test_no_samples_is_one_clear_error(shop) -> None:
+    sequences, samples, table = shop
+    with pytest.raises(SidiffError, match="min_history"):
+        fit(sequences, samples[:0], table, parameters(), MAX_HISTORY, lambda *_: None)
+
+
+def test_parts_of_a_batch_are_sorted_by_length_and_complete() -> None:
+    batch = torch.tensor([[0, 0, 9], [1, 2, 4], [2, 0, 5], [3, 1, 3], [4, 0, 1]])
+    parts = list(by_length(batch, 2))
+    lengths = [(p[:, 2] - p[:, 1]).tolist() for p in parts]
+    assert lengths == [[1, 2], [2, 5], [9]]
+    assert sorted(torch.cat(parts)[:, 0].tolist()) == [0, 1, 2, 3, 4]
