@@ -17,9 +17,9 @@ Symbols: B batch, T history, V views or beams, L digits, K codes, d width, H hea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -247,7 +247,7 @@ class Denoiser(nn.Module):
             x = layer(x, bias)
         states = self.norm(x) * real[..., None]
         keys, values = [], []
-        for layer in self.decoder:
+        for layer in cast(Iterable[DecoderLayer], self.decoder):
             key, value = layer.cross_attention.project_memory(states)
             keys.append(F.pad(key, (0, 0, 0, 1)))
             values.append(F.pad(value, (0, 0, 0, 1)))

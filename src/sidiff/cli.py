@@ -1,0 +1,60 @@
+"""``kedro run`` with errors that a user can act on in one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import CONTEXT_SETTINGS
+
+from sidiff.errors import SidiffError
+
+
+class RunCommand(click.Command):
+    """Kedro's own command, with sidiff's errors shown without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run, and turn a ``SidiffError`` anywhere in the chain into a message.
+
+        Raises:
+            click.ClickException: holds the sentence; exit code 1.
+        """
+        # `--pipeline=NAME` and `--pipelines=NAME` mean the same; only the first one
+        # makes Kedro warn, at every start.
+        pipeline = ctx.params.get("pipeline")
+        if pipeline and not ctx.params.get("pipelines"):
+            ctx.params.update(pipeline=None, pipelines=[pipeline])
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            problem = find_problem(error)
+            if problem is None:
+                raise
+            raise click.ClickException(str(problem)) from error
+
+
+def find_problem(error: BaseException | None) -> SidiffError | None:
+    """Return the ``SidiffError`` that ``error`` is or was caused by, if any."""
+    while error is not None:
+        if isinstance(error, SidiffError):
+            return error
+        error = error.__cause__
+    return None
+
+
+run = RunCommand(
+    name="run",
+    callback=kedro_run.callback,
+    params=kedro_run.params,
+    help=kedro_run.help,
+    context_settings=CONTEXT_SETTINGS,
+)
+
+
+@click.group(context_settings=CONTEXT_SETTINGS, name="sidiff")
+def cli() -> None:
+    """Commands of sidiff beside Kedro's."""
+
+
+cli.add_command(run)

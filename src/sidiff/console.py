@@ -1,0 +1,109 @@
+"""The summary on the screen at the end of a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+_ROWS = (
+    ("DiffGRM, semantic IDs", "test/sid"),
+    ("DiffGRM, items", "test/item"),
+    ("Popularity, items", "test/popularity"),
+)
+_COLUMNS = (
+    ("R@5", "recall_at_5"),
+    ("N@5", "ndcg_at_5"),
+    ("R@10", "recall_at_10"),
+    ("N@10", "ndcg_at_10"),
+)
+
+
+def show_summary(
+    summary: Mapping[str, Any], results: Mapping[str, Path], seconds: float
+) -> None:
+    """Draw the summary of a finished run.
+
+    Args:
+        summary: the data set ``run_summary``.
+        results: stored files worth opening, by data set name; each lies in a folder
+            named after the version, which is one and the same for a run.
+        seconds: wall time of the run.
+    """
+    Console().print(render(summary, results, seconds), highlight=False)
+
+
+def render(
+    summary: Mapping[str, Any], results: Mapping[str, Path], seconds: float
+) -> Group:
+    """Lay the summary out for 80 columns and more; arguments as ``show_summary``."""
+    data, sids = summary["data"], summary["semantic_ids"]
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    facts.add_row("Data set", _data_set(summary["dataset"], data))
+    facts.add_row(
+        "",
+        f"{data['users']:,} users, {data['items']:,} items, "
+        f"{data['interactions']:,} interactions",
+    )
+    facts.add_row(
+        "Semantic IDs",
+        f"{sids['digits']} digits of {sids['codes_per_digit']} codes "
+        f"({summary['codes_reason']})",
+    )
+    facts.add_row(
+        "",
+        f"{sids['distinct_sids']:,} distinct for {sids['items']:,} items; largest "
+        f"group with one ID: {sids['largest_group']:,}",
+    )
+    facts.add_row("Wall time", f"{int(seconds) // 60} min {int(seconds) % 60:02d} s")
+    places = Table.grid(padding=(0, 2))
+    places.add_column(style="bold", no_wrap=True)
+    places.add_column(overflow="fold")
+    version = ""
+    for name, path in results.items():
+        places.add_row(name, os.path.relpath(path.parent.parent))
+        version = path.parent.name
+    places.add_row("lineage", "kedro viz run")
+    places.add_row("all runs", "mlflow ui --backend-store-uri sqlite:///mlflow.db")
+    return Group(
+        "",
+        facts,
+        "",
+        _metrics(summary["metrics"]),
+        Text(f"Results, version {version} in", "bold"),
+        places,
+        "",
+    )
+
+
+def _data_set(name: str, data: Mapping[str, Any]) -> Text:
+    text = Text(name)
+    if data["synthetic"]:
+        text.append(" (synthetic: a generated shop, not real customers)", "yellow")
+    return text
+
+
+def _metrics(metrics: Mapping[str, float]) -> Table:
+    users = int(metrics["n_users"])
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=f"Test split, full ranking, {users:,} users",
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+    )
+    table.add_column("")
+    for label, _ in _COLUMNS:
+        table.add_column(label, justify="right")
+    for label, prefix in _ROWS:
+        values = (metrics.get(f"{prefix}/{key}") for _, key in _COLUMNS)
+        table.add_row(label, *("" if v is None else f"{v:.4f}" for v in values))
+    return table

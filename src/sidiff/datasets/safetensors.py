@@ -1,0 +1,160 @@
+"""Arrays and their description: safetensors beside JSON, never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, NamedTuple
+
+import fsspec
+import numpy as np
+from kedro.io import AbstractVersionedDataset, DatasetError
+from kedro.io.core import Version, get_filepath_str, get_protocol_and_path
+from safetensors import numpy as numpy_backend
+
+from sidiff.errors import SidiffError
+
+
+class Model(NamedTuple):
+    """What a fitted stage is stored as."""
+
+    tensors: dict[str, Any]
+    """Arrays by name: numpy arrays or torch tensors, as the data set says."""
+    metadata: dict[str, Any]
+    """Everything else, as JSON knows it."""
+
+
+class SafetensorsDataset(AbstractVersionedDataset[Model, Model]):
+    """A versioned pair ``NAME.safetensors`` (arrays) and ``NAME.json`` (the rest).
+
+    The JSON holds the SHA-256 of the arrays, which loading checks. It is written
+    first: where there are arrays, which is what Kedro looks for, the pair is whole.
+    """
+
+    def __init__(
+        self,
+        filepath: str,
+        framework: Literal["numpy", "torch"] = "numpy",
+        version: Version | None = None,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Name the pair.
+
+        Args:
+            filepath: path or fsspec address of the ``.safetensors`` file.
+            framework: whose arrays loading gives and saving takes.
+            version: set by Kedro.
+            credentials: for the file system.
+            fs_args: more arguments of the file system.
+            metadata: for plugins, ignored here.
+        """
+        protocol, path = get_protocol_and_path(filepath, version)
+        self._protocol = protocol
+        self._fs = fsspec.filesystem(protocol, **(credentials or {}), **(fs_args or {}))
+        self._framework = framework
+        self.metadata = metadata
+        super().__init__(
+            filepath=PurePosixPath(path),
+            version=version,
+            exists_function=self._fs.exists,
+            glob_function=self._fs.glob,
+        )
+
+    def load(self) -> Model:
+        """Read both files.
+
+        Raises:
+            SidiffError: a file is missing, or the arrays are not those that were
+                saved.
+        """
+        path = get_filepath_str(self._get_load_path(), self._protocol)
+        try:
+            weights: bytes = self._fs.cat_file(path)
+            description = json.loads(self._fs.cat_file(_description(path)))
+        except FileNotFoundError as error:
+            raise SidiffError(
+                f"{path} and its description .json belong together and one of them is "
+                "missing; run the stage that writes them again, or choose another "
+                "version with --load-versions."
+            ) from error
+        if hashlib.sha256(weights).hexdigest() != description["sha256"]:
+            raise SidiffError(
+                f"{path} is damaged: its SHA-256 differs from the one in "
+                f"{PurePosixPath(_description(path)).name}; run the stage that writes "
+                "it again, or choose another version with --load-versions."
+            )
+        return Model(_backend(self._framework).load(weights), description["metadata"])
+
+    def save(self, data: Model) -> None:
+        """Write both files; a reader never sees a part of one."""
+        path = get_filepath_str(self._get_save_path(), self._protocol)
+        tensors, metadata = data
+        weights: bytes = _backend(self._framework).save(
+            {name: _contiguous(tensor) for name, tensor in tensors.items()}
+        )
+        description = {
+            "sha256": hashlib.sha256(weights).hexdigest(),
+            "bytes": len(weights),
+            "tensors": {
+                name: {"shape": list(tensor.shape), "type": str(tensor.dtype)}
+                for name, tensor in tensors.items()
+            },
+            "metadata": metadata,
+        }
+        text = json.dumps(description, indent=2, allow_nan=False) + "\n"
+        self._write(_description(path), text.encode())
+        self._write(path, weights)
+        self._fs.invalidate_cache(path)
+
+    def _write(self, path: str, content: bytes) -> None:
+        if self._protocol != "file":
+            # Object stores show a file only when it is complete.
+            self._fs.pipe_file(path, content)
+            return
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(target.name + ".part")
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+
+    def _exists(self) -> bool:
+        try:
+            path = get_filepath_str(self._get_load_path(), self._protocol)
+        except DatasetError:
+            return False
+        return bool(self._fs.exists(path))
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "filepath": str(self._filepath),
+            "framework": self._framework,
+            "protocol": self._protocol,
+            "version": self._version,
+        }
+
+
+def _description(path: str) -> str:
+    return path.removesuffix(".safetensors") + ".json"
+
+
+def _backend(framework: str) -> Any:
+    if framework == "torch":
+        # Lazily: torch takes a second to import, and numpy users need none of it.
+        from safetensors import torch as torch_backend  # noqa: PLC0415
+
+        return torch_backend
+    return numpy_backend
+
+
+def _contiguous(tensor: Any) -> Any:
+    # Both libraries write the buffer as it lies, so a view must be laid out first.
+    if hasattr(tensor, "contiguous"):
+        return tensor.contiguous()
+    return np.ascontiguousarray(tensor)

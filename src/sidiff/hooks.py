@@ -1,0 +1,224 @@
+"""What happens around a run: inputs checked, progress shown, everything tracked."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.io import AbstractVersionedDataset, DataCatalog
+from kedro.io.core import VersionNotFoundError
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from sidiff.console import show_summary
+from sidiff.errors import SidiffError
+from sidiff.pipeline_registry import STAGES
+from sidiff.pipelines.tracking import active_mlflow
+
+logger = logging.getLogger(__name__)
+
+REPORTS = {"data_statistics": "data", "sid_report": "sid_report", "metrics": ""}
+"""Flat reports whose numbers become MLflow metrics, with their prefix there."""
+REPORTING_FOLDER = "08_reporting"
+RESULTS = ("recommendations", "metrics", "metrics_figure", "sid_report", "denoiser")
+"""Data sets that the summary on the screen points to."""
+
+
+class InputHooks:
+    """A stage run on its own needs what earlier stages stored."""
+
+    # First of all hooks, so that a refused run leaves no trace in MLflow.
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Check that every stored input has the version that will be read.
+
+        Raises:
+            SidiffError: names the first one that is missing, and who makes it.
+        """
+        for name, dataset in _versioned(pipeline.inputs(), catalog).items():
+            if dataset.exists():
+                continue
+            stored = dataset.list_versions(full_path=False)
+            if stored:
+                raise SidiffError(
+                    f"{name} has no version {dataset.resolve_load_version()}; stored "
+                    f"are {', '.join(stored[:5])}."
+                )
+            stage = next(
+                stage
+                for stage, module in STAGES.items()
+                if name in module.create_pipeline().all_outputs()
+            )
+            raise SidiffError(
+                f"{name} was never stored; make it with kedro run --pipeline={stage} "
+                "(and the same --env), or run the whole with --pipeline=full."
+            )
+
+
+class ProgressHooks:
+    """One line per finished node, and the figures at the end."""
+
+    def __init__(self) -> None:
+        self._nodes = self._done = 0
+        self._began = 0.0
+        self._node_began: dict[str, float] = {}
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """Say what is about to run."""
+        self._nodes, self._done = len(pipeline.nodes), 0
+        self._began = perf_counter()
+        names = ", ".join(run_params["pipeline_names"] or ["full"])
+        logger.info(
+            "Pipeline %s, data set %s, version %s",
+            names,
+            catalog.load("params:dataset"),
+            run_params["run_id"],
+        )
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Start the node's clock."""
+        self._node_began[node.name] = perf_counter()
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Say that the node is through, and how long it took."""
+        self._done += 1
+        seconds = perf_counter() - self._node_began.pop(node.name)
+        logger.info(
+            "%2d/%d  %-22s %6.1f s", self._done, self._nodes, node.name, seconds
+        )
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Show the figures of a run that got as far as having them."""
+        if "run_summary" not in pipeline.all_outputs():
+            return
+        written = _versioned(pipeline.all_outputs(), catalog)
+        results = {
+            name: _stored_path(written[name]) for name in RESULTS if name in written
+        }
+        show_summary(catalog.load("run_summary"), results, perf_counter() - self._began)
+
+
+class TrackingHooks:
+    """What kedro-mlflow leaves out of a run: versions, code, figures, reports.
+
+    All of it does nothing when tracking is off (no active MLflow run).
+    """
+
+    def __init__(self) -> None:
+        self._project = Path()
+        self._env = ""
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: Any) -> None:
+        """Keep what later hooks are not told, and keep kedro-mlflow quiet."""
+        # The plugin puts itself at INFO when it is imported, after conf/logging.yml
+        # was read, and tells what it does at every start.
+        logging.getLogger("kedro_mlflow").setLevel(logging.WARNING)
+        self._project = context.project_path
+        self._env = context.env or "base"
+
+    # Last, so that kedro-mlflow has started the run.
+    @hook_impl(trylast=True)
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """Tag the run with its code, its configuration and the versions it reads."""
+        mlflow = active_mlflow()
+        if mlflow is None:
+            return
+        tags = {
+            "env": self._env,
+            "dataset": catalog.load("params:dataset"),
+            "preset": catalog.load("params:preset"),
+            "pipeline": ",".join(run_params["pipeline_names"] or ["full"]),
+            "save_version": run_params["run_id"],
+            **git_state(self._project),
+        }
+        for name, dataset in _versioned(pipeline.inputs(), catalog).items():
+            try:
+                tags[f"input.{name}"] = dataset.resolve_load_version()
+            except VersionNotFoundError:
+                tags[f"input.{name}"] = "none"
+        mlflow.set_tags(tags)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Log the numbers of a flat report."""
+        mlflow = active_mlflow()
+        if mlflow is None or dataset_name not in REPORTS:
+            return
+        prefix = REPORTS[dataset_name]
+        mlflow.log_metrics(
+            {
+                f"{prefix}/{key}" if prefix else key: float(value)
+                for key, value in data.items()
+                if isinstance(value, int | float)
+            }
+        )
+
+    # First, so that kedro-mlflow has not ended the run yet.
+    @hook_impl(tryfirst=True)
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Tag the versions written, and attach figures and reports."""
+        mlflow = active_mlflow()
+        if mlflow is None:
+            return
+        written = _versioned(pipeline.all_outputs(), catalog)
+        mlflow.set_tags(
+            {
+                f"output.{name}": dataset.resolve_save_version()
+                for name, dataset in written.items()
+            }
+        )
+        for dataset in written.values():
+            path = _stored_path(dataset)
+            if REPORTING_FOLDER in path.parts and path.suffix in (".json", ".png"):
+                mlflow.log_artifact(str(path))
+
+
+def git_state(project: Path) -> dict[str, str]:
+    """Return the commit and whether files differ from it; empty outside git."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(  # noqa: S603
+            ["git", *arguments],  # noqa: S607
+            cwd=project,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return {"git.commit": commit, "git.dirty": str(bool(git("status", "-s")))}
+    except (OSError, subprocess.SubprocessError):
+        return {}
+
+
+def _versioned(
+    names: set[str], catalog: DataCatalog
+) -> dict[str, AbstractVersionedDataset[Any, Any]]:
+    datasets = {name: catalog.get(name) for name in sorted(names)}
+    return {
+        name: dataset
+        for name, dataset in datasets.items()
+        if isinstance(dataset, AbstractVersionedDataset)
+    }
+
+
+def _stored_path(dataset: AbstractVersionedDataset[Any, Any]) -> Path:
+    """Return where the running session stored a data set."""
+    version = dataset.resolve_save_version()
+    paths = (Path(path) for path in dataset.list_versions())
+    return next(path for path in paths if path.parent.name == version)

@@ -1,0 +1,52 @@
+"""The pipelines of the project, by name.
+
+Explicit rather than found by folder: Kedro's finder would look for a package named
+``full``.
+"""
+
+from __future__ import annotations
+
+from kedro.pipeline import Pipeline
+
+from sidiff.pipelines import (
+    embedding,
+    evaluation,
+    filtering,
+    ingestion,
+    sample_data,
+    tokenization,
+    training,
+)
+
+STAGES = {
+    "sample_data": sample_data,
+    "ingestion": ingestion,
+    "filtering": filtering,
+    "embedding": embedding,
+    "tokenization": tokenization,
+    "training": training,
+    "evaluation": evaluation,
+}
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """Return one pipeline per stage, and ``full`` for all of them.
+
+    ``full`` begins with the synthetic shop here; the context takes it out where the
+    configuration names real files.
+    """
+    stages = {name: stage.create_pipeline() for name, stage in STAGES.items()}
+    full = full_pipeline(sample=True)
+    return {**stages, "full": full, "__default__": full}
+
+
+def full_pipeline(*, sample: bool) -> Pipeline:
+    """Chain all stages, with the generator of the synthetic shop or without."""
+    return sum(
+        (
+            stage.create_pipeline()
+            for name, stage in STAGES.items()
+            if sample or name != "sample_data"
+        ),
+        Pipeline([]),
+    )

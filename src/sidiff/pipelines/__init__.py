@@ -1,0 +1,1 @@
+"""The stages as Kedro pipelines: thin nodes around the pure packages."""

@@ -1,0 +1,34 @@
+"""Items to texts to embeddings."""
+
+# Every Kedro command imports this module; what is slow to import waits for the run.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from sidiff.parameters import EmbeddingParameters
+from sidiff.reviews.text import render_texts
+
+
+def render_item_texts(
+    items: pl.DataFrame, catalogue: pl.DataFrame, parameters: dict[str, Any]
+) -> pl.DataFrame:
+    """Say in words what each item of the catalogue is."""
+    template = EmbeddingParameters.model_validate(parameters).text
+    return render_texts(items, catalogue["item_id"], template)
+
+
+def embed_items(
+    item_texts: pl.DataFrame,
+    previous_item_embeddings: pl.DataFrame | None,
+    parameters: dict[str, Any],
+) -> pl.DataFrame:
+    """Encode the texts that the previous version does not hold already."""
+    from sidiff.sids.encoder import embed, load_encoder
+
+    embedding = EmbeddingParameters.model_validate(parameters)
+    encoder = load_encoder(embedding.encoder, embedding.device)
+    return embed(item_texts, encoder, embedding.batch_size, previous_item_embeddings)

@@ -1,0 +1,50 @@
+"""Pipeline ``evaluation``: recommendations and how good they are."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Node, Pipeline
+
+from sidiff.pipelines.evaluation import nodes
+
+
+def create_pipeline() -> Pipeline:
+    """Decode the test split, measure it, and sum the run up."""
+    return Pipeline(
+        [
+            Node(
+                nodes.evaluate_denoiser,
+                inputs=[
+                    "denoiser",
+                    "sequences",
+                    "catalogue",
+                    "sid_table",
+                    "params:evaluation",
+                ],
+                outputs=["recommendations", "metrics"],
+                name="evaluate_denoiser",
+                tags=["gpu", "expensive"],
+            ),
+            Node(
+                nodes.plot_metrics,
+                inputs="metrics",
+                outputs="metrics_figure",
+                name="plot_metrics",
+                tags=["cpu"],
+            ),
+            Node(
+                nodes.summarise_run,
+                inputs=[
+                    "data_statistics",
+                    "sid_report",
+                    "metrics",
+                    "params:tokenization.codes",
+                    "params:dataset",
+                    "params:preset",
+                ],
+                outputs="run_summary",
+                name="summarise_run",
+                tags=["cpu"],
+            ),
+        ],
+        tags=["evaluation"],
+    )

@@ -1,0 +1,78 @@
+"""Interactions to sequences, training samples and the catalogue of items."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sidiff.parameters import FilteringParameters
+from sidiff.pipelines.frames import samples_to_frame, to_samples, to_sequences
+from sidiff.reviews import sequences as seq
+from sidiff.reviews.kcore import k_core
+
+SYNTHETIC_ITEM = "B0SYN"
+"""How the item ids of the generated shop begin; no real catalogue is all like that."""
+
+
+def filter_k_core(
+    interactions: pl.DataFrame, parameters: dict[str, Any]
+) -> pl.DataFrame:
+    """Keep the interactions of the k-core."""
+    return k_core(interactions, FilteringParameters.model_validate(parameters).core)
+
+
+def build_sequences(
+    core_interactions: pl.DataFrame, items: pl.DataFrame, parameters: dict[str, Any]
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Order each user's items and cut the training samples out.
+
+    Returns:
+        The sequences, the training samples, and the catalogue, whose row number is
+        the item index that all later stages share.
+    """
+    filtering = FilteringParameters.model_validate(parameters)
+    sequences = seq.build_sequences(core_interactions, filtering.tie_break)
+    samples = seq.training_samples(
+        sequences, filtering.windows, filtering.min_history, filtering.max_history
+    )
+    catalogue = pl.DataFrame(
+        {
+            "item_index": np.arange(sequences.n_items, dtype=np.int32),
+            "item_id": sequences.item_ids,
+            "training_count": seq.training_counts(sequences),
+            "in_training": seq.training_items(samples, sequences),
+        }
+    ).join(
+        items.select("item_id", "title", has_metadata=pl.lit(value=True)),
+        on="item_id",
+        how="left",
+        maintain_order="left",
+    )
+    return (
+        sequences.to_frame(),
+        samples_to_frame(samples),
+        catalogue.with_columns(pl.col("has_metadata").fill_null(value=False)),
+    )
+
+
+def describe_data(
+    sequences: pl.DataFrame,
+    training_samples: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    ingestion_report: dict[str, Any],
+    max_history: int,
+) -> dict[str, int | float | bool]:
+    """Count users, items, samples and what was lost on the way."""
+    users = to_sequences(sequences, catalogue)
+    made_up = catalogue["item_id"].str.starts_with(SYNTHETIC_ITEM).all()
+    return {"synthetic": made_up} | seq.statistics(
+        users,
+        to_samples(training_samples, users),
+        max_history,
+        reviews_lines=ingestion_report["reviews"]["lines"],
+        metadata_lines=ingestion_report["metadata"]["lines"],
+        rejected_lines=ingestion_report["rejected_lines"],
+        items_without_metadata=int((~catalogue["has_metadata"]).sum()),
+    )

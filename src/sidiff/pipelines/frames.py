@@ -1,0 +1,72 @@
+"""Stored tables to the types of the pure packages, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from sidiff.errors import SidiffError
+from sidiff.reviews.sequences import Sequences
+from sidiff.sids.table import SidTable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SAMPLE = ("user", "start", "end")
+
+
+def to_sequences(sequences: pl.DataFrame, catalogue: pl.DataFrame) -> Sequences:
+    """Read stored sequences, whose items are row numbers of the catalogue."""
+    return Sequences.from_frame(sequences, catalogue["item_id"])
+
+
+def to_samples(frame: pl.DataFrame, sequences: Sequences) -> NDArray[np.int32]:
+    """Return the samples as int32 ``[S, 3]``: user, start, end.
+
+    Raises:
+        SidiffError: they point outside of the sequences.
+    """
+    samples = np.ascontiguousarray(frame.select(_SAMPLE).to_numpy(), dtype=np.int32)
+    users, ends = samples[:, 0], samples[:, 2]
+    if (users >= sequences.n_users).any() or (ends >= sequences.lengths[users]).any():
+        raise SidiffError(
+            "The stored training_samples were cut from other sequences; run kedro run "
+            "--pipeline=filtering again, or choose matching --load-versions."
+        )
+    return samples
+
+
+def samples_to_frame(samples: NDArray[np.int32]) -> pl.DataFrame:
+    """Undo ``to_samples``."""
+    return pl.DataFrame(samples, schema=list(_SAMPLE))
+
+
+def to_embeddings(frame: pl.DataFrame, catalogue: pl.DataFrame) -> NDArray[np.float32]:
+    """Read stored embeddings as float32 ``[N, D]``, rows as in the catalogue."""
+    _check_rows(frame, catalogue, "item_embeddings", "embedding")
+    return np.ascontiguousarray(frame["embedding"].to_numpy(), dtype=np.float32)
+
+
+def to_trained(catalogue: pl.DataFrame) -> NDArray[np.bool_]:
+    """Mark the items that occur in the training samples, bool ``[N]``."""
+    return catalogue["in_training"].to_numpy()
+
+
+def to_sid_table(frame: pl.DataFrame, catalogue: pl.DataFrame) -> SidTable:
+    """Read a stored table of semantic IDs, rows as in the catalogue."""
+    _check_rows(frame, catalogue, "sid_table", "tokenization")
+    return SidTable.from_frame(frame)
+
+
+def _check_rows(
+    frame: pl.DataFrame, catalogue: pl.DataFrame, name: str, stage: str
+) -> None:
+    # Stages run apart and versions can be pinned, so the two may not belong together.
+    if not frame["item_id"].equals(catalogue["item_id"]):
+        raise SidiffError(
+            f"The stored {name} was made for another catalogue ({len(frame):,} and "
+            f"{len(catalogue):,} items, or another order); run kedro run "
+            f"--pipeline={stage} again, or choose matching --load-versions."
+        )

@@ -1,0 +1,58 @@
+"""Pipeline ``tokenization``: semantic IDs for every item of the catalogue."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Node, Pipeline
+
+from sidiff.pipelines.tokenization import nodes
+
+
+def create_pipeline() -> Pipeline:
+    """Whiten the embeddings, quantize them, and report on the outcome."""
+    return Pipeline(
+        [
+            Node(
+                nodes.fit_whitening,
+                inputs=["item_embeddings", "catalogue", "params:tokenization"],
+                outputs="whitening",
+                name="fit_whitening",
+            ),
+            Node(
+                nodes.fit_quantizer,
+                inputs=[
+                    "item_embeddings",
+                    "catalogue",
+                    "whitening",
+                    "params:tokenization",
+                ],
+                outputs="quantizer",
+                name="fit_quantizer",
+                tags=["expensive"],
+            ),
+            Node(
+                nodes.assign_sids,
+                inputs=[
+                    "item_embeddings",
+                    "catalogue",
+                    "whitening",
+                    "quantizer",
+                    "params:tokenization",
+                ],
+                outputs="sid_table",
+                name="assign_sids",
+            ),
+            Node(
+                nodes.report_sids,
+                inputs=[
+                    "sid_table",
+                    "catalogue",
+                    "item_embeddings",
+                    "whitening",
+                    "quantizer",
+                ],
+                outputs=["sid_report", "sid_figure"],
+                name="report_sids",
+            ),
+        ],
+        tags=["tokenization", "cpu"],
+    )

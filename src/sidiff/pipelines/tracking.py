@@ -1,0 +1,23 @@
+"""MLflow where a run is active, and silence where none is."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+def active_mlflow() -> Any | None:
+    """Return the ``mlflow`` module if a run is active.
+
+    Never imports it: kedro-mlflow does that and starts the run, so without the
+    plugin there is no module, and with tracking disabled no run.
+    """
+    mlflow = sys.modules.get("mlflow")
+    return mlflow if mlflow is not None and mlflow.active_run() else None
+
+
+def log_epoch(epoch: int, figures: dict[str, float]) -> None:
+    """Log one epoch's figures, with the epoch as the step."""
+    mlflow = active_mlflow()
+    if mlflow is not None:
+        mlflow.log_metrics(figures, step=epoch)

@@ -1,0 +1,37 @@
+"""Pipeline ``training``: the denoiser."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Node, Pipeline
+
+from sidiff.pipelines.training import nodes
+
+
+def create_pipeline() -> Pipeline:
+    """Train the denoiser and draw how it went."""
+    return Pipeline(
+        [
+            Node(
+                nodes.train_denoiser,
+                inputs=[
+                    "sequences",
+                    "catalogue",
+                    "training_samples",
+                    "sid_table",
+                    "params:training",
+                    "params:filtering.max_history",
+                ],
+                outputs=["denoiser", "training_history"],
+                name="train_denoiser",
+                tags=["gpu", "expensive"],
+            ),
+            Node(
+                nodes.plot_training,
+                inputs="training_history",
+                outputs="training_figure",
+                name="plot_training",
+                tags=["cpu"],
+            ),
+        ],
+        tags=["training"],
+    )

@@ -1,0 +1,272 @@
+"""The raw line layouts of the public Amazon review data.
+
+A layout names the keys of a review line and of a metadata line; reading a parsed line
+through it gives a typed row, or says in one phrase why the line is malformed. What
+identifies a row (ids, time) must be right; what merely describes it (rating, text,
+price) becomes null when it is not.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sidiff.errors import SidiffError
+
+# 2100-01-01: a time beyond it is in other units than the layout says.
+_LATEST_SECOND = 4_102_444_800
+_PRICE = re.compile(r"\s*\$?\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?\s*")
+
+ReviewRow = tuple[str, str, int, float | None]
+ItemRow = tuple[
+    str,
+    str | None,
+    str | None,
+    list[str] | None,
+    float | None,
+    list[str] | None,
+    str | None,
+]
+
+
+class MalformedLineError(ValueError):
+    """A line that cannot become a row; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class ReviewLayout:
+    """Keys of a review line.
+
+    Attributes:
+        looks: what a line of this layout is called, as ``looks_like`` returns it.
+        user: key of the user id.
+        item: key of the item id.
+        timestamp: key of the time since 1970 (UTC).
+        ticks_per_second: unit of the time, 1 for seconds, 1000 for milliseconds.
+        rating: key of the rating.
+    """
+
+    looks: str
+    user: str
+    item: str
+    timestamp: str
+    ticks_per_second: int
+    rating: str
+
+    def read(self, line: Mapping[str, Any]) -> ReviewRow:
+        """Return user id, item id, time in seconds and rating.
+
+        Raises:
+            MalformedLineError: an id or the time is missing or wrong.
+        """
+        return (
+            _identifier(line, self.user),
+            _identifier(line, self.item),
+            self._seconds(line),
+            _number(line.get(self.rating)),
+        )
+
+    def _seconds(self, line: Mapping[str, Any]) -> int:
+        ticks = _number(line.get(self.timestamp))
+        if ticks is None or not ticks.is_integer():
+            raise MalformedLineError(f"no whole number in {self.timestamp}")
+        seconds = int(ticks) // self.ticks_per_second
+        if not 0 <= seconds < _LATEST_SECOND:
+            raise MalformedLineError(
+                f"{self.timestamp} {int(ticks)} is not a time from 1970 to 2100"
+            )
+        return seconds
+
+
+@dataclass(frozen=True)
+class ItemLayout:
+    """Keys of a metadata line.
+
+    Attributes:
+        looks: what a line of this layout is called, as ``looks_like`` returns it.
+        item: key of the item id.
+        title: key of the title.
+        brand: key of the brand.
+        categories: key of the categories, a list or a list of lists.
+        price: key of the price, a number or a text such as ``"$12.99"``.
+        features: key of the list of features.
+        description: key of the description, a text or a list of texts.
+    """
+
+    looks: str
+    item: str
+    title: str
+    brand: str
+    categories: str
+    price: str
+    features: str
+    description: str
+
+    def read(self, line: Mapping[str, Any]) -> ItemRow:
+        """Return item id, title, brand, categories, price, features, description.
+
+        Raises:
+            MalformedLineError: the item id is missing or wrong.
+        """
+        return (
+            _identifier(line, self.item),
+            _text(line.get(self.title)),
+            _text(line.get(self.brand)),
+            _texts(line.get(self.categories)),
+            _price(line.get(self.price)),
+            _texts(line.get(self.features)),
+            _text(line.get(self.description)),
+        )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One version of the data: its review lines and its metadata lines."""
+
+    reviews: ReviewLayout
+    items: ItemLayout
+
+
+_REVIEWS_2014 = ReviewLayout(
+    looks="amazon2014 or amazon2018 reviews",
+    user="reviewerID",
+    item="asin",
+    timestamp="unixReviewTime",
+    ticks_per_second=1,
+    rating="overall",
+)
+_REVIEWS_2023 = ReviewLayout(
+    looks="amazon2023 reviews",
+    user="user_id",
+    item="parent_asin",
+    timestamp="timestamp",
+    ticks_per_second=1000,
+    rating="rating",
+)
+_ITEMS_2014 = ItemLayout(
+    looks="amazon2014 metadata",
+    item="asin",
+    title="title",
+    brand="brand",
+    categories="categories",
+    price="price",
+    features="feature",
+    description="description",
+)
+_ITEMS_2018 = ItemLayout(
+    looks="amazon2018 metadata",
+    item="asin",
+    title="title",
+    brand="brand",
+    categories="category",
+    price="price",
+    features="feature",
+    description="description",
+)
+_ITEMS_2023 = ItemLayout(
+    looks="amazon2023 metadata",
+    item="parent_asin",
+    title="title",
+    brand="store",
+    categories="categories",
+    price="price",
+    features="features",
+    description="description",
+)
+
+LAYOUTS: Mapping[str, Layout] = {
+    "amazon2014": Layout(reviews=_REVIEWS_2014, items=_ITEMS_2014),
+    "amazon2018": Layout(reviews=_REVIEWS_2014, items=_ITEMS_2018),
+    "amazon2023": Layout(reviews=_REVIEWS_2023, items=_ITEMS_2023),
+}
+
+# The first whose keys a line has is what the line looks like.
+_SIGNATURES: tuple[tuple[str, frozenset[str]], ...] = (
+    (_REVIEWS_2023.looks, frozenset({"user_id", "parent_asin"})),
+    (_REVIEWS_2014.looks, frozenset({"reviewerID"})),
+    (_ITEMS_2023.looks, frozenset({"parent_asin"})),
+    (_ITEMS_2018.looks, frozenset({"asin", "category"})),
+    (_ITEMS_2014.looks, frozenset({"asin"})),
+)
+
+
+def find_layout(name: str) -> Layout:
+    """Return the layout called ``name``.
+
+    Raises:
+        SidiffError: there is none; names those that there are.
+    """
+    try:
+        return LAYOUTS[name]
+    except KeyError:
+        known = ", ".join(LAYOUTS)
+        raise SidiffError(
+            f"There is no layout {name!r}: set ingestion.layout to one of {known}."
+        ) from None
+
+
+def looks_like(line: Mapping[str, Any]) -> str:
+    """Say which layout's lines have such keys, for the message about a wrong one."""
+    for name, keys in _SIGNATURES:
+        if keys <= line.keys():
+            return name
+    return "no known layout"
+
+
+def _identifier(line: Mapping[str, Any], key: str) -> str:
+    value = line.get(key)
+    if not isinstance(value, str) or not value:
+        raise MalformedLineError(f"no text in {key}")
+    # JSON can spell half of a surrogate pair, which no frame or file can hold.
+    if not value.isascii() and _encodable(value) != value:
+        raise MalformedLineError(f"{key} is not valid Unicode")
+    return value
+
+
+def _encodable(value: str) -> str:
+    return value.encode("utf-8", errors="replace").decode()
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float | str):
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            return None
+        return number if math.isfinite(number) else None
+    return None
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, list):
+        return " ".join(_texts(value) or []) or None
+    if not isinstance(value, str) or not value:
+        return None
+    return value if value.isascii() else _encodable(value)
+
+
+def _texts(value: object) -> list[str] | None:
+    """Flatten a text, a list of texts or a list of lists of texts."""
+    if not isinstance(value, list):
+        text = _text(value)
+        return None if text is None else [text]
+    found: list[str] = []
+    for entry in value:
+        if isinstance(entry, list):
+            found.extend(text for part in entry if (text := _text(part)) is not None)
+        elif (text := _text(entry)) is not None:
+            found.append(text)
+    return found
+
+
+def _price(value: object) -> float | None:
+    """A number, or a text that is one amount; ranges and page debris are null."""
+    if isinstance(value, str):
+        amount = _PRICE.fullmatch(value)
+        return float("".join(amount.groups("")).replace(",", "")) if amount else None
+    return _number(value)

@@ -1,0 +1,241 @@
+"""A synthetic shop in the raw layout of Amazon 2014.
+
+Nothing here is real: brands, items, shoppers and reviews are drawn from a seeded
+generator, and the reviews say so. The shop exists so that the whole pipeline runs
+offline, through the same files as real data, with something to learn:
+
+- an item is a product type of a department, made by a brand in a variety (a scent, a
+  skin type, ...), and its text says all of it; one brand and variety make a *line*;
+- a shopper has two favourite lines, one of which now and then gives way to another;
+- each next purchase goes on with the routine (a complement of the last item in the
+  same line), follows the taste (same department and variety, or same brand), or is
+  anything popular.
+
+Popularity is skewed on lines and on items. Days tie as in the real data.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidiff.parameters import SampleDataParameters
+from sidiff.reviews.sample_catalogue import (
+    TYPES_PER_LINE,
+    Catalogue,
+    draw_catalogue,
+    metadata_lines,
+    random_ids,
+)
+
+# Items per shopper: at least five, so that the 5-core keeps nearly all.
+_SHORTEST, _MEAN_LENGTH, _LONGEST = 5, 9.0, 30
+_P_ROUTINE, _P_TASTE = 0.4, 0.4
+_P_DRIFT = 0.06
+# How far along the routine a complement lies, and how often.
+_STEPS = np.array([1, 2, 3, 4, 5])
+_STEP_SHARES = np.array([0.55, 0.2, 0.1, 0.07, 0.08])
+_PROPOSALS = 6
+_FIRST_DAY = datetime(2012, 1, 1, tzinfo=UTC)
+_P_SAME_DAY = 0.15
+_MEAN_GAP_DAYS = 14.0
+_RATING_SHARES = np.array([0.04, 0.05, 0.11, 0.2, 0.6])
+
+
+@dataclass(frozen=True)
+class SampleShop:
+    """Lines of the two raw files, without line ends."""
+
+    review_lines: list[str]
+    metadata_lines: list[str]
+
+
+def generate(parameters: SampleDataParameters) -> SampleShop:
+    """Draw the shop.
+
+    Args:
+        parameters: numbers of users and items, and the seed. The same give the same
+            lines, byte for byte.
+
+    Returns:
+        Reviews as strict JSON, metadata as Python literals, both sorted by item.
+    """
+    rng = np.random.default_rng(parameters.seed)
+    catalogue = draw_catalogue(parameters.items, rng)
+    purchases = _draw_purchases(catalogue, parameters.users, rng)
+    return SampleShop(
+        review_lines=_review_lines(catalogue, purchases, rng),
+        metadata_lines=metadata_lines(catalogue, rng),
+    )
+
+
+@dataclass(frozen=True)
+class _Pools:
+    """The items in pools, drawn from by popularity.
+
+    Attributes:
+        order: int64 ``[N]``, the items pool by pool.
+        cumulative: float64 ``[N + 1]``, sums of popularity along ``order``.
+        starts: int64 ``[pools + 1]``, where each pool begins in ``order``.
+    """
+
+    order: NDArray[np.int64]
+    cumulative: NDArray[np.float64]
+    starts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, keys: NDArray[np.int64], weights: NDArray[np.float64]) -> Self:
+        """Pool the items by their keys, int64 ``[N]``."""
+        order = np.argsort(keys, kind="stable")
+        cumulative = np.concatenate([[0.0], np.cumsum(weights[order])])
+        starts = np.searchsorted(keys[order], np.arange(keys.max() + 2))
+        return cls(order, cumulative, starts)
+
+    def draw(
+        self, pools: NDArray[np.int64], rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Draw one item from each of the pools, none of which may be empty."""
+        first, after = self.starts[pools], self.starts[pools + 1]
+        low, high = self.cumulative[first], self.cumulative[after]
+        point = low + (high - low) * rng.random(pools.size)
+        place = np.searchsorted(self.cumulative, point, side="right") - 1
+        return self.order[np.clip(place, first, after - 1)]
+
+
+class _Shoppers:
+    """All shoppers' favourites, and what they choose; stepped together."""
+
+    def __init__(self, catalogue: Catalogue, n: int, rng: np.random.Generator) -> None:
+        self._catalogue = catalogue
+        self._rng = rng
+        line, popularity = catalogue.line, catalogue.popularity
+        self._all = _Pools.of(np.zeros_like(line), popularity)
+        self._of_variety = _Pools.of(catalogue.variety_keys()[line], popularity)
+        self._of_brand = _Pools.of(catalogue.brand_keys()[line], popularity)
+        self._favourites = np.stack([self._any_line(n), self._any_line(n)], axis=1)
+
+    def drift(self) -> None:
+        """Now and then a shopper takes to another line."""
+        turned = np.flatnonzero(self._rng.random(len(self._favourites)) < _P_DRIFT)
+        which = self._rng.integers(2, size=turned.size)
+        self._favourites[turned, which] = self._any_line(turned.size)
+
+    def by_taste(self, users: NDArray[np.int64]) -> NDArray[np.int64]:
+        """One item each, of the variety or the brand of one of the favourites."""
+        line = self._favourites[users, self._rng.integers(2, size=users.size)]
+        of_variety = self._of_variety.draw(
+            self._catalogue.variety_keys()[line], self._rng
+        )
+        of_brand = self._of_brand.draw(self._catalogue.brand_keys()[line], self._rng)
+        coin = self._rng.integers(2, size=users.size)
+        return np.where(coin, of_variety, of_brand)
+
+    def choose(
+        self, users: NDArray[np.int64], last: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Propose the next item of each user whose last one is given."""
+        mood = self._rng.random(users.size)
+        complement = self._complement(last)
+        routine = (mood < _P_ROUTINE) & (complement >= 0)
+        taste = mood < _P_ROUTINE + _P_TASTE
+        anything = self._all.draw(np.zeros_like(users), self._rng)
+        return np.where(
+            routine, complement, np.where(taste, self.by_taste(users), anything)
+        )
+
+    def _complement(self, items: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The item further on in the line; -1 where the line ends before it."""
+        step = self._rng.choice(_STEPS, size=items.size, p=_STEP_SHARES)
+        slot = (self._catalogue.slot[items] + step) % TYPES_PER_LINE
+        complement = self._catalogue.line[items] * TYPES_PER_LINE + slot
+        return np.where(complement < self._catalogue.line.size, complement, -1)
+
+    def _any_line(self, n: int) -> NDArray[np.int64]:
+        items = self._all.draw(np.zeros(n, dtype=np.int64), self._rng)
+        return self._catalogue.line[items]
+
+
+def _draw_purchases(
+    catalogue: Catalogue, n_users: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Item per user and step, -1 for none: int64 ``[users, _LONGEST]``."""
+    extra = rng.geometric(1.0 / (_MEAN_LENGTH - _SHORTEST + 1.0), n_users) - 1
+    lengths = np.minimum(_SHORTEST + extra, _LONGEST)
+    shoppers = _Shoppers(catalogue, n_users, rng)
+    bought = np.full((n_users, _LONGEST), -1)
+    bought[:, 0] = shoppers.by_taste(np.arange(n_users))
+    last = bought[:, 0].copy()
+    for step in range(1, _LONGEST):
+        shoppers.drift()
+        waiting = np.flatnonzero(lengths > step)
+        # Nobody buys an item twice: who has the proposed one is asked again, and
+        # passes the step after some proposals.
+        for _ in range(_PROPOSALS):
+            proposed = shoppers.choose(waiting, last[waiting])
+            new = (bought[waiting] != proposed[:, None]).all(axis=1)
+            bought[waiting[new], step] = proposed[new]
+            last[waiting[new]] = proposed[new]
+            waiting = waiting[~new]
+    return bought
+
+
+def _draw_days(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Days since the first one, growing along each row: int64 ``[users, steps]``."""
+    gaps = rng.geometric(1.0 / _MEAN_GAP_DAYS, shape)
+    gaps[rng.random(shape) < _P_SAME_DAY] = 0
+    gaps[:, 0] = rng.integers(365, size=shape[0])
+    return np.cumsum(gaps, axis=1)
+
+
+def _review_lines(
+    catalogue: Catalogue, purchases: NDArray[np.int64], rng: np.random.Generator
+) -> list[str]:
+    """Write the purchases as reviews, grouped by item as in the genuine file."""
+    days = _draw_days((len(purchases), _LONGEST), rng)
+    dates = _dates(int(days.max()))
+    names = catalogue.names()
+    shoppers = random_ids("ASYN", 10, len(purchases), rng)
+    users, steps = np.nonzero(purchases >= 0)
+    items = purchases[users, steps]
+    place = np.argsort(np.argsort(catalogue.asins))
+    order = np.lexsort((users, place[items]))
+    ratings = rng.choice([1, 2, 3, 4, 5], size=items.size, p=_RATING_SHARES)
+    helpful = rng.integers(4, size=items.size)
+    lines = []
+    for user, item, day, rating, votes in zip(
+        users[order].tolist(),
+        items[order].tolist(),
+        days[users, steps][order].tolist(),
+        ratings.tolist(),
+        helpful.tolist(),
+        strict=True,
+    ):
+        seconds, date = dates[day]
+        review = {
+            "reviewerID": shoppers[user],
+            "asin": catalogue.asins[item],
+            "reviewerName": f"Synthetic Shopper {user + 1}",
+            "helpful": [votes, 3],
+            "reviewText": f"A made-up review of the {names[item]}.",
+            "overall": float(rating),
+            "summary": f"Synthetic review: {rating} of 5 stars",
+            "unixReviewTime": seconds,
+            "reviewTime": date,
+        }
+        lines.append(json.dumps(review))
+    return lines
+
+
+def _dates(last_day: int) -> list[tuple[int, str]]:
+    """Seconds since 1970 and the layout's spelling of each day."""
+    dates = []
+    for day in range(last_day + 1):
+        moment = _FIRST_DAY + timedelta(days=day)
+        spelled = f"{moment.month:02d} {moment.day}, {moment.year}"
+        dates.append((int(moment.timestamp()), spelled))
+    return dates

@@ -1,0 +1,277 @@
+"""User sequences as flat arrays, their leave-last-out split and training windows.
+
+A user's interactions in time order are positions 0..L-1 of a sequence: position L-1
+is the test target, L-2 the validation target, and targets up to L-3 train. A sample
+is a row ``(user, start, end)`` of positions, never a copy of the items: its history
+is ``items[start:end]`` and its target ``items[end]``.
+
+Review times are whole days, so neighbours often tie. The default rule, ties by item
+id, is the one that RPG, S3-Rec and DiffGRM share; another rule gives other test items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sidiff.errors import SidiffError
+from sidiff.reviews.kcore import dense_index
+
+TieBreak = Literal["item_id", "file_order"]
+Windows = Literal["prefix", "all"]
+Split = Literal["validation", "test"]
+
+# Positions at the end of a sequence that are no training target.
+_HELD_OUT = 2
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """All users' items in time order.
+
+    Attributes:
+        items: int32 ``[E]``, item indices of user 0, then user 1, ...
+        offsets: int64 ``[U + 1]``; user u owns ``items[offsets[u]:offsets[u + 1]]``.
+        user_ids: string ``[U]``, sorted.
+        item_ids: string ``[N]``, sorted; an item index is a position in it.
+    """
+
+    items: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    user_ids: pl.Series
+    item_ids: pl.Series
+
+    @property
+    def n_users(self) -> int:
+        """Number of users U."""
+        return len(self.user_ids)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items N."""
+        return len(self.item_ids)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Sequence lengths, int64 ``[U]``."""
+        return np.diff(self.offsets)
+
+    def to_frame(self) -> pl.DataFrame:
+        """One row per user: ``user_id`` (str) and ``items`` (list of i32)."""
+        flat = pl.DataFrame(
+            {
+                "user": np.repeat(np.arange(self.n_users), self.lengths),
+                "items": self.items,
+            }
+        )
+        lists = flat.group_by("user", maintain_order=True).agg("items")
+        return lists.select(self.user_ids.alias("user_id"), "items")
+
+    @classmethod
+    def from_frame(
+        cls, frame: pl.DataFrame, item_ids: Sequence[str] | pl.Series
+    ) -> Self:
+        """Undo ``to_frame``.
+
+        Args:
+            frame: ``user_id`` (str) and ``items`` (list of item indices, none empty).
+            item_ids: the vocabulary, in index order.
+
+        Raises:
+            SidiffError: an item index lies outside the vocabulary.
+        """
+        vocabulary = pl.Series("item_id", item_ids, dtype=pl.String)
+        items = frame["items"].explode().to_numpy().astype(np.int32)
+        if items.size and not 0 <= items.min() <= items.max() < len(vocabulary):
+            raise SidiffError(
+                f"The sequences name item indices {items.min()}..{items.max()} but the "
+                f"catalogue has {len(vocabulary):,} items: load both from one version."
+            )
+        lengths = frame["items"].list.len().to_numpy().astype(np.int64)
+        return cls(items, _offsets(lengths), frame["user_id"], vocabulary)
+
+
+def build_sequences(interactions: pl.DataFrame, tie_break: TieBreak) -> Sequences:
+    """Sort every user's interactions by time.
+
+    Args:
+        interactions: ``user_id`` and ``item_id`` (str), ``timestamp`` (i64, seconds),
+            in file order.
+        tie_break: what orders interactions of equal time: the item id, or the row's
+            place in ``interactions``.
+
+    Returns:
+        The sequences over sorted user and item vocabularies.
+    """
+    users = dense_index(interactions["user_id"])
+    items = dense_index(interactions["item_id"])
+    # A stable sort keeps the file order among what the keys leave tied.
+    keys = [interactions["timestamp"].to_numpy(), users]
+    if tie_break == "item_id":
+        keys.insert(0, items)
+    order = np.lexsort(keys)
+    return Sequences(
+        items=items[order].astype(np.int32),
+        offsets=_offsets(np.bincount(users)),
+        user_ids=interactions["user_id"].unique().sort(),
+        item_ids=interactions["item_id"].unique().sort(),
+    )
+
+
+def training_samples(
+    sequences: Sequences, windows: Windows, min_history: int, max_history: int
+) -> NDArray[np.int32]:
+    """List the training samples.
+
+    ``prefix`` is the released rule (one sample per history that starts at position 0
+    and ends at t = min_history..min(L-3, max_history)); it never reaches targets
+    beyond position ``max_history``. ``all`` takes every contiguous window.
+
+    Args:
+        sequences: the users' items.
+        windows: the rule.
+        min_history: fewest items in a history.
+        max_history: most items in a history.
+
+    Returns:
+        int32 ``[S, 3]`` with columns user, start, end, sorted by user, end, start.
+
+    Raises:
+        SidiffError: no user is long enough for a single sample.
+    """
+    last_end = sequences.lengths - _HELD_OUT - 1
+    if windows == "prefix":
+        last_end = np.minimum(last_end, max_history)
+    per_user = np.maximum(last_end - min_history + 1, 0)
+    users = np.repeat(np.arange(sequences.n_users), per_user)
+    ends = min_history + _count_up(per_user)
+    if windows == "prefix":
+        starts = np.zeros_like(ends)
+    else:
+        first_start = np.maximum(ends - max_history, 0)
+        per_end = ends - min_history - first_start + 1
+        users, ends = np.repeat(users, per_end), np.repeat(ends, per_end)
+        starts = np.repeat(first_start, per_end) + _count_up(per_end)
+    if not ends.size:
+        longest = int(sequences.lengths.max(initial=0))
+        raise SidiffError(
+            f"No training sample: a user needs {min_history + _HELD_OUT + 1} "
+            f"interactions for filtering.min_history={min_history}, the longest has "
+            f"{longest}; lower filtering.min_history or give more reviews."
+        )
+    return np.stack([users, starts, ends], axis=1).astype(np.int32)
+
+
+def evaluation_samples(
+    sequences: Sequences, split: Split, max_history: int
+) -> NDArray[np.int32]:
+    """List one sample per user whose target is held out.
+
+    Args:
+        sequences: the users' items.
+        split: ``validation`` (target L-2) or ``test`` (target L-1).
+        max_history: most items in a history; the last ones are kept.
+
+    Returns:
+        int32 ``[U', 3]`` with columns user, start, end. Users whose history would be
+        empty are left out.
+    """
+    ends = sequences.lengths - (1 if split == "test" else _HELD_OUT)
+    users = np.flatnonzero(ends >= 1)
+    ends = ends[users]
+    starts = np.maximum(ends - max_history, 0)
+    return np.stack([users, starts, ends], axis=1).astype(np.int32)
+
+
+def training_counts(sequences: Sequences) -> NDArray[np.int64]:
+    """Count each item's occurrences at positions up to L-3: int64 ``[N]``."""
+    lengths = sequences.lengths
+    seen = _count_up(lengths) < np.repeat(lengths - _HELD_OUT, lengths)
+    return np.bincount(sequences.items[seen], minlength=sequences.n_items)
+
+
+def training_items(
+    samples: NDArray[np.int32], sequences: Sequences
+) -> NDArray[np.bool_]:
+    """Mark the items anywhere in the training samples: bool ``[N]``.
+
+    These are the items on which whitening and quantizer are fitted. An item of a
+    user too short for a sample, or beyond the reach of ``prefix``, is not among them.
+
+    Args:
+        samples: int ``[S, 3]`` from ``training_samples``.
+        sequences: the sequences it was made from.
+    """
+    user, start, end = samples.T.astype(np.int64)
+    first = sequences.offsets[user] + start
+    last = sequences.offsets[user] + end
+    # Windows overlap heavily: open and close them on the flat axis and sum up once.
+    edges = np.bincount(first, minlength=sequences.items.size + 1)
+    edges -= np.bincount(last + 1, minlength=sequences.items.size + 1)
+    covered = np.cumsum(edges[:-1]) > 0
+    marked = np.zeros(sequences.n_items, dtype=bool)
+    marked[sequences.items[covered]] = True
+    return marked
+
+
+def statistics(
+    sequences: Sequences,
+    samples: NDArray[np.int32],
+    max_history: int,
+    *,
+    reviews_lines: int,
+    metadata_lines: int,
+    rejected_lines: int,
+    items_without_metadata: int,
+) -> dict[str, int | float]:
+    """Describe the filtered data in flat, JSON-able numbers.
+
+    Args:
+        sequences: the users' items.
+        samples: int ``[S, 3]`` from ``training_samples``.
+        max_history: most items in a history.
+        reviews_lines: lines in the raw reviews.
+        metadata_lines: lines in the raw metadata.
+        rejected_lines: malformed lines set aside in both.
+        items_without_metadata: items of the vocabulary without a metadata line.
+
+    Returns:
+        Counts, sequence lengths (items), and density (share of user-item pairs).
+    """
+    lengths = sequences.lengths
+    return {
+        "users": sequences.n_users,
+        "items": sequences.n_items,
+        "interactions": int(sequences.items.size),
+        "density": sequences.items.size / (sequences.n_users * sequences.n_items),
+        "min_length": int(lengths.min()),
+        "mean_length": float(lengths.mean()),
+        "median_length": float(np.median(lengths)),
+        "max_length": int(lengths.max()),
+        "training_samples": len(samples),
+        "training_items": int(training_items(samples, sequences).sum()),
+        "validation_users": len(
+            evaluation_samples(sequences, "validation", max_history)
+        ),
+        "test_users": len(evaluation_samples(sequences, "test", max_history)),
+        "items_without_metadata": items_without_metadata,
+        "reviews_lines": reviews_lines,
+        "metadata_lines": metadata_lines,
+        "rejected_lines": rejected_lines,
+    }
+
+
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+
+
+def _count_up(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """0..c-1 for each count c, one after the other: int64 ``[sum(counts)]``."""
+    ends = np.cumsum(counts, dtype=np.int64)
+    total = int(ends[-1]) if ends.size else 0
+    return np.arange(total) - np.repeat(ends - counts, counts)

@@ -1,0 +1,108 @@
+"""Item texts: the sentences that the encoder reads.
+
+Rendering follows the text of the DiffGRM release ("<Label>: <value>." per field) with
+one difference: letters outside ASCII stay, where the release blanks them, because
+today's encoders read them and "Lumière" is worse as "Lumi re".
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+from collections.abc import Sequence
+
+import polars as pl
+
+from sidiff.parameters import TextFieldParameters
+
+logger = logging.getLogger(__name__)
+
+
+def render_texts(
+    items: pl.DataFrame,
+    item_ids: Sequence[str] | pl.Series,
+    template: Sequence[TextFieldParameters],
+) -> pl.DataFrame:
+    """Render one text per item id.
+
+    Every value is cleaned (HTML entities resolved, tags removed, blanks collapsed, one
+    trailing full stop dropped), the atoms of a list are joined by a comma, and
+    empty values and a price of zero leave their field out.
+
+    Args:
+        items: metadata as ``ingest_items`` returns it; the first row of an id counts.
+        item_ids: the ids to render, in this order.
+        template: fields, labels and their order; an empty label leaves the value bare.
+
+    Returns:
+        ``item_id`` (str), ``text`` (str, never empty: an item about which the template
+        finds nothing is given its id), ``has_metadata`` (bool: the id is in ``items``).
+    """
+    wanted = pl.DataFrame({"item_id": pl.Series(item_ids, dtype=pl.String)})
+    known = items.unique("item_id", keep="first", maintain_order=True)
+    rows = wanted.join(
+        known.with_columns(has_metadata=pl.lit(True)),
+        on="item_id",
+        how="left",
+        maintain_order="left",
+    )
+    pieces = [_piece(rows[part.field], part.label) for part in template]
+    joined = pl.concat_str(pieces, separator=" ", ignore_nulls=True)
+    text = pl.select(joined).to_series()
+    bare = int((text == "").sum())
+    if bare:
+        logger.info("%s items have no text and are given their id", f"{bare:,}")
+    return rows.select(
+        "item_id",
+        text=pl.when(text != "").then(text).otherwise("item_id"),
+        has_metadata=pl.col("has_metadata").fill_null(value=False),
+    )
+
+
+def _piece(values: pl.Series, label: str) -> pl.Series:
+    """``"<label>: <value>."`` per row, null where there is no value."""
+    if values.dtype == pl.Float64:
+        cleaned = values.replace(0.0, None).cast(pl.String)
+    elif values.dtype == pl.List:
+        cleaned = _join(values)
+    else:
+        cleaned = _clean(values)
+    value = pl.lit(cleaned).str.strip_suffix(".")
+    # "etc.." has lost one full stop above and still ends with one.
+    stop = pl.when(value.str.ends_with(".")).then(pl.lit("")).otherwise(pl.lit("."))
+    prefix = pl.lit(f"{label}: " if label else "")
+    return pl.select(pl.when(value != "").then(prefix + value + stop)).to_series()
+
+
+def _join(lists: pl.Series) -> pl.Series:
+    """Clean the atoms of each list and join what is left by ``", "``."""
+    row = pl.int_range(len(lists), dtype=pl.UInt32, eager=True)
+    atoms = pl.DataFrame({"row": row, "atom": lists}).explode("atom")
+    atoms = atoms.with_columns(_clean(atoms["atom"]).alias("atom"))
+    joined = (
+        atoms.filter(pl.col("atom") != "")
+        .group_by("row", maintain_order=True)
+        .agg(pl.col("atom").str.join(", "))
+    )
+    rows = pl.DataFrame({"row": row})
+    return rows.join(joined, on="row", how="left", maintain_order="left")["atom"]
+
+
+def _clean(values: pl.Series) -> pl.Series:
+    """Clean every atom; null stays null."""
+    return (
+        _unescape(values)
+        .str.replace_all(r"<[^>]*>", "")
+        .str.replace_all(r"[\s\p{Cc}]+", " ")
+        .str.strip_chars()
+        .str.strip_suffix(".")
+    )
+
+
+def _unescape(values: pl.Series) -> pl.Series:
+    """Resolve HTML entities; only the distinct values that have one pass Python."""
+    escaped = values.filter(values.str.contains("&", literal=True)).unique()
+    if escaped.is_empty():
+        return values
+    plain = pl.Series([html.unescape(value) for value in escaped], dtype=pl.String)
+    return values.replace(escaped, plain)

@@ -1,0 +1,29 @@
+"""Kedro's settings for this project."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Nothing leaves the machine by default. The libraries read these when they are
+# imported, and whoever sets them already keeps their choice.
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# MLflow installs a console handler of its own.
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+# Figures are files here; no window system is looked for.
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from sidiff.context import SidiffContext
+from sidiff.hooks import InputHooks, ProgressHooks, TrackingHooks
+
+CONTEXT_CLASS = SidiffContext
+HOOKS = (InputHooks(), ProgressHooks(), TrackingHooks())
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    # An environment overlays single values, also inside a group.
+    "merge_strategy": {"parameters": "soft", "globals": "soft"},
+    "custom_resolvers": {"user_path": lambda path: str(Path(path).expanduser())},
+}

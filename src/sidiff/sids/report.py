@@ -1,0 +1,152 @@
+"""What a SID table is like: collisions, and how evenly each digit uses its codes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from sidiff.sids.table import SidTable
+
+INK, FILL, GRID = "#33414f", "#4878a8", "#d7dde3"
+
+LEGEND_DIGITS = 8
+"""More digits than this are drawn without a legend."""
+
+SINGLE_BARS = 4
+"""Group sizes with a bar of their own; larger ones share bars."""
+
+
+def sid_report(
+    table: SidTable, trained: NDArray[np.bool_], error: Mapping[str, float]
+) -> dict[str, Any]:
+    """Numbers about a SID table, flat and ready for JSON.
+
+    A *collision group* is two or more items with the same SID. ``collision_rate`` is
+    the share of items in such groups. ``entropy_bits_digit_j`` is that of the codes
+    of digit j over all items, at most log2 of ``codes_per_digit``;
+    ``utilisation_digit_j`` the share of codes that occur at all.
+
+    Args:
+        table: semantic IDs of N items.
+        trained: (N,) whether an item occurs in the training samples.
+        error: the quantization error, see ``tokenizer.quantization_error``.
+    """
+    sizes = table.groups().sizes
+    shared = sizes[sizes > 1]
+    in_collisions = (sizes > 1)[table.groups().sid_of_item]
+    report: dict[str, Any] = {
+        "items": len(table.codes),
+        "items_in_training": int(trained.sum()),
+        "digits": table.digits,
+        "codes_per_digit": table.codes_per_digit,
+        "distinct_sids": len(sizes),
+        "collision_groups": len(shared),
+        "items_in_collisions": int(shared.sum()),
+        "items_not_in_training_in_collisions": int((in_collisions & ~trained).sum()),
+        "collision_rate": float(in_collisions.mean()),
+        "largest_group": int(sizes.max()),
+        "mean_group": float(sizes.mean()),
+        **error,
+        "fingerprint": table.fingerprint,
+    }
+    for digit, counts in enumerate(_code_counts(table)):
+        report[f"entropy_bits_digit_{digit}"] = _entropy_bits(counts)
+        report[f"utilisation_digit_{digit}"] = float((counts > 0).mean())
+    return report
+
+
+def sid_figure(table: SidTable) -> Figure:
+    """Draw the use of the codes, digit by digit, and the sizes of the groups."""
+    # Not pyplot: a figure of one's own needs no display and leaves no global state.
+    from matplotlib.figure import Figure  # noqa: PLC0415 (slow, and rarely needed)
+
+    figure = Figure(figsize=(10, 4.2), layout="constrained", dpi=120)
+    usage, groups = figure.subplots(1, 2, width_ratios=(3, 2))
+    _draw_usage(usage, table)
+    _draw_groups(groups, table)
+    return figure
+
+
+def _code_counts(table: SidTable) -> NDArray[np.int64]:
+    """Items of each code at each digit, (L, K)."""
+    size = table.codes_per_digit
+    shifted = table.codes.astype(np.int64) + np.arange(table.digits) * size
+    counts = np.bincount(shifted.ravel(), minlength=table.digits * size)
+    return counts.reshape(table.digits, size)
+
+
+def _entropy_bits(counts: NDArray[np.int64]) -> float:
+    shares = counts[counts > 0] / counts.sum()
+    return float(abs((shares * np.log2(shares)).sum()))
+
+
+def _draw_usage(axes: Axes, table: SidTable) -> None:
+    """Items per code, most used first, one line per digit."""
+    from matplotlib import colormaps  # noqa: PLC0415
+
+    counts = np.sort(_code_counts(table), axis=1)[:, ::-1]
+    size = table.codes_per_digit
+    colours = colormaps["viridis"](np.linspace(0.0, 0.85, table.digits))
+    for digit, (used, colour) in enumerate(zip(counts, colours, strict=True)):
+        label = f"digit {digit}: {_entropy_bits(used):.2f} bits"
+        axes.stairs(used, np.arange(size + 1) / size, color=colour, lw=1.4, label=label)
+    even = len(table.codes) / size
+    axes.axhline(even, color=INK, lw=1.0, ls=(0, (4, 3)), zorder=1)
+    axes.annotate(
+        f"even use: {even:.3g}",
+        (1.0, even),
+        xytext=(-2, 3),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        color=INK,
+        fontsize=8,
+    )
+    axes.set(xlim=(0, 1), ylim=(0, None), ylabel="items per code")
+    axes.set_xlabel(f"share of the {size} codes, most used first")
+    axes.set_title("Use of the codes", loc="left")
+    if table.digits <= LEGEND_DIGITS:
+        title = f"entropy, of {np.log2(size):.2f} bits"
+        axes.legend(title=title, frameon=False, fontsize=8, title_fontsize=8)
+    _plain(axes)
+
+
+def _draw_groups(axes: Axes, table: SidTable) -> None:
+    """Number of SIDs by how many items share them."""
+    sizes = table.groups().sizes
+    # 1, 2, 3, 4, and then doubling: 5-8, 9-16 and so on.
+    bins = np.where(
+        sizes <= SINGLE_BARS, sizes, np.ceil(np.log2(sizes)).astype(int) + 2
+    )
+    counts = np.bincount(bins)[1:]
+    names = [
+        str(bar)
+        if bar <= SINGLE_BARS
+        else f"{2 ** (bar - 3) + 1}\u2013{2 ** (bar - 2)}"
+        for bar in range(1, len(counts) + 1)
+    ]
+    places = np.arange(len(counts))
+    bars = axes.bar(places, counts, color=FILL, width=0.8)
+    axes.set_xticks(places, names)
+    labels = [f"{count:,}" if count else "" for count in counts]
+    axes.bar_label(bars, labels, padding=2, fontsize=8, color=INK)
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set_ylim(0, counts.max() * 3)
+    axes.set(xlabel="items with the same SID", ylabel="SIDs")
+    axes.set_title(f"{len(sizes):,} SIDs for {len(table.codes):,} items", loc="left")
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color=GRID, lw=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8)

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+import yaml
+from kedro.framework.session import KedroSession
+from kedro.io import AbstractVersionedDataset
+
+from sidiff.pipeline_registry import STAGES, full_pipeline
+
+from .conftest import ROOT
+
+LAYERS = (
+    "raw",
+    "intermediate",
+    "primary",
+    "feature",
+    "model_input",
+    "models",
+    "model_output",
+    "reporting",
+)
+RAW = {"raw_reviews", "raw_metadata"}
+FULL = full_pipeline(sample=True)
+DATASETS = sorted(
+    name for name in FULL.datasets() if not name.startswith(("params:", "parameters"))
+)
+
+
+@pytest.fixture(scope="module")
+def entries(project: Path) -> dict[str, Any]:
+    with KedroSession.create(project) as session:
+        return dict(session.load_context().config_loader["catalog"])
+
+
+def test_the_catalogue_holds_what_the_pipelines_use(entries: dict[str, Any]) -> None:
+    assert sorted(entries) == DATASETS
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_boundary_is_persisted_in_its_layer(
+    entries: dict[str, Any], name: str
+) -> None:
+    entry = entries[name]
+    layer = entry["metadata"]["kedro-viz"]["layer"]
+    folder = PurePosixPath(entry["filepath"]).parts[:3]
+    assert folder == ("data", f"{LAYERS.index(layer) + 1:02d}_{layer}", "sample")
+    assert entry.get("versioned", False) is (name not in RAW)
+    if name not in RAW and name != "previous_item_embeddings":
+        assert PurePosixPath(entry["filepath"]).stem == name
+
+
+def test_every_versioned_data_set_is_one_to_kedro(project: Path) -> None:
+    with KedroSession.create(project) as session:
+        catalog = session.load_context().catalog
+        for name in DATASETS:
+            dataset = catalog.get(name)
+            assert isinstance(dataset, AbstractVersionedDataset) == (name not in RAW)
+
+
+def test_every_node_is_named_and_tagged_by_its_stage() -> None:
+    for stage, module in STAGES.items():
+        for node in module.create_pipeline().nodes:
+            assert node._name, node
+            assert stage in node.tags
+            assert len(node.tags & {"cpu", "gpu"}) == 1
+    assert len({node.name for node in FULL.nodes}) == len(FULL.nodes)
+
+
+def test_every_data_layer_has_its_folder() -> None:
+    for number, layer in enumerate(LAYERS, 1):
+        assert (ROOT / "data" / f"{number:02d}_{layer}" / ".gitkeep").exists()
+
+
+def test_every_value_has_a_comment() -> None:
+    for path in (ROOT / "conf" / "base" / "parameters").glob("*.yml"):
+        text = path.read_text()
+        (group,) = yaml.safe_load(text)
+        assert group == path.stem
+        assert text.count("#") >= 2

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+
+from sidiff.errors import SidiffError
+from sidiff.parameters import GROUPS, validate
+
+
+def load(
+    project: Path, env: str | None = None, params: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The merged parameters of a session; its context checks them."""
+    with KedroSession.create(project, env=env, runtime_params=params) as session:
+        return dict(session.load_context().config_loader["parameters"])
+
+
+@pytest.mark.parametrize("env", ["local", "beauty", "sports", "toys"])
+@pytest.mark.parametrize("preset", ["sidiff", "paper", "release"])
+def test_every_environment_is_complete(project: Path, env: str, preset: str) -> None:
+    parameters = load(project, env, {"preset": preset})
+    assert validate(parameters).keys() == GROUPS.keys()
+    assert parameters["preset"] == preset
+    assert parameters["dataset"] == ("sample" if env == "local" else env)
+
+
+@pytest.mark.parametrize(
+    ("preset", "windows", "reduction", "probe", "last_step", "merge", "fields"),
+    [
+        ("sidiff", "prefix", "per_view", "projected", "joint", "max", 5),
+        ("paper", "all", "per_view", "projected", "joint", "none", 5),
+        ("release", "prefix", "pooled", "raw", "greedy", "none", 6),
+    ],
+)
+def test_presets(
+    project: Path,
+    preset: str,
+    windows: str,
+    reduction: str,
+    probe: str,
+    last_step: str,
+    merge: str,
+    fields: int,
+) -> None:
+    parameters = load(project, "beauty", {"preset": preset})
+    training, decoding = parameters["training"], parameters["evaluation"]["decoding"]
+    assert parameters["filtering"]["windows"] == windows
+    assert len(parameters["embedding"]["text"]) == fields
+    assert training["loss_reduction"] == reduction
+    assert training["noising"]["probe_kv"] == probe
+    assert decoding["last_step"] == last_step
+    assert decoding["merge"] == merge
+    assert training["epochs"] == (200 if preset == "release" else 100)
+    assert training["label_smoothing"] == (0.2 if preset == "release" else 0.1)
+
+
+def test_one_value_on_top_of_a_preset(project: Path) -> None:
+    given = {"preset": "release", "training": {"loss_reduction": "per_view"}}
+    for env in (None, "beauty"):
+        training = load(project, env, given)["training"]
+        assert training["loss_reduction"] == "per_view"
+        assert training["noising"]["probe_kv"] == "raw"
+
+
+def test_an_environment_overlays_single_values(project: Path) -> None:
+    toys, base = (load(project, env)["training"] for env in ("toys", None))
+    assert (toys["network"]["width"], toys["network"]["heads"]) == (1024, 8)
+    assert toys["optimizer"]["learning_rate"] == 0.003
+    assert toys["validation"]["first_epoch"] == 10
+    assert toys["noising"] == base["noising"]
+    assert toys["network"]["dropout"] == base["network"]["dropout"]
+
+
+def nodes(project: Path, env: str | None, params: dict[str, Any] | None) -> set[str]:
+    load(project, env, params)
+    assert {n.name for n in pipelines["__default__"].nodes} == {
+        n.name for n in pipelines["full"].nodes
+    }
+    return {node.name for node in pipelines["full"].nodes}
+
+
+def test_full_begins_where_the_data_are(project: Path) -> None:
+    own = {"raw_reviews": "r.gz", "raw_metadata": "m.gz"}
+    generator = {"generate_sample_shop"}
+    with_shop = nodes(project, None, None)
+    assert generator < with_shop
+    # One process, one session after the other: the choice is made anew each time.
+    assert nodes(project, "beauty", None) == with_shop - generator
+    assert nodes(project, None, own) == with_shop - generator
+    assert nodes(project, None, None) == with_shop
+
+
+@pytest.mark.parametrize(
+    ("params", "sentence"),
+    [
+        ({"preset": "papre"}, "There is no preset papre; choose one of sidiff"),
+        ({"trainig": {"epochs": 2}}, "did you mean training?"),
+        ({"training": {"epochs": 0}}, "training.epochs is 0"),
+        ({"training": {"epoch": 2}}, "training.epoch is not a parameter"),
+        ({"evaluation": {"top_k": 3}}, "top_k"),
+        ({"raw_reviews": "r.gz"}, "raw_reviews alone"),
+    ],
+)
+def test_a_wrong_value_is_named_before_anything_runs(
+    project: Path, params: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(SidiffError) as error:
+        load(project, None, params)
+    assert sentence in str(error.value)
+
+
+def test_paths_of_own_files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    own = {"raw_reviews": "~/r.gz", "raw_metadata": "in/m.gz"}
+    with KedroSession.create(project, runtime_params=own) as session:
+        catalog = session.load_context().catalog
+        assert "/home/somebody/r.gz" in str(catalog["raw_reviews"])
+        assert str(project / "in" / "m.gz") in str(catalog["raw_metadata"])

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow.entities import Run as MlflowRun
+from mlflow.tracking import MlflowClient
+
+from sidiff.pipelines.tracking import active_mlflow, log_epoch
+
+from .conftest import Run
+
+
+@pytest.fixture
+def client(project: Path) -> MlflowClient:
+    return MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db")
+
+
+def find(client: MlflowClient, version: str) -> MlflowRun:
+    experiment = client.get_experiment_by_name("sidiff")
+    assert experiment is not None
+    (found,) = client.search_runs(
+        [experiment.experiment_id], f"tags.save_version = '{version}'"
+    )
+    return found
+
+
+def test_parameters_are_single_values(client: MlflowClient, full_run: str) -> None:
+    params = find(client, full_run).data.params
+    assert params["training.network.width"] == "16"
+    assert params["training.optimizer.learning_rate"] == "0.002"
+    assert params["tokenization.whitening.dimensions"] == "16"
+    assert params["training.loss_reduction"] == "per_view"
+    assert not [name for name, value in params.items() if value.startswith("{")]
+
+
+def test_epochs_are_steps(client: MlflowClient, full_run: str) -> None:
+    run_id = find(client, full_run).info.run_id
+    for key in ("train/loss", "validation/score"):
+        history = client.get_metric_history(run_id, key)
+        assert [point.step for point in history] == [1, 2]
+
+
+def test_final_figures_and_reports(client: MlflowClient, full_run: str) -> None:
+    run = find(client, full_run)
+    assert run.info.status == "FINISHED"
+    metrics = run.data.metrics
+    assert 0.0 <= metrics["test/item/ndcg_at_10"] <= 1.0
+    assert metrics["sid_report/items"] == metrics["data/items"]
+    names = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert names >= {
+        "metrics.json",
+        "sid_report.json",
+        "data_statistics.json",
+        "sid_figure.png",
+        "training_figure.png",
+        "metrics_figure.png",
+    }
+
+
+def test_what_was_run(client: MlflowClient, full_run: str) -> None:
+    tags = find(client, full_run).data.tags
+    assert tags["dataset"] == "sample"
+    assert tags["preset"] == "sidiff"
+    assert tags["pipeline"] == "full"
+    assert tags["input.previous_item_embeddings"] == "none"
+    assert tags["output.denoiser"] == full_run
+
+
+def test_a_partial_run_names_the_versions_it_read(
+    client: MlflowClient, full_run: str, run: Run
+) -> None:
+    version = run("full", node_names=["plot_metrics"])
+    tags = find(client, version).data.tags
+    assert tags["output.metrics_figure"] == version
+    read = tags["input.metrics"]
+    assert read != version
+    assert len(read) == len(version)
+
+
+def test_a_failed_run_is_marked_and_closed(
+    client: MlflowClient, full_run: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr("sidiff.evaluation.figures.metrics_figure", fail)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        run("full", node_names=["plot_metrics"])
+    assert mlflow.active_run() is None
+    experiment = client.get_experiment_by_name("sidiff")
+    assert experiment is not None
+    latest = client.search_runs([experiment.experiment_id], max_results=1)[0]
+    assert latest.info.status == "FAILED"
+
+
+def test_nothing_is_logged_without_a_run() -> None:
+    assert active_mlflow() is None
+    log_epoch(1, {"train/loss": 0.5})
+    assert mlflow.active_run() is None

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import re
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidiff.errors import SidiffError
+from sidiff.reviews.kcore import k_core
+
+PAIRS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=60)
+
+
+def frame(pairs: list[tuple[int, int]]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "user_id": [f"u{user}" for user, _ in pairs],
+            "item_id": [f"i{item}" for _, item in pairs],
+            "row": list(range(len(pairs))),
+        },
+        schema={"user_id": pl.String, "item_id": pl.String, "row": pl.Int64},
+    )
+
+
+def naive(pairs: list[tuple[int, int]], k: int) -> list[int]:
+    """Drop one edge at a time until none is below the bound."""
+    rows = list(range(len(pairs)))
+    while True:
+        for row in rows:
+            user, item = pairs[row]
+            users = sum(pairs[other][0] == user for other in rows)
+            items = sum(pairs[other][1] == item for other in rows)
+            if users < k or items < k:
+                rows.remove(row)
+                break
+        else:
+            return rows
+
+
+@given(PAIRS, st.integers(1, 5))
+def test_equals_dropping_one_edge_at_a_time(
+    pairs: list[tuple[int, int]], k: int
+) -> None:
+    expected = naive(pairs, k)
+    if expected:
+        assert k_core(frame(pairs), k)["row"].to_list() == expected
+    else:
+        with pytest.raises(SidiffError):
+            k_core(frame(pairs), k)
+
+
+def test_a_removal_cascades_to_the_fixed_point() -> None:
+    square = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    tail = [(1, 2), (2, 2), (2, 3), (3, 3)]  # each step of the tail frees the next
+    assert k_core(frame(square + tail), 2)["row"].to_list() == [0, 1, 2, 3]
+
+
+def test_repeated_reviews_count_each_time() -> None:
+    assert len(k_core(frame([(0, 0), (0, 0)]), 2)) == 2
+
+
+def test_keeps_rows_in_order_with_all_columns() -> None:
+    pairs = [(1, 1), (5, 5), (0, 1), (1, 0), (0, 0)]
+    kept = k_core(frame(pairs), 2)
+    assert kept.rows() == [
+        ("u1", "i1", 0),
+        ("u0", "i1", 2),
+        ("u1", "i0", 3),
+        ("u0", "i0", 4),
+    ]
+
+
+@given(PAIRS.filter(bool))
+def test_says_which_core_is_not_empty(pairs: list[tuple[int, int]]) -> None:
+    with pytest.raises(SidiffError, match="is empty") as caught:
+        k_core(frame(pairs), 100)
+    found = re.search(r"filtering\.core to (\d+) or less", str(caught.value))
+    assert found
+    largest = int(found[1])
+    assert naive(pairs, largest)
+    assert not naive(pairs, largest + 1)
+
+
+def test_says_why_nothing_survives() -> None:
+    star = [(user, 0) for user in range(6)]
+    with pytest.raises(
+        SidiffError, match=r"most active user has 1, the most reviewed item 6"
+    ):
+        k_core(frame(star), 5)
+
+
+def test_no_interactions_at_all() -> None:
+    with pytest.raises(SidiffError, match="no interactions"):
+        k_core(frame([]), 5)
