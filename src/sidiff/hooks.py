@@ -125,7 +125,7 @@ class TrackingHooks:
         # was read, and tells what it does at every start.
         logging.getLogger("kedro_mlflow").setLevel(logging.WARNING)
         self._project = context.project_path
-        self._env = context.env or "base"
+        self._env = context.env or context.config_loader.default_run_env
 
     # Last, so that kedro-mlflow has started the run.
     @hook_impl(trylast=True)
