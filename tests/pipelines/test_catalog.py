@@ -80,3 +80,14 @@ def test_every_value_has_a_comment() -> None:
         (group,) = yaml.safe_load(text)
         assert group == path.stem
         assert text.count("#") >= 2
+
+
+def test_layers_follow_one_another() -> None:
+    """Else kedro-viz draws none: no data set may lead back to an earlier layer."""
+    order = {}
+    for path in (ROOT / "conf" / "base").glob("catalog_0*.yml"):
+        for name, entry in yaml.safe_load(path.read_text()).items():
+            order[name] = LAYERS.index(entry["metadata"]["kedro-viz"]["layer"])
+    for node in FULL.nodes:
+        sources = [order[name] for name in node.inputs if name in order]
+        assert max(sources, default=0) <= min(order[name] for name in node.outputs)
