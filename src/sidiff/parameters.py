@@ -19,6 +19,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Device = Literal["auto", "cpu", "cuda"]
+Threads = Annotated[int, Field(ge=0, le=1024)]
 ItemField = Literal["title", "brand", "categories", "price", "features", "description"]
 
 
@@ -191,6 +192,7 @@ class TrainingParameters(Parameters):
     epochs: PositiveInt
     seed: Seed
     device: Device
+    threads: Threads
 
 
 class EvaluationParameters(Parameters):
@@ -203,6 +205,7 @@ class EvaluationParameters(Parameters):
     top_k: Annotated[int, Field(ge=1, le=10_000)]
     users_per_batch: PositiveInt
     device: Device
+    threads: Threads
 
     @model_validator(mode="after")
     def _cutoffs_fit(self) -> Self:

@@ -77,7 +77,7 @@ def beam_search(
             if step == DIGITS - 1 and p.last_step == "greedy":
                 options = [max(options)]
             for total, d, c in options:
-                children.append((state[:d] + (c,) + state[d + 1 :], total))
+                children.append(((*state[:d], c, *state[d + 1 :]), total))
         children.sort(key=lambda child: -child[1])
         if p.merge == "max":
             best: dict[tuple[int, ...], float] = {}

@@ -38,7 +38,7 @@ def context(probe: object = None, seed: int = 0, batch: int = BATCH) -> NoisingC
     )
 
 
-def fixed_probe(confidence: Tensor):  # noqa: ANN201
+def fixed_probe(confidence: Tensor):
     return lambda hidden: confidence
 
 

@@ -48,6 +48,7 @@ def evaluation(shop) -> Evaluation:
             top_k=10,
             users_per_batch=7,
             device="cpu",
+            threads=1,
         )
     )
     return evaluate(denoiser, *shop, parameters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -42,7 +43,7 @@ def test_linear_warm_up_then_half_a_cosine() -> None:
     assert rates[:11] == pytest.approx([0.001 * step for step in range(11)])
     assert rates[20] == pytest.approx(0.005)
     assert rates[30] == pytest.approx(0.0, abs=1e-12)
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
 
 
 def test_a_warm_up_longer_than_the_run_never_ends() -> None:

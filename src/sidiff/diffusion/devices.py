@@ -1,6 +1,9 @@
-"""Where tensors live."""
+"""Where tensors live, and how many CPU threads work on them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -20,3 +23,20 @@ def resolve(device: Device) -> torch.device:
             "device is 'cuda' but torch sees no CUDA device; set it to 'auto' or 'cpu'."
         )
     return torch.device("cuda" if available and device != "cpu" else "cpu")
+
+
+@contextmanager
+def cpu_threads(threads: int) -> Iterator[None]:
+    """Let torch use ``threads`` CPU threads inside the block; 0 leaves it as it is.
+
+    Sums are split by thread, so the count is part of what fixes a result to the last
+    bit. A small network gains little from more than one, and loses much when another
+    program holds a core: all threads of an operation wait for the slowest.
+    """
+    before = torch.get_num_threads()
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sidiff.diffusion.denoiser import Denoiser
-from sidiff.diffusion.devices import resolve
+from sidiff.diffusion.devices import cpu_threads, resolve
 from sidiff.evaluation import metrics as m
 from sidiff.evaluation.ranker import Ranker, Ranking
 from sidiff.parameters import DecodingParameters, EvaluationParameters
@@ -42,6 +42,16 @@ def evaluate(
     Controls are other decoding orders, run on a fixed random subset of the users
     and compared there with the main decoder, under ``test/controls/...``.
     """
+    with cpu_threads(parameters.threads):
+        return _evaluate(denoiser, sequences, table, parameters)
+
+
+def _evaluate(
+    denoiser: Denoiser,
+    sequences: Sequences,
+    table: SidTable,
+    parameters: EvaluationParameters,
+) -> Evaluation:
     device = resolve(parameters.device)
     denoiser = denoiser.to(device)
     ranker = Ranker(sequences, table, device)

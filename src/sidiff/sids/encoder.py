@@ -111,7 +111,6 @@ def load_encoder(name: str, device: str) -> SentenceEncoder:
     """
     with quiet_hugging_face():
         import torch  # noqa: PLC0415 (these imports take seconds)
-        from sentence_transformers import SentenceTransformer  # noqa: PLC0415
 
         if device == "cuda" and not torch.cuda.is_available():
             raise SidiffError(

@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
-from sidiff.diffusion.devices import resolve
+from sidiff.diffusion.devices import cpu_threads, resolve
 from sidiff.diffusion.histories import Histories, HistoryBatch
 from sidiff.diffusion.noising import NoisingContext, confidence_probe, hidden_digits
 from sidiff.diffusion.objective import Loss, denoising_loss
@@ -76,11 +76,17 @@ def fit(
             "There are no training samples: every user is too short for "
             "filtering.min_history; lower it or bring longer histories."
         )
-    trainer = _Trainer(sequences, samples, table, parameters, max_history)
+    with cpu_threads(parameters.threads):
+        trainer = _Trainer(sequences, samples, table, parameters, max_history)
+        return _fit(trainer, on_epoch)
+
+
+def _fit(trainer: _Trainer, on_epoch: OnEpoch) -> Fitted:
+    parameters = trainer.parameters
     stopping = EarlyStopping(parameters.validation)
     best = trainer.weights()
     rows: list[dict[str, float]] = []
-    total = len(samples) * parameters.epochs
+    total = len(trainer.samples) * parameters.epochs
     with tqdm(total=total, desc="training", unit="sample", unit_scale=True) as bar:
         for epoch in range(1, parameters.epochs + 1):
             figures = trainer.epoch(bar)
