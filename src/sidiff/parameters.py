@@ -161,6 +161,7 @@ class DecodingParameters(Parameters):
     order: Literal["confidence", "random", "fixed"]
     beam: Annotated[int, Field(ge=1, le=65536)]
     merge: Literal["none", "max"]
+    constraint: Literal["none", "items"]
     last_step: Literal["joint", "greedy"]
     seed: Seed
 

@@ -6,11 +6,13 @@ import itertools
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from sidiff.decoding.cpd import Decoded, decode
+from sidiff.decoding.lattice import Lattice
 from sidiff.parameters import DecodingParameters
 
 USERS, DIGITS, CODES = 4, 3, 4
@@ -41,7 +43,14 @@ class TableModel:
 
 
 def parameters(**changes: object) -> DecodingParameters:
-    base = dict(order="confidence", beam=8, merge="none", last_step="joint", seed=0)
+    base = dict(
+        order="confidence",
+        beam=8,
+        merge="none",
+        constraint="none",
+        last_step="joint",
+        seed=0,
+    )
     return DecodingParameters.model_validate(base | changes)
 
 
@@ -61,7 +70,11 @@ def path_score(model: TableModel, user: int, sid: tuple, order: tuple) -> float:
 
 
 def beam_search(
-    model: TableModel, user: int, p: DecodingParameters, orders: list[set[int]]
+    model: TableModel,
+    user: int,
+    p: DecodingParameters,
+    orders: list[set[int]],
+    items: list[tuple[int, ...]] | None = None,
 ) -> list[tuple[tuple[int, ...], float]]:
     """A plain-Python beam over (state, digit, code), merging states by a dict."""
     beams = [((HIDDEN,) * DIGITS, 0.0)]
@@ -73,7 +86,17 @@ def beam_search(
                 for d in range(DIGITS)
                 if state[d] == HIDDEN and d in allowed
                 for c in range(CODES)
+                if items is None
+                or any(
+                    all(
+                        known in (HIDDEN, sid[i])
+                        for i, known in enumerate((*state[:d], c, *state[d + 1 :]))
+                    )
+                    for sid in items
+                )
             ]
+            if not options:
+                continue
             if step == DIGITS - 1 and p.last_step == "greedy":
                 options = [max(options)]
             for total, d, c in options:
@@ -92,7 +115,7 @@ def beam_search(
 def test_a_beam_that_holds_everything_finds_every_sid_by_its_best_order(seed) -> None:
     model = TableModel(seed)
     everything = CODES**DIGITS * math.factorial(DIGITS)
-    decoded = decode(model, model.memory, parameters(beam=everything))
+    decoded = decode(model, model.memory, parameters(beam=everything), None)
     for user in range(USERS):
         found: dict[tuple[int, ...], float] = {}
         for sid, score in listed(decoded, user):
@@ -111,7 +134,7 @@ def test_a_beam_that_holds_everything_finds_every_sid_by_its_best_order(seed) ->
 def test_any_beam_equals_the_plain_search(merge, last_step, beam) -> None:
     model = TableModel(seed=beam)
     p = parameters(beam=beam, merge=merge, last_step=last_step)
-    decoded = decode(model, model.memory, p)
+    decoded = decode(model, model.memory, p, None)
     for user in range(USERS):
         expected = beam_search(model, user, p, [set(range(DIGITS))] * DIGITS)
         expected.sort(key=lambda state: -state[1])
@@ -125,7 +148,7 @@ def test_any_beam_equals_the_plain_search(merge, last_step, beam) -> None:
 def test_fixed_order_fills_digits_from_first_to_last() -> None:
     model = TableModel(seed=11)
     p = parameters(order="fixed", beam=5)
-    decoded = decode(model, model.memory, p)
+    decoded = decode(model, model.memory, p, None)
     for user in range(USERS):
         expected = beam_search(model, user, p, [{0}, {1}, {2}])
         assert [s for s, _ in listed(decoded, user)] == [s for s, _ in expected]
@@ -136,7 +159,7 @@ def test_random_order_is_one_permutation_named_by_its_seed() -> None:
     orders = set()
     for seed in range(12):
         p = parameters(order="random", beam=5, seed=seed)
-        decoded = decode(model, model.memory, p)
+        decoded = decode(model, model.memory, p, None)
         matching = [
             order
             for order in itertools.permutations(range(DIGITS))
@@ -148,7 +171,7 @@ def test_random_order_is_one_permutation_named_by_its_seed() -> None:
         ]
         assert len(matching) == 1
         orders.add(matching[0])
-        again = decode(model, model.memory, p)
+        again = decode(model, model.memory, p, None)
         assert torch.equal(decoded.codes, again.codes)
     assert len(orders) > 1
 
@@ -157,9 +180,9 @@ def test_merged_beams_are_distinct_states_and_never_worse() -> None:
     better = 0
     for seed in range(30):
         model = TableModel(seed, spread=1.0)
-        plain = decode(model, model.memory, parameters(beam=6))
+        plain = decode(model, model.memory, parameters(beam=6), None)
         model.states_seen.clear()
-        merged = decode(model, model.memory, parameters(beam=6, merge="max"))
+        merged = decode(model, model.memory, parameters(beam=6, merge="max"), None)
         assert merged.distinct_states == 1.0
         for states in model.states_seen:
             for row in states.tolist():
@@ -175,9 +198,31 @@ def test_merged_beams_are_distinct_states_and_never_worse() -> None:
 def test_unmerged_beams_report_their_repeats() -> None:
     model = TableModel(seed=1, spread=0.3)
     p = parameters(beam=60)
-    decoded = decode(model, model.memory, p)
+    decoded = decode(model, model.memory, p, None)
     distinct = sum(len(set(row)) for s in model.states_seen for row in s.tolist())
     total = sum(s.numel() for s in model.states_seen)
     assert decoded.distinct_states == pytest.approx(distinct / total)
     assert decoded.distinct_states < 1.0
     assert decoded.denoiser_calls == DIGITS == len(model.states_seen)
+
+
+@pytest.mark.parametrize("merge", ["none", "max"])
+@pytest.mark.parametrize("last_step", ["joint", "greedy"])
+@pytest.mark.parametrize("beam", [1, 4, 9, 200])
+@pytest.mark.parametrize("size", [1, 6, 30])
+def test_constrained_search_equals_the_plain_one(merge, last_step, beam, size) -> None:
+    model = TableModel(seed=beam + size)
+    rng = np.random.default_rng(size)
+    sids = np.unique(rng.integers(0, CODES, (size, DIGITS)), axis=0)
+    p = parameters(beam=beam, merge=merge, last_step=last_step)
+    decoded = decode(model, model.memory, p, Lattice.build(sids, CODES))
+    items = [tuple(sid) for sid in sids.tolist()]
+    for user in range(USERS):
+        expected = beam_search(model, user, p, [set(range(DIGITS))] * DIGITS, items)
+        expected.sort(key=lambda state: -state[1])
+        actual = listed(decoded, user)
+        assert [sid for sid, _ in actual] == [sid for sid, _ in expected]
+        assert [s for _, s in actual] == pytest.approx(
+            [s for _, s in expected], abs=1e-4
+        )
+        assert {sid for sid, _ in actual} <= set(items)

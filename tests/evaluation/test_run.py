@@ -40,7 +40,12 @@ def evaluation(shop) -> Evaluation:
     parameters = EvaluationParameters.model_validate(
         dict(
             decoding=dict(
-                order="confidence", beam=27, merge="max", last_step="joint", seed=0
+                order="confidence",
+                beam=27,
+                merge="max",
+                constraint="none",
+                last_step="joint",
+                seed=0,
             ),
             controls=["random", "fixed"],
             control_users=15,

@@ -56,7 +56,12 @@ def parameters(**changes: object) -> TrainingParameters:
             max_users=0,
             users_per_batch=16,
             decoding=dict(
-                order="confidence", beam=8, merge="max", last_step="joint", seed=0
+                order="confidence",
+                beam=8,
+                merge="max",
+                constraint="none",
+                last_step="joint",
+                seed=0,
             ),
         ),
         batch_size=64,

@@ -32,7 +32,12 @@ def stopping(**changes: object) -> EarlyStopping:
         max_users=0,
         users_per_batch=8,
         decoding=dict(
-            order="confidence", beam=4, merge="max", last_step="joint", seed=0
+            order="confidence",
+            beam=4,
+            merge="max",
+            constraint="none",
+            last_step="joint",
+            seed=0,
         ),
     )
     return EarlyStopping(ValidationParameters.model_validate(base | changes))

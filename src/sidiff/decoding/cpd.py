@@ -9,6 +9,7 @@ step, the same for everybody, as controls.
 Merging is ours: the same partial SID reached in two orders is one state. A state of
 t filled digits has at most t parents when parents are distinct, so the best
 ``t * beam`` candidates always hold the best ``beam`` distinct states: nothing is lost.
+So is the constraint: with a lattice, a beam may only take steps that lead to an item.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from sidiff.decoding.keys import state_keys
+from sidiff.decoding.lattice import Lattice
 from sidiff.diffusion.denoiser import DenoisingModel, Memory
 from sidiff.parameters import DecodingParameters
 
@@ -42,16 +44,37 @@ class Decoded:
 
 
 class Beams(NamedTuple):
-    """Partial SIDs: ``codes``, ``hidden`` ``(B, A, L)``; ``scores`` ``(B, A)``."""
+    """Partial SIDs of every user, best first.
+
+    Attributes:
+        codes: ``(B, A, L)``; meaningless where hidden.
+        hidden: ``(B, A, L)``.
+        scores: ``(B, A)``.
+        nodes: place in the lattice ``(B, A)``; unused without one.
+    """
 
     codes: Tensor
     hidden: Tensor
     scores: Tensor
+    nodes: Tensor
+
+    def take(self, rows: Tensor, scores: Tensor) -> Beams:
+        """The beams ``rows`` ``(B, C)`` of each user, with new scores."""
+        index = rows[..., None].expand(-1, -1, self.codes.shape[2])
+        return Beams(
+            self.codes.gather(1, index),
+            self.hidden.gather(1, index),
+            scores,
+            self.nodes.gather(1, rows),
+        )
 
 
 @torch.inference_mode()
 def decode(
-    denoiser: DenoisingModel, memory: Memory, parameters: DecodingParameters
+    denoiser: DenoisingModel,
+    memory: Memory,
+    parameters: DecodingParameters,
+    lattice: Lattice | None,
 ) -> Decoded:
     """Generate SIDs for a batch of users.
 
@@ -59,10 +82,11 @@ def decode(
         denoiser: the trained network.
         memory: the users' encoded histories, batch size B.
         parameters: beam width, order, merging and the form of the last step.
+        lattice: the existing SIDs; None leaves the search unconstrained.
 
     Returns:
-        Up to ``beam`` complete SIDs per user; equal SIDs may repeat unless merged,
-        and a SID need not belong to an item.
+        Up to ``beam`` complete SIDs per user. Equal SIDs may repeat unless merged;
+        without a lattice a SID need not belong to an item.
     """
     digits = denoiser.config.digits
     steps = _allowed_digits(digits, parameters, memory.bias.device)
@@ -74,11 +98,14 @@ def decode(
         distinct += _count_distinct(keys, live)
         seen += int(live.sum())
         log_p = denoiser.logits(beams.codes, beams.hidden, memory).log_softmax(-1)
-        log_p = log_p.masked_fill(~(beams.hidden & allowed)[..., None], -torch.inf)
+        legal = (beams.hidden & allowed)[..., None]
+        if lattice is not None:
+            legal = legal & lattice.allowed(beams.nodes)
+        log_p = log_p.masked_fill(~legal, -torch.inf)
         if step == digits - 1 and parameters.last_step == "greedy":
-            beams = _fill_greedily(beams, log_p, parameters)
+            beams = _fill_greedily(beams, log_p, parameters, lattice)
         else:
-            beams = _expand(beams, log_p, parameters, filled=step + 1)
+            beams = _expand(beams, log_p, parameters, lattice, filled=step + 1)
     return Decoded(beams.codes, beams.scores, digits, distinct / seen)
 
 
@@ -100,49 +127,57 @@ def _start(batch: int, digits: int, device: torch.device) -> Beams:
         torch.zeros(batch, 1, digits, dtype=torch.int64, device=device),
         torch.ones(batch, 1, digits, dtype=torch.bool, device=device),
         torch.zeros(batch, 1, device=device),
+        torch.zeros(batch, 1, dtype=torch.int64, device=device),
     )
 
 
 def _expand(
-    beams: Beams, log_p: Tensor, parameters: DecodingParameters, filled: int
+    beams: Beams,
+    log_p: Tensor,
+    parameters: DecodingParameters,
+    lattice: Lattice | None,
+    *,
+    filled: int,
 ) -> Beams:
     """The best children over all beams, open digits and codes."""
-    _, _, digits, codes = log_p.shape
+    symbols = log_p.shape[2] * log_p.shape[3]
     candidates = (beams.scores[..., None, None] + log_p).flatten(1)
     merge = parameters.merge == "max"
     wanted = parameters.beam * (filled if merge else 1)
     scores, flat = candidates.topk(min(wanted, candidates.shape[1]), dim=1)
-    parent, choice = flat // (digits * codes), flat % (digits * codes)
-    children = _fill(beams, parent, choice // codes, choice % codes, scores)
-    if not merge:
-        return children
-    return _merge(children, parameters.beam, codes)
-
-
-def _fill(
-    beams: Beams, parent: Tensor, digit: Tensor, code: Tensor, scores: Tensor
-) -> Beams:
-    """Children of ``parent`` with one more digit filled; all ``(B, C)``."""
-    index = parent[..., None].expand(-1, -1, beams.codes.shape[2])
-    return Beams(
-        beams.codes.gather(1, index).scatter(2, digit[..., None], code[..., None]),
-        beams.hidden.gather(1, index).scatter(2, digit[..., None], False),
-        scores,
+    children = _fill(
+        beams.take(flat // symbols, scores), flat % symbols, log_p, lattice
     )
+    return _merge(children, parameters.beam, log_p.shape[3]) if merge else children
 
 
 def _fill_greedily(
-    beams: Beams, log_p: Tensor, parameters: DecodingParameters
+    beams: Beams, log_p: Tensor, parameters: DecodingParameters, lattice: Lattice | None
 ) -> Beams:
     """The release's last step: each beam takes the best code of its open digit."""
-    codes = log_p.shape[3]
     score, choice = log_p.flatten(2).max(2)
     scores, parent = (beams.scores + score).sort(dim=1, descending=True, stable=True)
     choice = choice.gather(1, parent)
-    children = _fill(beams, parent, choice // codes, choice % codes, scores)
+    children = _fill(beams.take(parent, scores), choice, log_p, lattice)
     if parameters.merge == "none":
         return children
-    return _merge(children, parameters.beam, codes)
+    return _merge(children, parameters.beam, log_p.shape[3])
+
+
+def _fill(
+    beams: Beams, choice: Tensor, log_p: Tensor, lattice: Lattice | None
+) -> Beams:
+    """Fill one digit of each beam; ``choice`` is digit * K + code, ``(B, C)``."""
+    digit, code = choice // log_p.shape[3], choice % log_p.shape[3]
+    nodes = beams.nodes
+    if lattice is not None:
+        nodes = lattice.follow(nodes, digit, code)
+    return Beams(
+        beams.codes.scatter(2, digit[..., None], code[..., None]),
+        beams.hidden.scatter(2, digit[..., None], False),
+        beams.scores,
+        nodes,
+    )
 
 
 def _merge(beams: Beams, width: int, codes_per_digit: int) -> Beams:
@@ -154,8 +189,7 @@ def _merge(beams: Beams, width: int, codes_per_digit: int) -> Beams:
     duplicate = torch.zeros_like(repeated).scatter(1, position, repeated)
     scores = beams.scores.masked_fill(duplicate, -torch.inf)
     scores, kept = scores.topk(min(width, scores.shape[1]), dim=1)
-    index = kept[..., None].expand(-1, -1, beams.codes.shape[2])
-    return Beams(beams.codes.gather(1, index), beams.hidden.gather(1, index), scores)
+    return beams.take(kept, scores)
 
 
 def _count_distinct(keys: Tensor, live: Tensor) -> int:

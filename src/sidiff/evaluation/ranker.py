@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from tqdm.auto import tqdm
 
 from sidiff.decoding.cpd import decode
 from sidiff.decoding.keys import SidIndex
+from sidiff.decoding.lattice import Lattice
 from sidiff.decoding.ranking import rank
 from sidiff.diffusion.denoiser import Denoiser
 from sidiff.diffusion.histories import Histories
@@ -77,6 +79,13 @@ class Ranker:
         self.histories = Histories(sequences, table.codes, device)
         self.index = SidIndex(self.groups.sid_codes, table.codes_per_digit, device)
         self.device = device
+        self.codes_per_digit = table.codes_per_digit
+
+    @cached_property
+    def lattice(self) -> Lattice:
+        """The existing SIDs, for constrained decoding."""
+        lattice = Lattice.build(self.groups.sid_codes, self.codes_per_digit)
+        return lattice.to(self.device)
 
     def rank(
         self,
@@ -97,6 +106,7 @@ class Ranker:
         scores = np.empty((len(samples), k), dtype=np.float32)
         items = np.empty(len(samples), dtype=np.int64)
         legal = distinct = 0.0
+        lattice = self.lattice if decoding.constraint == "items" else None
         was_training = denoiser.training
         denoiser.eval()
         start = time.perf_counter()
@@ -106,7 +116,7 @@ class Ranker:
                 chosen = order[first : first + users_per_batch]
                 batch = self.histories.gather(torch.from_numpy(samples[chosen]))
                 memory = denoiser.encode(batch.history, batch.lengths)
-                decoded = decode(denoiser, memory, decoding)
+                decoded = decode(denoiser, memory, decoding, lattice)
                 ranked = rank(decoded, self.index, k)
                 width = ranked.rows.shape[1]
                 sids[chosen], scores[chosen] = -1, -np.inf
