@@ -158,6 +158,7 @@ class OptimizerParameters(Parameters):
 class DecodingParameters(Parameters):
     """The search for a user's next semantic IDs."""
 
+    method: Literal["cpd", "one_pass"]
     order: Literal["confidence", "random", "fixed"]
     beam: Annotated[int, Field(ge=1, le=65536)]
     merge: Literal["none", "max"]
@@ -200,7 +201,7 @@ class EvaluationParameters(Parameters):
     """Decoding, metrics and reports (pipeline ``evaluation``)."""
 
     decoding: DecodingParameters
-    controls: list[Literal["random", "fixed"]]
+    controls: list[Literal["random", "fixed", "one_pass"]]
     control_users: Annotated[int, Field(ge=1)]
     cutoffs: Annotated[list[PositiveInt], Field(min_length=1)]
     top_k: Annotated[int, Field(ge=1, le=10_000)]

@@ -11,12 +11,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from sidiff.decoding.cpd import Decoded, decode
-from sidiff.decoding.lattice import Lattice
+from sidiff.decoding import one_pass
+from sidiff.decoding.catalogue import Catalogue
+from sidiff.decoding.cpd import decode
+from sidiff.decoding.results import Decoded
 from sidiff.parameters import DecodingParameters
 
 USERS, DIGITS, CODES = 4, 3, 4
 HIDDEN = CODES
+EVERY_SID = Catalogue(
+    np.array(list(itertools.product(range(CODES), repeat=DIGITS))),
+    CODES,
+    torch.device("cpu"),
+)
 
 
 class TableModel:
@@ -44,6 +51,7 @@ class TableModel:
 
 def parameters(**changes: object) -> DecodingParameters:
     base = dict(
+        method="cpd",
         order="confidence",
         beam=8,
         merge="none",
@@ -115,7 +123,7 @@ def beam_search(
 def test_a_beam_that_holds_everything_finds_every_sid_by_its_best_order(seed) -> None:
     model = TableModel(seed)
     everything = CODES**DIGITS * math.factorial(DIGITS)
-    decoded = decode(model, model.memory, parameters(beam=everything), None)
+    decoded = decode(model, model.memory, parameters(beam=everything), EVERY_SID)
     for user in range(USERS):
         found: dict[tuple[int, ...], float] = {}
         for sid, score in listed(decoded, user):
@@ -134,7 +142,7 @@ def test_a_beam_that_holds_everything_finds_every_sid_by_its_best_order(seed) ->
 def test_any_beam_equals_the_plain_search(merge, last_step, beam) -> None:
     model = TableModel(seed=beam)
     p = parameters(beam=beam, merge=merge, last_step=last_step)
-    decoded = decode(model, model.memory, p, None)
+    decoded = decode(model, model.memory, p, EVERY_SID)
     for user in range(USERS):
         expected = beam_search(model, user, p, [set(range(DIGITS))] * DIGITS)
         expected.sort(key=lambda state: -state[1])
@@ -148,7 +156,7 @@ def test_any_beam_equals_the_plain_search(merge, last_step, beam) -> None:
 def test_fixed_order_fills_digits_from_first_to_last() -> None:
     model = TableModel(seed=11)
     p = parameters(order="fixed", beam=5)
-    decoded = decode(model, model.memory, p, None)
+    decoded = decode(model, model.memory, p, EVERY_SID)
     for user in range(USERS):
         expected = beam_search(model, user, p, [{0}, {1}, {2}])
         assert [s for s, _ in listed(decoded, user)] == [s for s, _ in expected]
@@ -159,7 +167,7 @@ def test_random_order_is_one_permutation_named_by_its_seed() -> None:
     orders = set()
     for seed in range(12):
         p = parameters(order="random", beam=5, seed=seed)
-        decoded = decode(model, model.memory, p, None)
+        decoded = decode(model, model.memory, p, EVERY_SID)
         matching = [
             order
             for order in itertools.permutations(range(DIGITS))
@@ -171,7 +179,7 @@ def test_random_order_is_one_permutation_named_by_its_seed() -> None:
         ]
         assert len(matching) == 1
         orders.add(matching[0])
-        again = decode(model, model.memory, p, None)
+        again = decode(model, model.memory, p, EVERY_SID)
         assert torch.equal(decoded.codes, again.codes)
     assert len(orders) > 1
 
@@ -180,9 +188,9 @@ def test_merged_beams_are_distinct_states_and_never_worse() -> None:
     better = 0
     for seed in range(30):
         model = TableModel(seed, spread=1.0)
-        plain = decode(model, model.memory, parameters(beam=6), None)
+        plain = decode(model, model.memory, parameters(beam=6), EVERY_SID)
         model.states_seen.clear()
-        merged = decode(model, model.memory, parameters(beam=6, merge="max"), None)
+        merged = decode(model, model.memory, parameters(beam=6, merge="max"), EVERY_SID)
         assert merged.distinct_states == 1.0
         for states in model.states_seen:
             for row in states.tolist():
@@ -198,7 +206,7 @@ def test_merged_beams_are_distinct_states_and_never_worse() -> None:
 def test_unmerged_beams_report_their_repeats() -> None:
     model = TableModel(seed=1, spread=0.3)
     p = parameters(beam=60)
-    decoded = decode(model, model.memory, p, None)
+    decoded = decode(model, model.memory, p, EVERY_SID)
     distinct = sum(len(set(row)) for s in model.states_seen for row in s.tolist())
     total = sum(s.numel() for s in model.states_seen)
     assert decoded.distinct_states == pytest.approx(distinct / total)
@@ -214,8 +222,9 @@ def test_constrained_search_equals_the_plain_one(merge, last_step, beam, size) -
     model = TableModel(seed=beam + size)
     rng = np.random.default_rng(size)
     sids = np.unique(rng.integers(0, CODES, (size, DIGITS)), axis=0)
-    p = parameters(beam=beam, merge=merge, last_step=last_step)
-    decoded = decode(model, model.memory, p, Lattice.build(sids, CODES))
+    p = parameters(beam=beam, merge=merge, last_step=last_step, constraint="items")
+    catalogue = Catalogue(sids, CODES, torch.device("cpu"))
+    decoded = decode(model, model.memory, p, catalogue)
     items = [tuple(sid) for sid in sids.tolist()]
     for user in range(USERS):
         expected = beam_search(model, user, p, [set(range(DIGITS))] * DIGITS, items)
@@ -226,3 +235,29 @@ def test_constrained_search_equals_the_plain_one(merge, last_step, beam, size) -
             [s for _, s in expected], abs=1e-4
         )
         assert {sid for sid, _ in actual} <= set(items)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+@pytest.mark.parametrize("beam", [1, 5, 100])
+def test_one_pass_scores_every_sid_exactly(monkeypatch, chunk, beam) -> None:
+    monkeypatch.setattr(one_pass, "SIDS_PER_CHUNK", chunk)
+    model = TableModel(seed=5)
+    rng = np.random.default_rng(0)
+    sids = np.unique(rng.integers(0, CODES, (30, DIGITS)), axis=0)
+    catalogue = Catalogue(sids, CODES, torch.device("cpu"))
+    decoded = one_pass.decode(model, model.memory, parameters(beam=beam), catalogue)
+    assert decoded.denoiser_calls == len(model.states_seen) == 1
+    start = (HIDDEN,) * DIGITS
+    for user in range(USERS):
+        expected = sorted(
+            (
+                -sum(model.log_p(user, start, d, c) for d, c in enumerate(sid)),
+                tuple(sid),
+            )
+            for sid in sids.tolist()
+        )[:beam]
+        actual = listed(decoded, user)
+        assert [sid for sid, _ in actual] == [sid for _, sid in expected]
+        assert [s for _, s in actual] == pytest.approx(
+            [-s for s, _ in expected], abs=1e-4
+        )

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidiff.decoding.cpd import Decoded
 from sidiff.decoding.keys import SidIndex, state_keys
 from sidiff.decoding.ranking import rank
+from sidiff.decoding.results import Decoded
 
 
 @settings(max_examples=60, deadline=None)

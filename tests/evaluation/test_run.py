@@ -40,6 +40,7 @@ def evaluation(shop) -> Evaluation:
     parameters = EvaluationParameters.model_validate(
         dict(
             decoding=dict(
+                method="cpd",
                 order="confidence",
                 beam=27,
                 merge="max",
@@ -47,7 +48,7 @@ def evaluation(shop) -> Evaluation:
                 last_step="joint",
                 seed=0,
             ),
-            controls=["random", "fixed"],
+            controls=["random", "fixed", "one_pass"],
             control_users=15,
             cutoffs=[5, 10],
             top_k=10,
@@ -90,7 +91,7 @@ def test_metrics_follow_from_the_recommendations(shop, evaluation) -> None:
 
 def test_controls_compare_on_the_same_users(evaluation) -> None:
     names = {k.split("/")[2] for k in evaluation.metrics if "/controls/" in k}
-    assert names == {"n_users", "confidence", "random", "fixed"}
+    assert names == {"n_users", "as_configured", "random", "fixed", "one_pass"}
     assert evaluation.metrics["test/controls/n_users"] == 15
 
 

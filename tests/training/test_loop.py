@@ -56,6 +56,7 @@ def parameters(**changes: object) -> TrainingParameters:
             max_users=0,
             users_per_batch=16,
             decoding=dict(
+                method="cpd",
                 order="confidence",
                 beam=8,
                 merge="max",

@@ -32,6 +32,7 @@ def stopping(**changes: object) -> EarlyStopping:
         max_users=0,
         users_per_batch=8,
         decoding=dict(
+            method="cpd",
             order="confidence",
             beam=4,
             merge="max",

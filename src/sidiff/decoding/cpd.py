@@ -14,33 +14,17 @@ So is the constraint: with a lattice, a beam may only take steps that lead to an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.keys import state_keys
 from sidiff.decoding.lattice import Lattice
+from sidiff.decoding.results import Decoded
 from sidiff.diffusion.denoiser import DenoisingModel, Memory
 from sidiff.parameters import DecodingParameters
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """Complete SIDs of every user, best first.
-
-    Attributes:
-        codes: ``(B, A, L)`` int64, A at most the beam width.
-        scores: summed log-probabilities ``(B, A)``; -inf marks an unused slot.
-        denoiser_calls: decoder passes made.
-        distinct_states: share of distinct states among those given to the denoiser.
-    """
-
-    codes: Tensor
-    scores: Tensor
-    denoiser_calls: int
-    distinct_states: float
 
 
 class Beams(NamedTuple):
@@ -74,21 +58,22 @@ def decode(
     denoiser: DenoisingModel,
     memory: Memory,
     parameters: DecodingParameters,
-    lattice: Lattice | None,
+    catalogue: Catalogue,
 ) -> Decoded:
     """Generate SIDs for a batch of users.
 
     Args:
         denoiser: the trained network.
         memory: the users' encoded histories, batch size B.
-        parameters: beam width, order, merging and the form of the last step.
-        lattice: the existing SIDs; None leaves the search unconstrained.
+        parameters: beam width, order, merging, constraint, form of the last step.
+        catalogue: the existing SIDs; read only under ``constraint: items``.
 
     Returns:
         Up to ``beam`` complete SIDs per user. Equal SIDs may repeat unless merged;
-        without a lattice a SID need not belong to an item.
+        unconstrained, a SID need not belong to an item.
     """
     digits = denoiser.config.digits
+    lattice = catalogue.lattice if parameters.constraint == "items" else None
     steps = _allowed_digits(digits, parameters, memory.bias.device)
     beams = _start(memory.bias.shape[0], digits, memory.bias.device)
     distinct, seen = 0, 0

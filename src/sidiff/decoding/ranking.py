@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sidiff.decoding.cpd import Decoded
 from sidiff.decoding.keys import SidIndex
+from sidiff.decoding.results import Decoded
 
 
 class RankedSids(NamedTuple):

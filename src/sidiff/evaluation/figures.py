@@ -17,7 +17,7 @@ CONTROLS = "test/controls"
 
 
 def metrics_figure(metrics: Mapping[str, float]) -> Figure:
-    """Recall and NDCG beside the baseline, and the decoding orders if measured.
+    """Recall and NDCG beside the baseline, and the decoders compared if any were.
 
     Args:
         metrics: as ``sidiff.evaluation.run.Evaluation.metrics``.
@@ -25,25 +25,27 @@ def metrics_figure(metrics: Mapping[str, float]) -> Figure:
     names = [
         n.removeprefix("test/item/") for n in metrics if n.startswith("test/item/")
     ]
-    orders = sorted(
+    decoders = sorted(
         {name.split("/")[2] for name in metrics if name.startswith(f"{CONTROLS}/")}
         - {"n_users"}
     )
-    figure = Figure(figsize=(11 if orders else 7, 4), layout="constrained", dpi=120)
-    panels = figure.subplots(1, 2 if orders else 1, squeeze=False)[0]
+    figure = Figure(figsize=(11 if decoders else 7, 4), layout="constrained", dpi=120)
+    panels = figure.subplots(1, 2 if decoders else 1, squeeze=False)[0]
     bars = {
         label: [metrics[f"{row}/{n}"] for n in names] for row, label in ROWS.items()
     }
     _draw_bars(panels[0], bars, names)
     panels[0].set_title(f"Test split, {metrics['n_users']:,.0f} users")
-    if orders:
+    if decoders:
         bars = {
-            f"{order} order": [metrics[f"{CONTROLS}/{order}/sid/{n}"] for n in names]
-            for order in orders
+            name.replace("_", " "): [
+                metrics[f"{CONTROLS}/{name}/sid/{n}"] for n in names
+            ]
+            for name in decoders
         }
         _draw_bars(panels[1], bars, names)
         users = metrics[f"{CONTROLS}/n_users"]
-        panels[1].set_title(f"Decoding orders, SID level, {users:,.0f} of the users")
+        panels[1].set_title(f"Decoders, SID level, {users:,.0f} of the users")
     return figure
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from sidiff.decoding.cpd import decode
-from sidiff.decoding.keys import SidIndex
-from sidiff.decoding.lattice import Lattice
+from sidiff.decoding.catalogue import Catalogue
+from sidiff.decoding.decoders import DECODERS
 from sidiff.decoding.ranking import rank
 from sidiff.diffusion.denoiser import Denoiser
 from sidiff.diffusion.histories import Histories
@@ -77,15 +75,7 @@ class Ranker:
     ) -> None:
         self.groups = table.groups()
         self.histories = Histories(sequences, table.codes, device)
-        self.index = SidIndex(self.groups.sid_codes, table.codes_per_digit, device)
-        self.device = device
-        self.codes_per_digit = table.codes_per_digit
-
-    @cached_property
-    def lattice(self) -> Lattice:
-        """The existing SIDs, for constrained decoding."""
-        lattice = Lattice.build(self.groups.sid_codes, self.codes_per_digit)
-        return lattice.to(self.device)
+        self.catalogue = Catalogue(self.groups.sid_codes, table.codes_per_digit, device)
 
     def rank(
         self,
@@ -106,7 +96,7 @@ class Ranker:
         scores = np.empty((len(samples), k), dtype=np.float32)
         items = np.empty(len(samples), dtype=np.int64)
         legal = distinct = 0.0
-        lattice = self.lattice if decoding.constraint == "items" else None
+        decode = DECODERS[decoding.method]
         was_training = denoiser.training
         denoiser.eval()
         start = time.perf_counter()
@@ -116,8 +106,8 @@ class Ranker:
                 chosen = order[first : first + users_per_batch]
                 batch = self.histories.gather(torch.from_numpy(samples[chosen]))
                 memory = denoiser.encode(batch.history, batch.lengths)
-                decoded = decode(denoiser, memory, decoding, lattice)
-                ranked = rank(decoded, self.index, k)
+                decoded = decode(denoiser, memory, decoding, self.catalogue)
+                ranked = rank(decoded, self.catalogue.index, k)
                 width = ranked.rows.shape[1]
                 sids[chosen], scores[chosen] = -1, -np.inf
                 sids[chosen, :width] = ranked.rows.cpu().numpy()

@@ -17,6 +17,14 @@ from sidiff.reviews.sequences import Sequences, evaluation_samples, training_cou
 from sidiff.sids.table import Groups, SidTable
 
 
+CONTROLS: dict[str, dict[str, str]] = {
+    "random": {"method": "cpd", "order": "random"},
+    "fixed": {"method": "cpd", "order": "fixed"},
+    "one_pass": {"method": "one_pass"},
+}
+"""What each control changes in the configured decoding."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Outcome of the evaluation stage.
@@ -39,8 +47,8 @@ def evaluate(
     """Full ranking of the catalogue for every user of the test split.
 
     Items of the history are not excluded, for the model and the baseline alike.
-    Controls are other decoding orders, run on a fixed random subset of the users
-    and compared there with the main decoder, under ``test/controls/...``.
+    Controls are other decoders, run on a fixed random subset of the users and compared
+    there with the configured one, under ``test/controls/...``.
     """
     with cpu_threads(parameters.threads):
         return _evaluate(denoiser, sequences, table, parameters)
@@ -57,17 +65,19 @@ def _evaluate(
     ranker = Ranker(sequences, table, device)
     samples = evaluation_samples(sequences, "test", denoiser.config.max_history)
 
-    def decode(rows: NDArray[np.int32], decoding: DecodingParameters) -> Ranking:
+    def decode(
+        rows: NDArray[np.int32], decoding: DecodingParameters, label: str
+    ) -> Ranking:
         return ranker.rank(
             denoiser,
             rows,
             decoding,
             parameters.top_k,
             parameters.users_per_batch,
-            f"decoding, {decoding.order} order",
+            f"decoding, {label}",
         )
 
-    ranking = decode(samples, parameters.decoding)
+    ranking = decode(samples, parameters.decoding, "all users")
     counts = training_counts(sequences)
     popular = m.popularity_ranks(counts, ranking.target_items)
     metrics: dict[str, float] = {"n_users": float(len(samples))}
@@ -81,15 +91,14 @@ def _evaluate(
         subset = control_subset(len(samples), parameters)
         metrics["test/controls/n_users"] = float(len(subset))
         same_users = ranking.take(subset)
-        name = parameters.decoding.order
         metrics |= ranker.scores(
-            same_users, parameters.cutoffs, f"test/controls/{name}"
+            same_users, parameters.cutoffs, "test/controls/as_configured"
         )
-        for order in parameters.controls:
-            decoding = parameters.decoding.model_copy(update={"order": order})
-            control = decode(samples[subset], decoding)
+        for name in parameters.controls:
+            decoding = parameters.decoding.model_copy(update=CONTROLS[name])
+            control = decode(samples[subset], decoding, f"{name} control")
             metrics |= ranker.scores(
-                control, parameters.cutoffs, f"test/controls/{order}"
+                control, parameters.cutoffs, f"test/controls/{name}"
             )
     frame = recommendations(
         sequences, table, ranker.groups, samples[:, 0], ranking, counts

@@ -1,0 +1,27 @@
+"""Decoders by name."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sidiff.decoding import cpd, one_pass
+from sidiff.decoding.catalogue import Catalogue
+from sidiff.decoding.results import Decoded
+from sidiff.diffusion.denoiser import DenoisingModel, Memory
+from sidiff.parameters import DecodingParameters
+
+
+class Decoder(Protocol):
+    """From a batch of encoded histories to complete SIDs."""
+
+    def __call__(
+        self,
+        denoiser: DenoisingModel,
+        memory: Memory,
+        parameters: DecodingParameters,
+        catalogue: Catalogue,
+    ) -> Decoded:
+        """Decode; see ``sidiff.decoding.cpd.decode``."""
+
+
+DECODERS: dict[str, Decoder] = {"cpd": cpd.decode, "one_pass": one_pass.decode}
