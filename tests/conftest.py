@@ -7,14 +7,11 @@ from pathlib import Path
 
 import pytest
 
-_ROOT = Path(__file__).parents[1]
-
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder of the real review files; the test is skipped where there is none."""
-    default = _ROOT.parent / "shared" / "data"
-    folder = Path(os.environ.get("SIDIFF_REAL_DATA", default))
-    if not folder.is_dir():
-        pytest.skip(f"no real review files in {folder} (set SIDIFF_REAL_DATA)")
-    return folder
+    """The folder SIDIFF_REAL_DATA of real review files; skipped where there is none."""
+    folder = os.environ.get("SIDIFF_REAL_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("no real review files (set SIDIFF_REAL_DATA to their folder)")
+    return Path(folder)

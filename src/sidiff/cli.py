@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
 
@@ -24,11 +25,11 @@ class RunCommand(click.Command):
         # makes Kedro warn, at every start.
         pipeline = ctx.params.get("pipeline")
         if pipeline and not ctx.params.get("pipelines"):
-            ctx.params.update(pipeline=None, pipelines=[pipeline])
+            ctx.params.update(pipeline=None, pipelines=pipeline.split(","))
         try:
             return super().invoke(ctx)
         except Exception as error:
-            problem = find_problem(error)
+            problem = find_problem(error) or _misuse(error)
             if problem is None:
                 raise
             raise click.ClickException(str(problem)) from error
@@ -41,6 +42,24 @@ def find_problem(error: BaseException | None) -> SidiffError | None:
             return error
         error = error.__cause__
     return None
+
+
+def _misuse(error: Exception) -> Exception | None:
+    """Return ``error`` if Kedro itself refused the command: no such pipeline, say."""
+    if not isinstance(error, ValueError | MissingConfigException):
+        return None
+    traceback = error.__traceback__
+    module = ""
+    while traceback is not None:
+        module = traceback.tb_frame.f_globals.get("__name__", "")
+        traceback = traceback.tb_next
+    return (
+        error
+        if module.startswith(
+            ("kedro.framework", "kedro.config", "kedro.pipeline.pipeline")
+        )
+        else None
+    )
 
 
 run = RunCommand(

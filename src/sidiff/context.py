@@ -9,6 +9,7 @@ the synthetic shop. (Kedro's registry knows neither, and hooks do not run under
 
 from __future__ import annotations
 
+import logging
 from difflib import get_close_matches
 from typing import Any
 
@@ -17,7 +18,9 @@ from kedro.framework.project import pipelines
 
 from sidiff.errors import SidiffError
 from sidiff.parameters import GROUPS, validate
-from sidiff.pipeline_registry import full_pipeline
+from sidiff.pipeline_registry import STAGES, full_pipeline
+
+logger = logging.getLogger(__name__)
 
 RUN_OPTIONS = ("preset", "dataset", "raw_reviews", "raw_metadata")
 """What ``--params`` takes beside the groups of parameters."""
@@ -39,6 +42,20 @@ class SidiffContext(KedroContext):
         validate(self.config_loader["parameters"])
         sample = _is_sample(given, shared["raw"]["source"])
         pipelines["full"] = pipelines["__default__"] = full_pipeline(sample=sample)
+        # The generator writes where the raw files are: never over real ones.
+        pipelines.pop("sample_data", None)
+        if sample:
+            pipelines["sample_data"] = STAGES["sample_data"].create_pipeline()
+        if (
+            not sample
+            and shared["raw"]["source"] == "sample"
+            and "dataset" not in given
+        ):
+            logger.warning(
+                "Results of these files go to the folders of data set %s; add "
+                "dataset=NAME to --params to keep them apart.",
+                shared["dataset"],
+            )
 
 
 def _check_names(given: dict[str, Any], presets: dict[str, Any]) -> None:

@@ -21,7 +21,12 @@ from sidiff.pipelines.tracking import active_mlflow
 
 logger = logging.getLogger(__name__)
 
-REPORTS = {"data_statistics": "data", "sid_report": "sid_report", "metrics": ""}
+REPORTS = {
+    "ingestion_report": "ingestion",
+    "data_statistics": "data",
+    "sid_report": "sid_report",
+    "metrics": "",
+}
 """Flat reports whose numbers become MLflow metrics, with their prefix there."""
 REPORTING_FOLDER = "08_reporting"
 RESULTS = ("recommendations", "metrics", "metrics_figure", "sid_report", "denoiser")
@@ -74,7 +79,7 @@ class ProgressHooks:
         """Say what is about to run."""
         self._nodes, self._done = len(pipeline.nodes), 0
         self._began = perf_counter()
-        names = ", ".join(run_params["pipeline_names"] or ["full"])
+        names = what_runs(run_params)
         logger.info(
             "Pipeline %s, data set %s, version %s",
             names,
@@ -140,7 +145,7 @@ class TrackingHooks:
             "env": self._env,
             "dataset": catalog.load("params:dataset"),
             "preset": catalog.load("params:preset"),
-            "pipeline": ",".join(run_params["pipeline_names"] or ["full"]),
+            "pipeline": what_runs(run_params),
             "save_version": run_params["run_id"],
             **git_state(self._project),
         }
@@ -157,6 +162,13 @@ class TrackingHooks:
         mlflow = active_mlflow()
         if mlflow is None or dataset_name not in REPORTS:
             return
+        if dataset_name == "ingestion_report":
+            mlflow.set_tags(
+                {
+                    f"input.raw_{name}": f"{data[name]['file']} {data[name]['sha256']}"
+                    for name in ("reviews", "metadata")
+                }
+            )
         prefix = REPORTS[dataset_name]
         mlflow.log_metrics(
             {
@@ -180,10 +192,26 @@ class TrackingHooks:
                 for name, dataset in written.items()
             }
         )
-        for dataset in written.values():
+        for name, dataset in written.items():
             path = _stored_path(dataset)
-            if REPORTING_FOLDER in path.parts and path.suffix in (".json", ".png"):
+            report = REPORTING_FOLDER in path.parts or name in REPORTS
+            if report and path.suffix in (".json", ".png"):
                 mlflow.log_artifact(str(path))
+
+
+def what_runs(run_params: dict[str, Any]) -> str:
+    """Return the pipelines of a run in their order, and what was chosen of them."""
+    order = list(STAGES)
+    names = sorted(
+        run_params["pipeline_names"] or ["full"],
+        key=lambda name: order.index(name) if name in order else -1,
+    )
+    chosen = [
+        f"{option}={','.join(run_params[option])}"
+        for option in ("tags", "from_nodes", "to_nodes", "node_names")
+        if run_params.get(option)
+    ]
+    return " ".join([", ".join(names), *chosen])
 
 
 def git_state(project: Path) -> dict[str, str]:

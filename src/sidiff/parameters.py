@@ -252,9 +252,27 @@ def validate(parameters: Mapping[str, Any]) -> dict[str, Parameters]:
             models[name] = group.model_validate(parameters[name])
         except ValidationError as error:
             problems.extend(_sentence(name, detail) for detail in error.errors())
+    problems.extend(_across_groups(models))
     if problems:
         raise SidiffError("Wrong parameters: " + "; ".join(problems) + ".")
     return models
+
+
+def _across_groups(models: Mapping[str, Parameters]) -> list[str]:
+    """What each group cannot know alone."""
+    tokenization, training = models.get("tokenization"), models.get("training")
+    if not isinstance(tokenization, TokenizationParameters) or not isinstance(
+        training, TrainingParameters
+    ):
+        return []
+    noising = training.noising
+    nested = noising.strategy in ("ocn", "coherent")
+    if nested and noising.views > tokenization.digits:
+        return [
+            f"training.noising.views ({noising.views}) must not exceed "
+            f"tokenization.digits ({tokenization.digits}) with nested views"
+        ]
+    return []
 
 
 def _sentence(group: str, detail: Any) -> str:

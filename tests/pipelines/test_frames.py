@@ -17,7 +17,7 @@ def test_samples_round_trip() -> None:
     sequences = frames.to_sequences(SEQUENCES, CATALOGUE)
     samples = np.array([[0, 0, 3], [1, 0, 1]], dtype=np.int32)
     frame = frames.samples_to_frame(samples)
-    np.testing.assert_array_equal(frames.to_samples(frame, sequences), samples)
+    np.testing.assert_array_equal(frames.to_samples(frame, sequences, 50), samples)
 
 
 @pytest.mark.parametrize("row", [(2, 0, 1), (0, 0, 4), (1, 1, 2)])
@@ -25,7 +25,7 @@ def test_samples_of_other_sequences_are_refused(row: tuple[int, int, int]) -> No
     sequences = frames.to_sequences(SEQUENCES, CATALOGUE)
     frame = frames.samples_to_frame(np.array([row], dtype=np.int32))
     with pytest.raises(SidiffError, match="other sequences"):
-        frames.to_samples(frame, sequences)
+        frames.to_samples(frame, sequences, 50)
 
 
 @pytest.mark.parametrize("ids", [["a", "b"], ["b", "a", "c"]])

@@ -59,7 +59,8 @@ def test_reports_agree_with_each_other(project: Path, full_run: str) -> None:
 def test_ingestion_report_accounts_for_the_raw_files(
     project: Path, full_run: str
 ) -> None:
-    report = read_json(project, "ingestion_report", full_run)
+    name = "ingestion_report.json"
+    report = json.loads(stored(project, "02_intermediate", name, full_run).read_text())
     raw = project / "data" / "01_raw" / "sample" / report["reviews"]["file"]
     assert report["reviews"]["bytes"] == raw.stat().st_size
     assert len(report["reviews"]["sha256"]) == 64

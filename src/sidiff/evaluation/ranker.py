@@ -60,10 +60,8 @@ class Ranking:
         """What decoding cost and how much of it was of use."""
         return {
             f"{prefix}/denoiser_calls": float(self.denoiser_calls),
-            f"{prefix}/users_per_second": self.users_per_second,
             f"{prefix}/legal_share": self.legal_share,
             f"{prefix}/distinct_states": self.distinct_states,
-            f"{prefix}/full_lists": float((self.sids >= 0).all(axis=1).mean()),
         }
 
 
@@ -100,7 +98,12 @@ class Ranker:
         was_training = denoiser.training
         denoiser.eval()
         start = time.perf_counter()
-        bar = tqdm(total=len(samples), desc=label, unit="user", disable=label is None)
+        bar = tqdm(
+            total=len(samples),
+            desc=label,
+            unit="user",
+            disable=True if label is None else None,
+        )
         with torch.inference_mode(), bar:
             for first in range(0, len(order), users_per_batch):
                 chosen = order[first : first + users_per_batch]

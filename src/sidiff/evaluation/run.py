@@ -16,7 +16,6 @@ from sidiff.parameters import DecodingParameters, EvaluationParameters
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
 from sidiff.sids.table import Groups, SidTable
 
-
 CONTROLS: dict[str, dict[str, str]] = {
     "random": {"method": "cpd", "order": "random"},
     "fixed": {"method": "cpd", "order": "fixed"},
@@ -31,11 +30,14 @@ class Evaluation:
 
     Attributes:
         recommendations: user_id, rank (from 1), item_id, score, semantic_id.
-        metrics: flat, ``test/item/ndcg_at_10`` and so on, with ``n_users``.
+        metrics: flat, ``test/item/ndcg_at_10`` and so on, with ``n_users``; the same
+            for every run of the same settings.
+        rates: wall-clock rates, which are not.
     """
 
     recommendations: pl.DataFrame
     metrics: dict[str, float]
+    rates: dict[str, float]
 
 
 def evaluate(
@@ -103,7 +105,10 @@ def _evaluate(
     frame = recommendations(
         sequences, table, ranker.groups, samples[:, 0], ranking, counts
     )
-    return Evaluation(frame, metrics)
+    full = frame.filter(pl.col("rank") == parameters.top_k).height
+    metrics["test/decoding/full_lists"] = full / len(samples)
+    rates = {"test/decoding/users_per_second": ranking.users_per_second}
+    return Evaluation(frame, metrics, rates)
 
 
 def control_subset(users: int, parameters: EvaluationParameters) -> NDArray[np.int64]:

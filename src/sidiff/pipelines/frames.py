@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
+from sidiff.datasets import Model
 from sidiff.errors import SidiffError
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
@@ -22,11 +24,14 @@ def to_sequences(sequences: pl.DataFrame, catalogue: pl.DataFrame) -> Sequences:
     return Sequences.from_frame(sequences, catalogue["item_id"])
 
 
-def to_samples(frame: pl.DataFrame, sequences: Sequences) -> NDArray[np.int32]:
+def to_samples(
+    frame: pl.DataFrame, sequences: Sequences, max_history: int
+) -> NDArray[np.int32]:
     """Return the samples as int32 ``[S, 3]``: user, start, end.
 
     Raises:
-        SidiffError: they point outside of the sequences.
+        SidiffError: they point outside of the sequences, or a history is longer than
+            ``max_history``.
     """
     samples = np.ascontiguousarray(frame.select(_SAMPLE).to_numpy(), dtype=np.int32)
     users, ends = samples[:, 0], samples[:, 2]
@@ -34,6 +39,13 @@ def to_samples(frame: pl.DataFrame, sequences: Sequences) -> NDArray[np.int32]:
         raise SidiffError(
             "The stored training_samples were cut from other sequences; run kedro run "
             "--pipeline=filtering again, or choose matching --load-versions."
+        )
+    longest = int((ends - samples[:, 1]).max(initial=0))
+    if longest > max_history:
+        raise SidiffError(
+            f"The stored training_samples have histories of {longest} items, "
+            f"filtering.max_history is {max_history}; run kedro run "
+            "--pipeline=filtering again, or give the value they were cut with."
         )
     return samples
 
@@ -58,6 +70,38 @@ def to_sid_table(frame: pl.DataFrame, catalogue: pl.DataFrame) -> SidTable:
     """Read a stored table of semantic IDs, rows as in the catalogue."""
     _check_rows(frame, catalogue, "sid_table", "tokenization")
     return SidTable.from_frame(frame)
+
+
+def check_trained_on(denoiser: Model, table: SidTable) -> None:
+    """Refuse a denoiser that speaks another table's codes.
+
+    Raises:
+        SidiffError: names both tables by the beginning of their fingerprints.
+    """
+    trained_on = str(denoiser.metadata.get("sid_table"))
+    if trained_on != table.fingerprint:
+        raise SidiffError(
+            f"The stored denoiser was trained on SID table {trained_on[:12]}, the "
+            f"stored table is {table.fingerprint[:12]}; run kedro run "
+            "--pipeline=training again, or choose matching --load-versions."
+        )
+
+
+def check_ingested(frame: pl.DataFrame, name: str, account: Mapping[str, Any]) -> None:
+    """Refuse rows that the ingestion report does not vouch for.
+
+    The rows are stored before the report, which a run with too many malformed lines
+    never gets.
+
+    Raises:
+        SidiffError: the counts differ.
+    """
+    if len(frame) != account["rows"]:
+        raise SidiffError(
+            f"The stored {name} ({len(frame):,} rows) are not those of the last "
+            f"accepted ingestion ({account['rows']:,} rows of {account['file']}); run "
+            "kedro run --pipeline=ingestion again, or choose matching --load-versions."
+        )
 
 
 def _check_rows(

@@ -18,6 +18,11 @@ def active_mlflow() -> Any | None:
 
 def log_epoch(epoch: int, figures: dict[str, float]) -> None:
     """Log one epoch's figures, with the epoch as the step."""
+    log_metrics(figures, step=epoch)
+
+
+def log_metrics(figures: dict[str, float], step: int | None = None) -> None:
+    """Log figures to the active run."""
     mlflow = active_mlflow()
     if mlflow is not None:
-        mlflow.log_metrics(figures, step=epoch)
+        mlflow.log_metrics(figures, step=step)

@@ -186,7 +186,7 @@ def _ingest(
     )
     _check_kind(path, layout.looks, kinds, part)
     if rejected:
-        logger.warning("%s: %s lines set aside", path.name, f"{len(rejected):,}")
+        logger.warning("%s: lines set aside: %s", path.name, f"{len(rejected):,}")
     return part
 
 

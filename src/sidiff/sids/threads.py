@@ -1,7 +1,7 @@
 """Pinned thread counts: the same input must give the same bits on every run.
 
 Matrix products round differently on another number of threads, and OPQ amplifies a
-difference in the last bit into other codes for most items (DiffGRM release, 8.2).
+difference in the last bit into other codes for most items.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

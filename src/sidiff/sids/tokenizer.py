@@ -1,7 +1,7 @@
 """The steps from embeddings to semantic IDs, for every kind of quantizer.
 
-``opq`` and ``pq`` quantize whitened embeddings, ``rq_kmeans`` plain ones (DiffGRM
-release, section 2); ``random`` and ``table`` need neither. A step without work gives
+``opq`` and ``pq`` quantize whitened embeddings, ``rq_kmeans`` plain ones (as DiffGRM's
+released code does); ``random`` and ``table`` need neither. A step without work gives
 None, which ``pack`` can store, so that a caller treats all kinds alike.
 
 Throughout, ``embeddings`` is (N, D) float32 with rows in catalogue order, and

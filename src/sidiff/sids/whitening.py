@@ -1,7 +1,7 @@
 """Whitening: PCA to fewer, uncorrelated dimensions of unit variance.
 
-Same function as ``sklearn.decomposition.PCA(n_components=P, whiten=True)`` (DiffGRM
-release, section 2), fitted on the items of the training rows only. Written with a
+Same function as ``sklearn.decomposition.PCA(n_components=P, whiten=True)``, which
+DiffGRM's released code fits on the items of the training rows only. Written with a
 float64 covariance in chunks, on one thread, because the codes that follow are
 sensitive to the last bit, and because the catalogue need not fit in memory twice.
 """
@@ -120,12 +120,12 @@ class Whitening:
         whitened = np.empty((len(embeddings), self.dimensions), dtype=np.float32)
         projection = (self.components / self.scale[:, None].astype(np.float64)).T
         with single_threaded_blas():
-            for start, rows in enumerate(_chunks(embeddings)):
+            for chunk, rows in enumerate(_chunks(embeddings)):
                 projected = (rows.astype(np.float64) - self.mean) @ projection
                 if self.normalize:
                     lengths = np.linalg.norm(projected, axis=1, keepdims=True)
                     projected /= np.maximum(lengths, 1e-12)
-                whitened[start * CHUNK :][: len(rows)] = projected
+                whitened[chunk * CHUNK :][: len(rows)] = projected
         return whitened
 
     def to_tensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

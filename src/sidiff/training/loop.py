@@ -7,6 +7,8 @@ batch, but short histories are not padded to the longest one, and memory stays b
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +32,8 @@ from sidiff.reviews.sequences import Sequences, evaluation_samples
 from sidiff.sids.table import SidTable
 from sidiff.training.schedule import EarlyStopping, learning_rate
 
+logger = logging.getLogger(__name__)
+
 SCORE_CUTOFF = 10
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after every epoch (from 1) with its figures."""
@@ -42,7 +46,8 @@ class Fitted:
     Attributes:
         weights: state of the best epoch, on the CPU.
         config: what ``Denoiser.from_saved`` needs, and how the weights came about.
-        history: one row per epoch: loss, learning rate, rate, validation metrics.
+        history: one row per epoch: loss, learning rate, validation metrics; the same
+            for every run of the same settings.
     """
 
     weights: dict[str, Tensor]
@@ -87,19 +92,35 @@ def _fit(trainer: _Trainer, on_epoch: OnEpoch) -> Fitted:
     best = trainer.weights()
     rows: list[dict[str, float]] = []
     total = len(trainer.samples) * parameters.epochs
-    with tqdm(total=total, desc="training", unit="sample", unit_scale=True) as bar:
+    with tqdm(
+        total=total, desc="Training", unit=" samples", unit_scale=True, disable=None
+    ) as bar:
         for epoch in range(1, parameters.epochs + 1):
+            began = time.perf_counter()
             figures = trainer.epoch(bar)
+            rate = len(trainer.samples) / (time.perf_counter() - began)
             bar.set_postfix_str(f"epoch {epoch}, loss {figures['train/loss']:.3f}")
             if stopping.due(epoch, parameters.epochs):
                 figures |= trainer.validate()
+                logger.info(
+                    "Epoch %d of %d: loss %.3f, validation NDCG@%d %.4f (SID), "
+                    "%.4f (item), %.0f samples/s",
+                    epoch,
+                    parameters.epochs,
+                    figures["train/loss"],
+                    SCORE_CUTOFF,
+                    figures[f"validation/sid/ndcg_at_{SCORE_CUTOFF}"],
+                    figures[f"validation/item/ndcg_at_{SCORE_CUTOFF}"],
+                    rate,
+                )
                 if stopping.update(epoch, figures["validation/score"]):
                     best = trainer.weights()
             rows.append({"epoch": epoch} | figures)
-            on_epoch(epoch, figures)
+            on_epoch(epoch, figures | {"train/samples_per_second": rate})
             if stopping.exhausted:
                 break
     config = trainer.denoiser.saved_config() | {
+        "sid_table": trainer.sid_table,
         "best_epoch": stopping.best_epoch,
         "best_score": stopping.best_score,
         "epochs_run": len(rows),
@@ -139,6 +160,7 @@ class _Trainer:
             fused=True,
         )
         self.samples = torch.from_numpy(samples)
+        self.sid_table = table.fingerprint
         self.histories = Histories(sequences, table.codes, self.device)
         self.ranker = Ranker(sequences, table, self.device)
         self.validation_samples = _validation_samples(
@@ -153,7 +175,7 @@ class _Trainer:
         order = torch.randperm(len(self.samples), generator=self.order)
         total = torch.zeros((), device=self.device)
         weight = torch.zeros((), device=self.device)
-        rate, before = 0.0, bar.format_dict["elapsed"]
+        rate = 0.0
         for chosen in order.split(self.parameters.batch_size):
             rate = learning_rate(self.step, self.total_steps, self.parameters.optimizer)
             loss = self._optimize(self.samples[chosen], rate)
@@ -161,12 +183,7 @@ class _Trainer:
             weight += loss.weight
             self.step += 1
             bar.update(len(chosen))
-        seconds = bar.format_dict["elapsed"] - before
-        return {
-            "train/loss": float(total / weight),
-            "train/learning_rate": rate,
-            "train/samples_per_second": len(self.samples) / max(seconds, 1e-9),
-        }
+        return {"train/loss": float(total / weight), "train/learning_rate": rate}
 
     def validate(self) -> dict[str, float]:
         """Validation metrics and the score that selects the checkpoint."""

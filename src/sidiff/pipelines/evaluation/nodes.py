@@ -11,7 +11,8 @@ import polars as pl
 
 from sidiff.datasets import Model
 from sidiff.parameters import EvaluationParameters
-from sidiff.pipelines.frames import to_sequences, to_sid_table
+from sidiff.pipelines.frames import check_trained_on, to_sequences, to_sid_table
+from sidiff.pipelines.tracking import log_metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,12 +29,15 @@ def evaluate_denoiser(
     from sidiff.diffusion.denoiser import Denoiser
     from sidiff.evaluation.run import evaluate
 
+    table = to_sid_table(sid_table, catalogue)
+    check_trained_on(denoiser, table)
     evaluation = evaluate(
         Denoiser.from_saved(denoiser.tensors, denoiser.metadata),
         to_sequences(sequences, catalogue),
-        to_sid_table(sid_table, catalogue),
+        table,
         EvaluationParameters.model_validate(parameters),
     )
+    log_metrics(evaluation.rates)
     return evaluation.recommendations, evaluation.metrics
 
 
@@ -48,17 +52,21 @@ def summarise_run(
     data_statistics: dict[str, Any],
     sid_report: dict[str, Any],
     metrics: dict[str, float],
-    codes: int | str,
+    tokenization: dict[str, Any],
     dataset: str,
     preset: str,
 ) -> dict[str, Any]:
     """Gather what a person wants to know first."""
-    why = f"fitted to {data_statistics['training_items']:,} training items"
+    why = "as configured"
+    if tokenization["quantizer"] == "table":
+        why = "as in the table given"
+    elif tokenization["codes"] == "auto":
+        why = f"fitted to {data_statistics['training_items']:,} training items"
     return {
         "dataset": dataset,
         "preset": preset,
         "data": data_statistics,
         "semantic_ids": sid_report,
-        "codes_reason": why if codes == "auto" else "as configured",
+        "codes_reason": why,
         "metrics": metrics,
     }

@@ -37,7 +37,7 @@ def create_pipeline() -> Pipeline:
                     "data_statistics",
                     "sid_report",
                     "metrics",
-                    "params:tokenization.codes",
+                    "params:tokenization",
                     "params:dataset",
                     "params:preset",
                 ],

@@ -8,7 +8,12 @@ import numpy as np
 import polars as pl
 
 from sidiff.parameters import FilteringParameters
-from sidiff.pipelines.frames import samples_to_frame, to_samples, to_sequences
+from sidiff.pipelines.frames import (
+    check_ingested,
+    samples_to_frame,
+    to_samples,
+    to_sequences,
+)
 from sidiff.reviews import sequences as seq
 from sidiff.reviews.kcore import k_core
 
@@ -17,14 +22,20 @@ SYNTHETIC_ITEM = "B0SYN"
 
 
 def filter_k_core(
-    interactions: pl.DataFrame, parameters: dict[str, Any]
+    interactions: pl.DataFrame,
+    ingestion_report: dict[str, Any],
+    parameters: dict[str, Any],
 ) -> pl.DataFrame:
     """Keep the interactions of the k-core."""
+    check_ingested(interactions, "interactions", ingestion_report["reviews"])
     return k_core(interactions, FilteringParameters.model_validate(parameters).core)
 
 
 def build_sequences(
-    core_interactions: pl.DataFrame, items: pl.DataFrame, parameters: dict[str, Any]
+    core_interactions: pl.DataFrame,
+    items: pl.DataFrame,
+    ingestion_report: dict[str, Any],
+    parameters: dict[str, Any],
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Order each user's items and cut the training samples out.
 
@@ -32,6 +43,7 @@ def build_sequences(
         The sequences, the training samples, and the catalogue, whose row number is
         the item index that all later stages share.
     """
+    check_ingested(items, "items", ingestion_report["metadata"])
     filtering = FilteringParameters.model_validate(parameters)
     sequences = seq.build_sequences(core_interactions, filtering.tie_break)
     samples = seq.training_samples(
@@ -69,7 +81,7 @@ def describe_data(
     made_up = catalogue["item_id"].str.starts_with(SYNTHETIC_ITEM).all()
     return {"synthetic": made_up} | seq.statistics(
         users,
-        to_samples(training_samples, users),
+        to_samples(training_samples, users, max_history),
         max_history,
         reviews_lines=ingestion_report["reviews"]["lines"],
         metadata_lines=ingestion_report["metadata"]["lines"],

@@ -13,13 +13,18 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 nodes.filter_k_core,
-                inputs=["interactions", "params:filtering"],
+                inputs=["interactions", "ingestion_report", "params:filtering"],
                 outputs="core_interactions",
                 name="filter_k_core",
             ),
             Node(
                 nodes.build_sequences,
-                inputs=["core_interactions", "items", "params:filtering"],
+                inputs=[
+                    "core_interactions",
+                    "items",
+                    "ingestion_report",
+                    "params:filtering",
+                ],
                 outputs=["sequences", "training_samples", "catalogue"],
                 name="build_sequences",
             ),

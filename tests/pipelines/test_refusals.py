@@ -1,0 +1,118 @@
+"""Stages run apart must not mix what does not belong together."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+
+from sidiff.cli import _misuse
+from sidiff.datasets import Model
+from sidiff.errors import SidiffError
+from sidiff.pipelines import frames
+from sidiff.reviews.sequences import Sequences
+from sidiff.sids.table import SidTable
+
+from .conftest import SMALL, Run
+
+
+@pytest.mark.parametrize(
+    ("env", "params"),
+    [
+        (None, {"raw_reviews": "mine.gz", "raw_metadata": "meta.gz"}),
+        ("sports", {}),
+    ],
+)
+def test_the_generator_never_writes_over_real_files(
+    project: Path, env: str | None, params: dict[str, Any]
+) -> None:
+    with (
+        pytest.raises(ValueError, match="sample_data"),
+        KedroSession.create(project, env=env, runtime_params=params) as session,
+    ):
+        session.run(pipeline_names=["sample_data"])
+    with KedroSession.create(project) as session:
+        session.load_context()
+        assert "sample_data" in pipelines
+
+
+def test_a_denoiser_of_another_table_is_refused(full_run: str, run: Run) -> None:
+    given = json.loads(json.dumps(SMALL))
+    given["tokenization"]["seed"] = 99
+    run("tokenization", given)
+    with pytest.raises(SidiffError, match="was trained on SID table"):
+        run("evaluation")
+    run("tokenization")
+    run("evaluation")
+
+
+def test_a_denoiser_without_a_table_is_refused() -> None:
+    table = SidTable(np.zeros((1, 2), dtype=np.uint16), pl.Series(["a"]), 4)
+    with pytest.raises(SidiffError, match="choose matching --load-versions"):
+        frames.check_trained_on(Model({}, {}), table)
+    frames.check_trained_on(Model({}, {"sid_table": table.fingerprint}), table)
+
+
+def test_rows_of_a_rejected_ingestion_go_no_further(
+    project: Path, full_run: str, run: Run
+) -> None:
+    raw = project / "data" / "01_raw" / "sample"
+    given = {
+        **SMALL,
+        "dataset": "spoilt",
+        "raw_reviews": str(project / "spoilt.json"),
+        "raw_metadata": str(raw / "meta_Sample.json.gz"),
+    }
+    with gzip.open(raw / "reviews_Sample_5.json.gz", "rt") as file:
+        lines = file.read().splitlines()
+    spoilt = project / "spoilt.json"
+    spoilt.write_text("\n".join(lines))
+    run("ingestion", given)
+    spoilt.write_text("\n".join([*lines[:-60], *["{broken"] * 60]))
+    with pytest.raises(SidiffError, match="rejected_"):
+        run("ingestion", given)
+    with pytest.raises(SidiffError, match="last accepted ingestion"):
+        run("filtering", given)
+
+
+def test_samples_longer_than_the_network_reads_are_refused() -> None:
+    sequences = Sequences(
+        np.arange(6, dtype=np.int32),
+        np.array([0, 6]),
+        pl.Series(["u"]),
+        pl.Series(list("abcdef")),
+    )
+    frame = frames.samples_to_frame(np.array([[0, 0, 3]], dtype=np.int32))
+    assert frames.to_samples(frame, sequences, 3).tolist() == [[0, 0, 3]]
+    with pytest.raises(SidiffError, match="histories of 3 items"):
+        frames.to_samples(frame, sequences, 2)
+
+
+def test_more_views_than_digits_are_refused_before_anything_runs(
+    project: Path,
+) -> None:
+    params = {"tokenization": {"digits": 2}, "training": {"noising": {"views": 3}}}
+    with (
+        pytest.raises(SidiffError, match=r"views \(3\) must not exceed"),
+        KedroSession.create(project, runtime_params=params) as session,
+    ):
+        session.load_context()
+
+
+def test_kedros_own_refusals_are_told_from_defects(project: Path) -> None:
+    with (
+        pytest.raises(ValueError, match="nosuch") as refused,
+        KedroSession.create(project) as session,
+    ):
+        session.run(pipeline_names=["nosuch"])
+    assert _misuse(refused.value) is refused.value
+    with pytest.raises(ValueError, match="invalid literal") as defect:
+        int("x")
+    assert _misuse(defect.value) is None

@@ -1,0 +1,236 @@
+"""Quantizers against faiss itself, against brute force, and over repeated runs."""
+
+from __future__ import annotations
+
+import logging
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sidiff.errors import SidiffError
+from sidiff.sids import faiss_training
+from sidiff.sids.quantizers import (
+    Quantizer,
+    choose_codes,
+    fit_quantizer,
+    nearest,
+    random_codes,
+)
+from sidiff.sids.threads import faiss_threads
+from tests.sids.conftest import Settings
+
+Rows = NDArray[np.float32]
+KINDS = ("opq", "pq", "rq_kmeans")
+
+
+def stored_codes(index: faiss.IndexPreTransform, x: Rows) -> NDArray[np.uint8]:
+    """The codes that faiss keeps in its only inverted list, in the order of ``x``."""
+    index.add(x)
+    ivf = faiss.downcast_index(faiss.extract_index_ivf(index))
+    n, size = len(x), ivf.pq.code_size
+    packed = faiss.rev_swig_ptr(ivf.invlists.get_codes(0), n * size).copy()
+    ids = faiss.rev_swig_ptr(ivf.invlists.get_ids(0), n).copy()
+    codes = faiss.unpack_bitstrings(packed.reshape(n, size), ivf.pq.M, ivf.pq.nbits)
+    return codes[np.argsort(ids)]
+
+
+@pytest.mark.parametrize("rotate", [True, False])
+@pytest.mark.parametrize("codes", [2, 8, 32])
+def test_codes_are_those_of_faiss(embeddings: Rows, rotate: bool, codes: int) -> None:
+    index = faiss_training._product_index(24, 4, codes, rotate=rotate)
+    with faiss_threads(1):
+        faiss_training._train_index(index, embeddings[:650], seed=1234, use_gpu=False)
+    fitted = Quantizer("opq", *faiss_training._take_apart(index))
+
+    ours = fitted.encode(embeddings)
+
+    assert (ours == stored_codes(index, embeddings)).all()
+    decoded = np.vstack([index.reconstruct(i) for i in _reachable(index, len(ours))])
+    np.testing.assert_allclose(fitted.reconstruct(ours), decoded, atol=1e-5)
+
+
+def _reachable(index: faiss.IndexPreTransform, n: int) -> range:
+    faiss.extract_index_ivf(index).make_direct_map()
+    return range(n)
+
+
+@pytest.mark.parametrize(
+    ("kind", "factory", "codes"),
+    [("opq", "OPQ4,IVF1,PQ4x8", 256), ("pq", "IVF1,PQ4x6", 64)],
+)
+def test_same_codes_as_the_release_but_for_their_names(
+    embeddings: Rows, settings: Settings, kind: str, factory: str, codes: int
+) -> None:
+    theirs = faiss.index_factory(24, factory, faiss.METRIC_INNER_PRODUCT)
+    with faiss_threads(1):
+        theirs.train(embeddings)
+
+    ours = fit_quantizer(embeddings, settings(quantizer=kind), codes)
+
+    expected = stored_codes(theirs, embeddings)
+    for mine, named in zip(ours.encode(embeddings).T, expected.T, strict=True):
+        pairs = set(zip(mine.tolist(), named.tolist(), strict=True))
+        assert len(pairs) == len(set(mine.tolist())) == len(set(named.tolist()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_input_same_codebooks(
+    embeddings: Rows, settings: Settings, kind: str
+) -> None:
+    first, second = (
+        fit_quantizer(embeddings, settings(quantizer=kind), codes=16) for _ in range(2)
+    )
+    assert (first.codebooks == second.codebooks).all()
+    other = fit_quantizer(embeddings, settings(quantizer=kind, seed=7), codes=16)
+    assert (first.codebooks != other.codebooks).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_codes_reconstruct_their_vectors(
+    embeddings: Rows, settings: Settings, kind: str
+) -> None:
+    quantizer = fit_quantizer(embeddings, settings(quantizer=kind), codes=16)
+    codes = quantizer.encode(embeddings)
+    assert codes.dtype == np.uint16
+    assert codes.shape == (700, 4)
+    assert (codes[5] == codes[8]).all()  # equal vectors
+
+    error = ((embeddings - quantizer.reconstruct(codes)) ** 2).sum(axis=1)
+    assert error.mean() < 0.6 * embeddings.var(axis=0).sum()
+    # A quantizer is a projection: what it made has the codes that it was made of.
+    assert (quantizer.encode(quantizer.reconstruct(codes)) == codes).mean() > 0.99
+
+
+def test_rotation_is_a_rotation(embeddings: Rows, settings: Settings) -> None:
+    rotation = fit_quantizer(embeddings, settings(), codes=8).rotation
+    assert rotation is not None
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(24), atol=1e-4)
+
+
+def test_residual_digits_refine_each_other(
+    embeddings: Rows, settings: Settings
+) -> None:
+    quantizer = fit_quantizer(embeddings, settings(quantizer="rq_kmeans"), codes=8)
+    codes = quantizer.encode(embeddings)
+    left = embeddings.copy()
+    for digit, codebook in enumerate(quantizer.codebooks):
+        distances = ((left[:, None] - codebook) ** 2).sum(axis=2)
+        assert (distances.argmin(axis=1) == codes[:, digit]).all()
+        left -= codebook[codes[:, digit]]
+    np.testing.assert_allclose(
+        embeddings - left, quantizer.reconstruct(codes), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stored_and_read_back(embeddings: Rows, settings: Settings, kind: str) -> None:
+    quantizer = fit_quantizer(embeddings, settings(quantizer=kind), codes=8)
+    again = Quantizer.from_tensors(*quantizer.to_tensors())
+    assert again.kind == kind
+    assert (again.digits, again.codes_per_digit, again.dimensions) == (4, 8, 24)
+    assert (again.encode(embeddings) == quantizer.encode(embeddings)).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 40))
+def test_nearest_is_nearest(seed: int, dimensions: int, words: int) -> None:
+    generator = np.random.default_rng(seed)
+    # Small integers: exact arithmetic, many ties.
+    x = generator.integers(-2, 3, size=(30, dimensions)).astype(np.float32)
+    centroids = generator.integers(-2, 3, size=(words, dimensions)).astype(np.float32)
+    distances = ((x[:, None] - centroids) ** 2).sum(axis=2)
+    assert (nearest(x, centroids) == distances.argmin(axis=1)).all()
+
+
+def test_nearest_works_in_chunks(
+    embeddings: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = nearest(embeddings, embeddings[:50])
+    monkeypatch.setattr("sidiff.sids.quantizers.SCORES_AT_ONCE", 120)
+    assert (nearest(embeddings, embeddings[:50]) == whole).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_faiss_says_nothing(
+    embeddings: Rows, settings: Settings, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fit_quantizer(embeddings[:300], settings(quantizer=kind), codes=256)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_as_many_codes_as_items_and_hardly_any(settings: Settings, kind: str) -> None:
+    x = np.eye(16, dtype=np.float32)
+    quantizer = fit_quantizer(x, settings(quantizer=kind), codes=16)
+    np.testing.assert_allclose(quantizer.reconstruct(quantizer.encode(x)), x, atol=0.1)
+
+
+def test_threads_of_the_caller_stay(embeddings: Rows, settings: Settings) -> None:
+    before = faiss.omp_get_max_threads()
+    fit_quantizer(embeddings, settings(quantizer="rq_kmeans", threads=2), codes=4)
+    assert faiss.omp_get_max_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("n_train", "codes"),
+    [
+        (12_061, 256),  # Beauty
+        (39 * 256, 256),
+        (39 * 256 - 1, 128),
+        (10**7, 256),
+        (800, 16),
+        (78, 2),
+        (3, 2),
+    ],
+)
+def test_automatic_codes(
+    n_train: int, codes: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert choose_codes("auto", n_train, "opq") == codes
+    assert f"Codes per digit: {codes}" in caplog.text
+    assert f"{n_train:,} training items" in caplog.text
+
+
+def test_codes_as_set(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert choose_codes(16, 39 * 16, "opq") == 16
+    assert not caplog.text
+    assert choose_codes(16, 39 * 16 - 1, "opq") == 16
+    assert "fewer than the 39 per code" in caplog.text
+    assert choose_codes(4096, 10, "random") == 4096
+    with pytest.raises(SidiffError, match=r"there are 15; lower tokenization\.codes"):
+        choose_codes(16, 15, "rq_kmeans")
+
+
+def test_random_codes_are_uniform_and_seeded() -> None:
+    codes = random_codes(4000, 3, 16, seed=1)
+    assert codes.dtype == np.uint16
+    assert (codes == random_codes(4000, 3, 16, seed=1)).all()
+    assert (codes != random_codes(4000, 3, 16, seed=2)).any()
+    counts = np.bincount(codes.ravel(), minlength=16)
+    assert len(counts) == 16
+    assert abs(counts - 750).max() < 150
+
+
+def test_refusals(embeddings: Rows, settings: Settings) -> None:
+    with pytest.raises(SidiffError, match="nothing to train"):
+        fit_quantizer(embeddings, settings(quantizer="random"), codes=8)
+    with pytest.raises(SidiffError, match="opq has at most 256 codes"):
+        fit_quantizer(embeddings, settings(), codes=512)
+    quantizer = fit_quantizer(embeddings, settings(), codes=8)
+    with pytest.raises(SidiffError, match="expects 24 dimensions and got 8"):
+        quantizer.encode(embeddings[:, :8])
+
+
+def test_gpu_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0, raising=False)
+    assert not faiss_training.gpu_wanted("auto")
+    with pytest.raises(SidiffError, match="faiss sees no GPU"):
+        faiss_training.gpu_wanted("cuda")
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    assert faiss_training.gpu_wanted("auto")
+    assert not faiss_training.gpu_wanted("cpu")

@@ -1,0 +1,103 @@
+"""All kinds of quantizer through the same four steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from numpy.typing import NDArray
+
+from sidiff.errors import SidiffError
+from sidiff.parameters import TokenizationParameters
+from sidiff.sids import tokenizer
+from sidiff.sids.table import SidTable
+from tests.sids.conftest import Settings
+
+Rows = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+IDS = pl.Series([f"item{i}" for i in range(700)])
+
+
+def run(
+    embeddings: Rows, trained: Mask, parameters: TokenizationParameters
+) -> tuple[SidTable, dict[str, float]]:
+    """The stage, with everything stored and read back on the way."""
+    whitening = tokenizer.learn_whitening(embeddings, trained, parameters)
+    whitening = tokenizer.unpack_whitening(*tokenizer.pack(whitening))
+    quantizer = tokenizer.learn_quantizer(embeddings, trained, whitening, parameters)
+    quantizer = tokenizer.unpack_quantizer(*tokenizer.pack(quantizer))
+    table = tokenizer.assign_sids(
+        embeddings, trained, IDS, whitening, quantizer, parameters
+    )
+    error = tokenizer.quantization_error(table, embeddings, whitening, quantizer)
+    return table, error
+
+
+@pytest.mark.parametrize("kind", ["opq", "pq", "rq_kmeans"])
+def test_trained_kinds(
+    embeddings: Rows, trained: Mask, settings: Settings, kind: str
+) -> None:
+    table, error = run(embeddings, trained, settings(quantizer=kind, codes="auto"))
+    assert (table.digits, table.codes_per_digit) == (4, 16)  # 665 items // 39 = 17
+    assert table.groups().sid_of_item[5] == table.groups().sid_of_item[8]
+    assert 0 < error["quantization_error_relative"] < 0.8
+    again, _ = run(embeddings, trained, settings(quantizer=kind, codes="auto"))
+    assert again.fingerprint == table.fingerprint
+
+
+@pytest.mark.parametrize("kind", ["opq", "pq", "rq_kmeans"])
+def test_items_out_of_training_shape_nothing(
+    embeddings: Rows, trained: Mask, settings: Settings, kind: str
+) -> None:
+    before, _ = run(embeddings, trained, settings(quantizer=kind))
+    changed = embeddings.copy()
+    changed[~trained] = changed[~trained][::-1]
+    after, _ = run(changed, trained, settings(quantizer=kind))
+    assert (before.codes[trained] == after.codes[trained]).all()
+    assert (before.codes[~trained] == after.codes[~trained][::-1]).all()
+
+
+def test_error_is_the_mean_squared_distance(
+    embeddings: Rows, trained: Mask, settings: Settings
+) -> None:
+    parameters = settings(quantizer="rq_kmeans")
+    quantizer = tokenizer.learn_quantizer(embeddings, trained, None, parameters)
+    assert quantizer is not None
+    table, error = run(embeddings, trained, parameters)
+    vectors = zip(embeddings, quantizer.reconstruct(table.codes), strict=True)
+    distances = [float(((x - y) ** 2).sum()) for x, y in vectors]
+    assert error["quantization_error"] == pytest.approx(np.mean(distances), rel=1e-5)
+    spread = ((embeddings - embeddings.mean(axis=0)) ** 2).sum(axis=1).mean()
+    assert error["quantization_error_relative"] == pytest.approx(
+        np.mean(distances) / spread, rel=1e-4
+    )
+
+
+def test_random_kind(embeddings: Rows, trained: Mask, settings: Settings) -> None:
+    table, error = run(embeddings, trained, settings(quantizer="random", codes="auto"))
+    assert table.codes_per_digit == 16
+    assert error == {}
+    other, _ = run(embeddings, trained, settings(quantizer="random", codes=16, seed=9))
+    assert other.fingerprint != table.fingerprint
+
+
+def test_table_kind(
+    embeddings: Rows, trained: Mask, settings: Settings, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.parquet"
+    codes = np.arange(700) % 10
+    pl.DataFrame({"item_id": IDS, "code_0": codes}).write_parquet(path)
+    parameters = settings(quantizer="table", digits=1, codes="auto", table=str(path))
+    table, error = run(embeddings, trained, parameters)
+    assert table.codes[:, 0].tolist() == codes.tolist()
+    assert table.codes_per_digit == 10
+    assert error == {}
+
+
+def test_more_codes_than_items(
+    embeddings: Rows, trained: Mask, settings: Settings
+) -> None:
+    with pytest.raises(SidiffError, match=r"lower tokenization\.codes"):
+        run(embeddings[:30], trained[:30], settings(quantizer="rq_kmeans", codes=64))
