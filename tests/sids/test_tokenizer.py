@@ -101,3 +101,30 @@ def test_more_codes_than_items(
 ) -> None:
     with pytest.raises(SidiffError, match=r"lower tokenization\.codes"):
         run(embeddings[:30], trained[:30], settings(quantizer="rq_kmeans", codes=64))
+
+
+def test_a_table_of_another_whitening_is_refused(
+    embeddings: Rows, trained: Mask, settings: Settings
+) -> None:
+    parameters = settings(quantizer="opq")
+    whitening = tokenizer.learn_whitening(embeddings, trained, parameters)
+    quantizer = tokenizer.learn_quantizer(embeddings, trained, whitening, parameters)
+    table = tokenizer.assign_sids(
+        embeddings, trained, IDS, whitening, quantizer, parameters
+    )
+    other = tokenizer.learn_whitening(-embeddings[::-1], ~trained, parameters)
+    with pytest.raises(SidiffError, match="was not made with the stored whitening"):
+        tokenizer.quantization_error(table, embeddings, other, quantizer)
+
+
+def test_too_few_possible_ids_are_said(
+    embeddings: Rows,
+    trained: Mask,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run(embeddings, trained, settings(quantizer="opq", codes=2))
+    assert "semantic IDs are possible for 700 items" in caplog.text
+    caplog.clear()
+    run(embeddings, trained, settings(quantizer="opq", codes=16))
+    assert "are possible" not in caplog.text

@@ -11,11 +11,13 @@ items shape a whitening or a quantizer.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sidiff.errors import SidiffError
 from sidiff.sids.quantizers import (
     Quantizer,
     choose_codes,
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sidiff.parameters import TokenizationParameters
+
+logger = logging.getLogger(__name__)
 
 WHITENED = ("opq", "pq")
 """Kinds that quantize whitened embeddings."""
@@ -91,6 +95,7 @@ def assign_sids(
     """
     if quantizer is not None:
         codes = quantizer.encode(_whitened(embeddings, whitening))
+        _warn_if_crowded(len(item_ids), codes.shape[1], quantizer.codes_per_digit)
         return SidTable(codes, item_ids, quantizer.codes_per_digit)
     digits = parameters.digits
     if parameters.table is not None and parameters.quantizer == "table":
@@ -99,6 +104,16 @@ def assign_sids(
     size = choose_codes(parameters.codes, int(trained.sum()), parameters.quantizer)
     drawn = random_codes(len(item_ids), digits, size, parameters.seed)
     return SidTable(drawn, item_ids, size)
+
+
+def _warn_if_crowded(items: int, digits: int, codes_per_digit: int) -> None:
+    if codes_per_digit**digits < items:
+        logger.warning(
+            "Only %s semantic IDs are possible for %s items, so most items share "
+            "theirs; more digits or codes would tell them apart",
+            f"{codes_per_digit**digits:,}",
+            f"{items:,}",
+        )
 
 
 def quantization_error(
@@ -114,10 +129,20 @@ def quantization_error(
         and its reconstruction, and ``quantization_error_relative``, the same over the
         mean squared distance to the mean vector (1: the codes say nothing). Nothing
         where there is no quantizer.
+
+    Raises:
+        SidiffError: the table is not what whitening and quantizer make of the
+            embeddings, which is so when a stage was run again in part.
     """
     if quantizer is None:
         return {}
-    x = _whitened(embeddings, whitening).astype(np.float64)
+    whitened = _whitened(embeddings, whitening)
+    if not np.array_equal(quantizer.encode(whitened), table.codes):
+        raise SidiffError(
+            "The stored sid_table was not made with the stored whitening and "
+            "quantizer; run kedro run --pipeline=tokenization again."
+        )
+    x = whitened.astype(np.float64)
     error = ((x - quantizer.reconstruct(table.codes)) ** 2).sum(axis=1).mean()
     spread = x.var(axis=0).sum()
     return {
