@@ -197,8 +197,11 @@ def test_fingerprint_follows_the_model_not_its_place(
 
 
 def test_loading_and_embedding_say_nothing(
-    tiny_folder: Path, capfd: pytest.CaptureFixture[str]
+    tiny_folder: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("WARNING", logger="sidiff")  # our own lines are wanted
     embed(FRAME, load_encoder(str(tiny_folder), "cpu"), 2, None)
     assert capfd.readouterr() == ("", "")
 

@@ -189,18 +189,13 @@ def test_parts_of_a_batch_are_sorted_by_length_and_complete() -> None:
     assert sorted(torch.cat(parts)[:, 0].tolist()) == [0, 1, 2, 3, 4]
 
 
-def test_threads_are_set_for_the_run_and_restored(shop) -> None:
+def test_threads_are_set_for_the_run_and_restored(shop, monkeypatch) -> None:
     sequences, samples, table = shop
-    before, seen = torch.get_num_threads(), []
-    other = 2 if before == 1 else 1
-    p = parameters(epochs=1, threads=other)
-    fit(
-        sequences,
-        samples,
-        table,
-        p,
-        MAX_HISTORY,
-        lambda *_: seen.append(torch.get_num_threads()),
-    )
-    assert seen == [other]
-    assert torch.get_num_threads() == before
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    seen: list[list[int]] = []
+    p = parameters(epochs=1, threads=1)
+    fit(sequences, samples, table, p, MAX_HISTORY, lambda *_: seen.append(asked.copy()))
+    assert seen == [[1]]
+    assert asked == [1, 7]
