@@ -29,7 +29,7 @@ def metrics_figure(metrics: Mapping[str, float]) -> Figure:
         {name.split("/")[2] for name in metrics if name.startswith(f"{CONTROLS}/")}
         - {"n_users"}
     )
-    figure = Figure(figsize=(11 if decoders else 7, 4), layout="constrained", dpi=120)
+    figure = Figure(figsize=(13 if decoders else 7, 4), layout="constrained", dpi=120)
     panels = figure.subplots(1, 2 if decoders else 1, squeeze=False)[0]
     bars = {
         label: [metrics[f"{row}/{n}"] for n in names] for row, label in ROWS.items()
@@ -59,7 +59,7 @@ def _draw_bars(
         drawn = axes.bar(
             places + (index - (len(bars) - 1) / 2) * width, values, width, label=label
         )
-        axes.bar_label(drawn, fmt="{:.3g}", fontsize=7, padding=1)
+        axes.bar_label(drawn, fmt="{:.3g}", fontsize=6.5, padding=1)
     titles = [name.replace("_at_", "@") for name in names]
     titles = [t.replace("recall", "Recall").replace("ndcg", "NDCG") for t in titles]
     axes.set_xticks(places, titles)
