@@ -18,7 +18,7 @@ from kedro.framework.project import pipelines
 
 from sidiff.errors import SidiffError
 from sidiff.parameters import GROUPS, validate
-from sidiff.pipeline_registry import STAGES, full_pipeline
+from sidiff.pipeline_registry import full_pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +40,8 @@ class SidiffContext(KedroContext):
         given = self._runtime_params or {}
         _check_names(given, shared["presets"])
         validate(self.config_loader["parameters"])
-        sample = _is_sample(given, shared["raw"]["source"])
+        sample = self.sample = _is_sample(given, shared["raw"]["source"])
         pipelines["full"] = pipelines["__default__"] = full_pipeline(sample=sample)
-        # The generator writes where the raw files are: never over real ones.
-        pipelines.pop("sample_data", None)
-        if sample:
-            pipelines["sample_data"] = STAGES["sample_data"].create_pipeline()
         if (
             not sample
             and shared["raw"]["source"] == "sample"

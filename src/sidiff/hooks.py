@@ -36,14 +36,28 @@ RESULTS = ("recommendations", "metrics", "metrics_figure", "sid_report", "denois
 class InputHooks:
     """A stage run on its own needs what earlier stages stored."""
 
+    def __init__(self) -> None:
+        self._sample = True
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Keep whether the raw files are the synthetic shop's."""
+        self._sample = context.sample
+
     # First of all hooks, so that a refused run leaves no trace in MLflow.
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Check that every stored input has the version that will be read.
 
         Raises:
-            SidiffError: names the first one that is missing, and who makes it.
+            SidiffError: names the first one that is missing, and who makes it; or
+                the generator would write over real raw files.
         """
+        if not self._sample and "raw_reviews" in pipeline.all_outputs():
+            raise SidiffError(
+                "The synthetic shop would be written over real raw files; run "
+                "sample_data without --env and without raw_reviews and raw_metadata."
+            )
         for name, dataset in _versioned(pipeline.inputs(), catalog).items():
             if dataset.exists():
                 continue

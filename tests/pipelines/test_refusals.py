@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 
 from sidiff.cli import _misuse
@@ -34,13 +33,10 @@ def test_the_generator_never_writes_over_real_files(
     project: Path, env: str | None, params: dict[str, Any]
 ) -> None:
     with (
-        pytest.raises(ValueError, match="sample_data"),
+        pytest.raises(SidiffError, match="written over real raw files"),
         KedroSession.create(project, env=env, runtime_params=params) as session,
     ):
         session.run(pipeline_names=["sample_data"])
-    with KedroSession.create(project) as session:
-        session.load_context()
-        assert "sample_data" in pipelines
 
 
 def test_a_denoiser_of_another_table_is_refused(full_run: str, run: Run) -> None:
