@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from sidiff.decoding.catalogue import Catalogue
-from sidiff.decoding.keys import state_keys
+from sidiff.decoding.keys import repeats, state_keys
 from sidiff.decoding.lattice import Lattice
 from sidiff.decoding.results import Decoded
 from sidiff.diffusion.denoiser import DenoisingModel, Memory
@@ -80,7 +80,7 @@ def decode(
     for step, allowed in enumerate(steps):
         keys = state_keys(beams.codes, beams.hidden, denoiser.config.codes_per_digit)
         live = beams.scores > -torch.inf
-        distinct += _count_distinct(keys, live)
+        distinct += int((live & ~repeats(keys.masked_fill(~live, -1))).sum())
         seen += int(live.sum())
         log_p = denoiser.logits(beams.codes, beams.hidden, memory).log_softmax(-1)
         legal = (beams.hidden & allowed)[..., None]
@@ -168,18 +168,6 @@ def _fill(
 def _merge(beams: Beams, width: int, codes_per_digit: int) -> Beams:
     """Keep each state once, with its best score; beams come best first."""
     keys = state_keys(beams.codes, beams.hidden, codes_per_digit)
-    ordered, position = keys.sort(dim=1, stable=True)
-    repeated = torch.zeros_like(ordered, dtype=torch.bool)
-    repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-    duplicate = torch.zeros_like(repeated).scatter(1, position, repeated)
-    scores = beams.scores.masked_fill(duplicate, -torch.inf)
+    scores = beams.scores.masked_fill(repeats(keys), -torch.inf)
     scores, kept = scores.topk(min(width, scores.shape[1]), dim=1)
     return beams.take(kept, scores)
-
-
-def _count_distinct(keys: Tensor, live: Tensor) -> int:
-    """Number of distinct live states over all users, ``keys`` ``(B, A)``."""
-    ordered = keys.masked_fill(~live, -1).sort(1).values
-    fresh = torch.ones_like(live)
-    fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    return int((fresh & (ordered >= 0)).sum())

@@ -34,6 +34,14 @@ def state_keys(codes: Tensor, hidden: Tensor, codes_per_digit: int) -> Tensor:
     return keys
 
 
+def repeats(keys: Tensor) -> Tensor:
+    """Mark every key ``(B, A)`` that stands further left in its row already."""
+    ordered, position = keys.sort(dim=1, stable=True)
+    repeated = torch.zeros_like(ordered, dtype=torch.bool)
+    repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    return torch.zeros_like(repeated).scatter(1, position, repeated)
+
+
 class SidIndex:
     """From complete SIDs to their row in a table of distinct SIDs.
 

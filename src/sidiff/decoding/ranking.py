@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sidiff.decoding.keys import SidIndex
+from sidiff.decoding.keys import SidIndex, repeats
 from sidiff.decoding.results import Decoded
 
 
@@ -31,10 +31,7 @@ def rank(decoded: Decoded, index: SidIndex, k: int) -> RankedSids:
     rows = index.rows(decoded.codes)
     live = decoded.scores > -torch.inf
     legal = live & (rows >= 0)
-    ordered, position = rows.sort(dim=1, stable=True)
-    repeated = torch.zeros_like(legal)
-    repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-    fresh = legal & ~torch.zeros_like(legal).scatter(1, position, repeated)
+    fresh = legal & ~repeats(rows)
     scores = decoded.scores.masked_fill(~fresh, -torch.inf)
     scores, kept = scores.sort(dim=1, descending=True, stable=True)
     scores, kept = scores[:, :k], kept[:, :k]

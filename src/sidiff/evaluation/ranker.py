@@ -135,7 +135,7 @@ class Ranker:
         self, ranking: Ranking, cutoffs: Sequence[int], prefix: str
     ) -> dict[str, float]:
         """Mean metrics at both levels: ``prefix/sid/...`` and ``prefix/item/...``."""
-        sizes = np.diff(self.groups.offsets)
+        sizes = self.groups.sizes
         sid = m.sid_metrics(ranking.sids, ranking.targets, cutoffs)
         item = m.item_metrics(ranking.sids, ranking.targets, sizes, cutoffs)
         return m.means(sid, f"{prefix}/sid") | m.means(item, f"{prefix}/item")

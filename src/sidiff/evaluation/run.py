@@ -144,7 +144,7 @@ def recommendations(
     """
     by_popularity = np.lexsort((np.arange(len(counts)), -counts, groups.sid_of_item))
     places = np.arange(ranking.sids.shape[1])
-    sizes = np.where(ranking.sids >= 0, np.diff(groups.offsets)[ranking.sids], 0)
+    sizes = np.where(ranking.sids >= 0, groups.sizes[ranking.sids], 0)
     ends = np.cumsum(sizes, axis=1)
     # Column of the SID that holds place p: as many SIDs end at or before p.
     column = (ends[:, :, None] <= places).sum(axis=1)
