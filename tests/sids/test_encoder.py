@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from sidiff.errors import SidiffError
 from sidiff.sids.encoder import SentenceEncoder, embed, load_encoder
 from sidiff.sids.hub import PACKAGED
-from sidiff.sids.onednn import OneDnnLinear, use_onednn
 
 TEXTS = ["soap", "a very long text about shampoo", "soap", "comb", "oil for dry hair"]
 FRAME = pl.DataFrame({"item_id": list("abcde"), "text": TEXTS})
@@ -237,23 +236,3 @@ def test_a_model_that_cannot_be_had() -> None:
 def test_no_gpu() -> None:
     with pytest.raises(SidiffError, match="no CUDA device"):
         load_encoder(PACKAGED, "cuda")
-
-
-@pytest.mark.parametrize("bias", [True, False])
-def test_onednn_layers_compute_the_same(bias: bool) -> None:
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(7, 5, bias=bias), torch.nn.GELU())
-    x = torch.randn(2, 3, 7)
-    with torch.inference_mode():
-        expected = model(x)
-        replaced = use_onednn(model)
-        np.testing.assert_allclose(model(x), expected, atol=1e-6)
-    assert replaced == isinstance(model[0], OneDnnLinear)
-
-
-def test_onednn_leaves_other_layers_alone() -> None:
-    class Own(torch.nn.Linear):
-        pass
-
-    model = torch.nn.Sequential(Own(2, 2), torch.nn.Linear(2, 2).double())
-    assert use_onednn(model) == 0

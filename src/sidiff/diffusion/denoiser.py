@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sidiff.errors import SidiffError
+from sidiff.onednn import Linear
 from sidiff.parameters import NetworkParameters
 
 INITIAL_STD = 0.02
@@ -104,8 +105,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = config.heads
         self.dropout = config.dropout
-        self.project = nn.Linear(config.width, 3 * config.width, bias=False)
-        self.output = nn.Linear(config.width, config.width)
+        self.project = Linear(config.width, 3 * config.width, bias=False)
+        self.output = Linear(config.width, config.width)
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """Mix tokens ``x`` ``(B, Q, d)``; ``bias`` broadcasts to ``(B, H, Q, Q)``."""
@@ -121,9 +122,9 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.heads = config.heads
         self.dropout = config.dropout
-        self.query = nn.Linear(config.width, config.width, bias=False)
-        self.key_value = nn.Linear(config.width, 2 * config.width, bias=False)
-        self.output = nn.Linear(config.width, config.width)
+        self.query = Linear(config.width, config.width, bias=False)
+        self.key_value = Linear(config.width, 2 * config.width, bias=False)
+        self.output = Linear(config.width, config.width)
 
     def project_memory(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values ``(B, H, T, d / H)`` of encoder states ``(B, T, d)``."""
@@ -143,9 +144,9 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__(
-            nn.Linear(config.width, config.inner),
+            Linear(config.width, config.inner),
             nn.GELU(),
-            nn.Linear(config.inner, config.width),
+            Linear(config.inner, config.width),
         )
 
 
@@ -199,8 +200,8 @@ class Denoiser(nn.Module):
         self.codes = nn.Parameter(torch.empty(rows, config.width))
         self.masks = nn.Parameter(torch.empty(config.digits, config.width))
         self.positions = nn.Parameter(torch.empty(config.max_history, config.width))
-        self.item_in = nn.Linear(config.digits * config.width, config.width)
-        self.item_out = nn.Linear(config.width, config.width)
+        self.item_in = Linear(config.digits * config.width, config.width)
+        self.item_out = Linear(config.width, config.width)
         self.encoder = nn.ModuleList(
             EncoderLayer(config) for _ in range(config.encoder_layers)
         )

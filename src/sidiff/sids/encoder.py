@@ -68,7 +68,7 @@ class SentenceEncoder:
         self._tokenizing = threading.Lock()
         self._on_cpu = model.device.type == "cpu"
         if self._on_cpu:
-            from sidiff.sids.onednn import use_onednn  # noqa: PLC0415 (imports torch)
+            from sidiff.onednn import use_onednn  # noqa: PLC0415 (imports torch)
 
             use_onednn(model)
 

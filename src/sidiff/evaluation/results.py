@@ -1,0 +1,73 @@
+"""What one method ranked for the users of a split, ready to be compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a ranking cost, and how much of the work was of use.
+
+    Attributes:
+        seconds: wall-clock time of ranking all users.
+        users_per_second: its rate.
+        denoiser_calls: decoder passes per batch of users; 0 without a denoiser.
+        distinct_states: share of distinct states among those denoised.
+        legal_share: share of decoded SIDs that belong to an item.
+        completed_share: share of users whose list the search left short, and that
+            was filled up by one-pass scores.
+    """
+
+    seconds: float
+    users_per_second: float
+    denoiser_calls: float = 0.0
+    distinct_states: float = 1.0
+    legal_share: float = 1.0
+    completed_share: float = 0.0
+
+
+@dataclass(frozen=True)
+class Results:
+    """Ranked items and semantic IDs of U users by one method.
+
+    Attributes:
+        items: item indices, best first, -1 for an empty place, ``(U, k)``.
+        sids: rows of distinct SIDs, best first, -1 for an empty place, ``(U, k)``.
+        users: user indices ``(U,)``.
+        targets: item index of each target ``(U,)``.
+        history: number of items each ranking was made from, ``(U,)``.
+        cost: what it took.
+    """
+
+    items: NDArray[np.int64]
+    sids: NDArray[np.int64]
+    users: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    history: NDArray[np.int64]
+    cost: Cost
+
+    def to_frame(self, method: str, seed: int) -> pl.DataFrame:
+        """One row per user: method, seed, user, target, history, items, sids."""
+        width = self.items.shape[1]
+        return pl.DataFrame(
+            {
+                "method": pl.repeat(
+                    method, len(self.users), dtype=pl.String, eager=True
+                ),
+                "seed": pl.repeat(seed, len(self.users), dtype=pl.Int32, eager=True),
+                "user": self.users.astype(np.int32),
+                "target": self.targets.astype(np.int32),
+                "history": self.history.astype(np.int32),
+                "items": pl.Series(
+                    self.items.astype(np.int32), dtype=pl.Array(pl.Int32, width)
+                ),
+                "sids": pl.Series(
+                    self.sids.astype(np.int32), dtype=pl.Array(pl.Int32, width)
+                ),
+            }
+        )
