@@ -18,21 +18,32 @@ from torch.nn import functional as F
 
 
 class Linear(nn.Linear):
-    """``nn.Linear``, through oneDNN where that applies: float32 on the CPU."""
+    """``nn.Linear``, through oneDNN where that applies."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(..., in)`` to ``(..., out)``."""
-        if not (
-            x.dtype == self.weight.dtype == torch.float32
-            and x.device.type == "cpu"
-            and x.numel() > 0
-            and not torch.is_autocast_enabled("cpu")
-            and available()
-        ):
-            return F.linear(x, self.weight, self.bias)
-        if torch.is_grad_enabled():
-            return _OneDnnLinear.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
-        return _product(x, self.weight, self.bias)
+        return linear(x, self.weight, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x @ weight.T + bias``, through oneDNN for float32 on the CPU.
+
+    Args:
+        x: ``(..., in)``.
+        weight: ``(out, in)``.
+        bias: ``(out,)`` or none.
+    """
+    if not (
+        x.dtype == weight.dtype == torch.float32
+        and x.device.type == "cpu"
+        and x.numel() > 0
+        and not torch.is_autocast_enabled("cpu")
+        and available()
+    ):
+        return F.linear(x, weight, bias)
+    if torch.is_grad_enabled():
+        return _OneDnnLinear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    return _product(x, weight, bias)
 
 
 class _OneDnnLinear(torch.autograd.Function):

@@ -20,6 +20,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Device = Literal["auto", "cpu", "cuda"]
 Threads = Annotated[int, Field(ge=0, le=1024)]
+DecoderName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,39}$")]
 ItemField = Literal["title", "brand", "categories", "price", "features", "description"]
 
 
@@ -125,6 +126,8 @@ class NetworkParameters(Parameters):
     decoder_layers: Annotated[int, Field(ge=1, le=64)]
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)]
     cross_pad: Literal["sink", "mask"]
+    item_identity: bool
+    identity_dropout: Annotated[float, Field(ge=0.0, lt=1.0)]
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -155,16 +158,38 @@ class OptimizerParameters(Parameters):
     max_gradient_norm: Annotated[float, Field(gt=0.0)]
 
 
+class RescoringParameters(Parameters):
+    """A second look at the best items of a search."""
+
+    items: Annotated[int, Field(ge=0, le=10_000)]
+    orders: Annotated[int, Field(ge=0, le=64)]
+    item_weight: Annotated[float, Field(ge=0.0, le=100.0)]
+
+    @model_validator(mode="after")
+    def _something_scores(self) -> Self:
+        if self.items and not self.orders and not self.item_weight:
+            raise ValueError("orders or item_weight must be above 0, or items 0")
+        return self
+
+
 class DecodingParameters(Parameters):
     """The search for a user's next semantic IDs."""
 
-    method: Literal["cpd", "one_pass"]
+    method: Literal["cpd", "one_pass", "item_vectors"]
     order: Literal["confidence", "random", "fixed"]
     beam: Annotated[int, Field(ge=1, le=65536)]
-    merge: Literal["none", "max"]
+    merge: Literal["none", "max", "sum"]
     constraint: Literal["none", "items"]
+    weighting: Literal["model", "legal"]
     last_step: Literal["joint", "greedy"]
+    rescoring: RescoringParameters
     seed: Seed
+
+    @model_validator(mode="after")
+    def _legal_needs_the_constraint(self) -> Self:
+        if self.weighting == "legal" and self.constraint != "items":
+            raise ValueError("weighting legal needs constraint items")
+        return self
 
 
 class ValidationParameters(Parameters):
@@ -180,11 +205,20 @@ class ValidationParameters(Parameters):
     users_per_batch: PositiveInt
 
 
+class AuxiliaryParameters(Parameters):
+    """Losses beside the denoising one; weight 0 leaves one out."""
+
+    item_weight: Annotated[float, Field(ge=0.0, le=100.0)]
+    history_weight: Annotated[float, Field(ge=0.0, le=100.0)]
+    history_share: Share
+
+
 class TrainingParameters(Parameters):
     """The denoiser and its training loop (pipeline ``training``)."""
 
     network: NetworkParameters
     noising: NoisingParameters
+    auxiliary: AuxiliaryParameters
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)]
     loss_reduction: Literal["per_view", "pooled"]
     optimizer: OptimizerParameters
@@ -196,27 +230,70 @@ class TrainingParameters(Parameters):
     device: Device
     threads: Threads
 
+    @model_validator(mode="after")
+    def _item_loss_has_items(self) -> Self:
+        if self.auxiliary.item_weight and not self.network.item_identity:
+            raise ValueError(
+                "auxiliary.item_weight needs network.item_identity: true, "
+                "or set it to 0"
+            )
+        return self
+
 
 class EvaluationParameters(Parameters):
     """Decoding, metrics and reports (pipeline ``evaluation``)."""
 
     decoding: DecodingParameters
-    controls: list[Literal["random", "fixed", "one_pass"]]
-    control_users: Annotated[int, Field(ge=1)]
+    decoders: dict[DecoderName, dict[str, Any]]
+    decoder_users: Annotated[int, Field(ge=0)]
+    seeds: list[Seed]
     cutoffs: Annotated[list[PositiveInt], Field(min_length=1)]
     top_k: Annotated[int, Field(ge=1, le=10_000)]
+    exclude_seen: bool
+    allow_items: str | None
+    deny_items: str | None
     users_per_batch: PositiveInt
     device: Device
     threads: Threads
 
     @model_validator(mode="after")
-    def _cutoffs_fit(self) -> Self:
+    def _lists_fit(self) -> Self:
         if max(self.cutoffs) > self.top_k:
             raise ValueError(
                 f"top_k ({self.top_k}) must be at least the largest cutoff "
                 f"({max(self.cutoffs)})"
             )
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds {self.seeds} must differ from each other")
+        self.other_decoders()
         return self
+
+    def other_decoders(self) -> dict[str, DecodingParameters]:
+        """The decoders to compare with, by name: ``decoding`` with what each changes.
+
+        Raises:
+            ValueError: a changed setting is unknown or illegal.
+        """
+        result = {}
+        for name, changes in self.decoders.items():
+            settings = _merged(self.decoding.model_dump(), changes)
+            try:
+                result[name] = DecodingParameters.model_validate(settings)
+            except ValidationError as error:
+                sentence = _sentence(f"decoders.{name}", error.errors()[0])
+                raise ValueError(sentence) from error
+        return result
+
+
+def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes``, mapping by mapping."""
+    merged = dict(base)
+    for name, value in changes.items():
+        inner = merged.get(name)
+        if isinstance(inner, dict) and isinstance(value, Mapping):
+            value = _merged(inner, value)  # noqa: PLW2901
+        merged[name] = value
+    return merged
 
 
 GROUPS: dict[str, type[Parameters]] = {

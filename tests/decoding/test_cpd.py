@@ -11,19 +11,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from sidiff.decoding import one_pass
-from sidiff.decoding.catalogue import Catalogue
+from sidiff.decoding import one_pass, scan
 from sidiff.decoding.cpd import decode
 from sidiff.decoding.results import Decoded
 from sidiff.parameters import DecodingParameters
+from tests.decoding.catalogues import catalogue_of
+from tests.settings import decoding
 
 USERS, DIGITS, CODES = 4, 3, 4
 HIDDEN = CODES
-EVERY_SID = Catalogue(
-    np.array(list(itertools.product(range(CODES), repeat=DIGITS))),
-    CODES,
-    torch.device("cpu"),
+EVERY_SID = catalogue_of(
+    np.array(list(itertools.product(range(CODES), repeat=DIGITS))), CODES
 )
+NOTHING = torch.empty(USERS, 0, dtype=torch.int64)
 
 
 class TableModel:
@@ -47,19 +47,6 @@ class TableModel:
     def log_p(self, user: int, state: tuple[int, ...], digit: int, code: int) -> float:
         index = sum(c * (CODES + 1) ** d for d, c in enumerate(state))
         return float(self.table[user, index, digit].log_softmax(-1)[code])
-
-
-def parameters(**changes: object) -> DecodingParameters:
-    base = dict(
-        method="cpd",
-        order="confidence",
-        beam=8,
-        merge="none",
-        constraint="none",
-        last_step="joint",
-        seed=0,
-    )
-    return DecodingParameters.model_validate(base | changes)
 
 
 def listed(decoded: Decoded, user: int) -> list[tuple[tuple[int, ...], float]]:
@@ -110,11 +97,14 @@ def beam_search(
             for total, d, c in options:
                 children.append(((*state[:d], c, *state[d + 1 :]), total))
         children.sort(key=lambda child: -child[1])
-        if p.merge == "max":
+        if p.merge != "none":
             best: dict[tuple[int, ...], float] = {}
             for state, total in children:
-                best.setdefault(state, total)
-            children = list(best.items())
+                if p.merge == "sum" and state in best:
+                    best[state] = float(np.logaddexp(best[state], total))
+                else:
+                    best.setdefault(state, total)
+            children = sorted(best.items(), key=lambda child: -child[1])
         beams = children[: p.beam]
     return beams
 
@@ -123,7 +113,7 @@ def beam_search(
 def test_a_beam_that_holds_everything_finds_every_sid_by_its_best_order(seed) -> None:
     model = TableModel(seed)
     everything = CODES**DIGITS * math.factorial(DIGITS)
-    decoded = decode(model, model.memory, parameters(beam=everything), EVERY_SID)
+    decoded = decode(model, model.memory, decoding(beam=everything), EVERY_SID, NOTHING)
     for user in range(USERS):
         found: dict[tuple[int, ...], float] = {}
         for sid, score in listed(decoded, user):
@@ -136,13 +126,21 @@ def test_a_beam_that_holds_everything_finds_every_sid_by_its_best_order(seed) ->
             assert found[sid] == pytest.approx(best, abs=1e-4)
 
 
-@pytest.mark.parametrize("merge", ["none", "max"])
-@pytest.mark.parametrize("last_step", ["joint", "greedy"])
+WAYS = [
+    ("none", "joint"),
+    ("none", "greedy"),
+    ("max", "joint"),
+    ("max", "greedy"),
+    ("sum", "joint"),
+]
+
+
+@pytest.mark.parametrize(("merge", "last_step"), WAYS)
 @pytest.mark.parametrize("beam", [1, 3, 8, 20, 500])
 def test_any_beam_equals_the_plain_search(merge, last_step, beam) -> None:
     model = TableModel(seed=beam)
-    p = parameters(beam=beam, merge=merge, last_step=last_step)
-    decoded = decode(model, model.memory, p, EVERY_SID)
+    p = decoding(beam=beam, merge=merge, last_step=last_step)
+    decoded = decode(model, model.memory, p, EVERY_SID, NOTHING)
     for user in range(USERS):
         expected = beam_search(model, user, p, [set(range(DIGITS))] * DIGITS)
         expected.sort(key=lambda state: -state[1])
@@ -155,8 +153,8 @@ def test_any_beam_equals_the_plain_search(merge, last_step, beam) -> None:
 
 def test_fixed_order_fills_digits_from_first_to_last() -> None:
     model = TableModel(seed=11)
-    p = parameters(order="fixed", beam=5)
-    decoded = decode(model, model.memory, p, EVERY_SID)
+    p = decoding(order="fixed", beam=5)
+    decoded = decode(model, model.memory, p, EVERY_SID, NOTHING)
     for user in range(USERS):
         expected = beam_search(model, user, p, [{0}, {1}, {2}])
         assert [s for s, _ in listed(decoded, user)] == [s for s, _ in expected]
@@ -166,8 +164,8 @@ def test_random_order_is_one_permutation_named_by_its_seed() -> None:
     model = TableModel(seed=12)
     orders = set()
     for seed in range(12):
-        p = parameters(order="random", beam=5, seed=seed)
-        decoded = decode(model, model.memory, p, EVERY_SID)
+        p = decoding(order="random", beam=5, seed=seed)
+        decoded = decode(model, model.memory, p, EVERY_SID, NOTHING)
         matching = [
             order
             for order in itertools.permutations(range(DIGITS))
@@ -179,7 +177,7 @@ def test_random_order_is_one_permutation_named_by_its_seed() -> None:
         ]
         assert len(matching) == 1
         orders.add(matching[0])
-        again = decode(model, model.memory, p, EVERY_SID)
+        again = decode(model, model.memory, p, EVERY_SID, NOTHING)
         assert torch.equal(decoded.codes, again.codes)
     assert len(orders) > 1
 
@@ -188,9 +186,11 @@ def test_merged_beams_are_distinct_states_and_never_worse() -> None:
     better = 0
     for seed in range(30):
         model = TableModel(seed, spread=1.0)
-        plain = decode(model, model.memory, parameters(beam=6), EVERY_SID)
+        plain = decode(model, model.memory, decoding(beam=6), EVERY_SID, NOTHING)
         model.states_seen.clear()
-        merged = decode(model, model.memory, parameters(beam=6, merge="max"), EVERY_SID)
+        merged = decode(
+            model, model.memory, decoding(beam=6, merge="max"), EVERY_SID, NOTHING
+        )
         assert merged.distinct_states == 1.0
         for states in model.states_seen:
             for row in states.tolist():
@@ -205,8 +205,8 @@ def test_merged_beams_are_distinct_states_and_never_worse() -> None:
 
 def test_unmerged_beams_report_their_repeats() -> None:
     model = TableModel(seed=1, spread=0.3)
-    p = parameters(beam=60)
-    decoded = decode(model, model.memory, p, EVERY_SID)
+    p = decoding(beam=60)
+    decoded = decode(model, model.memory, p, EVERY_SID, NOTHING)
     distinct = sum(len(set(row)) for s in model.states_seen for row in s.tolist())
     total = sum(s.numel() for s in model.states_seen)
     assert decoded.distinct_states == pytest.approx(distinct / total)
@@ -214,17 +214,16 @@ def test_unmerged_beams_report_their_repeats() -> None:
     assert decoded.denoiser_calls == DIGITS == len(model.states_seen)
 
 
-@pytest.mark.parametrize("merge", ["none", "max"])
-@pytest.mark.parametrize("last_step", ["joint", "greedy"])
+@pytest.mark.parametrize(("merge", "last_step"), WAYS)
 @pytest.mark.parametrize("beam", [1, 4, 9, 200])
 @pytest.mark.parametrize("size", [1, 6, 30])
 def test_constrained_search_equals_the_plain_one(merge, last_step, beam, size) -> None:
     model = TableModel(seed=beam + size)
     rng = np.random.default_rng(size)
     sids = np.unique(rng.integers(0, CODES, (size, DIGITS)), axis=0)
-    p = parameters(beam=beam, merge=merge, last_step=last_step, constraint="items")
-    catalogue = Catalogue(sids, CODES, torch.device("cpu"))
-    decoded = decode(model, model.memory, p, catalogue)
+    p = decoding(beam=beam, merge=merge, last_step=last_step, constraint="items")
+    catalogue = catalogue_of(sids, CODES)
+    decoded = decode(model, model.memory, p, catalogue, NOTHING)
     items = [tuple(sid) for sid in sids.tolist()]
     for user in range(USERS):
         expected = beam_search(model, user, p, [set(range(DIGITS))] * DIGITS, items)
@@ -240,12 +239,14 @@ def test_constrained_search_equals_the_plain_one(merge, last_step, beam, size) -
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 @pytest.mark.parametrize("beam", [1, 5, 100])
 def test_one_pass_scores_every_sid_exactly(monkeypatch, chunk, beam) -> None:
-    monkeypatch.setattr(one_pass, "SIDS_PER_CHUNK", chunk)
+    monkeypatch.setattr(scan, "ROWS_PER_CHUNK", chunk)
     model = TableModel(seed=5)
     rng = np.random.default_rng(0)
     sids = np.unique(rng.integers(0, CODES, (30, DIGITS)), axis=0)
-    catalogue = Catalogue(sids, CODES, torch.device("cpu"))
-    decoded = one_pass.decode(model, model.memory, parameters(beam=beam), catalogue)
+    catalogue = catalogue_of(sids, CODES)
+    decoded = one_pass.decode(
+        model, model.memory, decoding(beam=beam), catalogue, NOTHING
+    )
     assert decoded.denoiser_calls == len(model.states_seen) == 1
     start = (HIDDEN,) * DIGITS
     for user in range(USERS):
@@ -261,3 +262,39 @@ def test_one_pass_scores_every_sid_exactly(monkeypatch, chunk, beam) -> None:
         assert [s for _, s in actual] == pytest.approx(
             [-s for s, _ in expected], abs=1e-4
         )
+
+
+def test_summed_beams_hold_the_probability_of_a_sid() -> None:
+    """A beam of everything sums over all orders: the expectation over random orders."""
+    model = TableModel(seed=3)
+    p = decoding(beam=CODES**DIGITS * 4, merge="sum")
+    decoded = decode(model, model.memory, p, EVERY_SID, NOTHING)
+    for user in range(USERS):
+        for sid, score in listed(decoded, user):
+            paths = [
+                path_score(model, user, sid, order)
+                for order in itertools.permutations(range(DIGITS))
+            ]
+            assert score == pytest.approx(np.logaddexp.reduce(paths), abs=1e-4)
+
+
+def test_legal_weighting_shares_probability_among_codes_with_an_item() -> None:
+    model = TableModel(seed=4)
+    sids = np.array([[0, 0, 0], [0, 1, 2], [3, 1, 2]])
+    p = decoding(beam=60, constraint="items", weighting="legal", order="fixed")
+    decoded = decode(model, model.memory, p, catalogue_of(sids, CODES), NOTHING)
+    for user in range(USERS):
+        total = 0.0
+        for sid, score in listed(decoded, user):
+            state, expected = [HIDDEN] * DIGITS, 0.0
+            for digit in range(DIGITS):
+                rest = sids[(sids[:, :digit] == sid[:digit]).all(1)]
+                odds = {
+                    c: math.exp(model.log_p(user, tuple(state), digit, c))
+                    for c in set(rest[:, digit].tolist())
+                }
+                expected += math.log(odds[sid[digit]] / sum(odds.values()))
+                state[digit] = sid[digit]
+            assert score == pytest.approx(expected, abs=1e-4)
+            total += math.exp(score)
+        assert total == pytest.approx(1.0, abs=1e-4)  # one order: a distribution

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidiff.decoding.keys import SidIndex, state_keys
-from sidiff.decoding.ranking import rank
+from sidiff.decoding.ranking import rank_sids
 from sidiff.decoding.results import Decoded
+from tests.decoding.catalogues import catalogue_of
 
 
 @settings(max_examples=60, deadline=None)
@@ -52,12 +53,13 @@ def test_index_equals_a_dictionary(digits: int) -> None:
 
 
 def test_ranking_drops_repeats_and_sids_without_items() -> None:
-    index = SidIndex(np.array([[0, 0], [0, 1], [2, 2]]), 4, torch.device("cpu"))
+    catalogue = catalogue_of(np.array([[0, 0], [0, 1], [2, 2], [3, 1]]), 4)
+    kept = catalogue.restrict(torch.tensor([True, True, True, False]))
     inf = float("inf")
     decoded = Decoded(
         codes=torch.tensor(
             [
-                [[2, 2], [3, 3], [2, 2], [0, 1], [0, 0]],
+                [[2, 2], [3, 3], [2, 2], [0, 1], [3, 1]],
                 [[1, 1], [0, 0], [0, 0], [2, 2], [0, 1]],
             ]
         ),
@@ -65,7 +67,8 @@ def test_ranking_drops_repeats_and_sids_without_items() -> None:
         denoiser_calls=2,
         distinct_states=1.0,
     )
-    ranked = rank(decoded, index, 2)
-    assert ranked.rows.tolist() == [[2, 1], [0, -1]]
-    assert ranked.scores.tolist() == [[-1, -4], [-2, -inf]]
-    assert ranked.legal_share == pytest.approx(5 / 7)
+    blocked = torch.tensor([[1, -1], [-1, -1]])
+    ranked = rank_sids(decoded, kept, blocked)
+    assert ranked.rows[:, :2].tolist() == [[2, -1], [0, -1]]
+    assert ranked.scores[:, :2].tolist() == [[-1, -inf], [-2, -inf]]
+    assert ranked.legal_share == pytest.approx(5 / 7)  # of all that exist

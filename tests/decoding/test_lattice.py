@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidiff.decoding.lattice import MAX_DIGITS, Lattice
+from sidiff.decoding.postings import Postings
 from sidiff.errors import SidiffError
+
+
+def allowed_steps(lattice: Lattice, node: torch.Tensor) -> torch.Tensor:
+    unused = torch.zeros(1, 1, lattice.digits, dtype=torch.int64)
+    return lattice.counts(unused, unused.bool(), node)[0, 0] > 0
 
 
 @settings(max_examples=60, deadline=None)
@@ -28,10 +34,11 @@ def test_continuations_are_those_of_the_items(digits, codes, items, seed) -> Non
     lattice = Lattice.build(sids, codes)
     for order in itertools.islice(itertools.permutations(range(digits)), 8):
         for target in sids[:4]:
-            node, rest = torch.tensor([lattice.root]), sids
+            node, rest = torch.zeros(1, 1, dtype=torch.int64), sids
             for digit in order:
                 allowed = {
-                    tuple(pair) for pair in lattice.allowed(node)[0].nonzero().tolist()
+                    tuple(pair)
+                    for pair in allowed_steps(lattice, node).nonzero().tolist()
                 }
                 filled = order[: order.index(digit)]
                 expected = {
@@ -42,12 +49,12 @@ def test_continuations_are_those_of_the_items(digits, codes, items, seed) -> Non
                 }
                 assert allowed == expected
                 node = lattice.follow(
-                    node, torch.tensor([digit]), torch.tensor([int(target[digit])])
+                    node, torch.tensor([[digit]]), torch.tensor([[int(target[digit])]])
                 )
                 rest = rest[rest[:, digit] == target[digit]]
             row = int(lattice.rows[node])
             assert sids[row].tolist() == target.tolist()
-            assert not lattice.allowed(node).any()
+            assert not allowed_steps(lattice, node).any()
 
 
 def test_nodes_are_the_distinct_partial_sids() -> None:
@@ -66,14 +73,61 @@ def test_nodes_are_the_distinct_partial_sids() -> None:
     assert sorted(lattice.rows[lattice.rows >= 0].tolist()) == list(range(len(sids)))
 
 
-def test_shapes_are_kept() -> None:
-    lattice = Lattice.build(np.array([[0, 1], [1, 0]]), 2)
-    nodes = torch.full((3, 4), lattice.root)
-    assert lattice.allowed(nodes).shape == (3, 4, 2, 2)
-    one = torch.zeros(3, 4, dtype=torch.int64)
-    assert lattice.follow(nodes, one, one).shape == (3, 4)
-
-
 def test_too_many_digits_are_refused() -> None:
     with pytest.raises(SidiffError, match="at most 8 digits"):
         Lattice.build(np.zeros((1, MAX_DIGITS + 1), dtype=np.int64), 4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    digits=st.integers(1, 6),
+    codes=st.integers(2, 5),
+    items=st.integers(1, 40),
+    seed=st.integers(0, 10_000),
+)
+def test_counts_restrictions_and_postings_agree_with_the_items(
+    digits, codes, items, seed
+) -> None:
+    """Every partial state of every SID, with some SIDs taken out."""
+    rng = np.random.default_rng(seed)
+    sids = np.unique(rng.integers(0, codes, (items, digits)), axis=0)
+    kept = rng.random(len(sids)) < 0.6
+    lattice = Lattice.build(sids, codes).restrict(torch.from_numpy(kept))
+    postings = Postings.build(torch.from_numpy(sids), codes, torch.from_numpy(kept))
+    left = sids[kept]
+    states, nodes = [], []
+    for target in left[:6]:
+        filled = rng.random(digits) < 0.5
+        node = torch.zeros(1, dtype=torch.int64)
+        for digit in np.flatnonzero(filled):
+            code = torch.tensor([int(target[digit])])
+            node = lattice.follow(node, torch.tensor([int(digit)]), code)
+        states.append((target, filled))
+        nodes.append(int(node))
+    states.append((sids[0], np.zeros(digits, dtype=bool)))
+    nodes.append(0)
+    values = torch.from_numpy(np.array([[s for s, _ in states]]))
+    hidden = ~torch.from_numpy(np.array([[f for _, f in states]]))
+    counts = lattice.counts(values, hidden, torch.tensor([nodes]))
+    # Postings take states that have no digit filled only by themselves.
+    some = ~hidden.all(2)[0]
+    listed = torch.empty_like(counts)
+    for rows in (some, ~some):
+        if rows.any():
+            listed[:, rows] = postings.counts(
+                values[:, rows], hidden[:, rows], torch.tensor([nodes])[:, rows]
+            )
+    for place, (target, filled) in enumerate(states):
+        agree = left[(left[:, filled] == target[filled]).all(1)]
+        for digit in range(digits):
+            for code in range(codes):
+                expected = 0 if filled[digit] else (agree[:, digit] == code).sum()
+                assert counts[0, place, digit, code] == expected
+                assert listed[0, place, digit, code] == expected
+
+
+def test_a_stored_lattice_is_the_same() -> None:
+    lattice = Lattice.build(np.array([[0, 1], [1, 0]]), 2)
+    again = Lattice.from_tensors(*lattice.to_tensors())
+    for name in ("edges", "children", "starts", "rows", "sids"):
+        assert torch.equal(getattr(again, name), getattr(lattice, name))

@@ -9,12 +9,13 @@ import polars as pl
 import pytest
 import torch
 
+from sidiff.decoding.catalogue import Catalogue
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
-from sidiff.evaluation.ranker import Ranking
-from sidiff.evaluation.run import Evaluation, evaluate, recommendations
-from sidiff.parameters import EvaluationParameters
+from sidiff.errors import SidiffError
+from sidiff.evaluation.run import Evaluation, Evaluator, compare_decoders, evaluate
 from sidiff.reviews.sequences import Sequences, training_counts
 from sidiff.sids.table import SidTable
+from tests import settings
 
 USERS, ITEMS, DIGITS, CODES = 40, 30, 3, 3
 
@@ -33,31 +34,31 @@ def shop() -> tuple[Sequences, SidTable]:
     return sequences, SidTable(codes, sequences.item_ids, CODES)
 
 
+SMALL = {
+    "decoding.beam": 27,
+    "decoding.rescoring.items": 0,
+    "decoder_users": 15,
+    "users_per_batch": 7,
+    "device": "cpu",
+    "threads": 1,
+}
+
+
+def evaluator(shop, **changes: object) -> Evaluator:
+    identities = np.zeros(ITEMS, dtype=np.int64)
+    p = settings.evaluation(SMALL | changes)
+    return Evaluator(*shop, identities, None, p, max_history=10)
+
+
 @pytest.fixture(scope="module")
-def evaluation(shop) -> Evaluation:
+def denoiser() -> Denoiser:
     config = DenoiserConfig(DIGITS, CODES, 10, 16, 2, 16, 1, 1, 0.0, "sink")
-    denoiser = Denoiser(config).initialize(torch.Generator().manual_seed(0)).eval()
-    parameters = EvaluationParameters.model_validate(
-        dict(
-            decoding=dict(
-                method="cpd",
-                order="confidence",
-                beam=27,
-                merge="max",
-                constraint="none",
-                last_step="joint",
-                seed=0,
-            ),
-            controls=["random", "fixed", "one_pass"],
-            control_users=15,
-            cutoffs=[5, 10],
-            top_k=10,
-            users_per_batch=7,
-            device="cpu",
-            threads=1,
-        )
-    )
-    return evaluate(denoiser, *shop, parameters)
+    return Denoiser(config).initialize(torch.Generator().manual_seed(0)).eval()
+
+
+@pytest.fixture(scope="module")
+def evaluation(shop, denoiser) -> Evaluation:
+    return evaluate(evaluator(shop), denoiser)
 
 
 def test_every_user_gets_ten_distinct_existing_items(shop, evaluation) -> None:
@@ -89,10 +90,53 @@ def test_metrics_follow_from_the_recommendations(shop, evaluation) -> None:
     assert evaluation.metrics["n_users"] == USERS
 
 
-def test_controls_compare_on_the_same_users(evaluation) -> None:
-    names = {k.split("/")[2] for k in evaluation.metrics if "/controls/" in k}
-    assert names == {"n_users", "as_configured", "random", "fixed", "one_pass"}
-    assert evaluation.metrics["test/controls/n_users"] == 15
+def test_every_decoder_ranks_for_the_same_users(shop, denoiser) -> None:
+    results, costs = compare_decoders(evaluator(shop), {1: denoiser, 2: denoiser})
+    names = set(settings.settings("evaluation")["decoders"])
+    assert set(results["method"]) == names
+    assert set(results["seed"]) == {1, 2}
+    users = {tuple(rows["user"]) for _, rows in results.group_by("method", "seed")}
+    assert len(users) == 1
+    assert len(next(iter(users))) == 15
+    assert costs.select("method", "seed").n_unique() == len(costs) == 2 * len(names)
+    assert (costs["users_per_second"] > 0).all()
+    one = costs.filter(method="one_pass")["denoiser_calls"]
+    assert one.to_list() == [1.0, 1.0]
+
+
+def test_seen_and_denied_items_are_not_recommended(shop, denoiser, tmp_path) -> None:
+    sequences, _ = shop
+    allow, deny = tmp_path / "allow.txt", tmp_path / "deny.txt"
+    allow.write_text("\n".join(f"i{i:02}" for i in range(5, 30)) + "\nelsewhere\n")
+    deny.write_text("i07\n\n  i08 \n")
+    filtered = evaluator(
+        shop,
+        exclude_seen=True,
+        allow_items=str(allow),
+        deny_items=str(deny),
+        **{"decoding.beam": 4},
+    )
+    result = evaluate(filtered, denoiser)
+    for (user,), rows in result.recommendations.group_by("user_id"):
+        place = sequences.user_ids.to_list().index(user)
+        first, last = sequences.offsets[place], sequences.offsets[place + 1]
+        history = sequences.items[first : last - 1].tolist()
+        got = [int(name[1:]) for name in rows["item_id"]]
+        possible = set(range(5, 30)) - {7, 8} - set(history)
+        assert set(got) <= possible
+        assert len(got) == len(set(got)) == min(10, len(possible))
+    assert result.metrics["test/decoding/completed_share"] > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"), [(None, "cannot be read"), ("nothing\n", "leave no item")]
+)
+def test_wrong_lists_are_one_clear_error(shop, tmp_path, text, sentence) -> None:
+    path = tmp_path / "list.txt"
+    if text:
+        path.write_text(text)
+    with pytest.raises(SidiffError, match=sentence):
+        evaluator(shop, allow_items=str(path))
 
 
 def test_popularity_baseline_by_hand(shop, evaluation) -> None:
@@ -108,35 +152,23 @@ def test_popularity_baseline_by_hand(shop, evaluation) -> None:
 
 
 def test_lists_equal_a_plain_expansion(shop) -> None:
-    sequences, table = shop
+    _, table = shop
     groups = table.groups()
     rng = np.random.default_rng(1)
     counts = rng.integers(0, 4, ITEMS)
+    catalogue = Catalogue(groups, CODES, counts, torch.device("cpu"))
     width = 5
     sids = np.stack([rng.permutation(len(groups.sizes))[:width] for _ in range(USERS)])
     sids[0, 2:], sids[1] = -1, -1
-    ranking = Ranking(
-        sids,
-        -np.arange(width, dtype=np.float32) * np.ones((USERS, 1), dtype=np.float32),
-        np.zeros(USERS, dtype=np.int64),
-        np.zeros(USERS, dtype=np.int64),
-        3,
-        1.0,
-        1.0,
-        1.0,
-    )
-    users = np.arange(USERS, dtype=np.int32)
-    frame = recommendations(sequences, table, groups, users, ranking, counts)
-    expected = []
+    scores = -torch.arange(width, dtype=torch.float32).expand(USERS, -1)
+    items, found = catalogue.expand(torch.from_numpy(sids), scores, width)
     for user in range(USERS):
-        items = []
+        expected = []
         for column, sid in enumerate(sids[user]):
             if sid >= 0:
                 members = np.flatnonzero(groups.sid_of_item == sid)
                 members = sorted(members, key=lambda i: (-counts[i], i))
-                items += [(int(i), -float(column)) for i in members]
-        expected += [
-            (f"u{user:02}", place, f"i{item:02}", score)
-            for place, (item, score) in enumerate(items[:width], start=1)
-        ]
-    assert frame.select("user_id", "rank", "item_id", "score").rows() == expected
+                expected += [(int(i), -float(column)) for i in members]
+        expected += [(-1, -math.inf)] * width
+        got = list(zip(items[user].tolist(), found[user].tolist(), strict=True))
+        assert got == expected[:width]

@@ -14,65 +14,39 @@ from sidiff.reviews.sequences import Sequences, training_samples
 from sidiff.sids.table import SidTable
 from sidiff.training.loop import Fitted, by_length, fit
 from sidiff.training.loop import _Trainer as Trainer
+from tests.settings import training
 
 ITEMS, MAX_HISTORY = 24, 10
 
 
 def parameters(**changes: object) -> TrainingParameters:
-    base = dict(
-        network=dict(
-            width=32,
-            heads=2,
-            inner=48,
-            encoder_layers=1,
-            decoder_layers=1,
-            dropout=0.1,
-            cross_pad="sink",
-        ),
-        noising=dict(
-            strategy="ocn",
-            views=3,
-            select="least",
-            refresh=False,
-            confidence="max_probability",
-            probe_kv="projected",
-            hide_probability=0.5,
-        ),
-        label_smoothing=0.05,
-        loss_reduction="per_view",
-        optimizer=dict(
-            learning_rate=0.01,
-            weight_decay=0.0,
-            warmup_steps=5,
-            schedule="cosine",
-            max_gradient_norm=1.0,
-        ),
-        validation=dict(
-            first_epoch=2,
-            every_epochs=2,
-            patience=20,
-            level="item",
-            ndcg_weight=0.8,
-            max_users=0,
-            users_per_batch=16,
-            decoding=dict(
-                method="cpd",
-                order="confidence",
-                beam=8,
-                merge="max",
-                constraint="none",
-                last_step="joint",
-                seed=0,
-            ),
-        ),
-        batch_size=64,
-        samples_per_pass=32,
-        epochs=2,
-        seed=1,
-        device="cpu",
-        threads=1,
-    )
-    return TrainingParameters.model_validate(base | changes)
+    small = {
+        "network.width": 32,
+        "network.heads": 2,
+        "network.inner": 48,
+        "network.encoder_layers": 1,
+        "network.decoder_layers": 1,
+        "network.item_identity": False,
+        "noising.views": 3,
+        "auxiliary.item_weight": 0.0,
+        "label_smoothing": 0.05,
+        "optimizer.learning_rate": 0.01,
+        "optimizer.warmup_steps": 5,
+        "validation.first_epoch": 2,
+        "validation.every_epochs": 2,
+        "validation.patience": 20,
+        "validation.level": "item",
+        "validation.max_users": 0,
+        "validation.users_per_batch": 16,
+        "validation.decoding.beam": 8,
+        "batch_size": 64,
+        "samples_per_pass": 32,
+        "epochs": 2,
+        "seed": 1,
+        "device": "cpu",
+        "threads": 1,
+    }
+    return training(small | changes)
 
 
 @pytest.fixture(scope="module")
@@ -128,14 +102,16 @@ def test_passes_of_any_size_make_the_same_step(shop, reduction) -> None:
     sequences, samples, table = shop
     gradients = []
     for size in (64, 7):
-        p = parameters(samples_per_pass=size, loss_reduction=reduction)
-        network = p.network.model_copy(update={"dropout": 0.0})
+        whole = {
+            "network.dropout": 0.0,
+            "network.item_identity": True,
+            "network.identity_dropout": 0.0,
+            "auxiliary.item_weight": 0.5,
+            "samples_per_pass": size,
+            "loss_reduction": reduction,
+        }
         trainer = Trainer(
-            sequences,
-            samples,
-            table,
-            p.model_copy(update={"network": network}),
-            MAX_HISTORY,
+            sequences, samples, table, parameters(**whole), MAX_HISTORY, None
         )
         seen: list[torch.Tensor] = []
         trainer.optimizer.step = lambda trainer=trainer, seen=seen: seen.extend(
@@ -168,10 +144,13 @@ def test_selection_score_weighs_ndcg_and_recall(shop) -> None:
 
 
 def test_training_stops_when_validation_no_longer_improves(shop) -> None:
-    validation = dict(parameters().validation.model_dump())
-    validation |= {"first_epoch": 1, "every_epochs": 1, "patience": 2}
-    flat = dict(parameters().optimizer.model_dump()) | {"learning_rate": 1e-12}
-    fitted, _ = run(shop, parameters(epochs=9, validation=validation, optimizer=flat))
+    still = {
+        "validation.first_epoch": 1,
+        "validation.every_epochs": 1,
+        "validation.patience": 2,
+        "optimizer.learning_rate": 1e-12,
+    }
+    fitted, _ = run(shop, parameters(epochs=9, **still))
     assert fitted.config["epochs_run"] < 9
 
 
@@ -199,3 +178,39 @@ def test_threads_are_set_for_the_run_and_restored(shop, monkeypatch) -> None:
     fit(sequences, samples, table, p, MAX_HISTORY, lambda *_: seen.append(asked.copy()))
     assert seen == [[1]]
     assert asked == [1, 7]
+
+
+IDENTITY = {"network.item_identity": True, "auxiliary.item_weight": 1.0}
+
+
+def test_item_vectors_learn_the_next_item_by_identity_alone(shop) -> None:
+    """All items share one SID: what is learnt of them is in their identities."""
+    sequences, samples, table = shop
+    blind = SidTable(np.zeros_like(table.codes), table.item_ids, 6)
+    vectors = {
+        "validation.decoding.method": "item_vectors",
+        "validation.decoding.rescoring": {
+            "items": 30,
+            "orders": 0,
+            "item_weight": 1.0,
+        },
+    }
+    fitted, _ = run(
+        (sequences, samples, blind), parameters(epochs=30, **IDENTITY | vectors)
+    )
+    assert fitted.history["validation/item/ndcg_at_10"].max() > 0.9
+    assert len(fitted.config["identities"]) == ITEMS
+    assert not fitted.weights["identities"][0].any()
+
+
+def test_hidden_history_codes_are_learnt(shop) -> None:
+    masked = {"auxiliary.history_weight": 1.0, "auxiliary.history_share": 0.3}
+    fitted, _ = run(shop, parameters(epochs=40, **masked))
+    plain, _ = run(shop, parameters(epochs=40))
+    assert fitted.history["validation/item/ndcg_at_10"].max() > 0.9
+    assert fitted.history["train/loss"][0] > plain.history["train/loss"][0]
+
+
+def test_a_weight_without_identities_is_refused() -> None:
+    with pytest.raises(ValueError, match="item_identity"):
+        parameters(**{"auxiliary.item_weight": 1.0})

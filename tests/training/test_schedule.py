@@ -7,8 +7,9 @@ import math
 
 import pytest
 
-from sidiff.parameters import OptimizerParameters, ValidationParameters
+from sidiff.parameters import OptimizerParameters
 from sidiff.training.schedule import EarlyStopping, learning_rate
+from tests.settings import training
 
 
 def optimizer(**changes: object) -> OptimizerParameters:
@@ -23,25 +24,9 @@ def optimizer(**changes: object) -> OptimizerParameters:
 
 
 def stopping(**changes: object) -> EarlyStopping:
-    base = dict(
-        first_epoch=3,
-        every_epochs=2,
-        patience=2,
-        level="sid",
-        ndcg_weight=0.8,
-        max_users=0,
-        users_per_batch=8,
-        decoding=dict(
-            method="cpd",
-            order="confidence",
-            beam=4,
-            merge="max",
-            constraint="none",
-            last_step="joint",
-            seed=0,
-        ),
-    )
-    return EarlyStopping(ValidationParameters.model_validate(base | changes))
+    base = {"first_epoch": 3, "every_epochs": 2, "patience": 2}
+    values = {f"validation.{name}": v for name, v in (base | changes).items()}
+    return EarlyStopping(training(values).validation)
 
 
 def test_linear_warm_up_then_half_a_cosine() -> None:

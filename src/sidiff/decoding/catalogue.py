@@ -1,36 +1,165 @@
-"""The SIDs that exist, as a decoder needs them."""
+"""The SIDs that exist and their items, as a decoder needs them."""
 
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from sidiff.decoding.keys import SidIndex
-from sidiff.decoding.lattice import Lattice
+from sidiff.decoding.keys import SidIndex, repeats
+from sidiff.decoding.lattice import MAX_DIGITS, Lattice
+from sidiff.decoding.postings import Postings
+from sidiff.errors import SidiffError
+from sidiff.sids.table import Groups
+
+
+class Continuations(Protocol):
+    """What may follow a partial SID; ``Lattice`` or ``Postings``."""
+
+    def counts(self, codes: Tensor, hidden: Tensor, nodes: Tensor) -> Tensor:
+        """Number of SIDs behind each (digit, code), int32 ``(B, A, L, K)``."""
+
+    def follow(self, nodes: Tensor, digit: Tensor, code: Tensor) -> Tensor:
+        """The nodes of the states after one more digit."""
 
 
 class Catalogue:
-    """Distinct SIDs on one device, with their index and, when asked for, lattice.
+    """Distinct SIDs and their items on one device.
 
     Attributes:
         codes: the SIDs, ``(S, L)`` int64.
         codes_per_digit: K.
         index: from codes to rows.
+        sizes: items of each SID that may be recommended, ``(S,)``.
+        starts: where each SID's items begin in ``items``, ``(S,)``.
+        items: item indices SID by SID; inside one by training popularity, then index.
+        sid_of_item: ``(N,)``.
+        allowed_items: which items may be recommended, ``(N,)`` bool; None for all.
+        item_vectors: the items' vectors in the network that is about to decode,
+            ``(N, d)``; None where it has none.
     """
 
     def __init__(
-        self, codes: NDArray[np.integer], codes_per_digit: int, device: torch.device
+        self,
+        groups: Groups,
+        codes_per_digit: int,
+        training_counts: NDArray[np.int64],
+        device: torch.device,
+        lattice: Lattice | None = None,
     ) -> None:
-        """Take the distinct SIDs ``codes`` ``(S, L)``."""
-        self.codes = torch.from_numpy(codes.astype(np.int64)).to(device)
+        """Lay the SIDs out.
+
+        Args:
+            groups: distinct SIDs and their items.
+            codes_per_digit: K.
+            training_counts: occurrences of each item in the training part ``(N,)``.
+            device: where decoding happens.
+            lattice: the lattice of these SIDs, where it was built before.
+        """
+        order = np.lexsort(
+            (np.arange(len(training_counts)), -training_counts, groups.sid_of_item)
+        )
+        self.codes = torch.from_numpy(groups.sid_codes.astype(np.int64)).to(device)
         self.codes_per_digit = codes_per_digit
-        self.index = SidIndex(codes, codes_per_digit, device)
+        self.index = SidIndex(groups.sid_codes, codes_per_digit, device)
+        self.sizes = torch.from_numpy(groups.sizes).to(device)
+        self.starts = torch.from_numpy(groups.offsets[:-1]).to(device)
+        self.items = torch.from_numpy(order).to(device)
+        self.sid_of_item = torch.from_numpy(groups.sid_of_item).to(device)
+        self.allowed_items: Tensor | None = None
+        self.item_vectors: Tensor | None = None
+        self._lattice = lattice
+
+    @property
+    def device(self) -> torch.device:
+        """Where the arrays lie."""
+        return self.codes.device
 
     @cached_property
-    def lattice(self) -> Lattice:
+    def continuations(self) -> Continuations:
         """Which (digit, code) may follow a partial SID; built at its first use."""
-        lattice = Lattice.build(self.codes.cpu().numpy(), self.codes_per_digit)
-        return lattice.to(self.codes.device)
+        if self.codes.shape[1] > MAX_DIGITS:
+            return Postings.build(self.codes, self.codes_per_digit, self.allowed_sids)
+        lattice = self._lattice
+        if lattice is None:
+            lattice = Lattice.build(self.codes.cpu().numpy(), self.codes_per_digit)
+        lattice = lattice.to(self.device)
+        if self.allowed_sids is not None:
+            lattice = lattice.restrict(self.allowed_sids)
+        return lattice
+
+    @property
+    def allowed_sids(self) -> Tensor | None:
+        """SIDs with an item that may be recommended ``(S,)`` bool; None for all."""
+        return None if self.allowed_items is None else self.sizes > 0
+
+    def restrict(self, allowed: Tensor) -> Catalogue:
+        """The catalogue with only some of the items, ``allowed`` ``(N,)`` bool.
+
+        Raises:
+            SidiffError: nothing is left.
+        """
+        if not bool(allowed.any()):
+            raise SidiffError(
+                "No item may be recommended; widen evaluation.allow_items or shorten "
+                "evaluation.deny_items."
+            )
+        other = object.__new__(Catalogue)
+        other.__dict__.update(self.__dict__)
+        other.__dict__.pop("continuations", None)
+        if isinstance(self.__dict__.get("continuations"), Lattice):
+            other._lattice = self.__dict__["continuations"]
+        other.allowed_items = allowed
+        kept = self.items[allowed[self.items]]
+        other.items = kept
+        other.sizes = self.sid_of_item[kept].bincount(minlength=len(self.codes))
+        other.starts = other.sizes.cumsum(0) - other.sizes
+        return other
+
+    def exhausted(self, seen: Tensor) -> Tensor:
+        """SIDs of which a user has seen every item.
+
+        Args:
+            seen: item indices, -1 for none, ``(B, T)``.
+
+        Returns:
+            Rows of SIDs, each once, -1 elsewhere, ``(B, T)``.
+        """
+        fresh = (seen >= 0) & ~repeats(seen)
+        if self.allowed_items is not None:
+            fresh &= self.allowed_items[seen.clamp(min=0)]
+        sids = self.sid_of_item[seen.clamp(min=0)].masked_fill(~fresh, -1)
+        number = (sids[:, :, None] == sids[:, None, :]).sum(2)
+        whole = (sids >= 0) & (number == self.sizes[sids.clamp(min=0)])
+        return sids.masked_fill(~whole | repeats(sids), -1)
+
+    def expand(self, sids: Tensor, scores: Tensor, width: int) -> tuple[Tensor, Tensor]:
+        """Items of ranked SIDs, SID by SID.
+
+        Args:
+            sids: rows, best first, -1 for none, ``(B, A)``.
+            scores: ``(B, A)``.
+            width: items wanted, M.
+
+        Returns:
+            Item indices ``(B, M)``, -1 where there are no more, and the scores of
+            their SIDs, -inf there.
+        """
+        sizes = self.sizes[sids.clamp(min=0)] * (sids >= 0)
+        ends = sizes.cumsum(1)
+        places = torch.arange(width, device=sids.device).expand(len(sids), -1)
+        # Column of the SID that holds place p: as many SIDs end at or before p.
+        column = torch.searchsorted(ends, places.contiguous(), right=True)
+        filled = column < sids.shape[1]
+        column = column.clamp(max=sids.shape[1] - 1)
+        sid = sids.gather(1, column).clamp(min=0)
+        inside = places - (ends - sizes).gather(1, column)
+        where = (self.starts[sid] + inside).clamp(0, len(self.items) - 1)
+        return (
+            self.items[where].masked_fill(~filled, -1),
+            scores.gather(1, column).masked_fill(~filled, -torch.inf),
+        )

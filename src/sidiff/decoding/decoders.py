@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sidiff.decoding import cpd, one_pass
+from torch import Tensor
+
+from sidiff.decoding import cpd, item_vectors, one_pass
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.results import Decoded
 from sidiff.diffusion.denoiser import DenoisingModel, Memory
@@ -20,8 +22,13 @@ class Decoder(Protocol):
         memory: Memory,
         parameters: DecodingParameters,
         catalogue: Catalogue,
+        blocked: Tensor,
     ) -> Decoded:
         """Decode; see ``sidiff.decoding.cpd.decode``."""
 
 
-DECODERS: dict[str, Decoder] = {"cpd": cpd.decode, "one_pass": one_pass.decode}
+DECODERS: dict[str, Decoder] = {
+    "cpd": cpd.decode,
+    "one_pass": one_pass.decode,
+    "item_vectors": item_vectors.decode,
+}

@@ -3,7 +3,7 @@
 The lattice lifts a prefix tree from one digit order to all. A node is a set of filled
 digits with their codes, as far as some item has them; an edge fills one more digit.
 Nodes number at most 2^L per distinct SID and edges L 2^(L-1), so the lattice is for
-short SIDs (``MAX_DIGITS``).
+short SIDs (``MAX_DIGITS``); ``sidiff.decoding.postings`` is for longer ones.
 
 Edges are one sorted array of keys ``node * L * K + digit * K + code``: the legal
 continuations of a node are a slice of it, and following an edge is a binary search.
@@ -11,7 +11,9 @@ continuations of a node are a slice of it, and following an edge is a binary sea
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +37,7 @@ class Lattice:
         children: node that each edge leads to, int64 ``[E]``.
         starts: slice of ``edges`` of each node, int64 ``[nodes + 1]``.
         rows: row of the SID at complete nodes, -1 elsewhere, int64 ``[nodes]``.
-        root: the node with nothing filled.
+        sids: distinct SIDs that a node leads to, int64 ``[nodes]``.
     """
 
     digits: int
@@ -44,7 +46,7 @@ class Lattice:
     children: Tensor
     starts: Tensor
     rows: Tensor
-    root: int
+    sids: Tensor
 
     @classmethod
     def build(cls, codes: NDArray[np.integer], codes_per_digit: int) -> Lattice:
@@ -56,24 +58,25 @@ class Lattice:
         size, digits = codes.shape
         if digits > MAX_DIGITS:
             raise SidiffError(
-                f"Constrained decoding takes at most {MAX_DIGITS} digits, the SIDs "
-                f"have {digits}; lower tokenization.digits or set "
-                "evaluation.decoding.constraint to none."
+                f"The lattice takes at most {MAX_DIGITS} digits, the SIDs have "
+                f"{digits}."
             )
         columns = codes.T.astype(np.int64)
         # node[s][i]: the node of SID i restricted to the digits in bit set s.
         node = [np.zeros(size, dtype=np.int64)]
         nodes = 1
-        keys, children = [], []
+        keys, children, sids = [], [], [np.array([size])]
         for subset in range(1, 1 << digits):
             last = subset.bit_length() - 1
             below = node[subset & ~(1 << last)]
-            _, first, place = np.unique(
+            _, first, place, count = np.unique(
                 below * codes_per_digit + columns[last],
                 return_index=True,
                 return_inverse=True,
+                return_counts=True,
             )
             node.append(nodes + place)
+            sids.append(count)
             child = nodes + np.arange(len(first))
             nodes += len(first)
             for digit in range(digits):
@@ -95,18 +98,65 @@ class Lattice:
             torch.from_numpy(np.concatenate(children)[order]),
             torch.from_numpy(np.searchsorted(edges, bounds)),
             torch.from_numpy(rows),
-            0,
+            torch.from_numpy(np.concatenate(sids)),
         )
 
     def to(self, device: torch.device) -> Lattice:
         """The same lattice with its arrays on ``device``."""
-        arrays = ("edges", "children", "starts", "rows")
         return replace(
-            self, **{name: getattr(self, name).to(device) for name in arrays}
+            self, **{name: getattr(self, name).to(device) for name in _ARRAYS}
         )
 
-    def allowed(self, nodes: Tensor) -> Tensor:
-        """Legal continuations of ``nodes`` ``(...)``: bool ``(..., L, K)``."""
+    def to_tensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Arrays and metadata from which ``from_tensors`` rebuilds this object."""
+        arrays = {name: getattr(self, name).cpu().numpy() for name in _ARRAYS}
+        return arrays, {"digits": self.digits, "codes_per_digit": self.codes_per_digit}
+
+    @classmethod
+    def from_tensors(
+        cls, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]
+    ) -> Lattice:
+        """Rebuild what ``to_tensors`` took apart."""
+        arrays = {name: torch.from_numpy(tensors[name]) for name in _ARRAYS}
+        return cls(metadata["digits"], metadata["codes_per_digit"], **arrays)
+
+    def restrict(self, allowed: Tensor) -> Lattice:
+        """The lattice of some of the SIDs, ``allowed`` ``(S,)`` bool by their rows.
+
+        Linear in the edges. Nodes keep their numbers; those without a SID left have
+        no edge any more.
+        """
+        sids = torch.zeros_like(self.sids)
+        complete = self.rows >= 0
+        sids[complete] = allowed[self.rows[complete]].to(sids.dtype)
+        symbols = self.digits * self.codes_per_digit
+        parents = self.edges // symbols
+        # An edge that fills its parent's lowest open digit: each SID below a node is
+        # counted once by following these only.
+        lowest = self._lowest_edges(parents)
+        for _ in range(self.digits):
+            counted = torch.zeros_like(sids)
+            counted.index_add_(0, parents[lowest], sids[self.children[lowest]])
+            sids = torch.where(complete, sids, counted)
+        kept = sids[self.children] > 0
+        places = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
+        return replace(
+            self,
+            edges=self.edges[kept],
+            children=self.children[kept],
+            starts=places[self.starts],
+            sids=sids,
+        )
+
+    def counts(self, codes: Tensor, hidden: Tensor, nodes: Tensor) -> Tensor:
+        """Number of SIDs behind each continuation, int32 ``(B, A, L, K)``.
+
+        Args:
+            codes: of the states, unused: the node says it all.
+            hidden: likewise.
+            nodes: ``(B, A)``.
+        """
+        del codes, hidden
         flat = nodes.flatten()
         starts, counts = self.starts[flat], self.starts[flat + 1] - self.starts[flat]
         owner = torch.repeat_interleave(
@@ -116,15 +166,33 @@ class Lattice:
         edge = torch.arange(len(owner), device=flat.device)
         edge = edge - (ends - counts)[owner] + starts[owner]
         symbols = self.digits * self.codes_per_digit
-        mask = torch.zeros(len(flat) * symbols, dtype=torch.bool, device=flat.device)
-        mask[owner * symbols + self.edges[edge] % symbols] = True
-        return mask.view(*nodes.shape, self.digits, self.codes_per_digit)
+        result = torch.zeros(len(flat) * symbols, dtype=torch.int32, device=flat.device)
+        place = owner * symbols + self.edges[edge] % symbols
+        result[place] = self.sids[self.children[edge]].to(torch.int32)
+        return result.view(*nodes.shape, self.digits, self.codes_per_digit)
 
     def follow(self, nodes: Tensor, digit: Tensor, code: Tensor) -> Tensor:
         """The node reached by filling ``digit`` with ``code``; all shapes equal.
 
         The edge must exist; where it does not, the result is meaningless.
         """
+        if not len(self.edges):
+            return nodes
         key = (nodes * self.digits + digit) * self.codes_per_digit + code
         place = torch.searchsorted(self.edges, key).clamp(max=len(self.edges) - 1)
         return self.children[place]
+
+    def _lowest_edges(self, parents: Tensor) -> Tensor:
+        """Edges that fill the lowest open digit of their parent; bool ``[E]``."""
+        digit = self.edges % (self.digits * self.codes_per_digit)
+        digit = digit // self.codes_per_digit
+        # Edges are sorted by parent, then digit: a parent's first edge has its lowest.
+        first = digit[self.starts[parents]]
+        return digit == first
+
+
+_ARRAYS = tuple(
+    field.name
+    for field in fields(Lattice)
+    if field.name not in ("digits", "codes_per_digit")
+)

@@ -8,15 +8,14 @@ the history, so it is the baseline that every decoder with more calls must beat.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.results import Decoded
+from sidiff.decoding.scan import best_rows
 from sidiff.diffusion.denoiser import DenoisingModel, Memory
 from sidiff.parameters import DecodingParameters
-
-SIDS_PER_CHUNK = 2**16
-"""SIDs scored at a time: bounds memory at 64 Ki scores per user."""
 
 
 @torch.inference_mode()
@@ -25,6 +24,7 @@ def decode(
     memory: Memory,
     parameters: DecodingParameters,
     catalogue: Catalogue,
+    blocked: Tensor,
 ) -> Decoded:
     """The best ``beam`` existing SIDs of every user; arguments as for CPD."""
     batch, digits = memory.bias.shape[0], catalogue.codes.shape[1]
@@ -34,14 +34,11 @@ def decode(
     log_p = denoiser.logits(codes, hidden, memory)[:, 0].log_softmax(-1)
     table = log_p.flatten(1).T.contiguous()  # (L * K, B)
     first_row = torch.arange(digits, device=device) * catalogue.codes_per_digit
-    best = torch.empty(batch, 0, device=device)
-    rows = torch.empty(batch, 0, dtype=torch.int64, device=device)
-    for start in range(0, len(catalogue.codes), SIDS_PER_CHUNK):
-        chunk = catalogue.codes[start : start + SIDS_PER_CHUNK]
-        scores = F.embedding_bag(chunk + first_row, table, mode="sum").T
-        number = torch.arange(start, start + len(chunk), device=device)
-        best = torch.cat([best, scores], 1)
-        rows = torch.cat([rows, number.expand(batch, -1)], 1)
-        best, kept = best.topk(min(parameters.beam, best.shape[1]), dim=1)
-        rows = rows.gather(1, kept)
+
+    def score(rows: Tensor) -> Tensor:
+        return F.embedding_bag(catalogue.codes[rows] + first_row, table, mode="sum").T
+
+    rows, best = best_rows(
+        len(catalogue.codes), score, parameters.beam, catalogue.allowed_sids, blocked
+    )
     return Decoded(catalogue.codes[rows], best, denoiser_calls=1, distinct_states=1.0)

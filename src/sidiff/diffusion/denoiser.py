@@ -12,7 +12,13 @@ applied to the code table rather than to every history item (an item is then a s
 of ``L`` rows). Views and beams are folded into the query length, so that a user's
 keys and values exist once, however many views or beams read them.
 
-Symbols: B batch, T history, V views or beams, L digits, K codes, d width, H heads.
+Beyond the papers, items may have an identity: a learned vector beside their codes, in
+the history and in a softmax over whole items (as SASRec has, arXiv 1808.09781). What
+the codes leave out of an item, the identity can hold; an item that was not there in
+training has the zero vector and is known by its codes alone.
+
+Symbols: B batch, T history, V views or beams, L digits, K codes, d width, H heads,
+R items with an identity.
 """
 
 from __future__ import annotations
@@ -46,6 +52,8 @@ class DenoiserConfig:
     decoder_layers: int
     dropout: float
     cross_pad: Literal["sink", "mask"]
+    identity_dropout: float = 0.0
+    identified_items: int = 0
 
     @classmethod
     def build(
@@ -54,9 +62,20 @@ class DenoiserConfig:
         digits: int,
         codes_per_digit: int,
         max_history: int,
+        identified_items: int,
     ) -> DenoiserConfig:
-        """Join the network's parameters with the shape of the SIDs and histories."""
-        return cls(digits, codes_per_digit, max_history, **network.model_dump())
+        """Join the network's parameters with the shape of SIDs, histories, items.
+
+        ``identified_items`` is R, the number of items that may have an identity; the
+        network has none where ``network.item_identity`` is off.
+        """
+        return cls(
+            digits,
+            codes_per_digit,
+            max_history,
+            identified_items=identified_items if network.item_identity else 0,
+            **network.model_dump(exclude={"item_identity"}),
+        )
 
 
 @dataclass(frozen=True)
@@ -68,12 +87,37 @@ class Memory:
         keys: per decoder layer, ``(B, H, T + 1, d / H)``; the last key is the sink.
         values: as ``keys``.
         bias: added to the attention logits, ``(B, 1, 1, T + 1)``.
+        users: what is asked of the item vectors, ``(B, d)``; None without identities.
     """
 
     states: Tensor
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     bias: Tensor
+    users: Tensor | None = None
+
+    def take(self, rows: Tensor) -> Memory:
+        """The memories of the users ``rows`` ``(C,)``."""
+        return Memory(
+            self.states[rows],
+            tuple(keys[rows] for keys in self.keys),
+            tuple(values[rows] for values in self.values),
+            self.bias[rows],
+            None if self.users is None else self.users[rows],
+        )
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """What the network may know of items: N rows, on its device.
+
+    Attributes:
+        codes: ``(N, L)`` int64.
+        identities: row in the network's identity table, 0 for none, ``(N,)`` int64.
+    """
+
+    codes: Tensor
+    identities: Tensor
 
 
 class DenoisingModel(Protocol):
@@ -81,8 +125,13 @@ class DenoisingModel(Protocol):
 
     config: DenoiserConfig
 
-    def encode(self, history: Tensor, lengths: Tensor) -> Memory:
+    def encode(
+        self, history: Tensor, lengths: Tensor, identities: Tensor | None = None
+    ) -> Memory:
         """Encode histories ``(B, T, L)`` of ``lengths`` ``(B,)``."""
+
+    def item_vectors(self, items: ItemTable) -> Tensor:
+        """Vectors ``(N, d)`` whose product with ``Memory.users`` scores whole items."""
 
     def logits(self, codes: Tensor, hidden: Tensor, memory: Memory) -> Tensor:
         """Logits ``(B, V, L, K)`` of every digit of partial SIDs ``(B, V, L)``."""
@@ -210,6 +259,10 @@ class Denoiser(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
         self.dropout = nn.Dropout(config.dropout)
+        if config.identified_items:
+            rows = config.identified_items + 1  # row 0: no identity, always zero
+            self.identities = nn.Parameter(torch.empty(rows, config.width))
+            self.user = Linear(config.width, config.width)
         first_row = torch.arange(config.digits) * config.codes_per_digit
         self.register_buffer("first_row", first_row, persistent=False)
         self.first_row: Tensor
@@ -223,15 +276,27 @@ class Denoiser(nn.Module):
                 nn.init.zeros_(parameter)
             else:
                 nn.init.ones_(parameter)
+        if self.config.identified_items:
+            nn.init.zeros_(self.identities[0].detach())
         return self
 
-    def encode(self, history: Tensor, lengths: Tensor) -> Memory:
+    def encode(
+        self,
+        history: Tensor,
+        lengths: Tensor,
+        identities: Tensor | None = None,
+        hidden: Tensor | None = None,
+    ) -> Memory:
         """Encode a batch of histories.
 
         Args:
             history: codes of each item, oldest first, right-padded with any valid
                 code, ``(B, T, L)`` int64, ``T <= max_history``.
             lengths: number of real items, ``(B,)``; 0 is a user without history.
+            identities: identity row of each item, 0 for none, ``(B, T)``; read only
+                by a network with identities.
+            hidden: history digits to leave out, ``(B, T, L)`` bool; an item with one
+                loses its identity too.
 
         Returns:
             The memory that ``logits`` reads.
@@ -243,7 +308,12 @@ class Denoiser(nn.Module):
         # the pad's state is zeroed below like any other.
         visible = real | ((slots == 0) & (lengths == 0)[:, None])
         bias = _log_mask(visible, self.codes.dtype)[:, None, None]
-        x = self.dropout(self._items(history) + self.positions[:length])
+        x = self._items(history, hidden) + self.positions[:length]
+        if self.config.identified_items and identities is not None:
+            if hidden is not None:
+                identities = identities.masked_fill(hidden.any(2), 0)
+            x = x + self._identities(identities)
+        x = self.dropout(x)
         for layer in self.encoder:
             x = layer(x, bias)
         states = self.norm(x) * real[..., None]
@@ -252,8 +322,13 @@ class Denoiser(nn.Module):
             key, value = layer.cross_attention.project_memory(states)
             keys.append(F.pad(key, (0, 0, 0, 1)))
             values.append(F.pad(value, (0, 0, 0, 1)))
+        users = None
+        if self.config.identified_items:
+            last = (lengths - 1).clamp(min=0)[:, None, None]
+            last = last.expand(-1, 1, self.config.width)
+            users = self.user(states.gather(1, last)[:, 0])
         return Memory(
-            states, tuple(keys), tuple(values), self._memory_bias(real, lengths)
+            states, tuple(keys), tuple(values), self._memory_bias(real, lengths), users
         )
 
     def logits(self, codes: Tensor, hidden: Tensor, memory: Memory) -> Tensor:
@@ -288,21 +363,49 @@ class Denoiser(nn.Module):
         """
         raw = memory.states.unflatten(2, (self.config.heads, -1)).transpose(1, 2)
         padded = (F.pad(raw, (0, 0, 0, 1)),) * self.config.decoder_layers
-        return Memory(memory.states, padded, padded, memory.bias)
+        return Memory(memory.states, padded, padded, memory.bias, memory.users)
 
-    def _items(self, history: Tensor) -> Tensor:
+    def history_logits(self, states: Tensor) -> Tensor:
+        """Logits ``(n, L, K)`` of the codes of history items, by states ``(n, d)``."""
+        return F.linear(states, self.codes).unflatten(1, (self.config.digits, -1))
+
+    def item_vectors(self, items: ItemTable) -> Tensor:
+        """Vectors of whole items: those of the history input, codes and identity.
+
+        Returns:
+            ``(N, d)``; their product with ``Memory.users`` gives the items' logits.
+        """
+        vectors = self._items(items.codes[None], None)[0]
+        return vectors + self._identities(items.identities)
+
+    def _identities(self, rows: Tensor) -> Tensor:
+        """Identity vectors ``(..., d)``; in training some are left out by chance."""
+        share = self.config.identity_dropout
+        if self.training and share:
+            dropped = torch.rand(rows.shape, device=rows.device) < share
+            rows = rows.masked_fill(dropped, 0)
+        return F.embedding(rows, self.identities, padding_idx=0)
+
+    def _items(self, history: Tensor, hidden: Tensor | None) -> Tensor:
         """History item vectors ``(B, T, d)``: the MLP over concatenated codes.
 
         The first layer is linear in each digit's vector, hence applied to the
-        table of L x K vectors instead of to every item.
+        table of L x K vectors (and the L mask vectors) instead of to every item.
         """
         config = self.config
         tables = self.codes.view(config.digits, config.codes_per_digit, -1)
         blocks = self.item_in.weight.view(config.width, config.digits, -1)
+        rows = history + self.first_row
+        if hidden is not None:
+            tables = torch.cat([tables, self.masks[:, None]], 1)
+            shift = torch.arange(config.digits, device=rows.device)
+            last = config.codes_per_digit - history
+            rows = rows + shift + last * hidden
         projected = torch.bmm(tables, blocks.permute(1, 2, 0)).flatten(0, 1)
-        rows = (history + self.first_row).flatten(0, 1)
-        summed = F.embedding_bag(rows, projected, mode="sum") + self.item_in.bias
-        return self.item_out(F.relu(summed)).unflatten(0, history.shape[:2])
+        summed = F.embedding_bag(rows.flatten(0, 1), projected, mode="sum")
+        return self.item_out(F.relu(summed + self.item_in.bias)).unflatten(
+            0, history.shape[:2]
+        )
 
     def _memory_bias(self, real: Tensor, lengths: Tensor) -> Tensor:
         """Attention bias over T keys and the sink, ``(B, 1, 1, T + 1)``.

@@ -1,9 +1,14 @@
-"""The masked-diffusion objective: label-smoothed cross-entropy of hidden digits."""
+"""The masked-diffusion objective: label-smoothed cross-entropy of hidden digits.
+
+Beside it two auxiliary losses of ours: a softmax over whole items, and the hidden
+digits of history items.
+"""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -47,3 +52,44 @@ def denoising_loss(
         (losses * share.expand(hidden.shape)[hidden]).sum(),
         hidden.new_tensor(hidden.shape[0], dtype=losses.dtype),
     )
+
+
+def item_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy of the true items; full softmax, nothing sampled.
+
+    Args:
+        logits: ``(B, N)`` over the items that have an identity.
+        targets: place of the true item in them, ``(B,)``; -1 where it has none, which
+            counts nothing.
+    """
+    return F.cross_entropy(logits, targets, ignore_index=-1, reduction="sum") / len(
+        targets
+    )
+
+
+def hidden_history(
+    lengths: Tensor, shape: torch.Size, share: float, generator: torch.Generator
+) -> Tensor:
+    """History digits to hide, ``(B, T, L)`` bool: each real one with chance ``share``.
+
+    Args:
+        lengths: real items per history ``(B,)``.
+        shape: B, T, L.
+        share: probability, 0 to 1.
+        generator: source of randomness.
+    """
+    drawn = torch.rand(shape, generator=generator, device=lengths.device) < share
+    slots = torch.arange(shape[1], device=lengths.device)
+    return drawn & (slots < lengths[:, None])[..., None]
+
+
+def history_loss(logits: Tensor, codes: Tensor, hidden: Tensor) -> Tensor:
+    """Mean cross-entropy of hidden history digits; 0 where none is hidden.
+
+    Args:
+        logits: ``(n, L, K)`` of the history items with a hidden digit.
+        codes: their true codes ``(n, L)``.
+        hidden: which of them are hidden ``(n, L)`` bool.
+    """
+    losses = F.cross_entropy(logits[hidden], codes[hidden], reduction="sum")
+    return losses / hidden.sum().clamp(min=1)

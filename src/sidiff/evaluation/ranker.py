@@ -1,79 +1,63 @@
-"""Decode a split of the users and score the ranked SIDs at both levels."""
+"""Rank items for users of a split, and score the rankings at both levels."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from sidiff.decoding.catalogue import Catalogue
-from sidiff.decoding.decoders import DECODERS
-from sidiff.decoding.ranking import rank
+from sidiff.decoding.lattice import Lattice
+from sidiff.decoding.ranking import rank_items
 from sidiff.diffusion.denoiser import Denoiser
-from sidiff.diffusion.histories import Histories
+from sidiff.diffusion.histories import Histories, HistoryBatch
 from sidiff.evaluation import metrics as m
+from sidiff.evaluation.results import Cost, Results
 from sidiff.parameters import DecodingParameters
-from sidiff.reviews.sequences import Sequences
+from sidiff.reviews.sequences import Sequences, training_counts
 from sidiff.sids.table import SidTable
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """Ranked SIDs of a set of samples, with what they cost.
-
-    Attributes:
-        sids: rows of distinct SIDs, best first, -1 for an empty place, ``(U, k)``.
-        scores: summed log-probabilities, ``(U, k)``.
-        targets: row of each target's SID, ``(U,)``.
-        target_items: item index of each target, ``(U,)``.
-        denoiser_calls: decoder passes per batch of users.
-        users_per_second: wall-clock rate of decoding.
-        legal_share: share of decoded SIDs that belong to an item.
-        distinct_states: share of distinct states among those denoised.
-    """
-
-    sids: NDArray[np.int64]
-    scores: NDArray[np.float32]
-    targets: NDArray[np.int64]
-    target_items: NDArray[np.int64]
-    denoiser_calls: int
-    users_per_second: float
-    legal_share: float
-    distinct_states: float
-
-    def take(self, rows: NDArray[np.int64]) -> Ranking:
-        """The ranking of some of the users; what it cost stays as it was."""
-        return replace(
-            self,
-            sids=self.sids[rows],
-            scores=self.scores[rows],
-            targets=self.targets[rows],
-            target_items=self.target_items[rows],
-        )
-
-    def diagnostics(self, prefix: str) -> dict[str, float]:
-        """What decoding cost and how much of it was of use."""
-        return {
-            f"{prefix}/denoiser_calls": float(self.denoiser_calls),
-            f"{prefix}/legal_share": self.legal_share,
-            f"{prefix}/distinct_states": self.distinct_states,
-        }
-
-
 class Ranker:
-    """Ranks the SIDs of one table for users of one set of sequences."""
+    """Ranks the items of one catalogue for users of one set of sequences."""
 
     def __init__(
-        self, sequences: Sequences, table: SidTable, device: torch.device
+        self,
+        sequences: Sequences,
+        table: SidTable,
+        identities: NDArray[np.int64],
+        device: torch.device,
+        lattice: Lattice | None = None,
+        allowed: NDArray[np.bool_] | None = None,
     ) -> None:
+        """Lay everything out on ``device``.
+
+        Args:
+            sequences: the users' items.
+            table: the items' SIDs.
+            identities: identity row of each item, 0 for none, ``(N,)``.
+            device: where decoding happens.
+            lattice: the lattice of the table's SIDs, where it was built before.
+            allowed: items that may be recommended, ``(N,)``; None for all.
+        """
         self.groups = table.groups()
-        self.histories = Histories(sequences, table.codes, device)
-        self.catalogue = Catalogue(self.groups.sid_codes, table.codes_per_digit, device)
+        self.histories = Histories(sequences, table.codes, identities, device)
+        self.catalogue = Catalogue(
+            self.groups,
+            table.codes_per_digit,
+            training_counts(sequences),
+            device,
+            lattice,
+        )
+        if allowed is not None:
+            self.catalogue = self.catalogue.restrict(
+                torch.from_numpy(allowed).to(device)
+            )
 
     def rank(
         self,
@@ -83,59 +67,94 @@ class Ranker:
         k: int,
         users_per_batch: int,
         label: str | None,
-    ) -> Ranking:
-        """Decode ``samples`` ``(U, 3)`` and keep the best ``k`` SIDs of each.
+        *,
+        exclude_seen: bool = False,
+    ) -> Results:
+        """Rank the best ``k`` items for each of ``samples`` ``(U, 3)``.
 
         Users are taken in order of history length, so that batches hardly pad.
-        ``label`` names the progress bar; None shows none.
+        ``label`` names the progress bar; None shows none. ``exclude_seen`` leaves the
+        items of each history out of its list.
         """
         order = np.argsort(samples[:, 2] - samples[:, 1], kind="stable")
-        sids = np.empty((len(samples), k), dtype=np.int64)
-        scores = np.empty((len(samples), k), dtype=np.float32)
-        items = np.empty(len(samples), dtype=np.int64)
-        legal = distinct = 0.0
-        decode = DECODERS[decoding.method]
+        size = len(samples)
+        items = np.empty((size, k), dtype=np.int64)
+        scores = np.empty((size, k), dtype=np.float32)
+        sids = np.empty((size, k), dtype=np.int64)
+        targets = np.empty(size, dtype=np.int64)
+        completed = np.empty(size, dtype=bool)
+        calls = legal = distinct = 0.0
         was_training = denoiser.training
         denoiser.eval()
-        start = time.perf_counter()
+        began = time.perf_counter()
         bar = tqdm(
-            total=len(samples),
-            desc=label,
-            unit="user",
-            disable=True if label is None else None,
+            total=size, desc=label, unit="user", disable=True if label is None else None
         )
         with torch.inference_mode(), bar:
-            for first in range(0, len(order), users_per_batch):
+            self.catalogue.item_vectors = (
+                denoiser.item_vectors(self.histories.table)
+                if denoiser.config.identified_items
+                else None
+            )
+            for first in range(0, size, users_per_batch):
                 chosen = order[first : first + users_per_batch]
                 batch = self.histories.gather(torch.from_numpy(samples[chosen]))
-                memory = denoiser.encode(batch.history, batch.lengths)
-                decoded = decode(denoiser, memory, decoding, self.catalogue)
-                ranked = rank(decoded, self.catalogue.index, k)
-                width = ranked.rows.shape[1]
-                sids[chosen], scores[chosen] = -1, -np.inf
-                sids[chosen, :width] = ranked.rows.cpu().numpy()
-                scores[chosen, :width] = ranked.scores.cpu().numpy()
-                items[chosen] = batch.target_items.cpu().numpy()
+                memory = denoiser.encode(batch.history, batch.lengths, batch.identities)
+                ranked = rank_items(
+                    denoiser,
+                    memory,
+                    decoding,
+                    self.catalogue,
+                    _seen(batch, exclude_seen),
+                    k,
+                )
+                items[chosen] = ranked.items.cpu().numpy()
+                scores[chosen] = ranked.scores.cpu().numpy()
+                sids[chosen] = ranked.sids.cpu().numpy()
+                targets[chosen] = batch.target_items.cpu().numpy()
+                completed[chosen] = ranked.completed.cpu().numpy()
+                calls += ranked.denoiser_calls * len(chosen)
                 legal += ranked.legal_share * len(chosen)
-                distinct += decoded.distinct_states * len(chosen)
+                distinct += ranked.distinct_states * len(chosen)
                 bar.update(len(chosen))
         denoiser.train(was_training)
-        return Ranking(
-            sids,
-            scores,
-            self.groups.sid_of_item[items],
-            items,
-            decoded.denoiser_calls,
-            len(samples) / (time.perf_counter() - start),
-            legal / len(samples),
-            distinct / len(samples),
+        seconds = time.perf_counter() - began
+        cost = Cost(
+            seconds=seconds,
+            users_per_second=size / seconds,
+            denoiser_calls=calls / size,
+            distinct_states=distinct / size,
+            legal_share=legal / size,
+            completed_share=float(completed.mean()),
         )
+        history = (samples[:, 2] - samples[:, 1]).astype(np.int64)
+        users = samples[:, 0].astype(np.int64)
+        return Results(items, scores, sids, users, targets, history, cost)
 
     def scores(
-        self, ranking: Ranking, cutoffs: Sequence[int], prefix: str
+        self, results: Results, cutoffs: Sequence[int], prefix: str
     ) -> dict[str, float]:
-        """Mean metrics at both levels: ``prefix/sid/...`` and ``prefix/item/...``."""
+        """Mean metrics at both levels: ``prefix/sid/...`` and ``prefix/item/...``.
+
+        ``prefix/item_expected`` is the expectation of the item level where the items
+        of one SID come in random order instead of by popularity; it follows from the
+        ranked SIDs alone, so it knows nothing of rescoring.
+        """
+        targets = self.groups.sid_of_item[results.targets]
         sizes = self.groups.sizes
-        sid = m.sid_metrics(ranking.sids, ranking.targets, cutoffs)
-        item = m.item_metrics(ranking.sids, ranking.targets, sizes, cutoffs)
-        return m.means(sid, f"{prefix}/sid") | m.means(item, f"{prefix}/item")
+        sid = m.sid_metrics(results.sids, targets, cutoffs)
+        item = m.sid_metrics(results.items, results.targets, cutoffs)
+        expected = m.item_metrics(results.sids, targets, sizes, cutoffs)
+        return (
+            m.means(sid, f"{prefix}/sid")
+            | m.means(item, f"{prefix}/item")
+            | m.means(expected, f"{prefix}/item_expected")
+        )
+
+
+def _seen(batch: HistoryBatch, exclude: bool) -> Tensor:
+    """Item indices of each history, -1 at pads, ``(B, T)``; no column if not wanted."""
+    if not exclude:
+        return batch.history_items[:, :0]
+    slots = torch.arange(batch.history_items.shape[1], device=batch.lengths.device)
+    return batch.history_items.masked_fill(slots >= batch.lengths[:, None], -1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -37,6 +37,7 @@ class Results:
 
     Attributes:
         items: item indices, best first, -1 for an empty place, ``(U, k)``.
+        scores: their scores, comparable for one user, -inf there, ``(U, k)``.
         sids: rows of distinct SIDs, best first, -1 for an empty place, ``(U, k)``.
         users: user indices ``(U,)``.
         targets: item index of each target ``(U,)``.
@@ -45,11 +46,24 @@ class Results:
     """
 
     items: NDArray[np.int64]
+    scores: NDArray[np.float32]
     sids: NDArray[np.int64]
     users: NDArray[np.int64]
     targets: NDArray[np.int64]
     history: NDArray[np.int64]
     cost: Cost
+
+    def take(self, rows: NDArray[np.int64]) -> Results:
+        """The results of some of the users; what they cost stays as it was."""
+        return replace(
+            self,
+            items=self.items[rows],
+            scores=self.scores[rows],
+            sids=self.sids[rows],
+            users=self.users[rows],
+            targets=self.targets[rows],
+            history=self.history[rows],
+        )
 
     def to_frame(self, method: str, seed: int) -> pl.DataFrame:
         """One row per user: method, seed, user, target, history, items, sids."""
@@ -71,3 +85,9 @@ class Results:
                 ),
             }
         )
+
+
+def cost_frame(method: str, seed: int, cost: Cost) -> pl.DataFrame:
+    """One row: method, seed and the fields of ``cost``."""
+    row = {"method": method, "seed": seed, **asdict(cost)}
+    return pl.DataFrame([row], schema_overrides={"seed": pl.Int32})

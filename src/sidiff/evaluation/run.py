@@ -1,27 +1,24 @@
-"""The evaluation stage: test metrics, controls, baseline and recommendations."""
+"""The evaluation stage: recommendations, test metrics, and other decoders beside."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from sidiff.decoding.lattice import Lattice
 from sidiff.diffusion.denoiser import Denoiser
 from sidiff.diffusion.devices import cpu_threads, resolve
 from sidiff.evaluation import metrics as m
-from sidiff.evaluation.ranker import Ranker, Ranking
+from sidiff.evaluation.filters import allowed_items
+from sidiff.evaluation.ranker import Ranker
+from sidiff.evaluation.results import Results, cost_frame
 from sidiff.parameters import DecodingParameters, EvaluationParameters
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
-from sidiff.sids.table import Groups, SidTable
-
-CONTROLS: dict[str, dict[str, str]] = {
-    "random": {"method": "cpd", "order": "random"},
-    "fixed": {"method": "cpd", "order": "fixed"},
-    "one_pass": {"method": "one_pass"},
-}
-"""What each control changes in the configured decoding."""
+from sidiff.sids.table import SidTable
 
 
 @dataclass(frozen=True)
@@ -40,126 +37,133 @@ class Evaluation:
     rates: dict[str, float]
 
 
-def evaluate(
-    denoiser: Denoiser,
-    sequences: Sequences,
-    table: SidTable,
-    parameters: EvaluationParameters,
-) -> Evaluation:
-    """Full ranking of the catalogue for every user of the test split.
+class Evaluator:
+    """The test split of one data set, decoded as often as needed."""
 
-    Items of the history are not excluded, for the model and the baseline alike.
-    Controls are other decoders, run on a fixed random subset of the users and compared
-    there with the configured one, under ``test/controls/...``.
-    """
-    with cpu_threads(parameters.threads):
-        return _evaluate(denoiser, sequences, table, parameters)
+    def __init__(
+        self,
+        sequences: Sequences,
+        table: SidTable,
+        identities: NDArray[np.int64],
+        lattice: Lattice | None,
+        parameters: EvaluationParameters,
+        max_history: int,
+    ) -> None:
+        """Lay out the test split.
 
-
-def _evaluate(
-    denoiser: Denoiser,
-    sequences: Sequences,
-    table: SidTable,
-    parameters: EvaluationParameters,
-) -> Evaluation:
-    device = resolve(parameters.device)
-    denoiser = denoiser.to(device)
-    ranker = Ranker(sequences, table, device)
-    samples = evaluation_samples(sequences, "test", denoiser.config.max_history)
-
-    def decode(
-        rows: NDArray[np.int32], decoding: DecodingParameters, label: str
-    ) -> Ranking:
-        return ranker.rank(
-            denoiser,
-            rows,
-            decoding,
-            parameters.top_k,
-            parameters.users_per_batch,
-            f"decoding, {label}",
+        Args:
+            sequences: the users' items.
+            table: the items' SIDs.
+            identities: identity row of each item, 0 for none, ``(N,)``.
+            lattice: the lattice of the SIDs; None where they are too long for one.
+            parameters: decoding, lists, filters.
+            max_history: most items of a history.
+        """
+        self.parameters = parameters
+        self.device = resolve(parameters.device)
+        allowed = allowed_items(
+            sequences.item_ids, parameters.allow_items, parameters.deny_items
         )
+        self.sequences, self.table = sequences, table
+        self.ranker = Ranker(
+            sequences, table, identities, self.device, lattice, allowed
+        )
+        self.samples = evaluation_samples(sequences, "test", max_history)
 
-    ranking = decode(samples, parameters.decoding, "all users")
-    counts = training_counts(sequences)
-    popular = m.popularity_ranks(counts, ranking.target_items)
-    metrics: dict[str, float] = {"n_users": float(len(samples))}
-    metrics |= ranker.scores(ranking, parameters.cutoffs, "test")
+    def rank(
+        self,
+        denoiser: Denoiser,
+        decoding: DecodingParameters,
+        label: str,
+        users: NDArray[np.int64] | None = None,
+    ) -> Results:
+        """Rank items for the test users, or those in rows ``users`` of the split."""
+        parameters = self.parameters
+        with cpu_threads(parameters.threads):
+            return self.ranker.rank(
+                denoiser.to(self.device),
+                self.samples if users is None else self.samples[users],
+                decoding,
+                parameters.top_k,
+                parameters.users_per_batch,
+                f"decoding, {label}",
+                exclude_seen=parameters.exclude_seen,
+            )
+
+
+def evaluate(evaluator: Evaluator, denoiser: Denoiser) -> Evaluation:
+    """Full ranking of the catalogue for every user of the test split."""
+    parameters, ranker = evaluator.parameters, evaluator.ranker
+    results = evaluator.rank(denoiser, parameters.decoding, "all users")
+    counts = training_counts(evaluator.sequences)
+    popular = m.popularity_ranks(counts, results.targets)
+    cost = results.cost
+    lengths = (results.items >= 0).sum(1)
+    metrics: dict[str, float] = {"n_users": float(len(results.users))}
+    metrics |= ranker.scores(results, parameters.cutoffs, "test")
     metrics |= m.means(
         m.metrics_from_ranks(popular, parameters.cutoffs), "test/popularity"
     )
-    metrics |= ranking.diagnostics("test/decoding")
-
-    if parameters.controls:
-        subset = control_subset(len(samples), parameters)
-        metrics["test/controls/n_users"] = float(len(subset))
-        same_users = ranking.take(subset)
-        metrics |= ranker.scores(
-            same_users, parameters.cutoffs, "test/controls/as_configured"
-        )
-        for name in parameters.controls:
-            decoding = parameters.decoding.model_copy(update=CONTROLS[name])
-            control = decode(samples[subset], decoding, f"{name} control")
-            metrics |= ranker.scores(
-                control, parameters.cutoffs, f"test/controls/{name}"
-            )
-    frame = recommendations(
-        sequences, table, ranker.groups, samples[:, 0], ranking, counts
-    )
-    full = frame.filter(pl.col("rank") == parameters.top_k).height
-    metrics["test/decoding/full_lists"] = full / len(samples)
-    rates = {"test/decoding/users_per_second": ranking.users_per_second}
+    metrics |= {
+        "test/decoding/denoiser_calls": cost.denoiser_calls,
+        "test/decoding/distinct_states": cost.distinct_states,
+        "test/decoding/legal_share": cost.legal_share,
+        "test/decoding/completed_share": cost.completed_share,
+        "test/decoding/full_lists": float((lengths == parameters.top_k).mean()),
+    }
+    frame = recommendations(evaluator.sequences, evaluator.table, results)
+    rates = {
+        "test/decoding/users_per_second": cost.users_per_second,
+        "test/decoding/seconds": cost.seconds,
+    }
     return Evaluation(frame, metrics, rates)
 
 
-def control_subset(users: int, parameters: EvaluationParameters) -> NDArray[np.int64]:
-    """Rows of the users on whom the controls are run, drawn with the decoding seed."""
+def compare_decoders(
+    evaluator: Evaluator, denoisers: Mapping[int, Denoiser]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Decode the test split with every decoder of ``parameters.decoders``.
+
+    Args:
+        evaluator: the test split.
+        denoisers: trained networks by their seed.
+
+    Returns:
+        Results and costs of every (method, seed), as in
+        ``sidiff.evaluation.results``; on ``decoder_users`` random users.
+    """
+    parameters = evaluator.parameters
+    users = chosen_users(len(evaluator.samples), parameters)
+    results, costs = [], []
+    for seed, denoiser in denoisers.items():
+        for name, decoding in parameters.other_decoders().items():
+            ranked = evaluator.rank(denoiser, decoding, f"{name}, seed {seed}", users)
+            results.append(ranked.to_frame(name, seed))
+            costs.append(cost_frame(name, seed, ranked.cost))
+    return pl.concat(results), pl.concat(costs)
+
+
+def chosen_users(users: int, parameters: EvaluationParameters) -> NDArray[np.int64]:
+    """Rows of the users whom all decoders rank for, drawn with the decoding seed."""
+    wanted = parameters.decoder_users
+    if not 0 < wanted < users:
+        return np.arange(users)
     generator = np.random.default_rng(parameters.decoding.seed)
-    chosen = min(users, parameters.control_users)
-    return np.sort(generator.choice(users, chosen, replace=False))
+    return np.sort(generator.choice(users, wanted, replace=False))
 
 
 def recommendations(
-    sequences: Sequences,
-    table: SidTable,
-    groups: Groups,
-    users: NDArray[np.int32],
-    ranking: Ranking,
-    counts: NDArray[np.int64],
+    sequences: Sequences, table: SidTable, results: Results
 ) -> pl.DataFrame:
-    """Each user's ranked items, as many as the ranking has places.
-
-    Items of one SID follow each other by training popularity, then by item id; all
-    carry the SID's score. A user whose decoded SIDs cover fewer items gets fewer.
-
-    Args:
-        sequences: the vocabularies.
-        table: the SIDs.
-        groups: its distinct SIDs.
-        users: user index per row of the ranking, ``(U,)``.
-        ranking: ranked SIDs ``(U, k)``.
-        counts: training occurrences per item, ``(N,)``.
-
-    Returns:
-        Frame with user_id, rank (from 1), item_id, score, semantic_id.
-    """
-    by_popularity = np.lexsort((np.arange(len(counts)), -counts, groups.sid_of_item))
-    places = np.arange(ranking.sids.shape[1])
-    sizes = np.where(ranking.sids >= 0, groups.sizes[ranking.sids], 0)
-    ends = np.cumsum(sizes, axis=1)
-    # Column of the SID that holds place p: as many SIDs end at or before p.
-    column = (ends[:, :, None] <= places).sum(axis=1)
-    row, place = np.nonzero(column < len(places))
-    column = column[row, place]
-    sid = ranking.sids[row, column]
-    inside = place - (ends - sizes)[row, column]
-    item = by_popularity[groups.offsets[sid] + inside]
-    names = table.to_frame()["sid"]
+    """Each user's ranked items: user_id, rank (from 1), item_id, score, semantic_id."""
+    row, place = np.nonzero(results.items >= 0)
+    item = results.items[row, place]
     return pl.DataFrame(
         {
-            "user_id": sequences.user_ids.gather(users[row]),
+            "user_id": sequences.user_ids.gather(results.users[row]),
             "rank": (place + 1).astype(np.int32),
             "item_id": sequences.item_ids.gather(item),
-            "score": ranking.scores[row, column],
-            "semantic_id": names.gather(item),
+            "score": results.scores[row, place],
+            "semantic_id": table.to_frame()["sid"].gather(item),
         }
     )

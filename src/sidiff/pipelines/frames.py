@@ -16,6 +16,8 @@ from sidiff.sids.table import SidTable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sidiff.decoding.lattice import Lattice
+
 _SAMPLE = ("user", "start", "end")
 
 
@@ -70,6 +72,51 @@ def to_sid_table(frame: pl.DataFrame, catalogue: pl.DataFrame) -> SidTable:
     """Read a stored table of semantic IDs, rows as in the catalogue."""
     _check_rows(frame, catalogue, "sid_table", "tokenization")
     return SidTable.from_frame(frame)
+
+
+def to_lattice(lattice: Model, table: SidTable) -> Lattice | None:
+    """Read a stored lattice; None where the SIDs are too long to have one.
+
+    Raises:
+        SidiffError: it is the lattice of another SID table.
+    """
+    from sidiff.decoding.lattice import Lattice  # noqa: PLC0415 (imports torch)
+
+    made_of = str(lattice.metadata["sid_table"])
+    if made_of != table.fingerprint:
+        raise SidiffError(
+            f"The stored lattice is of SID table {made_of[:12]}, the stored table is "
+            f"{table.fingerprint[:12]}; run kedro run --pipeline=tokenization again, "
+            "or choose matching --load-versions."
+        )
+    if not lattice.tensors:
+        return None
+    return Lattice.from_tensors(lattice.tensors, lattice.metadata)
+
+
+def join_seeds(models: Mapping[int, Model]) -> Model:
+    """Put several networks into one stored model; their weights are SEED/NAME."""
+    tensors = {
+        f"{seed}/{name}": tensor
+        for seed, model in models.items()
+        for name, tensor in model.tensors.items()
+    }
+    return Model(tensors, {str(seed): model.metadata for seed, model in models.items()})
+
+
+def split_seeds(joined: Model) -> dict[int, Model]:
+    """Undo ``join_seeds``."""
+    return {
+        int(seed): Model(
+            {
+                name.removeprefix(f"{seed}/"): tensor
+                for name, tensor in joined.tensors.items()
+                if name.startswith(f"{seed}/")
+            },
+            metadata,
+        )
+        for seed, metadata in joined.metadata.items()
+    }
 
 
 def check_trained_on(denoiser: Model, table: SidTable) -> None:

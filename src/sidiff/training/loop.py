@@ -20,15 +20,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
+from sidiff.decoding.lattice import Lattice
+from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig, ItemTable, Memory
 from sidiff.diffusion.devices import cpu_threads, resolve
-from sidiff.diffusion.histories import Histories, HistoryBatch
+from sidiff.diffusion.histories import Histories, HistoryBatch, identity_rows
 from sidiff.diffusion.noising import NoisingContext, confidence_probe, hidden_digits
-from sidiff.diffusion.objective import Loss, denoising_loss
+from sidiff.diffusion.objective import (
+    Loss,
+    denoising_loss,
+    hidden_history,
+    history_loss,
+    item_loss,
+)
 from sidiff.errors import SidiffError
 from sidiff.evaluation.ranker import Ranker
+from sidiff.onednn import linear
 from sidiff.parameters import TrainingParameters
-from sidiff.reviews.sequences import Sequences, evaluation_samples
+from sidiff.reviews.sequences import Sequences, evaluation_samples, training_items
 from sidiff.sids.table import SidTable
 from sidiff.training.schedule import EarlyStopping, learning_rate
 
@@ -62,6 +70,7 @@ def fit(
     parameters: TrainingParameters,
     max_history: int,
     on_epoch: OnEpoch,
+    lattice: Lattice | None = None,
 ) -> Fitted:
     """Train a denoiser and keep the weights of its best validated epoch.
 
@@ -72,6 +81,7 @@ def fit(
         parameters: network, noising, loss, optimiser, validation.
         max_history: longest history of the network; fixes the position table.
         on_epoch: receives each epoch's figures.
+        lattice: of the SIDs, for validation; made anew where it is not given.
 
     Raises:
         SidiffError: no samples, or a setting that does not fit the data.
@@ -82,7 +92,7 @@ def fit(
             "filtering.min_history; lower it or bring longer histories."
         )
     with cpu_threads(parameters.threads):
-        trainer = _Trainer(sequences, samples, table, parameters, max_history)
+        trainer = _Trainer(sequences, samples, table, parameters, max_history, lattice)
         return _fit(trainer, on_epoch)
 
 
@@ -121,6 +131,8 @@ def _fit(trainer: _Trainer, on_epoch: OnEpoch) -> Fitted:
                 break
     config = trainer.denoiser.saved_config() | {
         "sid_table": trainer.sid_table,
+        "identities": trainer.identified,
+        "seed": parameters.seed,
         "best_epoch": stopping.best_epoch,
         "best_score": stopping.best_score,
         "epochs_run": len(rows),
@@ -139,11 +151,21 @@ class _Trainer:
         table: SidTable,
         parameters: TrainingParameters,
         max_history: int,
+        lattice: Lattice | None,
     ) -> None:
         self.parameters = parameters
         self.device = resolve(parameters.device)
+        item_ids = sequences.item_ids
+        self.identified: list[str] = []
+        if parameters.network.item_identity:
+            known = training_items(samples, sequences)
+            self.identified = item_ids.filter(pl.Series(known)).to_list()
         config = DenoiserConfig.build(
-            parameters.network, table.codes.shape[1], table.codes_per_digit, max_history
+            parameters.network,
+            table.digits,
+            table.codes_per_digit,
+            max_history,
+            len(self.identified),
         )
         # Three streams, so that one choice (more views, say) does not shift another.
         seed = parameters.seed
@@ -161,8 +183,10 @@ class _Trainer:
         )
         self.samples = torch.from_numpy(samples)
         self.sid_table = table.fingerprint
-        self.histories = Histories(sequences, table.codes, self.device)
-        self.ranker = Ranker(sequences, table, self.device)
+        identities = identity_rows(self.identified, item_ids)
+        self.histories = Histories(sequences, table.codes, identities, self.device)
+        self.known_items = _known_items(self.histories.table)
+        self.ranker = Ranker(sequences, table, identities, self.device, lattice)
         self.validation_samples = _validation_samples(
             sequences, max_history, parameters
         )
@@ -231,7 +255,10 @@ class _Trainer:
 
     def _loss(self, batch: HistoryBatch) -> Loss:
         parameters = self.parameters
-        memory = self.denoiser.encode(batch.history, batch.lengths)
+        hidden_items = self._hidden_history(batch)
+        memory = self.denoiser.encode(
+            batch.history, batch.lengths, batch.identities, hidden_items
+        )
         context = NoisingContext(
             batch=len(batch.targets),
             digits=batch.targets.shape[1],
@@ -244,13 +271,49 @@ class _Trainer:
         hidden = hidden_digits(context, parameters.noising)
         codes = batch.targets[:, None].expand_as(hidden)
         logits = self.denoiser.logits(codes, hidden, memory)
-        return denoising_loss(
+        loss = denoising_loss(
             logits,
             batch.targets,
             hidden,
             parameters.label_smoothing,
             parameters.loss_reduction,
         )
+        beside = self._auxiliary(batch, memory, hidden_items)
+        return Loss(loss.total + beside * loss.weight, loss.weight)
+
+    def _hidden_history(self, batch: HistoryBatch) -> Tensor | None:
+        auxiliary = self.parameters.auxiliary
+        if not auxiliary.history_weight:
+            return None
+        return hidden_history(
+            batch.lengths, batch.history.shape, auxiliary.history_share, self.noise
+        )
+
+    def _auxiliary(
+        self, batch: HistoryBatch, memory: Memory, hidden: Tensor | None
+    ) -> Tensor:
+        """Weighted sum of the losses beside the denoising one, each a mean."""
+        auxiliary = self.parameters.auxiliary
+        total = torch.zeros((), device=self.device)
+        if auxiliary.item_weight and memory.users is not None:
+            vectors = self.denoiser.item_vectors(self.known_items)
+            # Rows 1, 2, ... of the identity table are the known items, in order.
+            targets = self.histories.table.identities[batch.target_items] - 1
+            logits = linear(memory.users, vectors)
+            total = total + auxiliary.item_weight * item_loss(logits, targets)
+        if hidden is not None:
+            chosen = hidden.any(2)
+            logits = self.denoiser.history_logits(memory.states[chosen])
+            loss = history_loss(logits, batch.history[chosen], hidden[chosen])
+            total = total + auxiliary.history_weight * loss
+        return total
+
+
+def _known_items(table: ItemTable) -> ItemTable:
+    """The items that have an identity, in the order of their rows."""
+    items = table.identities.argsort()
+    items = items[table.identities[items] > 0]
+    return ItemTable(table.codes[items], table.identities[items])
 
 
 def by_length(batch: Tensor, samples_per_pass: int) -> Iterator[Tensor]:

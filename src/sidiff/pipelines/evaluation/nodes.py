@@ -11,11 +11,19 @@ import polars as pl
 
 from sidiff.datasets import Model
 from sidiff.parameters import EvaluationParameters
-from sidiff.pipelines.frames import check_trained_on, to_sequences, to_sid_table
+from sidiff.pipelines.frames import (
+    check_trained_on,
+    split_seeds,
+    to_lattice,
+    to_sequences,
+    to_sid_table,
+)
 from sidiff.pipelines.tracking import log_metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from sidiff.evaluation.run import Evaluator
 
 
 def evaluate_denoiser(
@@ -23,22 +31,68 @@ def evaluate_denoiser(
     sequences: pl.DataFrame,
     catalogue: pl.DataFrame,
     sid_table: pl.DataFrame,
+    lattice: Model,
     parameters: dict[str, Any],
 ) -> tuple[pl.DataFrame, dict[str, float]]:
     """Recommend items to every user of the test split, and measure the hits."""
     from sidiff.diffusion.denoiser import Denoiser
     from sidiff.evaluation.run import evaluate
 
-    table = to_sid_table(sid_table, catalogue)
-    check_trained_on(denoiser, table)
     evaluation = evaluate(
+        _evaluator(denoiser, sequences, catalogue, sid_table, lattice, parameters),
         Denoiser.from_saved(denoiser.tensors, denoiser.metadata),
-        to_sequences(sequences, catalogue),
-        table,
-        EvaluationParameters.model_validate(parameters),
     )
     log_metrics(evaluation.rates)
     return evaluation.recommendations, evaluation.metrics
+
+
+def compare_decoders(
+    denoiser: Model,
+    seed_denoisers: Model,
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    sid_table: pl.DataFrame,
+    lattice: Model,
+    parameters: dict[str, Any],
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Decode the test split in every way, with the networks of all seeds."""
+    from sidiff.diffusion.denoiser import Denoiser
+    from sidiff.evaluation import run
+
+    models = {int(denoiser.metadata["seed"]): denoiser, **split_seeds(seed_denoisers)}
+    table = to_sid_table(sid_table, catalogue)
+    for model in models.values():
+        check_trained_on(model, table)
+    return run.compare_decoders(
+        _evaluator(denoiser, sequences, catalogue, sid_table, lattice, parameters),
+        {
+            seed: Denoiser.from_saved(model.tensors, model.metadata)
+            for seed, model in models.items()
+        },
+    )
+
+
+def _evaluator(
+    denoiser: Model,
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    sid_table: pl.DataFrame,
+    lattice: Model,
+    parameters: dict[str, Any],
+) -> Evaluator:
+    from sidiff.diffusion.histories import identity_rows
+    from sidiff.evaluation.run import Evaluator
+
+    table = to_sid_table(sid_table, catalogue)
+    check_trained_on(denoiser, table)
+    return Evaluator(
+        to_sequences(sequences, catalogue),
+        table,
+        identity_rows(denoiser.metadata["identities"], table.item_ids),
+        to_lattice(lattice, table),
+        EvaluationParameters.model_validate(parameters),
+        int(denoiser.metadata["max_history"]),
+    )
 
 
 def plot_metrics(metrics: dict[str, float]) -> Figure:

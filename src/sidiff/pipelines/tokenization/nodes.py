@@ -69,6 +69,19 @@ def assign_sids(
     ).to_frame()
 
 
+def build_lattice(sid_table: pl.DataFrame, catalogue: pl.DataFrame) -> Model:
+    """List what may follow every partial SID; empty where SIDs are too long for it."""
+    from sidiff.decoding.lattice import MAX_DIGITS, Lattice
+
+    table = to_sid_table(sid_table, catalogue)
+    made_of = {"sid_table": table.fingerprint}
+    if table.digits > MAX_DIGITS:
+        return Model({}, made_of)
+    lattice = Lattice.build(table.groups().sid_codes, table.codes_per_digit)
+    tensors, metadata = lattice.to_tensors()
+    return Model(tensors, metadata | made_of)
+
+
 def report_sids(
     sid_table: pl.DataFrame,
     catalogue: pl.DataFrame,

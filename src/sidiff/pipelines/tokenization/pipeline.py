@@ -42,6 +42,12 @@ def create_pipeline() -> Pipeline:
                 name="assign_sids",
             ),
             Node(
+                nodes.build_lattice,
+                inputs=["sid_table", "catalogue"],
+                outputs="lattice",
+                name="build_lattice",
+            ),
+            Node(
                 nodes.report_sids,
                 inputs=[
                     "sid_table",

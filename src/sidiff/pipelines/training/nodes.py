@@ -11,7 +11,13 @@ import polars as pl
 
 from sidiff.datasets import Model
 from sidiff.parameters import TrainingParameters
-from sidiff.pipelines.frames import to_samples, to_sequences, to_sid_table
+from sidiff.pipelines.frames import (
+    join_seeds,
+    to_lattice,
+    to_samples,
+    to_sequences,
+    to_sid_table,
+)
 from sidiff.pipelines.tracking import log_epoch
 
 if TYPE_CHECKING:
@@ -23,6 +29,7 @@ def train_denoiser(
     catalogue: pl.DataFrame,
     training_samples: pl.DataFrame,
     sid_table: pl.DataFrame,
+    lattice: Model,
     parameters: dict[str, Any],
     max_history: int,
 ) -> tuple[Model, pl.DataFrame]:
@@ -30,15 +37,50 @@ def train_denoiser(
     from sidiff.training.loop import fit
 
     users = to_sequences(sequences, catalogue)
+    table = to_sid_table(sid_table, catalogue)
     fitted = fit(
         users,
         to_samples(training_samples, users, max_history),
-        to_sid_table(sid_table, catalogue),
+        table,
         TrainingParameters.model_validate(parameters),
         max_history,
         log_epoch,
+        to_lattice(lattice, table),
     )
     return Model(fitted.weights, fitted.config), fitted.history
+
+
+def train_more_seeds(
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    training_samples: pl.DataFrame,
+    sid_table: pl.DataFrame,
+    lattice: Model,
+    parameters: dict[str, Any],
+    seeds: list[int],
+    max_history: int,
+) -> Model:
+    """Train one denoiser more for every seed to compare beside the main one."""
+    from sidiff.training.loop import fit
+
+    users = to_sequences(sequences, catalogue)
+    samples = to_samples(training_samples, users, max_history)
+    table = to_sid_table(sid_table, catalogue)
+    training = TrainingParameters.model_validate(parameters)
+    models = {}
+    for seed in seeds:
+        if seed != training.seed:
+            fitted = fit(
+                users,
+                samples,
+                table,
+                training.model_copy(update={"seed": seed}),
+                max_history,
+                lambda epoch, figures: None,
+                to_lattice(lattice, table),
+            )
+            models[seed] = Model(fitted.weights, fitted.config)
+    return join_seeds(models)
 
 
 def plot_training(training_history: pl.DataFrame) -> Figure:

@@ -1,0 +1,89 @@
+"""Legal continuations of long SIDs: the SIDs that agree with a state, listed.
+
+For each (digit, code) an inverted list of the SIDs that have it. A state looks at the
+shortest list among its filled digits and keeps the SIDs that agree in all of them;
+whatever codes these have at open digits may follow. Exact for any number of digits,
+with L entries of memory per SID where the lattice has L 2^(L-1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Postings:
+    """Inverted lists of the distinct SIDs on one device.
+
+    Attributes:
+        codes: the SIDs ``(S, L)`` int64.
+        codes_per_digit: K.
+        rows: SIDs list by list, int64 ``[S * L]``.
+        starts: bounds of the list of symbol ``digit * K + code``, ``[L * K + 1]``.
+    """
+
+    codes: Tensor
+    codes_per_digit: int
+    rows: Tensor
+    starts: Tensor
+
+    @classmethod
+    def build(
+        cls, codes: Tensor, codes_per_digit: int, allowed: Tensor | None = None
+    ) -> Postings:
+        """List the SIDs ``codes`` ``(S, L)``, or those ``allowed`` ``(S,)`` bool."""
+        size, digits = codes.shape
+        sids = torch.arange(size, device=codes.device)
+        if allowed is not None:
+            sids = sids[allowed]
+        first = torch.arange(digits, device=codes.device) * codes_per_digit
+        symbols = (codes[sids] + first).flatten()
+        order = symbols.argsort(stable=True)
+        counts = symbols.bincount(minlength=digits * codes_per_digit)
+        starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return cls(codes, codes_per_digit, sids[order // digits], starts)
+
+    def counts(self, codes: Tensor, hidden: Tensor, nodes: Tensor) -> Tensor:
+        """Number of SIDs behind each continuation, int32 ``(B, A, L, K)``.
+
+        Args:
+            codes: of the states ``(B, A, L)``.
+            hidden: ``(B, A, L)`` bool; a state has all digits hidden or none of its
+                codes without a SID.
+            nodes: unused.
+        """
+        del nodes
+        digits, size = self.codes.shape[1], self.codes_per_digit
+        lengths = self.starts.diff()
+        if bool(hidden.all()):
+            shape = (*hidden.shape[:2], digits, size)
+            return lengths.to(torch.int32).view(digits, size).expand(shape).clone()
+        flat, open_ = codes.flatten(0, 1), hidden.flatten(0, 1)
+        first = torch.arange(digits, device=codes.device) * size
+        listed = lengths[flat + first].masked_fill(open_, len(self.codes) + 1)
+        shortest, digit = listed.min(1)
+        symbol = (flat + first).gather(1, digit[:, None])[:, 0]
+        owner = torch.repeat_interleave(
+            torch.arange(len(flat), device=codes.device), shortest
+        )
+        ends = shortest.cumsum(0)
+        entry = torch.arange(len(owner), device=codes.device)
+        entry = entry - (ends - shortest)[owner] + self.starts[symbol][owner]
+        sid = self.rows[entry]
+        agree = ((self.codes[sid] == flat[owner]) | open_[owner]).all(1)
+        owner, sid = owner[agree], sid[agree]
+        place = owner[:, None] * (digits * size) + first + self.codes[sid]
+        place = place[open_[owner]]
+        result = torch.zeros(
+            len(flat) * digits * size, dtype=torch.int32, device=codes.device
+        )
+        result.index_add_(0, place, torch.ones_like(place, dtype=torch.int32))
+        return result.view(*hidden.shape[:2], digits, size)
+
+    def follow(self, nodes: Tensor, digit: Tensor, code: Tensor) -> Tensor:
+        """States need no node; any value does."""
+        del digit, code
+        return nodes

@@ -1,0 +1,83 @@
+"""A second look at a short list: every item scored by the whole model.
+
+A search knows of a SID only the best way (or the ways in its beam) that led to it. Here
+the SID's log-likelihood is averaged over several orders of its digits, each digit given
+those before it in the order, as an any-order model defines it; the last digit of each
+order is predicted given all others. Items may also be told apart, and known better than
+by their codes, by the network's item vectors (their log-softmax over all items).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sidiff.decoding.catalogue import Catalogue
+from sidiff.diffusion.denoiser import DenoisingModel, Memory
+from sidiff.onednn import linear
+from sidiff.parameters import RescoringParameters
+
+
+def rescore(
+    denoiser: DenoisingModel,
+    memory: Memory,
+    items: Tensor,
+    parameters: RescoringParameters,
+    catalogue: Catalogue,
+    seed: int,
+) -> Tensor:
+    """Scores of candidate items.
+
+    Args:
+        denoiser: the trained network.
+        memory: the users' encoded histories, batch size B.
+        items: item indices, -1 for none, ``(B, M)``.
+        parameters: number of orders, weight of the item vectors.
+        catalogue: the items' SIDs and vectors.
+        seed: of the orders.
+
+    Returns:
+        ``(B, M)``; -inf where there is no item.
+    """
+    missing = items < 0
+    chosen = items.clamp(min=0)
+    scores = torch.zeros(items.shape, device=items.device)
+    if parameters.orders:
+        codes = catalogue.codes[catalogue.sid_of_item[chosen]]
+        scores = log_likelihood(denoiser, memory, codes, parameters.orders, seed)
+    users, vectors = memory.users, catalogue.item_vectors
+    if parameters.item_weight and users is not None and vectors is not None:
+        logits = (vectors[chosen] * users[:, None]).sum(2)
+        total = linear(users, vectors).logsumexp(1, keepdim=True)
+        scores = scores + parameters.item_weight * (logits - total)
+    return scores.masked_fill(missing, -torch.inf)
+
+
+def log_likelihood(
+    denoiser: DenoisingModel, memory: Memory, codes: Tensor, orders: int, seed: int
+) -> Tensor:
+    """Mean log-likelihood of SIDs ``(B, M, L)`` over random orders, ``(B, M)``.
+
+    The orders are rotations of random permutations: L of them together ask for every
+    digit at every stage once. One denoiser call per order and stage for all items.
+    """
+    batch, items, digits = codes.shape
+    total = torch.zeros(batch, items, device=codes.device)
+    for order in digit_orders(digits, orders, seed):
+        hidden = torch.ones_like(codes, dtype=torch.bool)
+        for digit in order:
+            logits = denoiser.logits(codes, hidden, memory)[:, :, digit]
+            log_p = logits.log_softmax(-1)
+            total += log_p.gather(2, codes[:, :, digit, None])[..., 0]
+            hidden[:, :, digit] = False
+    return total / orders
+
+
+def digit_orders(digits: int, orders: int, seed: int) -> list[list[int]]:
+    """Orders of the digits: all rotations of a permutation, then of the next one."""
+    generator = torch.Generator().manual_seed(seed)
+    result: list[list[int]] = []
+    while len(result) < orders:
+        base = torch.randperm(digits, generator=generator).tolist()
+        result += [base[i:] + base[:i] for i in range(digits)]
+    return result[:orders]

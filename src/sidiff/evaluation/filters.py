@@ -1,0 +1,68 @@
+"""Which items may be recommended: lists that a shop gives at request time."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sidiff.errors import SidiffError
+
+logger = logging.getLogger(__name__)
+
+
+def allowed_items(
+    item_ids: pl.Series, allow: str | None, deny: str | None
+) -> NDArray[np.bool_] | None:
+    """Mark the items that may be recommended.
+
+    Args:
+        item_ids: the catalogue ``(N,)``.
+        allow: text file of the only items that may, one id a line; None for all.
+        deny: text file of items that may not; it wins where both name an item.
+
+    Returns:
+        ``(N,)``; None where everything is allowed.
+
+    Raises:
+        SidiffError: a file is missing or not text, or nothing is left.
+    """
+    if allow is None and deny is None:
+        return None
+    marked = np.ones(len(item_ids), dtype=bool)
+    if allow is not None:
+        marked = _among(item_ids, allow, "allow_items")
+    if deny is not None:
+        marked &= ~_among(item_ids, deny, "deny_items")
+    if not marked.any():
+        raise SidiffError(
+            "evaluation.allow_items and evaluation.deny_items leave no item of the "
+            "catalogue; correct the lists."
+        )
+    return marked
+
+
+def _among(item_ids: pl.Series, path: str, name: str) -> NDArray[np.bool_]:
+    try:
+        lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SidiffError(
+            f"evaluation.{name}: {path} cannot be read as a text file with one item id "
+            f"a line ({error})."
+        ) from error
+    wanted = pl.Series(
+        [line.strip() for line in lines if line.strip()], dtype=pl.String
+    )
+    found = item_ids.is_in(wanted.implode()).to_numpy()
+    unknown = wanted.n_unique() - int(found.sum())
+    if unknown:
+        logger.warning(
+            "evaluation.%s: %s of %s ids are not in the catalogue",
+            name,
+            f"{unknown:,}",
+            f"{wanted.n_unique():,}",
+        )
+    return found

@@ -1,0 +1,67 @@
+"""Parameters as a run has them, from conf/base, with single values changed."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from kedro.config import OmegaConfigLoader
+
+from sidiff.parameters import (
+    GROUPS,
+    DecodingParameters,
+    EvaluationParameters,
+    TrainingParameters,
+)
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+@cache
+def _base() -> dict[str, Any]:
+    return OmegaConfigLoader(str(CONF), base_env="base", default_run_env="local")[
+        "parameters"
+    ]
+
+
+def settings(group: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A group's values; ``changes`` are by dotted names, ``{"network.width": 32}``."""
+    values = deepcopy(_base()[group])
+    for name, value in (changes or {}).items():
+        *path, last = name.split(".")
+        place = values
+        for part in path:
+            place = place[part]
+        assert last in place, name
+        place[last] = value
+    return values
+
+
+def model(group: str, changes: dict[str, Any] | None = None) -> Any:
+    return GROUPS[group].model_validate(settings(group, changes))
+
+
+def training(changes: dict[str, Any]) -> TrainingParameters:
+    return model("training", changes)
+
+
+def evaluation(changes: dict[str, Any]) -> EvaluationParameters:
+    return model("evaluation", changes)
+
+
+def decoding(**changes: Any) -> DecodingParameters:
+    """The paper's search unless changed: no merging, no constraint, no rescoring."""
+    plain = {
+        "merge": "none",
+        "constraint": "none",
+        "weighting": "model",
+        "order": "confidence",
+        "last_step": "joint",
+        "beam": 8,
+        "seed": 0,
+        "rescoring": {"items": 0, "orders": 0, "item_weight": 0.0},
+    }
+    base = settings("evaluation")["decoding"]
+    return DecodingParameters.model_validate(base | plain | changes)
