@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {
         "validation": {"first_epoch": 1, "every_epochs": 1, "max_users": 50},
         "epochs": 2,
     },
-    "evaluation": {"decoding": {"beam": 8}, "control_users": 20},
+    "evaluation": {"decoding": {"beam": 8}, "decoder_users": 20},
 }
 """Run-time parameters of a run of seconds."""
 

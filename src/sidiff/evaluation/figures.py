@@ -9,15 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 ROWS = {
-    "test/sid": "DiffGRM, SID level",
-    "test/item": "DiffGRM, item level",
+    "test/sid": "sidiff, SID level",
+    "test/item": "sidiff, item level",
     "test/popularity": "popularity, item level",
 }
-CONTROLS = "test/controls"
 
 
 def metrics_figure(metrics: Mapping[str, float]) -> Figure:
-    """Recall and NDCG beside the baseline, and the decoders compared if any were.
+    """Recall and NDCG at both levels beside the popularity baseline.
 
     Args:
         metrics: as ``sidiff.evaluation.run.Evaluation.metrics``.
@@ -25,27 +24,13 @@ def metrics_figure(metrics: Mapping[str, float]) -> Figure:
     names = [
         n.removeprefix("test/item/") for n in metrics if n.startswith("test/item/")
     ]
-    decoders = sorted(
-        {name.split("/")[2] for name in metrics if name.startswith(f"{CONTROLS}/")}
-        - {"n_users"}
-    )
-    figure = Figure(figsize=(13 if decoders else 7, 4), layout="constrained", dpi=120)
-    panels = figure.subplots(1, 2 if decoders else 1, squeeze=False)[0]
+    figure = Figure(figsize=(7, 4), layout="constrained", dpi=120)
+    axes = figure.subplots()
     bars = {
         label: [metrics[f"{row}/{n}"] for n in names] for row, label in ROWS.items()
     }
-    _draw_bars(panels[0], bars, names)
-    panels[0].set_title(f"Test split, {metrics['n_users']:,.0f} users")
-    if decoders:
-        bars = {
-            name.replace("_", " "): [
-                metrics[f"{CONTROLS}/{name}/sid/{n}"] for n in names
-            ]
-            for name in decoders
-        }
-        _draw_bars(panels[1], bars, names)
-        users = metrics[f"{CONTROLS}/n_users"]
-        panels[1].set_title(f"Decoders, SID level, {users:,.0f} of the users")
+    _draw_bars(axes, bars, names)
+    axes.set_title(f"Test split, {metrics['n_users']:,.0f} users")
     return figure
 
 

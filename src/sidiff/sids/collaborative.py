@@ -1,0 +1,107 @@
+"""Item vectors from training histories: what is bought by the same people.
+
+Text alone knows nothing of taste. Here items that occur near each other in training
+histories get similar vectors: positive pointwise mutual information of co-occurrence,
+factorised by a truncated SVD (Levy and Goldberg, NeurIPS 2014, section 3). Beside the
+whitened text they are what the quantizer cuts into codes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sidiff.errors import SidiffError
+from sidiff.sids.threads import single_threaded_blas
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_array
+
+
+def co_occurrence(
+    items: NDArray[np.integer],
+    users: NDArray[np.integer],
+    n_items: int,
+    window: int,
+) -> csr_array:
+    """Count how often two items stand at most ``window`` places apart.
+
+    Args:
+        items: item indices of all training interactions, user by user, in time order.
+        users: their users, of the same length.
+        n_items: N.
+        window: in interactions, at least 1.
+
+    Returns:
+        Symmetric (N, N) matrix; a pair d places apart counts 1 / d; no diagonal.
+    """
+    from scipy.sparse import coo_array  # noqa: PLC0415 (slow to import)
+
+    total = coo_array((n_items, n_items)).tocsr()
+    for distance in range(1, window + 1):
+        left, right = items[:-distance], items[distance:]
+        near = (users[:-distance] == users[distance:]) & (left != right)
+        weights = np.full(int(near.sum()), 1.0 / distance)
+        pairs = coo_array(
+            (weights, (left[near], right[near])), shape=(n_items, n_items)
+        )
+        total = total + pairs.tocsr()
+    return total + total.T
+
+
+def collaborative_vectors(
+    counts: csr_array, dimensions: int, seed: int
+) -> NDArray[np.float32]:
+    """Factors of the positive pointwise mutual information.
+
+    Args:
+        counts: symmetric (N, N) co-occurrence counts.
+        dimensions: C, fewer than N.
+        seed: of the start vector; the result depends on it in its last bits only.
+
+    Returns:
+        (N, C) float32 of unit length; zero for an item without co-occurrences.
+
+    Raises:
+        SidiffError: too few items for the dimensions.
+    """
+    from scipy.sparse.linalg import svds  # noqa: PLC0415
+
+    size = counts.shape[0]
+    if dimensions >= size:
+        raise SidiffError(
+            f"{size} items are too few for {dimensions} collaborative dimensions; "
+            "lower tokenization.collaborative.dimensions."
+        )
+    sums = np.asarray(counts.sum(axis=1)).ravel()
+    pairs = counts.tocoo()
+    rows, columns = pairs.coords
+    information = np.log(pairs.data * sums.sum() / (sums[rows] * sums[columns]))
+    pairs.data = np.maximum(information, 0.0)
+    start = np.random.default_rng(seed).standard_normal(size)
+    with single_threaded_blas():
+        left, values, _ = svds(pairs.tocsr(), k=dimensions, v0=start)
+    # The sign of a factor is arbitrary: its largest entry is made positive.
+    largest = np.abs(left).argmax(axis=0)
+    left = left * np.sign(left[largest, np.arange(dimensions)])
+    vectors = (left * np.sqrt(values))[:, ::-1]
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    known = lengths > np.finfo(np.float32).eps
+    unit = np.where(known, vectors / np.where(known, lengths, 1.0), 0.0)
+    return np.ascontiguousarray(unit, dtype=np.float32)
+
+
+def fuse(
+    text: NDArray[np.float32], collaborative: NDArray[np.float32], weight: float
+) -> NDArray[np.float32]:
+    """Text and collaborative vectors side by side, (N, P + C) float32.
+
+    Args:
+        text: (N, P), whitened.
+        collaborative: (N, C), unit length or zero.
+        weight: share of the squared length that is collaborative, 0 to 1.
+    """
+    parts = (np.sqrt(1.0 - weight) * text, np.sqrt(weight) * collaborative)
+    return np.concatenate(parts, axis=1).astype(np.float32)
