@@ -53,6 +53,9 @@ class FilteringParameters(Parameters):
     windows: Literal["prefix", "all"]
     min_history: Annotated[int, Field(ge=1, le=1000)]
     max_history: Annotated[int, Field(ge=1, le=1000)]
+    catalogue: Literal["core", "metadata"]
+    cold_share: Annotated[float, Field(ge=0.0, le=0.5)]
+    seed: Seed
 
     @model_validator(mode="after")
     def _history_range(self) -> Self:
@@ -98,6 +101,13 @@ class TokenizationParameters(Parameters):
     threads: Annotated[int, Field(ge=1, le=256)]
     device: Device
     table: str | None
+    collisions: Literal["share", "repair", "extra_digit"]
+    new_items: Literal["keep", "refit"]
+
+    @property
+    def sid_digits(self) -> int:
+        """Digits of a finished semantic ID: the quantizer's, and one that counts."""
+        return self.digits + (self.collisions == "extra_digit")
 
     @model_validator(mode="after")
     def _shapes_fit(self) -> Self:
@@ -344,10 +354,11 @@ def _across_groups(models: Mapping[str, Parameters]) -> list[str]:
         return []
     noising = training.noising
     nested = noising.strategy in ("ocn", "coherent")
-    if nested and noising.views > tokenization.digits:
+    if nested and noising.views > tokenization.sid_digits:
         return [
-            f"training.noising.views ({noising.views}) must not exceed "
-            f"tokenization.digits ({tokenization.digits}) with nested views"
+            f"training.noising.views ({noising.views}) must not exceed the "
+            f"{tokenization.sid_digits} digits of a semantic ID (tokenization.digits) "
+            "with nested views"
         ]
     return []
 

@@ -17,7 +17,9 @@ from sidiff.reviews.sequences import (
     TieBreak,
     Windows,
     build_sequences,
+    draw_held_out,
     evaluation_samples,
+    hold_out,
     statistics,
     training_counts,
     training_items,
@@ -85,6 +87,52 @@ def test_sequences_are_sorted_by_user_time_and_tie_rule(
         assert ids == [f"i{item}" for _, item in own]
     assert sequences.items.dtype == np.int32
     assert sequences.offsets.dtype == np.int64
+
+
+@given(ROWS, st.sampled_from(["item_id", "file_order"]))
+def test_further_items_are_in_the_vocabulary_only(
+    rows: list[tuple[int, int, int]], tie_break: TieBreak
+) -> None:
+    before = build_sequences(interactions(rows), tie_break)
+    further = pl.Series("item_id", ["i9", "a", "i3", "i33"])
+    after = build_sequences(interactions(rows), tie_break, further)
+    assert after.item_ids.to_list() == sorted({*before.item_ids, *further})
+    assert (
+        after.item_ids.gather(after.items).to_list()
+        == before.item_ids.gather(before.items).to_list()
+    )
+    assert after.offsets.tolist() == before.offsets.tolist()
+
+
+def test_each_item_is_drawn_by_itself() -> None:
+    ids = pl.Series([f"B{number:05}" for number in range(4000)])
+    drawn = draw_held_out(ids, 0.25, 1)
+    assert 0.2 < drawn.mean() < 0.3
+    assert (draw_held_out(ids[1000:], 0.25, 1) == drawn[1000:]).all()
+    assert (draw_held_out(ids, 0.5, 1) >= drawn).all()
+    assert (draw_held_out(ids, 0.25, 2) != drawn).any()
+    assert not draw_held_out(ids, 0.0, 1).any()
+
+
+@given(LENGTHS, st.lists(st.booleans(), min_size=10, max_size=10))
+def test_held_out_items_stay_as_targets_only(
+    lengths: list[int], held_out: list[bool]
+) -> None:
+    before = of_lengths(lengths)
+    after = hold_out(before, np.array(held_out))
+    for user, length in enumerate(lengths):
+        low, high = before.offsets[user : user + 2]
+        own = before.items[low:high].tolist()
+        expected = [
+            item
+            for position, item in enumerate(own)
+            if position >= length - 2 or not held_out[item]
+        ]
+        low, high = after.offsets[user : user + 2]
+        assert after.items[low:high].tolist() == expected
+    assert after.user_ids.equals(before.user_ids)
+    assert (after.items.dtype, after.offsets.dtype) == (np.int32, np.int64)
+    assert not training_counts(after)[np.array(held_out)].any()
 
 
 @given(
@@ -184,6 +232,7 @@ def test_statistics_by_hand() -> None:
         metadata_lines=11,
         rejected_lines=2,
         items_without_metadata=1,
+        held_out=np.arange(10) >= 8,
     )
     assert json.loads(json.dumps(found)) == {
         "users": 3,
@@ -198,6 +247,9 @@ def test_statistics_by_hand() -> None:
         "training_items": 7,  # 1..3 of the second user, 2..7 of the third
         "validation_users": 2,
         "test_users": 3,
+        "cold_items": 3,  # 0, 8 and 9
+        "held_out_items": 2,
+        "held_out_test_users": 1,  # the third, who ends with 9
         "items_without_metadata": 1,
         "reviews_lines": 17,
         "metadata_lines": 11,

@@ -45,6 +45,8 @@ def settings() -> Settings:
             "threads": 1,
             "device": "cpu",
             "table": None,
+            "collisions": "share",
+            "new_items": "keep",
         }
         return TokenizationParameters.model_validate(values | changes)
 

@@ -56,7 +56,10 @@ def test_groups_have_no_limit_on_digits() -> None:
 def test_frame_and_back() -> None:
     table = SidTable(CODES, IDS, 7)
     frame = table.to_frame()
-    assert frame.columns == ["item_id", "codes_per_digit", "code_0", "code_1", "sid"]
+    assert frame.columns == [
+        *("item_id", "codes_per_digit", "code_0", "code_1"),
+        *("sid", "generation"),
+    ]
     assert frame["sid"].to_list()[:2] == ["2-0", "0-1"]
 
     again = SidTable.from_frame(frame)
@@ -66,6 +69,39 @@ def test_frame_and_back() -> None:
     assert again.item_ids.to_list() == IDS.to_list()
     assert (again.codes_per_digit, again.digits) == (7, 2)
     assert again.fingerprint == table.fingerprint
+
+
+def test_generations_and_the_tables_before() -> None:
+    generation = np.array([0, 2, 0, 1, 0, 1])
+    table = SidTable(CODES, IDS, 3, generation)
+
+    again = SidTable.from_frame(table.to_frame())
+
+    assert again.generation.tolist() == generation.tolist()
+    assert again.fingerprints() == [
+        SidTable(
+            CODES[generation <= last], IDS.filter(generation <= last), 3
+        ).fingerprint
+        for last in range(3)
+    ]
+    assert (
+        again.fingerprints()[-1]
+        == table.fingerprint
+        == SidTable(CODES, IDS, 3).fingerprint
+    )
+
+
+def test_tables_without_generations_are_of_the_first() -> None:
+    frame = SidTable(CODES, IDS, 3).to_frame().drop("generation")
+    table = SidTable.from_frame(frame)
+    assert table.generation.tolist() == [0] * 6
+    assert table.fingerprints() == [table.fingerprint]
+
+
+@pytest.mark.parametrize("generation", [[0, 1], [0, 0, 0, 0, 0, -1]])
+def test_wrong_generations_are_refused(generation: list[int]) -> None:
+    with pytest.raises(SidiffError, match="one generation, 0 or more, per item"):
+        SidTable(CODES, IDS, 3, np.array(generation))
 
 
 def test_ten_digits_keep_their_order() -> None:

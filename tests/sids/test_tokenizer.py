@@ -29,9 +29,17 @@ def run(
     quantizer = tokenizer.learn_quantizer(embeddings, trained, whitening, parameters)
     quantizer = tokenizer.unpack_quantizer(*tokenizer.pack(quantizer))
     table = tokenizer.assign_sids(
-        embeddings, trained, IDS, whitening, quantizer, parameters
+        embeddings,
+        trained,
+        IDS[: len(embeddings)],
+        whitening,
+        quantizer,
+        parameters,
+        None,
     )
-    error = tokenizer.quantization_error(table, embeddings, whitening, quantizer)
+    error = tokenizer.quantization_error(
+        table, embeddings, whitening, quantizer, parameters
+    )
     return table, error
 
 
@@ -45,6 +53,78 @@ def test_trained_kinds(
     assert 0 < error["quantization_error_relative"] < 0.8
     again, _ = run(embeddings, trained, settings(quantizer=kind, codes="auto"))
     assert again.fingerprint == table.fingerprint
+
+
+@pytest.mark.parametrize("kind", ["opq", "pq", "rq_kmeans"])
+def test_repair_of_trained_kinds(
+    embeddings: Rows, trained: Mask, settings: Settings, kind: str
+) -> None:
+    shared, before = run(embeddings, trained, settings(quantizer=kind))
+    table, after = run(
+        embeddings, trained, settings(quantizer=kind, collisions="repair")
+    )
+    assert len(shared.groups().sizes) < 700
+    assert len(table.groups().sizes) == 700
+    assert after["moved_items"] == 700 - len(shared.groups().sizes)
+    assert (table.codes != shared.codes).any(axis=1).sum() == after["moved_items"]
+    assert after["quantization_error_added"] > 0
+    assert after["quantization_error"] == pytest.approx(
+        before["quantization_error"] * (1 + after["quantization_error_added"])
+    )
+
+
+@pytest.mark.parametrize("kind", ["opq", "rq_kmeans", "random"])
+def test_an_extra_digit(
+    embeddings: Rows, trained: Mask, settings: Settings, kind: str
+) -> None:
+    shared, before = run(embeddings, trained, settings(quantizer=kind, codes=32))
+    parameters = settings(quantizer=kind, codes=32, collisions="extra_digit")
+    assert parameters.sid_digits == 5
+    table, after = run(embeddings, trained, parameters)
+    assert table.digits == 5
+    assert (table.codes[:, :4] == shared.codes).all()
+    assert len(table.groups().sizes) == 700
+    assert after == before
+
+
+@pytest.mark.parametrize("kind", ["opq", "rq_kmeans", "random"])
+@pytest.mark.parametrize("collisions", ["share", "repair", "extra_digit"])
+def test_new_items_leave_the_old_ones_alone(
+    embeddings: Rows, trained: Mask, settings: Settings, kind: str, collisions: str
+) -> None:
+    """Two extensions, by items at the front and in between."""
+    parameters = settings(quantizer=kind, codes=32, collisions=collisions)
+    whitening = tokenizer.learn_whitening(embeddings, trained, parameters)
+    quantizer = tokenizer.learn_quantizer(embeddings, trained, whitening, parameters)
+    place = np.arange(700) % 7
+    tables: list[SidTable] = []
+    for last, there in enumerate((place >= 3, place >= 1, place >= 0)):
+        ids = IDS.filter(pl.Series(there))
+        x, own = embeddings[there], trained[there]
+        earlier = tables[-1] if tables else None
+        table = tokenizer.assign_sids(
+            x, own, ids, whitening, quantizer, parameters, earlier
+        )
+        tokenizer.quantization_error(table, x, whitening, quantizer, parameters)
+        tables.append(table)
+        assert table.fingerprints() == [before.fingerprint for before in tables]
+        assert int(table.generation.max()) == last
+        if collisions != "share":
+            assert len(table.groups().sizes) == len(ids)
+    assert tables[-1].generation.tolist() == [
+        2 if row == 0 else 1 if row < 3 else 0 for row in place.tolist()
+    ]
+
+
+def test_an_item_of_the_earlier_table_must_be_there(
+    embeddings: Rows, trained: Mask, settings: Settings
+) -> None:
+    parameters = settings(quantizer="random")
+    table, _ = run(embeddings, trained, parameters)
+    with pytest.raises(SidiffError, match="1 items of the SID table to extend"):
+        tokenizer.assign_sids(
+            embeddings[1:], trained[1:], IDS[1:], None, None, parameters, table
+        )
 
 
 @pytest.mark.parametrize("kind", ["opq", "pq", "rq_kmeans"])
@@ -103,18 +183,40 @@ def test_more_codes_than_items(
         run(embeddings[:30], trained[:30], settings(quantizer="rq_kmeans", codes=64))
 
 
+@pytest.mark.parametrize("collisions", ["share", "repair", "extra_digit"])
 def test_a_table_of_another_whitening_is_refused(
-    embeddings: Rows, trained: Mask, settings: Settings
+    embeddings: Rows, trained: Mask, settings: Settings, collisions: str
 ) -> None:
-    parameters = settings(quantizer="opq")
+    parameters = settings(quantizer="opq", codes=32, collisions=collisions)
     whitening = tokenizer.learn_whitening(embeddings, trained, parameters)
     quantizer = tokenizer.learn_quantizer(embeddings, trained, whitening, parameters)
     table = tokenizer.assign_sids(
-        embeddings, trained, IDS, whitening, quantizer, parameters
+        embeddings, trained, IDS, whitening, quantizer, parameters, None
     )
     other = tokenizer.learn_whitening(-embeddings[::-1], ~trained, parameters)
     with pytest.raises(SidiffError, match="was not made with the stored whitening"):
-        tokenizer.quantization_error(table, embeddings, other, quantizer)
+        tokenizer.quantization_error(table, embeddings, other, quantizer, parameters)
+
+
+def test_a_repair_that_moved_too_many_is_refused(
+    embeddings: Rows, trained: Mask, settings: Settings
+) -> None:
+    parameters = settings(quantizer="opq", codes=16, collisions="repair")
+    whitening = tokenizer.learn_whitening(embeddings, trained, parameters)
+    quantizer = tokenizer.learn_quantizer(embeddings, trained, whitening, parameters)
+    table = tokenizer.assign_sids(
+        embeddings, trained, IDS, whitening, quantizer, parameters, None
+    )
+    swapped = table.codes.copy()
+    swapped[[10, 11]] = swapped[[11, 10]]
+    shared = tokenizer.assign_sids(
+        embeddings, trained, IDS, whitening, quantizer, settings(codes=16), None
+    )
+    for codes in (swapped, shared.codes):
+        with pytest.raises(SidiffError, match="was not made with"):
+            tokenizer.quantization_error(
+                SidTable(codes, IDS, 16), embeddings, whitening, quantizer, parameters
+            )
 
 
 def test_too_few_possible_ids_are_said(

@@ -1,7 +1,13 @@
 """The Kedro data sets that sidiff needs and that nobody else has."""
 
-from sidiff.datasets.previous_version import PreviousVersion
+from sidiff.datasets.previous_version import PreviousModel, PreviousVersion
 from sidiff.datasets.raw_file import RawFile
 from sidiff.datasets.safetensors import Model, SafetensorsDataset
 
-__all__ = ["Model", "PreviousVersion", "RawFile", "SafetensorsDataset"]
+__all__ = [
+    "Model",
+    "PreviousModel",
+    "PreviousVersion",
+    "RawFile",
+    "SafetensorsDataset",
+]

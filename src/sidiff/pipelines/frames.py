@@ -68,6 +68,13 @@ def to_trained(catalogue: pl.DataFrame) -> NDArray[np.bool_]:
     return catalogue["in_training"].to_numpy()
 
 
+def to_held_out(catalogue: pl.DataFrame) -> NDArray[np.bool_]:
+    """Mark the items held out of training by ``filtering.cold_share``, bool ``[N]``."""
+    if "held_out" not in catalogue.columns:  # stored before there were any
+        return np.zeros(len(catalogue), dtype=bool)
+    return catalogue["held_out"].to_numpy()
+
+
 def to_sid_table(frame: pl.DataFrame, catalogue: pl.DataFrame) -> SidTable:
     """Read a stored table of semantic IDs, rows as in the catalogue."""
     _check_rows(frame, catalogue, "sid_table", "tokenization")
@@ -122,11 +129,13 @@ def split_seeds(joined: Model) -> dict[int, Model]:
 def check_trained_on(denoiser: Model, table: SidTable) -> None:
     """Refuse a denoiser that speaks another table's codes.
 
+    One that was trained before the table was extended speaks them all.
+
     Raises:
         SidiffError: names both tables by the beginning of their fingerprints.
     """
     trained_on = str(denoiser.metadata.get("sid_table"))
-    if trained_on != table.fingerprint:
+    if trained_on not in table.fingerprints():
         raise SidiffError(
             f"The stored denoiser was trained on SID table {trained_on[:12]}, the "
             f"stored table is {table.fingerprint[:12]}; run kedro run "

@@ -11,6 +11,7 @@ id, is the one that RPG, S3-Rec and DiffGRM share; another rule gives other test
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -96,7 +97,11 @@ class Sequences:
         return cls(items, _offsets(lengths), frame["user_id"], vocabulary)
 
 
-def build_sequences(interactions: pl.DataFrame, tie_break: TieBreak) -> Sequences:
+def build_sequences(
+    interactions: pl.DataFrame,
+    tie_break: TieBreak,
+    further_items: pl.Series | None = None,
+) -> Sequences:
     """Sort every user's interactions by time.
 
     Args:
@@ -104,12 +109,17 @@ def build_sequences(interactions: pl.DataFrame, tie_break: TieBreak) -> Sequence
             in file order.
         tie_break: what orders interactions of equal time: the item id, or the row's
             place in ``interactions``.
+        further_items: ids that the item vocabulary has as well, in any order, with or
+            without interactions.
 
     Returns:
         The sequences over sorted user and item vocabularies.
     """
     users = dense_index(interactions["user_id"])
-    items = dense_index(interactions["item_id"])
+    ids = interactions["item_id"]
+    if further_items is not None:
+        ids = pl.concat([ids, further_items.cast(pl.String).alias("item_id")])
+    items = dense_index(ids)[: len(interactions)]
     # A stable sort keeps the file order among what the keys leave tied.
     keys = [interactions["timestamp"].to_numpy(), users]
     if tie_break == "item_id":
@@ -119,7 +129,49 @@ def build_sequences(interactions: pl.DataFrame, tie_break: TieBreak) -> Sequence
         items=items[order].astype(np.int32),
         offsets=_offsets(np.bincount(users)),
         user_ids=interactions["user_id"].unique().sort(),
-        item_ids=interactions["item_id"].unique().sort(),
+        item_ids=ids.unique().sort(),
+    )
+
+
+def draw_held_out(item_ids: pl.Series, share: float, seed: int) -> NDArray[np.bool_]:
+    """Draw the items that training must not see: bool ``[N]``.
+
+    Each id is drawn by itself, from a hash of it and the seed. So the share is met in
+    expectation, and items that join the catalogue later change nobody's lot.
+
+    Args:
+        item_ids: string ``[N]``.
+        share: probability of an item to be drawn.
+        seed: another seed draws other items.
+    """
+    hashes = (
+        hashlib.sha256(f"{seed} {item_id}".encode()).digest()[:8]
+        for item_id in item_ids.to_list()
+    )
+    numbers = np.frombuffer(b"".join(hashes), dtype=">u8")
+    return np.asarray(numbers < share * 2.0**64)
+
+
+def hold_out(sequences: Sequences, held_out: NDArray[np.bool_]) -> Sequences:
+    """Take items out of the training part of every sequence.
+
+    The last two positions, validation and test target, stay as they are. Every user
+    stays: one who becomes too short has no training sample, and a history of one item
+    or more at the test.
+
+    Args:
+        sequences: the users' items.
+        held_out: bool ``[N]``, the items to take out.
+    """
+    lengths = sequences.lengths
+    training = _count_up(lengths) < np.repeat(lengths - _HELD_OUT, lengths)
+    stays = ~(training & held_out[sequences.items])
+    users = np.repeat(np.arange(sequences.n_users), lengths)
+    return Sequences(
+        items=sequences.items[stays],
+        offsets=_offsets(np.bincount(users[stays], minlength=sequences.n_users)),
+        user_ids=sequences.user_ids,
+        item_ids=sequences.item_ids,
     )
 
 
@@ -228,6 +280,7 @@ def statistics(
     metadata_lines: int,
     rejected_lines: int,
     items_without_metadata: int,
+    held_out: NDArray[np.bool_],
 ) -> dict[str, int | float]:
     """Describe the filtered data in flat, JSON-able numbers.
 
@@ -239,11 +292,15 @@ def statistics(
         metadata_lines: lines in the raw metadata.
         rejected_lines: malformed lines set aside in both.
         items_without_metadata: items of the vocabulary without a metadata line.
+        held_out: bool ``[N]``, items held out of training.
 
     Returns:
         Counts, sequence lengths (items), and density (share of user-item pairs).
+        ``cold_items`` are nowhere in the training part, whether held out or not.
     """
     lengths = sequences.lengths
+    test = evaluation_samples(sequences, "test", max_history)
+    targets = sequences.items[sequences.offsets[test[:, 0]] + test[:, 2]]
     return {
         "users": sequences.n_users,
         "items": sequences.n_items,
@@ -258,7 +315,10 @@ def statistics(
         "validation_users": len(
             evaluation_samples(sequences, "validation", max_history)
         ),
-        "test_users": len(evaluation_samples(sequences, "test", max_history)),
+        "test_users": len(test),
+        "cold_items": int((training_counts(sequences) == 0).sum()),
+        "held_out_items": int(held_out.sum()),
+        "held_out_test_users": int(held_out[targets].sum()),
         "items_without_metadata": items_without_metadata,
         "reviews_lines": reviews_lines,
         "metadata_lines": metadata_lines,

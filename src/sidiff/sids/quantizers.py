@@ -104,12 +104,37 @@ class Quantizer:
                 codes[:, digit] = nearest(residual, codebook)
                 residual = residual - codebook[codes[:, digit]]
             return codes
-        pieces = np.split(self._aligned(x), self.digits, axis=1)
+        pieces = np.split(self.aligned(x), self.digits, axis=1)
         for digit, (piece, codebook) in enumerate(
             zip(pieces, self.codebooks, strict=True)
         ):
             codes[:, digit] = nearest(piece, codebook)
         return codes
+
+    def digit_errors(self, aligned: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What each code alone adds to the squared error of each vector.
+
+        For a product quantizer the squared error of codes c is the sum of the entries
+        ``[i, j, c[j]]``. For a residual one it is that plus twice the dot products of
+        all pairs of the codewords chosen.
+
+        Args:
+            aligned: (n, d) float64, see ``aligned``.
+
+        Returns:
+            (n, L, K) float64.
+        """
+        words = self.codebooks.astype(np.float64)
+        squares = np.einsum("lkd,lkd->lk", words, words)
+        if self.kind == "rq_kmeans":
+            dots = np.einsum("nd,lkd->nlk", aligned, words, optimize=True)
+            errors = squares - 2 * dots
+            errors[:, 0] += np.einsum("nd,nd->n", aligned, aligned)[:, None]
+            return errors
+        pieces = aligned.reshape(len(aligned), self.digits, -1)
+        dots = np.einsum("nld,lkd->nlk", pieces, words, optimize=True)
+        lengths = np.einsum("nld,nld->nl", pieces, pieces)
+        return np.asarray(lengths[:, :, None] - 2 * dots + squares)
 
     def reconstruct(self, codes: NDArray[np.integer]) -> NDArray[np.float32]:
         """The vectors that codes (n, L) stand for, (n, d) float32."""
@@ -145,8 +170,8 @@ class Quantizer:
             codebooks=tensors["codebooks"],
         )
 
-    def _aligned(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Rotated and shifted into the space of the product codebooks."""
+    def aligned(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Rows (n, d) rotated and shifted into the space of the codebooks."""
         aligned = x.astype(np.float64)
         if self.rotation is not None:
             with single_threaded_blas():

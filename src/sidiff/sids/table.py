@@ -1,15 +1,15 @@
 """The table of semantic IDs: one row of codes per item, and the groups that collide.
 
-Nothing here repairs a collision: several items may share one SID, as in DiffGRM (arXiv
-2510.21805), and ``Groups`` is what the decoder and the item-level metrics need to deal
-with them.
+Nothing here repairs a collision (``collisions`` does): several items may share one SID,
+as in DiffGRM (arXiv 2510.21805), and ``Groups`` is what the decoder and the item-level
+metrics need to deal with them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 MAX_CODES = 2**16
 """Largest number of codes per digit: codes are stored as uint16."""
+
+_NO_GENERATION = np.zeros(0, dtype=np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,19 +63,25 @@ class SidTable:
             digit j.
         item_ids: (N,) strings, unique.
         codes_per_digit: K; every code is below it.
+        generation: (N,) int32, read-only; 0 for the items that were there when the
+            quantizer was fitted, n for those that the n-th extension added. All 0
+            where none is given.
 
     Raises:
-        SidiffError: the shapes disagree, an id is missing or repeated, or a code is
-            not in 0..K-1.
+        SidiffError: the shapes disagree, an id is missing or repeated, a code is not
+            in 0..K-1, or a generation is negative.
     """
 
     codes: NDArray[np.uint16]
     item_ids: pl.Series
     codes_per_digit: int
+    generation: NDArray[np.int32] = field(default_factory=lambda: _NO_GENERATION)
 
     def __post_init__(self) -> None:
         codes = _checked_codes(self.codes, self.item_ids, self.codes_per_digit)
         object.__setattr__(self, "codes", codes)
+        generation = _checked_generation(self.generation, len(codes))
+        object.__setattr__(self, "generation", generation)
         object.__setattr__(
             self, "item_ids", self.item_ids.cast(pl.String).alias("item_id")
         )
@@ -97,10 +105,13 @@ class SidTable:
                 "The column codes_per_digit of the SID table must hold one and the "
                 f"same number in every row, not {sizes[:5]}."
             )
-        return cls(_code_matrix(frame), frame["item_id"], sizes[0])
+        generation = _NO_GENERATION  # tables stored before there were extensions
+        if "generation" in frame.columns:
+            generation = frame["generation"].cast(pl.Int32).to_numpy()
+        return cls(_code_matrix(frame), frame["item_id"], sizes[0], generation)
 
     def to_frame(self) -> pl.DataFrame:
-        """The table as item_id, codes_per_digit, code_0 .. code_{L-1}, sid.
+        """Table as item_id, codes_per_digit, code_0 .. code_{L-1}, sid, generation.
 
         ``sid`` is the readable form, such as ``12-7-250-3``; ``codes_per_digit`` is
         constant and makes the stored table complete by itself.
@@ -115,6 +126,7 @@ class SidTable:
             size,
             *(series.name for series in digits),
             pl.concat_str([s.name for s in digits], separator="-").alias("sid"),
+            pl.Series("generation", self.generation, dtype=pl.Int32),
         )
 
     @property
@@ -128,19 +140,7 @@ class SidTable:
 
     @cached_property
     def _groups(self) -> Groups:
-        # lexsort is stable and sorts by its last key first: digit 0 goes last.
-        items = np.lexsort(self.codes.T[::-1]).astype(np.int64)
-        ordered = self.codes[items]
-        starts = np.ones(len(items), dtype=bool)
-        starts[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-        sid_of_item = np.empty(len(items), dtype=np.int64)
-        sid_of_item[items] = np.cumsum(starts) - 1
-        return Groups(
-            sid_of_item=sid_of_item,
-            sid_codes=ordered[starts],
-            offsets=np.append(np.flatnonzero(starts), len(items)).astype(np.int64),
-            items=items,
-        )
+        return group_codes(self.codes)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -152,6 +152,43 @@ class SidTable:
             digest.update(b"%d:%s," % (len(name), name))
         digest.update(self.codes.astype("<u2").tobytes())
         return digest.hexdigest()
+
+    def fingerprints(self) -> list[str]:
+        """Fingerprints of the tables that this one grew from, its own last.
+
+        Entry g is that of the items of generation g and before. What was trained on
+        any of these tables knows every code of this one.
+        """
+        return [
+            self._until(generation).fingerprint
+            for generation in range(int(self.generation.max(initial=0)))
+        ] + [self.fingerprint]
+
+    def _until(self, generation: int) -> SidTable:
+        kept = self.generation <= generation
+        return SidTable(
+            self.codes[kept],
+            self.item_ids.filter(pl.Series(kept)),
+            self.codes_per_digit,
+            self.generation[kept],
+        )
+
+
+def group_codes(codes: NDArray[np.uint16]) -> Groups:
+    """Gather the rows of ``codes`` (N, L) that are equal."""
+    # lexsort is stable and sorts by its last key first: digit 0 goes last.
+    items = np.lexsort(codes.T[::-1]).astype(np.int64)
+    ordered = codes[items]
+    starts = np.ones(len(items), dtype=bool)
+    starts[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    sid_of_item = np.empty(len(items), dtype=np.int64)
+    sid_of_item[items] = np.cumsum(starts) - 1
+    return Groups(
+        sid_of_item=sid_of_item,
+        sid_codes=ordered[starts],
+        offsets=np.append(np.flatnonzero(starts), len(items)).astype(np.int64),
+        items=items,
+    )
 
 
 def load_table(
@@ -262,5 +299,20 @@ def _checked_codes(
             f"which is not in 0..{codes_per_digit - 1}."
         )
     checked = np.array(codes, dtype=np.uint16, order="C")
+    checked.flags.writeable = False
+    return checked
+
+
+def _checked_generation(
+    generation: NDArray[np.integer], items: int
+) -> NDArray[np.int32]:
+    if generation.size == 0:
+        generation = np.zeros(items, dtype=np.int32)
+    if generation.shape != (items,) or (generation < 0).any():
+        raise SidiffError(
+            f"A SID table needs one generation, 0 or more, per item: {items} items, "
+            f"generations of shape {generation.shape}."
+        )
+    checked = np.array(generation, dtype=np.int32)
     checked.flags.writeable = False
     return checked

@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sidiff.errors import SidiffError
+from sidiff.sids.collisions import extra_digit, repair, unused
+from sidiff.sids.extension import Origin, reason_to_refit, rows_in
 from sidiff.sids.quantizers import (
     Quantizer,
     choose_codes,
     fit_quantizer,
     random_codes,
 )
-from sidiff.sids.table import SidTable, load_table
+from sidiff.sids.table import SidTable, group_codes, load_table
 from sidiff.sids.whitening import Whitening
 
 if TYPE_CHECKING:
@@ -42,6 +44,49 @@ WHITENED = ("opq", "pq")
 
 FITTED = (*WHITENED, "rq_kmeans")
 """Kinds that are trained at all."""
+
+
+def table_to_extend(
+    stored: pl.DataFrame,
+    whitening: Whitening | None,
+    quantizer: Quantizer | None,
+    item_ids: pl.Series,
+    prints: pl.Series,
+    held_out: NDArray[np.bool_],
+    parameters: TokenizationParameters,
+) -> str | None:
+    """Decide whether new items join a stored table, and say so in the log.
+
+    Args:
+        stored: an earlier table, see ``Origin.attach``.
+        whitening: stored with it.
+        quantizer: stored with it.
+        item_ids: (N,) the catalogue.
+        prints: (N,) fingerprints of the embeddings.
+        held_out: (N,) items kept out of training.
+        parameters: the settings of now.
+
+    Returns:
+        The table's fingerprint; None if whitening and quantizer are to be fitted.
+    """
+    if parameters.new_items == "refit" or parameters.quantizer == "table":
+        return None
+    detached = Origin.detach(stored)
+    if detached is None:
+        return None
+    table, origin = detached
+    now = Origin.of(parameters, whitening, quantizer, item_ids, prints, held_out)
+    reason = reason_to_refit(table, origin, now)
+    if reason is None:
+        logger.info(
+            "Whitening, quantizer and %s semantic IDs are kept; %s new items join them",
+            f"{len(table.codes):,}",
+            f"{len(item_ids) - len(table.codes):,}",
+        )
+        return table.fingerprint
+    if reason:
+        logger.info("The stored SID table is not extended: %s", reason)
+    return None
 
 
 def learn_whitening(
@@ -86,24 +131,70 @@ def assign_sids(
     whitening: Whitening | None,
     quantizer: Quantizer | None,
     parameters: TokenizationParameters,
+    earlier: SidTable | None,
 ) -> SidTable:
     """Give every item of the catalogue its semantic ID.
 
+    Args:
+        embeddings: see the module.
+        trained: see the module.
+        item_ids: (N,) the catalogue.
+        whitening: as fitted, None where the kind uses none.
+        quantizer: as fitted, None where nothing is trained.
+        parameters: kind, digits, codes, seed, table and collisions are used.
+        earlier: a table to extend, made with the same whitening, quantizer and
+            parameters: its items keep their SIDs, the others are one generation more.
+
     Raises:
-        SidiffError: the table to read is missing or wrong, or the embeddings do not
-            fit the quantizer.
+        SidiffError: the table to read is missing or wrong, the embeddings do not fit
+            the quantizer, an item of ``earlier`` is gone, or the SIDs are too few to
+            tell all items apart as ``collisions`` demands.
     """
-    if quantizer is not None:
-        codes = quantizer.encode(_whitened(embeddings, whitening))
-        _warn_if_crowded(len(item_ids), codes.shape[1], quantizer.codes_per_digit)
-        return SidTable(codes, item_ids, quantizer.codes_per_digit)
+    vectors = None if quantizer is None else _whitened(embeddings, whitening)
+    natural, size = _natural(vectors, trained, item_ids, quantizer, parameters, earlier)
+    settled = np.zeros(len(item_ids), dtype=bool)
+    numbers = np.full(len(item_ids), -1, dtype=np.int64)
+    generation = np.zeros(len(item_ids), dtype=np.int32)
+    if earlier is not None:
+        rows = rows_in(item_ids, earlier)
+        settled[rows] = True
+        natural[rows] = earlier.codes[:, : natural.shape[1]]
+        numbers[rows] = earlier.codes[:, -1]
+        generation[:] = earlier.generation.max(initial=0) + 1
+        generation[rows] = earlier.generation
+    if parameters.collisions == "repair":
+        codes = repair(natural, size, settled, quantizer, vectors)
+    elif parameters.collisions == "extra_digit":
+        codes = extra_digit(natural, size, numbers)
+    else:
+        codes = natural
+        _warn_if_crowded(len(codes), codes.shape[1], size)
+    return SidTable(codes, item_ids, size, generation)
+
+
+def _natural(
+    vectors: NDArray[np.float32] | None,
+    trained: NDArray[np.bool_],
+    item_ids: pl.Series,
+    quantizer: Quantizer | None,
+    parameters: TokenizationParameters,
+    earlier: SidTable | None,
+) -> tuple[NDArray[np.uint16], int]:
+    """The codes (N, L) before collisions are dealt with, and K."""
+    if quantizer is not None and vectors is not None:
+        return quantizer.encode(vectors), quantizer.codes_per_digit
     digits = parameters.digits
     if parameters.table is not None and parameters.quantizer == "table":
         path = Path(parameters.table).expanduser()
-        return load_table(path, item_ids, digits, parameters.codes)
-    size = choose_codes(parameters.codes, int(trained.sum()), parameters.quantizer)
-    drawn = random_codes(len(item_ids), digits, size, parameters.seed)
-    return SidTable(drawn, item_ids, size)
+        table = load_table(path, item_ids, digits, parameters.codes)
+        return table.codes.copy(), table.codes_per_digit
+    seed = parameters.seed
+    if earlier is None:
+        size = choose_codes(parameters.codes, int(trained.sum()), parameters.quantizer)
+    else:
+        size = earlier.codes_per_digit
+        seed += int(earlier.generation.max(initial=0)) + 1
+    return random_codes(len(item_ids), digits, size, seed), size
 
 
 def _warn_if_crowded(items: int, digits: int, codes_per_digit: int) -> None:
@@ -121,14 +212,17 @@ def quantization_error(
     embeddings: NDArray[np.float32],
     whitening: Whitening | None,
     quantizer: Quantizer | None,
+    parameters: TokenizationParameters,
 ) -> dict[str, float]:
     """How far the codes are from what they stand for, over all items.
 
     Returns:
         ``quantization_error``, the mean squared distance between a quantized vector
         and its reconstruction, and ``quantization_error_relative``, the same over the
-        mean squared distance to the mean vector (1: the codes say nothing). Nothing
-        where there is no quantizer.
+        mean squared distance to the mean vector (1: the codes say nothing). After
+        ``repair`` also ``moved_items``, whose SID is not the one that the quantizer
+        gave, and ``quantization_error_added``, the share by which moving them raised
+        the error. Nothing where there is no quantizer.
 
     Raises:
         SidiffError: the table is not what whitening and quantizer make of the
@@ -137,18 +231,56 @@ def quantization_error(
     if quantizer is None:
         return {}
     whitened = _whitened(embeddings, whitening)
-    if not np.array_equal(quantizer.encode(whitened), table.codes):
+    natural = quantizer.encode(whitened)
+    codes = table.codes
+    if table.digits == parameters.sid_digits:
+        codes = codes[:, : parameters.digits]
+    repaired = parameters.collisions == "repair"
+    if not (_is_repair_of if repaired else _are_equal)(natural, codes, table):
         raise SidiffError(
             "The stored sid_table was not made with the stored whitening and "
             "quantizer; run kedro run --pipeline=tokenization again."
         )
     x = whitened.astype(np.float64)
-    error = ((x - quantizer.reconstruct(table.codes)) ** 2).sum(axis=1).mean()
+    error = ((x - quantizer.reconstruct(codes)) ** 2).sum(axis=1).mean()
     spread = x.var(axis=0).sum()
-    return {
+    figures = {
         "quantization_error": float(error),
         "quantization_error_relative": float(error / spread) if spread else 0.0,
     }
+    if repaired:
+        before = ((x - quantizer.reconstruct(natural)) ** 2).sum(axis=1).mean()
+        figures["moved_items"] = int((natural != codes).any(axis=1).sum())
+        figures["quantization_error_added"] = (
+            float(error / before - 1) if before else 0.0
+        )
+    return figures
+
+
+def _are_equal(
+    natural: NDArray[np.uint16], codes: NDArray[np.uint16], _: SidTable
+) -> bool:
+    return np.array_equal(natural, codes)
+
+
+def _is_repair_of(
+    natural: NDArray[np.uint16], codes: NDArray[np.uint16], table: SidTable
+) -> bool:
+    """Whether ``codes`` can be what ``repair`` made of ``natural``.
+
+    Without assigning anything again: nobody leaves a SID that nobody else holds, and
+    of the items that were there at the fit, one stays in every SID they were given.
+    A table of another quantizer fails at the first SID that it never gave.
+    """
+    if natural.shape != codes.shape or len(table.groups().sizes) < len(codes):
+        return False
+    stays = (natural == codes).all(axis=1)
+    first = table.generation == 0
+    kept = int((stays & first).sum())
+    return (
+        kept == len(group_codes(natural[first]).sizes)
+        and not unused(natural[~stays], codes).any()
+    )
 
 
 def pack(

@@ -11,6 +11,7 @@ from sidiff.parameters import FilteringParameters
 from sidiff.pipelines.frames import (
     check_ingested,
     samples_to_frame,
+    to_held_out,
     to_samples,
     to_sequences,
 )
@@ -45,7 +46,15 @@ def build_sequences(
     """
     check_ingested(items, "items", ingestion_report["metadata"])
     filtering = FilteringParameters.model_validate(parameters)
-    sequences = seq.build_sequences(core_interactions, filtering.tie_break)
+    sequences = seq.build_sequences(
+        core_interactions,
+        filtering.tie_break,
+        items["item_id"] if filtering.catalogue == "metadata" else None,
+    )
+    held_out = seq.draw_held_out(
+        sequences.item_ids, filtering.cold_share, filtering.seed
+    )
+    sequences = seq.hold_out(sequences, held_out)
     samples = seq.training_samples(
         sequences, filtering.windows, filtering.min_history, filtering.max_history
     )
@@ -55,6 +64,7 @@ def build_sequences(
             "item_id": sequences.item_ids,
             "training_count": seq.training_counts(sequences),
             "in_training": seq.training_items(samples, sequences),
+            "held_out": held_out,
         }
     ).join(
         items.select("item_id", "title", has_metadata=pl.lit(value=True)),
@@ -87,4 +97,5 @@ def describe_data(
         metadata_lines=ingestion_report["metadata"]["lines"],
         rejected_lines=ingestion_report["rejected_lines"],
         items_without_metadata=int((~catalogue["has_metadata"]).sum()),
+        held_out=to_held_out(catalogue),
     )

@@ -11,42 +11,72 @@ import polars as pl
 
 from sidiff.datasets import Model
 from sidiff.parameters import TokenizationParameters
-from sidiff.pipelines.frames import to_embeddings, to_sid_table, to_trained
+from sidiff.pipelines.frames import (
+    to_embeddings,
+    to_held_out,
+    to_sid_table,
+    to_trained,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def fit_whitening(
-    item_embeddings: pl.DataFrame, catalogue: pl.DataFrame, parameters: dict[str, Any]
+    item_embeddings: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    previous_whitening: Model | None,
+    previous_quantizer: Model | None,
+    previous_sid_table: pl.DataFrame | None,
+    parameters: dict[str, Any],
 ) -> Model:
-    """Fit the whitening on the items of the training samples."""
+    """Fit the whitening on the items of the training samples, or keep the one there is.
+
+    The decision between the two is taken here, for the whole stage. It travels in the
+    metadata as ``extends``: the fingerprint of the table that new items join, or None.
+    """
     from sidiff.sids import tokenizer
 
+    tokenization = TokenizationParameters.model_validate(parameters)
+    embeddings = to_embeddings(item_embeddings, catalogue)
+    if previous_whitening and previous_quantizer and previous_sid_table is not None:
+        extends = tokenizer.table_to_extend(
+            previous_sid_table,
+            tokenizer.unpack_whitening(*previous_whitening),
+            tokenizer.unpack_quantizer(*previous_quantizer),
+            catalogue["item_id"],
+            item_embeddings["fingerprint"],
+            to_held_out(catalogue),
+            tokenization,
+        )
+        if extends is not None:
+            return _extending(previous_whitening, extends)
     whitening = tokenizer.learn_whitening(
-        to_embeddings(item_embeddings, catalogue),
-        to_trained(catalogue),
-        TokenizationParameters.model_validate(parameters),
+        embeddings, to_trained(catalogue), tokenization
     )
-    return Model(*tokenizer.pack(whitening))
+    return _extending(Model(*tokenizer.pack(whitening)), None)
 
 
 def fit_quantizer(
     item_embeddings: pl.DataFrame,
     catalogue: pl.DataFrame,
     whitening: Model,
+    previous_quantizer: Model | None,
     parameters: dict[str, Any],
 ) -> Model:
-    """Fit the quantizer on the items of the training samples."""
+    """Fit the quantizer on the items of the training samples, or keep the old one."""
     from sidiff.sids import tokenizer
 
+    extends = whitening.metadata.get("extends")
+    if extends is not None and previous_quantizer is not None:
+        return _extending(previous_quantizer, extends)
     quantizer = tokenizer.learn_quantizer(
         to_embeddings(item_embeddings, catalogue),
         to_trained(catalogue),
         tokenizer.unpack_whitening(*whitening),
         TokenizationParameters.model_validate(parameters),
     )
-    return Model(*tokenizer.pack(quantizer))
+    return _extending(Model(*tokenizer.pack(quantizer)), None)
 
 
 def assign_sids(
@@ -54,19 +84,35 @@ def assign_sids(
     catalogue: pl.DataFrame,
     whitening: Model,
     quantizer: Model,
+    previous_sid_table: pl.DataFrame | None,
     parameters: dict[str, Any],
 ) -> pl.DataFrame:
-    """Give every item of the catalogue its semantic ID."""
+    """Give every item of the catalogue, or every new one, its semantic ID."""
     from sidiff.sids import tokenizer
+    from sidiff.sids.extension import Origin
 
-    return tokenizer.assign_sids(
-        to_embeddings(item_embeddings, catalogue),
-        to_trained(catalogue),
-        catalogue["item_id"],
+    tokenization = TokenizationParameters.model_validate(parameters)
+    embeddings = to_embeddings(item_embeddings, catalogue)
+    parts = (
         tokenizer.unpack_whitening(*whitening),
         tokenizer.unpack_quantizer(*quantizer),
-        TokenizationParameters.model_validate(parameters),
-    ).to_frame()
+    )
+    origin = Origin.of(
+        tokenization,
+        *parts,
+        catalogue["item_id"],
+        item_embeddings["fingerprint"],
+        to_held_out(catalogue),
+    )
+    table = tokenizer.assign_sids(
+        embeddings,
+        to_trained(catalogue),
+        catalogue["item_id"],
+        *parts,
+        tokenization,
+        origin.earlier(previous_sid_table, quantizer.metadata.get("extends")),
+    )
+    return origin.attach(table)
 
 
 def build_lattice(sid_table: pl.DataFrame, catalogue: pl.DataFrame) -> Model:
@@ -88,6 +134,7 @@ def report_sids(
     item_embeddings: pl.DataFrame,
     whitening: Model,
     quantizer: Model,
+    parameters: dict[str, Any],
 ) -> tuple[dict[str, Any], Figure]:
     """Count collisions and used codes, and draw both."""
     from sidiff.sids import report, tokenizer
@@ -98,6 +145,11 @@ def report_sids(
         to_embeddings(item_embeddings, catalogue),
         tokenizer.unpack_whitening(*whitening),
         tokenizer.unpack_quantizer(*quantizer),
+        TokenizationParameters.model_validate(parameters),
     )
     numbers = report.sid_report(table, to_trained(catalogue), error)
     return numbers, report.sid_figure(table)
+
+
+def _extending(model: Model, table: str | None) -> Model:
+    return Model(model.tensors, model.metadata | {"extends": table})

@@ -1,0 +1,192 @@
+"""Repair and extra digit: properties, and the assignment against all permutations."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from sidiff.errors import SidiffError
+from sidiff.sids.collisions import TOGETHER, extra_digit, repair, unused
+from tests.sids.test_candidates import Kind, quantizer_of
+
+Codes = NDArray[np.uint16]
+CODES = hnp.arrays(
+    np.uint16, st.tuples(st.integers(1, 27), st.just(3)), elements=st.integers(0, 2)
+)
+
+
+def rows(codes: Codes) -> list[tuple[int, ...]]:
+    return [tuple(row) for row in codes.tolist()]
+
+
+def nobody(codes: Codes) -> NDArray[np.bool_]:
+    return np.zeros(len(codes), dtype=bool)
+
+
+@given(CODES)
+def test_repair_gives_uniqueness_and_keeps_the_order_of_untouched_items(
+    codes: Codes,
+) -> None:
+    sizes = Counter(rows(codes))
+    repaired = repair(codes, 3, nobody(codes), None, None)
+    assert len(set(rows(repaired))) == len(codes)
+    assert repaired.dtype == np.uint16
+    alone = [sizes[sid] == 1 for sid in rows(codes)]
+    assert (repaired[alone] == codes[alone]).all()
+    kept = Counter(
+        old for old, new in zip(rows(codes), rows(repaired), strict=True) if old == new
+    )
+    assert kept == dict.fromkeys(sizes, 1)
+
+
+@given(
+    st.sampled_from(["opq", "rq_kmeans"]), st.integers(0, 10_000), st.integers(1, 27)
+)
+def test_repair_by_error_is_unique_and_the_best_fitting_item_stays(
+    kind: Kind, seed: int, items: int
+) -> None:
+    quantizer = quantizer_of(kind, 3, 3, seed)
+    generator = np.random.default_rng(seed)
+    x = generator.normal(size=(items, quantizer.dimensions)).astype(np.float32)
+    x[items // 2 :] = x[: items - items // 2]  # and some equal ones
+    codes = quantizer.encode(x)
+
+    repaired = repair(codes, 3, nobody(codes), quantizer, x)
+
+    assert len(set(rows(repaired))) == items
+    errors = ((x.astype(float) - quantizer.reconstruct(codes)) ** 2).sum(axis=1)
+    groups = defaultdict(list)
+    for item, sid in enumerate(rows(codes)):
+        groups[sid].append(item)
+    for sid, members in groups.items():
+        best = min(members, key=lambda item: (errors[item], item))
+        assert tuple(repaired[best].tolist()) == sid
+    again = repair(codes, 3, nobody(codes), quantizer, x)
+    assert (repaired == again).all()
+
+
+@pytest.mark.parametrize("kind", ["opq", "rq_kmeans"])
+@pytest.mark.parametrize("seed", range(8))
+def test_a_group_is_assigned_at_the_least_added_error(kind: Kind, seed: int) -> None:
+    """Four items of one SID: three move, and no choice of free SIDs is better."""
+    quantizer = quantizer_of(kind, 2, 3, seed)
+    generator = np.random.default_rng(seed)
+    centre = quantizer.reconstruct(np.array([[1, 1]]))
+    x = centre + 0.05 * generator.normal(size=(4, quantizer.dimensions))
+    x = x.astype(np.float32)
+    other = quantizer.reconstruct(np.array([[1, 0]])).astype(np.float32)
+    x = np.concatenate([x, other])  # somebody who is not to be disturbed
+    codes = np.array([[1, 1]] * 4 + [[1, 0]], dtype=np.uint16)
+
+    repaired = repair(codes, 3, nobody(codes), quantizer, x)
+
+    def error(item: int, sid: tuple[int, ...]) -> float:
+        word = quantizer.reconstruct(np.array([sid]))[0].astype(float)
+        return float(((x[item].astype(float) - word) ** 2).sum())
+
+    keeper = min(range(4), key=lambda item: error(item, (1, 1)))
+    movers = [item for item in range(4) if item != keeper]
+    free = [sid for sid in product(range(3), repeat=2) if sid not in {(1, 1), (1, 0)}]
+    least = min(
+        sum(error(item, sid) for item, sid in zip(movers, choice, strict=True))
+        for choice in permutations(free, 3)
+    )
+    found = sum(error(item, tuple(repaired[item].tolist())) for item in movers)
+    assert found == pytest.approx(least, rel=1e-4)
+    assert rows(repaired)[4] == (1, 0)
+
+
+@given(CODES, CODES)
+def test_settled_items_stay_when_others_come(old: Codes, new: Codes) -> None:
+    """As many as fit; and the free SIDs may run out to the very last."""
+    settled_codes = repair(old, 3, nobody(old), None, None)
+    new = new[: 27 - len(old)]
+    codes = np.concatenate([new, settled_codes])
+    settled = np.arange(len(codes)) >= len(new)
+
+    repaired = repair(codes, 3, settled, None, None)
+
+    assert (repaired[settled] == settled_codes).all()
+    assert len(set(rows(repaired))) == len(codes)
+
+
+def test_crowds_larger_than_a_portion() -> None:
+    generator = np.random.default_rng(0)
+    quantizer = quantizer_of("opq", 3, 16, 0)
+    x = np.repeat(generator.normal(size=(2, 12)), 2 * TOGETHER, axis=0)
+    x = (x + 1e-3 * generator.normal(size=x.shape)).astype(np.float32)
+    codes = np.zeros((len(x), 3), dtype=np.uint16)
+    assert len(set(rows(repair(codes, 16, nobody(codes), quantizer, x)))) == len(x)
+    counted = repair(codes, 16, nobody(codes), None, None)
+    # In counting order: nobody is sent further than there are items.
+    numbers = counted.astype(int) @ [256, 16, 1]
+    assert sorted(numbers.tolist()) == list(range(len(x)))
+
+
+def test_more_items_than_ids_are_refused() -> None:
+    codes = np.zeros((10, 2), dtype=np.uint16)
+    with pytest.raises(SidiffError, match="Only 9 semantic IDs are possible for 10"):
+        repair(codes, 3, nobody(codes), None, None)
+
+
+@given(CODES)
+def test_an_extra_digit_counts_in_catalogue_order(codes: Codes) -> None:
+    seen: Counter[tuple[int, ...]] = Counter()
+    expected = []
+    for sid in rows(codes):
+        expected.append((*sid, seen[sid]))
+        seen[sid] += 1
+    numbers = np.full(len(codes), -1)
+    assert rows(extra_digit(codes, 27, numbers)) == expected
+
+
+@given(CODES, st.data())
+def test_new_items_are_counted_behind_the_old_ones(
+    codes: Codes, data: st.DataObject
+) -> None:
+    old = np.array(
+        data.draw(
+            st.lists(st.booleans(), min_size=len(codes), max_size=len(codes)),
+            label="old",
+        )
+    )
+    numbers = np.full(len(codes), -1)
+    first = extra_digit(codes[old], 27, numbers[old])
+    # The order in which earlier generations were numbered need not be the catalogue's.
+    groups = defaultdict(list)
+    for row, sid in enumerate(rows(codes[old])):
+        groups[sid].append(row)
+    for members in groups.values():
+        first[members, 3] = first[members[::-1], 3]
+    numbers[old] = first[:, 3]
+
+    both = extra_digit(codes, 27, numbers)
+
+    assert (both[old] == first).all()
+    assert (both[:, :3] == codes).all()
+    counted = defaultdict(list)
+    for *sid, number in both[~old].tolist():
+        counted[tuple(sid)].append(number)
+    for sid, found in counted.items():
+        known = len(groups[sid])
+        assert found == list(range(known, known + len(found)))
+
+
+def test_a_group_beyond_the_codes_is_refused() -> None:
+    codes = np.zeros((4, 2), dtype=np.uint16)
+    assert extra_digit(codes, 4, np.full(4, -1))[:, 2].tolist() == [0, 1, 2, 3]
+    with pytest.raises(SidiffError, match="4 items share one semantic ID"):
+        extra_digit(codes, 3, np.full(4, -1))
+
+
+def test_unused_rows() -> None:
+    table = np.array([[1, 2], [0, 1]], dtype=np.uint16)
+    wanted = np.array([[2, 1], [0, 1]], dtype=np.uint16)
+    assert unused(wanted, table).tolist() == [True, False]
