@@ -90,10 +90,19 @@ class WhiteningParameters(Parameters):
     normalize: bool
 
 
+class CollaborativeParameters(Parameters):
+    """What training histories say of items, beside their texts."""
+
+    weight: Share
+    dimensions: Annotated[int, Field(ge=2, le=4096)]
+    window: Annotated[int, Field(ge=1, le=1000)]
+
+
 class TokenizationParameters(Parameters):
     """Embeddings to semantic IDs (pipeline ``tokenization``)."""
 
     quantizer: Literal["opq", "pq", "rq_kmeans", "random", "table"]
+    collaborative: CollaborativeParameters
     whitening: WhiteningParameters
     digits: Annotated[int, Field(ge=1, le=64)]
     codes: Literal["auto"] | Annotated[int, Field(ge=2, le=65536)]

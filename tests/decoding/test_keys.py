@@ -14,7 +14,7 @@ from sidiff.decoding.results import Decoded
 from tests.decoding.catalogues import catalogue_of
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     digits=st.integers(1, 40),
     codes=st.sampled_from([2, 16, 256, 65536]),

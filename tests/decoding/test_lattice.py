@@ -20,7 +20,7 @@ def allowed_steps(lattice: Lattice, node: torch.Tensor) -> torch.Tensor:
     return lattice.counts(unused, unused.bool(), node)[0, 0] > 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     digits=st.integers(1, 6),
     codes=st.integers(2, 5),
@@ -78,7 +78,7 @@ def test_too_many_digits_are_refused() -> None:
         Lattice.build(np.zeros((1, MAX_DIGITS + 1), dtype=np.int64), 4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     digits=st.integers(1, 6),
     codes=st.integers(2, 5),

@@ -69,7 +69,7 @@ def best_order_scores(model: HashModel, user: int, sids: np.ndarray) -> list[flo
     return scores
 
 
-@hypothesis_settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=25)
 @given(
     digits=st.integers(1, 4),
     items=st.integers(1, 25),
@@ -113,7 +113,7 @@ def test_an_endless_beam_ranks_the_items_as_brute_force_does(
     assert ranked.legal_share == 1.0 or not bool((ranked.items >= 0).any())
 
 
-@hypothesis_settings(max_examples=40, deadline=None)
+@hypothesis_settings(max_examples=40)
 @given(
     digits=st.integers(1, 10),
     items=st.integers(1, 60),

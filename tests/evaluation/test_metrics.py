@@ -40,7 +40,7 @@ def test_item_level_by_hand() -> None:
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4),
     target=st.integers(0, 3),

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sidiff.parameters import TokenizationParameters
+from tests.settings import model
 
 Settings = Callable[..., TokenizationParameters]
 
@@ -37,17 +38,11 @@ def settings() -> Settings:
 
     def build(**changes: Any) -> TokenizationParameters:
         values = {
-            "quantizer": "opq",
             "whitening": {"dimensions": 16, "normalize": True},
-            "digits": 4,
             "codes": 8,
-            "seed": 1234,
-            "threads": 1,
             "device": "cpu",
-            "table": None,
             "collisions": "share",
-            "new_items": "keep",
         }
-        return TokenizationParameters.model_validate(values | changes)
+        return model("tokenization", values | changes)
 
     return build

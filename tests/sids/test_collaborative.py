@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 
 from sidiff.errors import SidiffError
-from sidiff.sids.collaborative import co_occurrence, collaborative_vectors, fuse
+from sidiff.parameters import CollaborativeParameters
+from sidiff.reviews.sequences import Sequences
+from sidiff.sids.collaborative import (
+    co_occurrence,
+    collaborative_vectors,
+    fuse,
+    fused_prints,
+    history_vectors,
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +82,38 @@ def test_fused_vectors_share_their_length_by_weight() -> None:
 def test_too_many_dimensions_are_one_clear_error(history) -> None:
     with pytest.raises(SidiffError, match=r"collaborative\.dimensions"):
         collaborative_vectors(co_occurrence(*history, 20, 1), 20, 0)
+
+
+def test_new_items_change_nothing_for_the_others() -> None:
+    rng = np.random.default_rng(3)
+    lengths = rng.integers(4, 9, 40)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    items = rng.integers(0, 15, int(lengths.sum())).astype(np.int32)
+    users = pl.Series([f"u{i:02}" for i in range(40)])
+    old = Sequences(items, offsets, users, pl.Series([f"i{i:02}" for i in range(15)]))
+    # Two items more, of which one comes first in the vocabulary.
+    names = ["a", *old.item_ids.to_list(), "z"]
+    new = Sequences(items + 1, offsets, users, pl.Series(names))
+    p = CollaborativeParameters(weight=0.5, dimensions=4, window=3)
+    before, after = (history_vectors(s, p, 0) for s in (old, new))
+    assert (after[1:16] == before).all()
+    assert not after[[0, 16]].any()
+    text = pl.Series(["t"] * 15)
+    prints = fused_prints(text, before)
+    assert prints.equals(fused_prints(text, after[1:16]))
+    assert prints[0] != fused_prints(text, before + 1)[0]
+
+
+def test_held_out_interactions_are_not_read() -> None:
+    rng = np.random.default_rng(5)
+    items = rng.integers(0, 10, 200).astype(np.int32)
+    offsets = np.arange(0, 201, 10)
+    users = pl.Series([f"u{i:02}" for i in range(20)])
+    ids = pl.Series([f"i{i}" for i in range(10)])
+    other = items.copy()
+    other[np.arange(200) % 10 >= 8] = 0
+    p = CollaborativeParameters(weight=0.5, dimensions=3, window=5)
+    one, two = (
+        history_vectors(Sequences(x, offsets, users, ids), p, 0) for x in (items, other)
+    )
+    assert (one == two).all()

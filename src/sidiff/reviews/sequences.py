@@ -240,11 +240,19 @@ def evaluation_samples(
     return np.stack([users, starts, ends], axis=1).astype(np.int32)
 
 
-def training_counts(sequences: Sequences) -> NDArray[np.int64]:
-    """Count each item's occurrences at positions up to L-3: int64 ``[N]``."""
+def training_part(
+    sequences: Sequences,
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Items and users of all interactions at positions up to L-3, in order."""
     lengths = sequences.lengths
     seen = _count_up(lengths) < np.repeat(lengths - _HELD_OUT, lengths)
-    return np.bincount(sequences.items[seen], minlength=sequences.n_items)
+    return sequences.items[seen], np.repeat(np.arange(sequences.n_users), lengths)[seen]
+
+
+def training_counts(sequences: Sequences) -> NDArray[np.int64]:
+    """Count each item's occurrences at positions up to L-3: int64 ``[N]``."""
+    items, _ = training_part(sequences)
+    return np.bincount(items, minlength=sequences.n_items)
 
 
 def training_items(

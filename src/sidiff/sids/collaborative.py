@@ -2,22 +2,52 @@
 
 Text alone knows nothing of taste. Here items that occur near each other in training
 histories get similar vectors: positive pointwise mutual information of co-occurrence,
-factorised by a truncated SVD (Levy and Goldberg, NeurIPS 2014, section 3). Beside the
-whitened text they are what the quantizer cuts into codes.
+factorised by a truncated SVD (Levy and Goldberg, NeurIPS 2014, section 3). They stand
+beside the text embedding in the vector that is whitened and cut into codes.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
 from sidiff.errors import SidiffError
+from sidiff.reviews.sequences import training_part
 from sidiff.sids.threads import single_threaded_blas
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
+
+    from sidiff.parameters import CollaborativeParameters
+    from sidiff.reviews.sequences import Sequences
+
+
+def history_vectors(
+    sequences: Sequences, parameters: CollaborativeParameters, seed: int
+) -> NDArray[np.float32]:
+    """Collaborative vectors of all items, from the training part of the sequences.
+
+    Items that nobody bought in training have no part in the factorisation, so that
+    adding such items to the catalogue changes nothing for the others.
+
+    Args:
+        sequences: the users' items.
+        parameters: dimensions and window are used.
+        seed: see ``collaborative_vectors``.
+
+    Returns:
+        (N, C) float32, unit length or zero.
+    """
+    items, users = training_part(sequences)
+    bought, compact = np.unique(items, return_inverse=True)
+    counts = co_occurrence(compact, users, len(bought), parameters.window)
+    vectors = np.zeros((sequences.n_items, parameters.dimensions), dtype=np.float32)
+    vectors[bought] = collaborative_vectors(counts, parameters.dimensions, seed)
+    return vectors
 
 
 def co_occurrence(
@@ -72,8 +102,8 @@ def collaborative_vectors(
     size = counts.shape[0]
     if dimensions >= size:
         raise SidiffError(
-            f"{size} items are too few for {dimensions} collaborative dimensions; "
-            "lower tokenization.collaborative.dimensions."
+            f"The {size} items of the training histories are too few for {dimensions} "
+            "factors; lower tokenization.collaborative.dimensions."
         )
     sums = np.asarray(counts.sum(axis=1)).ravel()
     pairs = counts.tocoo()
@@ -99,9 +129,24 @@ def fuse(
     """Text and collaborative vectors side by side, (N, P + C) float32.
 
     Args:
-        text: (N, P), whitened.
+        text: (N, P), unit length.
         collaborative: (N, C), unit length or zero.
         weight: share of the squared length that is collaborative, 0 to 1.
     """
     parts = (np.sqrt(1.0 - weight) * text, np.sqrt(weight) * collaborative)
     return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def fused_prints(text: pl.Series, collaborative: NDArray[np.float32]) -> pl.Series:
+    """Fingerprints of fused vectors: SHA-256 (hex) of the text's and the histories'.
+
+    Args:
+        text: (N,) fingerprints of the text embeddings.
+        collaborative: (N, C).
+    """
+    rows = np.ascontiguousarray(collaborative.astype("<f4"))
+    prints = [
+        hashlib.sha256(one.encode() + row.tobytes()).hexdigest()
+        for one, row in zip(text.to_list(), rows, strict=True)
+    ]
+    return pl.Series("fingerprint", prints, dtype=pl.String)

@@ -204,21 +204,24 @@ def nearest(
     return codes
 
 
-def choose_codes(codes: Literal["auto"] | int, n_train: int, kind: str) -> int:
+def choose_codes(
+    codes: Literal["auto"] | int, n_train: int, kind: str, least: int = 2
+) -> int:
     """Settle the number of codes per digit, and say why in the log.
 
     Args:
         codes: an explicit number, or "auto" for the largest power of two that leaves
-            39 training items per code, within 2..256.
+            39 training items per code, within ``least``..256.
         n_train: number of training items.
         kind: the quantizer; those that are trained need an item per code.
+        least: "auto" chooses at least so many, see ``enough_codes``.
 
     Raises:
         SidiffError: more codes than training items.
     """
     if codes == "auto":
         most = max(2, min(MAX_AUTO_CODES, n_train // POINTS_PER_CODE))
-        chosen = 1 << (most.bit_length() - 1)
+        chosen = max(1 << (most.bit_length() - 1), least)
         logger.info(
             "Codes per digit: %d, chosen for %s training items (at least %d per code, "
             "at most %d codes)",
@@ -241,6 +244,14 @@ def choose_codes(codes: Literal["auto"] | int, n_train: int, kind: str) -> int:
             f"{codes} codes per digit need at least as many training items, and there "
             f"are {n_train}; lower tokenization.codes."
         )
+    return codes
+
+
+def enough_codes(items: int, digits: int) -> int:
+    """Fewest codes, a power of two, with twice as many semantic IDs as items."""
+    codes = 2
+    while codes**digits < 2 * items:
+        codes *= 2
     return codes
 
 

@@ -23,6 +23,7 @@ from sidiff.sids.extension import Origin, reason_to_refit, rows_in
 from sidiff.sids.quantizers import (
     Quantizer,
     choose_codes,
+    enough_codes,
     fit_quantizer,
     random_codes,
 )
@@ -120,7 +121,12 @@ def learn_quantizer(
     if parameters.quantizer not in FITTED:
         return None
     x_train = _whitened(embeddings[trained], whitening)
-    codes = choose_codes(parameters.codes, len(x_train), parameters.quantizer)
+    codes = choose_codes(
+        parameters.codes,
+        len(x_train),
+        parameters.quantizer,
+        _least_codes(len(embeddings), parameters),
+    )
     return fit_quantizer(x_train, parameters, codes)
 
 
@@ -190,11 +196,23 @@ def _natural(
         return table.codes.copy(), table.codes_per_digit
     seed = parameters.seed
     if earlier is None:
-        size = choose_codes(parameters.codes, int(trained.sum()), parameters.quantizer)
+        size = choose_codes(
+            parameters.codes,
+            int(trained.sum()),
+            parameters.quantizer,
+            _least_codes(len(item_ids), parameters),
+        )
     else:
         size = earlier.codes_per_digit
         seed += int(earlier.generation.max(initial=0)) + 1
     return random_codes(len(item_ids), digits, size, seed), size
+
+
+def _least_codes(items: int, parameters: TokenizationParameters) -> int:
+    """Codes that leave repair room to give every item an ID of its own."""
+    if parameters.collisions != "repair":
+        return 2
+    return enough_codes(items, parameters.digits)
 
 
 def _warn_if_crowded(items: int, digits: int, codes_per_digit: int) -> None:

@@ -14,6 +14,7 @@ from sidiff.parameters import TokenizationParameters
 from sidiff.pipelines.frames import (
     to_embeddings,
     to_held_out,
+    to_sequences,
     to_sid_table,
     to_trained,
 )
@@ -22,8 +23,38 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def fit_whitening(
+def describe_items(
     item_embeddings: pl.DataFrame,
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    parameters: dict[str, Any],
+) -> pl.DataFrame:
+    """Put beside the text embeddings what training histories say of the items."""
+    from sidiff.sids import collaborative
+
+    tokenization = TokenizationParameters.model_validate(parameters)
+    settings = tokenization.collaborative
+    text = to_embeddings(item_embeddings, catalogue)
+    if not settings.weight:
+        return item_embeddings
+    histories = collaborative.history_vectors(
+        to_sequences(sequences, catalogue), settings, tokenization.seed
+    )
+    prints = collaborative.fused_prints(item_embeddings["fingerprint"], histories)
+    vectors = collaborative.fuse(text, histories, settings.weight)
+    return pl.DataFrame(
+        {
+            "item_id": item_embeddings["item_id"],
+            "fingerprint": prints,
+            "embedding": pl.Series(
+                vectors, dtype=pl.Array(pl.Float32, vectors.shape[1])
+            ),
+        }
+    )
+
+
+def fit_whitening(
+    item_vectors: pl.DataFrame,
     catalogue: pl.DataFrame,
     previous_whitening: Model | None,
     previous_quantizer: Model | None,
@@ -38,14 +69,14 @@ def fit_whitening(
     from sidiff.sids import tokenizer
 
     tokenization = TokenizationParameters.model_validate(parameters)
-    embeddings = to_embeddings(item_embeddings, catalogue)
+    embeddings = to_embeddings(item_vectors, catalogue)
     if previous_whitening and previous_quantizer and previous_sid_table is not None:
         extends = tokenizer.table_to_extend(
             previous_sid_table,
             tokenizer.unpack_whitening(*previous_whitening),
             tokenizer.unpack_quantizer(*previous_quantizer),
             catalogue["item_id"],
-            item_embeddings["fingerprint"],
+            item_vectors["fingerprint"],
             to_held_out(catalogue),
             tokenization,
         )
@@ -58,7 +89,7 @@ def fit_whitening(
 
 
 def fit_quantizer(
-    item_embeddings: pl.DataFrame,
+    item_vectors: pl.DataFrame,
     catalogue: pl.DataFrame,
     whitening: Model,
     previous_quantizer: Model | None,
@@ -71,7 +102,7 @@ def fit_quantizer(
     if extends is not None and previous_quantizer is not None:
         return _extending(previous_quantizer, extends)
     quantizer = tokenizer.learn_quantizer(
-        to_embeddings(item_embeddings, catalogue),
+        to_embeddings(item_vectors, catalogue),
         to_trained(catalogue),
         tokenizer.unpack_whitening(*whitening),
         TokenizationParameters.model_validate(parameters),
@@ -80,7 +111,7 @@ def fit_quantizer(
 
 
 def assign_sids(
-    item_embeddings: pl.DataFrame,
+    item_vectors: pl.DataFrame,
     catalogue: pl.DataFrame,
     whitening: Model,
     quantizer: Model,
@@ -92,7 +123,7 @@ def assign_sids(
     from sidiff.sids.extension import Origin
 
     tokenization = TokenizationParameters.model_validate(parameters)
-    embeddings = to_embeddings(item_embeddings, catalogue)
+    embeddings = to_embeddings(item_vectors, catalogue)
     parts = (
         tokenizer.unpack_whitening(*whitening),
         tokenizer.unpack_quantizer(*quantizer),
@@ -101,7 +132,7 @@ def assign_sids(
         tokenization,
         *parts,
         catalogue["item_id"],
-        item_embeddings["fingerprint"],
+        item_vectors["fingerprint"],
         to_held_out(catalogue),
     )
     table = tokenizer.assign_sids(
@@ -131,7 +162,7 @@ def build_lattice(sid_table: pl.DataFrame, catalogue: pl.DataFrame) -> Model:
 def report_sids(
     sid_table: pl.DataFrame,
     catalogue: pl.DataFrame,
-    item_embeddings: pl.DataFrame,
+    item_vectors: pl.DataFrame,
     whitening: Model,
     quantizer: Model,
     parameters: dict[str, Any],
@@ -142,7 +173,7 @@ def report_sids(
     table = to_sid_table(sid_table, catalogue)
     error = tokenizer.quantization_error(
         table,
-        to_embeddings(item_embeddings, catalogue),
+        to_embeddings(item_vectors, catalogue),
         tokenizer.unpack_whitening(*whitening),
         tokenizer.unpack_quantizer(*quantizer),
         TokenizationParameters.model_validate(parameters),

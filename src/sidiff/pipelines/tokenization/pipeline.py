@@ -8,13 +8,24 @@ from sidiff.pipelines.tokenization import nodes
 
 
 def create_pipeline() -> Pipeline:
-    """Whiten the embeddings, quantize them, and report on the outcome."""
+    """Whiten the items' vectors, quantize them, and report on the outcome."""
     return Pipeline(
         [
             Node(
-                nodes.fit_whitening,
+                nodes.describe_items,
                 inputs=[
                     "item_embeddings",
+                    "sequences",
+                    "catalogue",
+                    "params:tokenization",
+                ],
+                outputs="item_vectors",
+                name="describe_items",
+            ),
+            Node(
+                nodes.fit_whitening,
+                inputs=[
+                    "item_vectors",
                     "catalogue",
                     "previous_whitening",
                     "previous_quantizer",
@@ -27,7 +38,7 @@ def create_pipeline() -> Pipeline:
             Node(
                 nodes.fit_quantizer,
                 inputs=[
-                    "item_embeddings",
+                    "item_vectors",
                     "catalogue",
                     "whitening",
                     "previous_quantizer",
@@ -40,7 +51,7 @@ def create_pipeline() -> Pipeline:
             Node(
                 nodes.assign_sids,
                 inputs=[
-                    "item_embeddings",
+                    "item_vectors",
                     "catalogue",
                     "whitening",
                     "quantizer",
@@ -61,7 +72,7 @@ def create_pipeline() -> Pipeline:
                 inputs=[
                     "sid_table",
                     "catalogue",
-                    "item_embeddings",
+                    "item_vectors",
                     "whitening",
                     "quantizer",
                     "params:tokenization",
