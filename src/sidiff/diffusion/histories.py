@@ -33,7 +33,7 @@ class Histories:
     """All users' items and the SID table on one device; samples are index triples."""
 
     def __init__(
-        self, sequences: Sequences, codes: NDArray[np.uint16], device: torch.device
+        self, sequences: Sequences, codes: NDArray[np.integer], device: torch.device
     ) -> None:
         self.device = device
         self.items = torch.from_numpy(sequences.items.astype(np.int64)).to(device)
