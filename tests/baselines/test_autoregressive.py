@@ -172,7 +172,7 @@ def test_every_weight_is_trained() -> None:
 
 def fit(ring, ring_table, seed: int = 1, **changes: object):
     training: TrainingParameters = training_parameters(**changes)
-    parameters = AutoregressiveParameters(epochs=80, learning_rate=0.01, beam=16)
+    parameters = AutoregressiveParameters(epochs=30, learning_rate=0.01, beam=16)
     samples = training_samples(ring, "prefix", 2, 10)
     return fit_autoregressive(
         ring, samples, ring_table, parameters, training, 10, seed, CPU
@@ -181,7 +181,7 @@ def fit(ring, ring_table, seed: int = 1, **changes: object):
 
 def test_it_learns_the_next_item_and_keeps_the_best_epoch(ring, ring_table) -> None:
     model, trained = fit(ring, ring_table)
-    assert trained.score > 0.9
+    assert trained.score > 0.6  # chance is 0.19
     groups = ring_table.groups()
     prefixes = Prefixes(Catalogue(groups.sid_codes, 6, CPU))
     values = []

@@ -24,6 +24,11 @@ SMALL: dict[str, Any] = {
         "epochs": 2,
     },
     "evaluation": {"decoding": {"beam": 8}, "control_users": 20},
+    "baselines": {
+        "sasrec": {"width": 16, "inner": 16, "epochs": 2, "tune": [{"layers": 2}]},
+        "autoregressive": {"epochs": 1, "beam": 16},
+        "seeds": [1, 2],
+    },
 }
 """Run-time parameters of a run of seconds."""
 
