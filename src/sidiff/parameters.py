@@ -294,7 +294,10 @@ class AutoregressiveParameters(Parameters):
 class BaselinesParameters(Parameters):
     """Other methods on the same split (pipeline ``baselines``)."""
 
-    methods: list[Literal["popularity", "markov", "sasrec", "autoregressive"]]
+    methods: Annotated[
+        list[Literal["popularity", "markov", "sasrec", "autoregressive"]],
+        Field(min_length=1),
+    ]
     markov: MarkovParameters
     sasrec: SasRecParameters
     autoregressive: AutoregressiveParameters
