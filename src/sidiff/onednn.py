@@ -33,13 +33,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         weight: ``(out, in)``.
         bias: ``(out,)`` or none.
     """
-    if not (
-        x.dtype == weight.dtype == torch.float32
-        and x.device.type == "cpu"
-        and x.numel() > 0
-        and not torch.is_autocast_enabled("cpu")
-        and available()
-    ):
+    if not _applies(x, weight):
         return F.linear(x, weight, bias)
     if torch.is_grad_enabled():
         return _OneDnnLinear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
@@ -68,6 +62,27 @@ class _OneDnnLinear(torch.autograd.Function):
         if ctx.biased and ctx.needs_input_grad[2]:
             for_bias = rows.sum(0)
         return for_x, for_weight, for_bias
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """``x @ weight.T``, ``(..., in)`` and ``(out, in)`` to ``(..., out)``, no gradient.
+
+    For code that makes its gradients itself, or needs none.
+    """
+    with torch.no_grad():
+        if _applies(x, weight):
+            return _product(x, weight, None)
+        return F.linear(x, weight)
+
+
+def _applies(x: Tensor, weight: Tensor) -> bool:
+    return (
+        x.dtype == weight.dtype == torch.float32
+        and x.device.type == "cpu"
+        and x.numel() > 0
+        and not torch.is_autocast_enabled("cpu")
+        and available()
+    )
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -211,12 +211,17 @@ class DecodingParameters(Parameters):
         return self
 
 
-class ValidationParameters(Parameters):
-    """When and how the validation split is decoded during training."""
+class StoppingParameters(Parameters):
+    """When a model in training is validated, and when it has stopped improving."""
 
     first_epoch: PositiveInt
     every_epochs: PositiveInt
     patience: PositiveInt
+
+
+class ValidationParameters(StoppingParameters):
+    """When and how the validation split is decoded during training."""
+
     level: Literal["sid", "item"]
     ndcg_weight: Share
     decoding: DecodingParameters
@@ -265,7 +270,7 @@ class EvaluationParameters(Parameters):
     decoding: DecodingParameters
     decoders: dict[DecoderName, dict[str, Any]]
     decoder_users: Annotated[int, Field(ge=0)]
-    seeds: list[Seed]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
     cutoffs: Annotated[list[PositiveInt], Field(min_length=1)]
     top_k: Annotated[int, Field(ge=1, le=10_000)]
     exclude_seen: bool
@@ -315,6 +320,88 @@ def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+class MarkovParameters(Parameters):
+    """Counts of transitions between items."""
+
+    decay: Share
+    repeat: Annotated[float, Field(ge=0.0, le=1000.0)]
+    popularity: Annotated[float, Field(ge=0.0, le=1000.0)]
+
+
+class SasRecSettings(Parameters):
+    """One SASRec: shape of the network and its training."""
+
+    width: Annotated[int, Field(ge=4, le=8192)]
+    heads: Annotated[int, Field(ge=1, le=128)]
+    inner: Annotated[int, Field(ge=4, le=65536)]
+    layers: Annotated[int, Field(ge=1, le=64)]
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)]
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)]
+    optimizer: OptimizerParameters
+    stopping: StoppingParameters
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
+    users_per_pass: Annotated[int, Field(ge=1, le=1_000_000)]
+    epochs: PositiveInt
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"heads ({self.heads}) must divide width ({self.width})")
+        return self
+
+
+class SasRecParameters(SasRecSettings):
+    """A SASRec and the variations of it to try."""
+
+    tune: list[dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _tune_fits(self) -> Self:
+        for changes in self.tune:
+            try:
+                self._changed(changes)
+            except ValidationError as error:
+                details = "; ".join(
+                    _sentence("", detail).removeprefix(".") for detail in error.errors()
+                )
+                raise ValueError(f"the change {changes} does not fit: {details}") from (
+                    error
+                )
+        return self
+
+    def candidates(self) -> list[SasRecSettings]:
+        """The settings themselves, then with each entry of ``tune`` laid over them."""
+        return [self._changed(changes) for changes in [{}, *self.tune]]
+
+    def _changed(self, changes: Mapping[str, Any]) -> SasRecSettings:
+        return SasRecSettings.model_validate(
+            _overlaid(self.model_dump(exclude={"tune"}), changes)
+        )
+
+
+class AutoregressiveParameters(Parameters):
+    """The autoregressive SID decoder, as far as it differs from ``training``."""
+
+    epochs: PositiveInt
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)]
+    beam: Annotated[int, Field(ge=1, le=65536)]
+
+
+class BaselinesParameters(Parameters):
+    """Other methods on the same split (pipeline ``baselines``)."""
+
+    methods: Annotated[
+        list[Literal["popularity", "markov", "sasrec", "autoregressive"]],
+        Field(min_length=1),
+    ]
+    markov: MarkovParameters
+    sasrec: SasRecParameters
+    autoregressive: AutoregressiveParameters
+    users_per_batch: PositiveInt
+    device: Device
+    threads: Threads
+
+
 GROUPS: dict[str, type[Parameters]] = {
     "sample_data": SampleDataParameters,
     "ingestion": IngestionParameters,
@@ -323,6 +410,7 @@ GROUPS: dict[str, type[Parameters]] = {
     "tokenization": TokenizationParameters,
     "training": TrainingParameters,
     "evaluation": EvaluationParameters,
+    "baselines": BaselinesParameters,
 }
 
 
@@ -370,6 +458,18 @@ def _across_groups(models: Mapping[str, Parameters]) -> list[str]:
             "with nested views"
         ]
     return []
+
+
+def _overlaid(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``changes``, group inside group."""
+    result = dict(base)
+    for name, value in changes.items():
+        below = result.get(name)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            result[name] = _overlaid(below, value)
+        else:
+            result[name] = value
+    return result
 
 
 def _sentence(group: str, detail: Any) -> str:

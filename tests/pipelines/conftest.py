@@ -23,7 +23,11 @@ SMALL: dict[str, Any] = {
         "validation": {"first_epoch": 1, "every_epochs": 1, "max_users": 50},
         "epochs": 2,
     },
-    "evaluation": {"decoding": {"beam": 8}, "decoder_users": 20},
+    "evaluation": {"decoding": {"beam": 8}, "decoder_users": 20, "seeds": [2024, 1]},
+    "baselines": {
+        "sasrec": {"width": 16, "inner": 16, "epochs": 2, "tune": [{"layers": 2}]},
+        "autoregressive": {"epochs": 1, "beam": 16},
+    },
 }
 """Run-time parameters of a run of seconds."""
 

@@ -233,6 +233,10 @@ class DecoderLayer(nn.Module):
         """Digit tokens ``x`` ``(B, V, L, d)``."""
         views = self.self_norm(x).flatten(0, 1)
         x = x + self.dropout(self.self_attention(views)).view_as(x)
+        return self.read(x, keys, values, bias)
+
+    def read(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """What follows the self-attention: digits to history, feed-forward."""
         queries = self.cross_norm(x).flatten(1, 2)
         read = self.cross_attention(queries, keys, values, bias)
         x = x + self.dropout(read).view_as(x)

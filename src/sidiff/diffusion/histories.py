@@ -42,7 +42,7 @@ class Histories:
     def __init__(
         self,
         sequences: Sequences,
-        codes: NDArray[np.uint16],
+        codes: NDArray[np.integer],
         identities: NDArray[np.int64],
         device: torch.device,
     ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from sidiff.parameters import OptimizerParameters, ValidationParameters
+from sidiff.parameters import OptimizerParameters, StoppingParameters
 
 
 def learning_rate(
@@ -35,7 +35,7 @@ class EarlyStopping:
         best_epoch: its epoch; 0 before the first.
     """
 
-    def __init__(self, parameters: ValidationParameters) -> None:
+    def __init__(self, parameters: StoppingParameters) -> None:
         self.parameters = parameters
         self.best_score = -math.inf
         self.best_epoch = 0

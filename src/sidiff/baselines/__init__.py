@@ -1,0 +1,1 @@
+"""Other methods on the same split, ranked in the same form."""

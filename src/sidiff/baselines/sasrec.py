@@ -1,0 +1,306 @@
+"""SASRec (Kang & McAuley 2018, arXiv 1808.09781) with a full softmax.
+
+A causal transformer reads a user's items and predicts the next one at every position.
+Two things are not the original's: the loss is the cross-entropy over the whole
+catalogue instead of one sampled negative, which is what makes SASRec strong (Klenitskiy
+& Vasilev 2023, arXiv 2309.07602), and the blocks are this project's own (pre-LayerNorm,
+GELU). As in the original, the item table is both input and output, and positions are
+learned and counted from the end of the sequence.
+
+Symbols: B batch, T history, N items, d width, P positions that predict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from sidiff.baselines.fitting import Budget, Trained, train
+from sidiff.baselines.ranking import item_histories
+from sidiff.diffusion.denoiser import INITIAL_STD, DenoiserConfig, EncoderLayer
+from sidiff.diffusion.histories import Histories
+from sidiff.diffusion.objective import Loss
+from sidiff.errors import SidiffError
+from sidiff.onednn import product
+from sidiff.parameters import SasRecSettings
+from sidiff.reviews.sequences import Sequences, evaluation_samples
+from sidiff.training.loop import by_length
+
+LOGITS_AT_ONCE = 2**22
+"""Logits held in memory at a time (16 MiB): more fall out of the cache."""
+SCORE_CUTOFF = 10
+
+
+@dataclass(frozen=True)
+class SasRecConfig:
+    """Everything that fixes the shape and function of a SASRec."""
+
+    items: int
+    max_history: int
+    width: int
+    heads: int
+    inner: int
+    layers: int
+    dropout: float
+
+
+class SasRec(nn.Module):
+    """Item table, positions, causal encoder blocks, final LayerNorm."""
+
+    def __init__(self, config: SasRecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.items = nn.Parameter(torch.empty(config.items, config.width))
+        self.positions = nn.Parameter(torch.empty(config.max_history, config.width))
+        # To an encoder block an item is a SID of one digit with N codes.
+        blocks = DenoiserConfig(
+            digits=1,
+            codes_per_digit=config.items,
+            max_history=config.max_history,
+            width=config.width,
+            heads=config.heads,
+            inner=config.inner,
+            encoder_layers=config.layers,
+            decoder_layers=0,
+            dropout=config.dropout,
+            cross_pad="mask",
+        )
+        self.encoder = nn.ModuleList(EncoderLayer(blocks) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def initialize(self, generator: torch.Generator) -> SasRec:
+        """Draw all weights: Normal(0, 0.02) for matrices and tables, zero biases."""
+        for name, parameter in self.named_parameters():
+            if parameter.dim() > 1:
+                nn.init.normal_(parameter, 0.0, INITIAL_STD, generator=generator)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.ones_(parameter)
+        return self
+
+    def forward(self, history: Tensor, lengths: Tensor) -> Tensor:
+        """Read histories.
+
+        Args:
+            history: item indices, oldest first, right-padded with any item, ``(B, T)``.
+            lengths: real items, at least 1, ``(B,)``.
+
+        Returns:
+            States ``(B, T, d)``; the one at t has seen the items 0 .. t. Those at pads
+            carry no meaning.
+        """
+        slots = torch.arange(history.shape[1], device=history.device)
+        newest_first = (lengths[:, None] - 1 - slots).clamp(min=0)
+        # Pads come last, so what keeps the future out keeps them out as well.
+        future = slots > slots[:, None]
+        bias = torch.zeros_like(future, dtype=self.items.dtype)
+        bias = bias.masked_fill(future, -torch.inf)
+        x = self.dropout(
+            F.embedding(history, self.items) + F.embedding(newest_first, self.positions)
+        )
+        for layer in cast(Iterable[EncoderLayer], self.encoder):
+            x = layer(x, bias)
+        return self.norm(x)
+
+    def scores(self, history: Tensor, lengths: Tensor) -> Tensor:
+        """Scores of all items after each history, ``(B, N)``, without gradient."""
+        with torch.no_grad():
+            states = self(history, lengths)
+            last = states[torch.arange(len(states)), lengths - 1]
+            return product(last, self.items)
+
+    def saved_config(self) -> dict[str, Any]:
+        """The configuration as JSON-able values, for ``from_saved``."""
+        return asdict(self.config)
+
+    @classmethod
+    def from_saved(
+        cls, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+    ) -> SasRec:
+        """Rebuild a SASRec, in evaluation mode, from weights and configuration.
+
+        Raises:
+            SidiffError: the weights do not belong to the configuration.
+        """
+        names = SasRecConfig.__dataclass_fields__
+        model = cls(SasRecConfig(**{k: v for k, v in config.items() if k in names}))
+        try:
+            model.load_state_dict(dict(weights))
+        except RuntimeError as error:
+            raise SidiffError(
+                "The stored SASRec's weights do not fit its configuration; train it "
+                f"again with `kedro run --pipeline=baselines` ({error})."
+            ) from error
+        return model.eval()
+
+
+class _FullSoftmax(torch.autograd.Function):
+    """Summed cross-entropy over all items, chunk by chunk, with its gradient.
+
+    The gradient of a chunk is made while its probabilities are at hand, so no more
+    than ``LOGITS_AT_ONCE`` of the P x N logits ever exist and none is computed twice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, table: Tensor, targets: Tensor, smoothing: float
+    ) -> Tensor:
+        rows = max(1, LOGITS_AT_ONCE // len(table))
+        total = states.new_zeros(())
+        for_states = torch.empty_like(states)
+        # Transposed, because oneDNN is faster that way round.
+        for_table = torch.zeros_like(table.t())
+        uniform = smoothing / len(table)
+        for start in range(0, len(states), rows):
+            part, wanted = states[start : start + rows], targets[start : start + rows]
+            wanted = wanted[:, None]
+            logits = product(part, table)
+            p = logits.softmax(1)
+            # The log of the normaliser, from the place where p cannot be rounded to 0.
+            log_z = logits.amax(1) - p.amax(1).log()
+            total += log_z.sum() - (1.0 - smoothing) * logits.gather(1, wanted).sum()
+            # d loss / d logit = p - smoothed one-hot
+            if smoothing:
+                total -= uniform * logits.sum()
+                p -= uniform
+            p.scatter_add_(1, wanted, p.new_full(wanted.shape, smoothing - 1.0))
+            for_states[start : start + rows] = product(p, table.t())
+            for_table += product(part.t(), p.t())
+        ctx.save_for_backward(for_states, for_table.t())
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        for_states, for_table = ctx.saved_tensors
+        return for_states * upstream, for_table * upstream, None, None
+
+
+def full_softmax_loss(
+    states: Tensor, table: Tensor, targets: Tensor, label_smoothing: float
+) -> Tensor:
+    """Summed cross-entropy of ``targets`` ``(P,)`` among all rows of ``table``.
+
+    Args:
+        states: ``(P, d)``.
+        table: item vectors ``(N, d)``.
+        targets: item indices ``(P,)``.
+        label_smoothing: share of the target mass spread over all items.
+    """
+    return _FullSoftmax.apply(states, table, targets, label_smoothing)  # type: ignore[no-untyped-call]
+
+
+def sasrec_samples(sequences: Sequences, max_history: int) -> NDArray[np.int32]:
+    """One training row per user, all of whose items but the first are targets.
+
+    Returns:
+        int32 ``[U', 3]``: user, start, end; inputs ``start .. end - 1`` predict
+        ``start + 1 .. end``, of which ``end`` is at most position L-3 and the last
+        ``max_history`` are kept. Users without a training target are left out.
+    """
+    ends = sequences.lengths - 3
+    users = np.flatnonzero(ends >= 1)
+    ends = ends[users]
+    starts = np.maximum(ends - max_history, 0)
+    return np.stack([users, starts, ends], axis=1).astype(np.int32)
+
+
+def sasrec_loss(
+    model: SasRec, histories: Histories, samples: Tensor, label_smoothing: float
+) -> Loss:
+    """Cross-entropy of every next item of ``samples`` ``(B, 3)``."""
+    batch = histories.gather(samples)
+    history, lengths = batch.history[..., 0], batch.lengths
+    following = torch.roll(history, -1, dims=1)
+    following.scatter_(1, lengths[:, None] - 1, batch.target_items[:, None])
+    slots = torch.arange(history.shape[1], device=history.device)
+    real = slots < lengths[:, None]
+    states = model(history, lengths)[real]
+    loss = full_softmax_loss(states, model.items, following[real], label_smoothing)
+    return Loss(loss, lengths.sum())
+
+
+def fit_sasrec(
+    sequences: Sequences,
+    settings: SasRecSettings,
+    max_history: int,
+    users_per_batch: int,
+    seed: int,
+    device: torch.device,
+    label: str = "SASRec",
+) -> tuple[SasRec, Trained]:
+    """Train on targets up to position L-3, validate on L-2 by NDCG@10 of all users.
+
+    Args:
+        sequences: all users' items.
+        settings: network and training.
+        max_history: longest history that the network reads.
+        users_per_batch: of validation; speed and memory only.
+        seed: of weights, order and dropout.
+        device: where it is trained; the model stays there.
+        label: names the progress bar.
+
+    Returns:
+        The model of the best epoch, in evaluation mode, and how it came about.
+    """
+    torch.manual_seed(seed)  # dropout draws from the global stream only
+    config = SasRecConfig(
+        sequences.n_items,
+        max_history,
+        settings.width,
+        settings.heads,
+        settings.inner,
+        settings.layers,
+        settings.dropout,
+    )
+    weights = torch.Generator().manual_seed(seed + 2)
+    model = SasRec(config).initialize(weights).to(device)
+    histories = item_histories(sequences, device)
+    validation = evaluation_samples(sequences, "validation", max_history)
+    trained = train(
+        model,
+        sasrec_samples(sequences, max_history),
+        lambda samples: sasrec_loss(
+            model, histories, samples, settings.label_smoothing
+        ),
+        lambda: _ndcg(model, histories, validation, users_per_batch),
+        Budget(
+            settings.optimizer,
+            settings.stopping,
+            settings.batch_size,
+            settings.users_per_pass,
+            settings.epochs,
+        ),
+        seed,
+        label,
+    )
+    model.load_state_dict(trained.weights)
+    return model.eval(), trained
+
+
+def _ndcg(
+    model: SasRec,
+    histories: Histories,
+    samples: NDArray[np.int32],
+    users_per_batch: int,
+) -> float:
+    """Mean NDCG@10 of the targets of ``samples`` among all items."""
+    total = torch.zeros((), dtype=torch.float64)
+    for part in by_length(torch.from_numpy(samples), users_per_batch):
+        batch = histories.gather(part)
+        scores = model.scores(batch.history[..., 0], batch.lengths)
+        target = scores.gather(1, batch.target_items[:, None])
+        rank = (scores > target).sum(1)
+        gain = 1.0 / torch.log2(rank.double() + 2.0)
+        total += gain[rank < SCORE_CUTOFF].sum().cpu()
+    return float(total / len(samples))

@@ -1,0 +1,102 @@
+"""The baselines: trained, and ranked on the test split."""
+
+# Every Kedro command imports this module; what is slow to import waits for the run.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from sidiff.datasets import Model
+from sidiff.parameters import (
+    BaselinesParameters,
+    EvaluationParameters,
+    TrainingParameters,
+)
+from sidiff.pipelines.frames import to_samples, to_sequences, to_sid_table
+
+_LEFT_OUT = Model({}, {"seeds": []})
+"""What is stored for a model whose method is not among the parameters."""
+
+
+def fit_sasrec(
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    parameters: dict[str, Any],
+    seeds: list[int],
+    max_history: int,
+) -> tuple[Model, list[dict[str, Any]]]:
+    """Tune and train SASRec; return its weights and the settings tried."""
+    from sidiff.baselines.run import tune_sasrec
+
+    settings = BaselinesParameters.model_validate(parameters)
+    if "sasrec" not in settings.methods:
+        return _LEFT_OUT, []
+    fitted = tune_sasrec(
+        to_sequences(sequences, catalogue), settings, max_history, seeds
+    )
+    return Model(fitted.weights, fitted.config), fitted.tried
+
+
+def fit_autoregressive(
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    training_samples: pl.DataFrame,
+    sid_table: pl.DataFrame,
+    parameters: dict[str, Any],
+    training: dict[str, Any],
+    seeds: list[int],
+    max_history: int,
+) -> Model:
+    """Train the autoregressive SID decoder on the denoiser's samples."""
+    from sidiff.baselines.run import fit_decoders
+
+    settings = BaselinesParameters.model_validate(parameters)
+    if "autoregressive" not in settings.methods:
+        return _LEFT_OUT
+    users = to_sequences(sequences, catalogue)
+    fitted = fit_decoders(
+        users,
+        to_samples(training_samples, users, max_history),
+        to_sid_table(sid_table, catalogue),
+        settings,
+        TrainingParameters.model_validate(training),
+        max_history,
+        seeds,
+    )
+    return Model(fitted.weights, fitted.config)
+
+
+def rank_baselines(
+    sasrec: Model,
+    autoregressive: Model,
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    sid_table: pl.DataFrame,
+    parameters: dict[str, Any],
+    evaluation: dict[str, Any],
+    max_history: int,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rank the test split by every baseline; return the lists and what they took."""
+    from sidiff.baselines import run
+    from sidiff.evaluation.results import cost_frame
+
+    settings = BaselinesParameters.model_validate(parameters)
+    shared = EvaluationParameters.model_validate(evaluation)
+    ranked = run.rank_baselines(
+        to_sequences(sequences, catalogue),
+        to_sid_table(sid_table, catalogue),
+        run.Fitted(sasrec.tensors, sasrec.metadata),
+        run.Fitted(autoregressive.tensors, autoregressive.metadata),
+        settings,
+        max_history,
+        shared.top_k,
+        exclude_seen=shared.exclude_seen,
+        seeds=shared.seeds,
+    )
+    return (
+        pl.concat(one.results.to_frame(one.method, one.seed) for one in ranked),
+        pl.concat(cost_frame(one.method, one.seed, one.results.cost) for one in ranked),
+    )

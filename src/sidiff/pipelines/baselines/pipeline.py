@@ -1,0 +1,61 @@
+"""Pipeline ``baselines``: other methods on the same split."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Node, Pipeline
+
+from sidiff.pipelines.baselines import nodes
+
+
+def create_pipeline() -> Pipeline:
+    """Train what needs training, then rank the test split by every method."""
+    return Pipeline(
+        [
+            Node(
+                nodes.fit_sasrec,
+                inputs=[
+                    "sequences",
+                    "catalogue",
+                    "params:baselines",
+                    "params:evaluation.seeds",
+                    "params:filtering.max_history",
+                ],
+                outputs=["sasrec", "baseline_tuning"],
+                name="fit_sasrec",
+                tags=["gpu", "expensive"],
+            ),
+            Node(
+                nodes.fit_autoregressive,
+                inputs=[
+                    "sequences",
+                    "catalogue",
+                    "training_samples",
+                    "sid_table",
+                    "params:baselines",
+                    "params:training",
+                    "params:evaluation.seeds",
+                    "params:filtering.max_history",
+                ],
+                outputs="autoregressive",
+                name="fit_autoregressive",
+                tags=["gpu", "expensive"],
+            ),
+            Node(
+                nodes.rank_baselines,
+                inputs=[
+                    "sasrec",
+                    "autoregressive",
+                    "sequences",
+                    "catalogue",
+                    "sid_table",
+                    "params:baselines",
+                    "params:evaluation",
+                    "params:filtering.max_history",
+                ],
+                outputs=["baseline_results", "baseline_costs"],
+                name="rank_baselines",
+                tags=["gpu", "expensive"],
+            ),
+        ],
+        tags=["baselines"],
+    )

@@ -1,0 +1,143 @@
+"""The whole stage: every method, every seed, one form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sidiff.baselines.run import (
+    Fitted,
+    Ranked,
+    fit_decoders,
+    rank_baselines,
+    tune_sasrec,
+)
+from sidiff.errors import SidiffError
+from sidiff.parameters import BaselinesParameters, validate
+from sidiff.reviews.sequences import evaluation_samples, training_samples
+
+from ..training.test_loop import parameters as training_parameters
+from .test_sasrec import settings
+
+SEEDS, K = [4, 5], 6
+METHODS = ["popularity", "markov", "sasrec", "autoregressive"]
+
+
+def raw(**changes: Any) -> dict[str, Any]:
+    base = dict(
+        methods=METHODS,
+        markov=dict(decay=0.3, repeat=0.0, popularity=0.01),
+        sasrec=settings(epochs=8).model_dump()
+        | {"tune": [{"optimizer": {"learning_rate": 1e-6}}]},
+        autoregressive=dict(epochs=10, learning_rate=0.01, beam=16),
+        users_per_batch=16,
+        device="cpu",
+        threads=1,
+    )
+    return base | changes
+
+
+@pytest.fixture(scope="module")
+def fitted(ring, ring_table) -> tuple[Fitted, Fitted]:
+    p = BaselinesParameters.model_validate(raw())
+    samples = training_samples(ring, "prefix", 2, 10)
+    training = training_parameters()
+    decoders = fit_decoders(ring, samples, ring_table, p, training, 10, SEEDS)
+    return tune_sasrec(ring, p, 10, SEEDS), decoders
+
+
+def ranked(
+    ring, ring_table, fitted, exclude_seen: bool, **changes: Any
+) -> list[Ranked]:
+    p = BaselinesParameters.model_validate(raw(**changes))
+    return rank_baselines(
+        ring, ring_table, *fitted, p, 10, K, exclude_seen=exclude_seen, seeds=SEEDS
+    )
+
+
+def test_the_best_setting_is_trained_with_every_seed(fitted) -> None:
+    sasrec, _ = fitted
+    scores = [one["validation_ndcg_at_10"] for one in sasrec.tried]
+    assert [one["settings"]["optimizer"]["learning_rate"] for one in sasrec.tried] == [
+        0.01,
+        1e-6,
+    ]
+    assert scores[0] > scores[1]
+    runs = sasrec.config["runs"]
+    assert [run["seed"] for run in runs] == SEEDS
+    assert runs[0]["validation_ndcg_at_10"] == scores[0]
+    assert runs[1]["validation_ndcg_at_10"] > 0.5
+    first, second = (sasrec.of_seed(seed)["items"] for seed in SEEDS)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("exclude_seen", [False, True])
+def test_every_method_ranks_the_same_users(
+    ring, ring_table, fitted, exclude_seen
+) -> None:
+    lists = ranked(ring, ring_table, fitted, exclude_seen)
+    assert [(one.method, one.seed) for one in lists] == [
+        ("popularity", 4),
+        ("markov", 4),
+        ("sasrec", 4),
+        ("sasrec", 5),
+        ("autoregressive", 4),
+        ("autoregressive", 5),
+    ]
+    samples = evaluation_samples(ring, "test", 10)
+    sid_of_item = ring_table.groups().sid_of_item
+    for one in lists:
+        results = one.results
+        assert results.users.tolist() == samples[:, 0].tolist()
+        assert results.targets.tolist() == ring.items[ring.offsets[1:] - 1].tolist()
+        assert results.items.shape == results.sids.shape == (len(samples), K)
+        for user, start, end in samples.tolist():
+            items = results.items[user]
+            assert len(set(items.tolist())) == K
+            seen = ring.items[ring.offsets[user] :][start:end]
+            if exclude_seen:
+                assert not set(items.tolist()) & set(seen.tolist())
+            of_items = dict.fromkeys(sid_of_item[items].tolist())
+            assert list(of_items) == results.sids[user][: len(of_items)].tolist()
+        hit = (results.items == results.targets[:, None]).any(1).mean()
+        chance = K / ring.n_items
+        least = {"popularity": 0.0, "autoregressive": 1.3 * chance}
+        assert hit > least.get(one.method, 3 * chance), one.method
+
+
+def test_popularity_is_the_same_list_for_everybody(ring, ring_table, fitted) -> None:
+    (one,) = ranked(ring, ring_table, fitted, False, methods=["popularity"])
+    counts = np.zeros(ring.n_items)
+    for first, last in zip(ring.offsets[:-1], ring.offsets[1:], strict=True):
+        np.add.at(counts, ring.items[first : last - 2], 1)
+    wanted = np.argsort(-counts, kind="stable")[:K]
+    assert (one.results.items == wanted).all()
+
+
+def test_models_that_are_missing_or_of_other_data_are_refused(
+    ring, ring_table, noise, noise_table, fitted
+) -> None:
+    empty = Fitted({}, {"seeds": []})
+    for method in ("sasrec", "autoregressive"):
+        with pytest.raises(SidiffError, match=method):
+            ranked(ring, ring_table, (empty, empty), False, methods=[method])
+        with pytest.raises(SidiffError, match="--load-versions"):
+            ranked(noise, noise_table, fitted, False, methods=[method])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"optimizer": {"learning_rate": 7.0}}, "optimizer.learning_rate is 7.0"),
+        ({"widht": 64}, "widht is not a parameter"),
+        ({"heads": 3}, "heads"),
+    ],
+)
+def test_a_variation_that_does_not_fit_is_named(change, words) -> None:
+    sasrec = raw()["sasrec"] | {"tune": [change]}
+    with pytest.raises(SidiffError, match=words) as error:
+        validate({"baselines": raw(sasrec=sasrec)})
+    assert "baselines.sasrec" in str(error.value)

@@ -1,0 +1,171 @@
+"""SASRec: the loss, what it may see, what it trains on, and that it learns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from sidiff.baselines import sasrec as s
+from sidiff.errors import SidiffError
+from sidiff.parameters import SasRecSettings
+
+from .conftest import sequences_of
+
+CPU = torch.device("cpu")
+
+
+def settings(**changes: object) -> SasRecSettings:
+    base = dict(
+        width=32,
+        heads=2,
+        inner=32,
+        layers=1,
+        dropout=0.1,
+        label_smoothing=0.0,
+        optimizer=dict(
+            learning_rate=0.01,
+            weight_decay=0.0,
+            warmup_steps=5,
+            schedule="cosine",
+            max_gradient_norm=5.0,
+        ),
+        stopping=dict(first_epoch=1, every_epochs=1, patience=20),
+        batch_size=32,
+        users_per_pass=16,
+        epochs=2,
+    )
+    return SasRecSettings.model_validate(base | changes)
+
+
+def build(items: int = 20, scale: float = 10.0) -> s.SasRec:
+    config = s.SasRecConfig(items, 8, 16, 2, 24, 2, 0.0)
+    model = s.SasRec(config).initialize(torch.Generator().manual_seed(0)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(scale)
+    return model
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("at_once", [1, 300, 2**22])
+@pytest.mark.parametrize("spread", [1.0, 60.0])
+def test_loss_and_gradients_are_those_of_torch(
+    monkeypatch, smoothing, at_once, spread
+) -> None:
+    monkeypatch.setattr(s, "LOGITS_AT_ONCE", at_once)
+    torch.manual_seed(0)
+    states = (spread * torch.randn(23, 8)).requires_grad_()
+    table = torch.randn(50, 8, requires_grad=True)
+    targets = torch.randint(50, (23,))
+    wanted = F.cross_entropy(
+        states @ table.T, targets, reduction="sum", label_smoothing=smoothing
+    )
+    got = s.full_softmax_loss(states, table, targets, smoothing)
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-4)
+    for one, other in zip(
+        torch.autograd.grad(3.0 * got, [states, table]),
+        torch.autograd.grad(3.0 * wanted, [states, table]),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * spread)
+
+
+def test_no_state_sees_later_items_or_pads() -> None:
+    model = build()
+    history = torch.randint(20, (3, 6))
+    lengths = torch.tensor([6, 6, 6])
+    before = model(history, lengths)
+    changed = history.clone()
+    changed[:, 4] = (changed[:, 4] + 1) % 20
+    after = model(changed, lengths)
+    torch.testing.assert_close(before[:, :4], after[:, :4])
+    assert (before[:, 4:] - after[:, 4:]).abs().amax() > 1e-3
+    alone = model(history[:1, :3], torch.tensor([3]))
+    padded = model(history[:1], torch.tensor([3]))
+    torch.testing.assert_close(alone, padded[:, :3], rtol=1e-4, atol=1e-5)
+
+
+def test_scores_are_products_with_the_last_state() -> None:
+    model = build()
+    history, lengths = torch.randint(20, (4, 6)), torch.tensor([1, 6, 3, 2])
+    states = model(history, lengths)
+    for user, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(
+            model.scores(history, lengths)[user],
+            model.items @ states[user, length - 1],
+            rtol=1e-4,
+            atol=1e-5,
+        )
+
+
+def test_targets_are_every_training_position_and_no_other(noise) -> None:
+    """The held-out items must not matter; every training item after the first must."""
+    model, smoothing = build(), 0.0
+    histories = s.item_histories(noise, CPU)
+    samples = s.sasrec_samples(noise, 8)
+    loss, weight = s.sasrec_loss(model, histories, torch.from_numpy(samples), smoothing)
+    total, positions = 0.0, 0
+    for user, start, end in samples.tolist():
+        items = torch.from_numpy(noise.items[noise.offsets[user] :]).long()
+        part = items[start : end + 1]
+        assert end == noise.lengths[user] - 3
+        states = model(part[None, :-1], torch.tensor([len(part) - 1]))[0]
+        logits = states @ model.items.T
+        total += float(F.cross_entropy(logits, part[1:], reduction="sum").detach())
+        positions += len(part) - 1
+    assert float(loss.detach()) == pytest.approx(total, rel=1e-4)
+    assert int(weight) == positions
+
+
+def test_long_users_keep_their_last_items() -> None:
+    shop = sequences_of([list(range(12)), [0, 1, 2]], 12)
+    assert s.sasrec_samples(shop, 4).tolist() == [[0, 5, 9]]
+
+
+def test_it_learns_the_next_item_and_keeps_the_best_epoch(ring) -> None:
+    model, trained = s.fit_sasrec(ring, settings(epochs=15), 10, 64, 1, CPU)
+    assert trained.score > 0.9
+    samples = s.evaluation_samples(ring, "validation", 10)
+    again = s._ndcg(model, s.item_histories(ring, CPU), samples, 17)
+    assert again == pytest.approx(trained.score)
+
+
+def test_the_same_seed_gives_the_same_weights(ring) -> None:
+    first, second, other = (
+        s.fit_sasrec(ring, settings(epochs=1), 10, 64, seed, CPU)[1].weights
+        for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["items"], other["items"])
+
+
+def test_saved_and_rebuilt_is_the_same_function() -> None:
+    model = build()
+    again = s.SasRec.from_saved(
+        model.state_dict(), model.saved_config() | {"seeds": []}
+    )
+    history, lengths = torch.randint(20, (2, 4)), torch.tensor([4, 2])
+    assert torch.equal(model.scores(history, lengths), again.scores(history, lengths))
+    with pytest.raises(SidiffError, match="do not fit"):
+        s.SasRec.from_saved(model.state_dict(), model.saved_config() | {"items": 3})
+
+
+def test_nobody_long_enough_is_one_clear_error() -> None:
+    shop = sequences_of([[0, 1, 2], [1, 2, 0]], 3)
+    with pytest.raises(SidiffError, match="SASRec"):
+        s.fit_sasrec(shop, settings(), 4, 8, 1, CPU)
+
+
+def test_validation_ndcg_is_the_plain_mean(noise) -> None:
+    model = build()
+    samples = s.evaluation_samples(noise, "validation", 8)
+    gains = []
+    for user, start, end in samples.tolist():
+        items = torch.from_numpy(noise.items[noise.offsets[user] :]).long()
+        scores = model.scores(items[None, start:end], torch.tensor([end - start]))[0]
+        rank = int((scores > scores[items[end]]).sum())
+        gains.append(1 / np.log2(rank + 2) if rank < 10 else 0.0)
+    got = s._ndcg(model, s.item_histories(noise, CPU), samples, 7)
+    assert got == pytest.approx(np.mean(gains))
