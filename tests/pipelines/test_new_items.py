@@ -41,7 +41,7 @@ def given(project: Path) -> dict[str, Any]:
         # Everything is ranked, so that what can be recommended is.
         "evaluation": {
             "decoding": {"method": "one_pass", "beam": 200},
-            "controls": [],
+            "decoders": {},
             "top_k": 200,
         },
     }
