@@ -105,7 +105,9 @@ def rank_items(
     width = max(k, settings.items)
     items, scores = _unseen_items(ranked, catalogue, seen, width)
     if settings.items:
-        scores = rescore(denoiser, memory, items, settings, catalogue, parameters.seed)
+        scores = rescore(
+            denoiser, memory, items, scores, settings, catalogue, parameters.seed
+        )
         scores, order = scores.sort(dim=1, descending=True, stable=True)
         items = items.gather(1, order)
         calls += settings.orders * denoiser.config.digits

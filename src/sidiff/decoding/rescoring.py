@@ -22,6 +22,7 @@ def rescore(
     denoiser: DenoisingModel,
     memory: Memory,
     items: Tensor,
+    found: Tensor,
     parameters: RescoringParameters,
     catalogue: Catalogue,
     seed: int,
@@ -32,6 +33,7 @@ def rescore(
         denoiser: the trained network.
         memory: the users' encoded histories, batch size B.
         items: item indices, -1 for none, ``(B, M)``.
+        found: their scores in the search ``(B, M)``, kept where no order is asked for.
         parameters: number of orders, weight of the item vectors.
         catalogue: the items' SIDs and vectors.
         seed: of the orders.
@@ -41,7 +43,7 @@ def rescore(
     """
     missing = items < 0
     chosen = items.clamp(min=0)
-    scores = torch.zeros(items.shape, device=items.device)
+    scores = found
     if parameters.orders:
         codes = catalogue.codes[catalogue.sid_of_item[chosen]]
         scores = log_likelihood(denoiser, memory, codes, parameters.orders, seed)
