@@ -9,6 +9,7 @@ from __future__ import annotations
 from kedro.pipeline import Pipeline
 
 from sidiff.pipelines import (
+    comparison,
     embedding,
     evaluation,
     filtering,
@@ -26,6 +27,7 @@ STAGES = {
     "tokenization": tokenization,
     "training": training,
     "evaluation": evaluation,
+    "comparison": comparison,
 }
 
 
