@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
+
+from sidiff.evaluation.headlines import Headline, percent, rate_text
 
 _ROWS = (
     ("DiffGRM, semantic IDs", "test/sid"),
@@ -31,7 +33,8 @@ def show_summary(
     """Draw the summary of a finished run.
 
     Args:
-        summary: the data set ``run_summary``.
+        summary: the data set ``run_summary``; with ``comparison``, the lines of
+            ``sidiff.evaluation.headlines``, where the run made one.
         results: stored files worth opening, by data set name; each lies in a folder
             named after the version, which is one and the same for a run.
         seconds: wall time of the run.
@@ -73,11 +76,12 @@ def render(
         version = path.parent.name
     places.add_row("lineage", "kedro viz run")
     places.add_row("all runs", "mlflow ui --backend-store-uri sqlite:///mlflow.db")
+    compared = summary.get("comparison")
     return Group(
         "",
         facts,
         "",
-        _metrics(summary["metrics"]),
+        _comparison(compared) if compared else _metrics(summary["metrics"]),
         Text(f"Results, version {version} in", "bold"),
         places,
         "",
@@ -106,4 +110,37 @@ def _metrics(metrics: Mapping[str, float]) -> Table:
     for label, prefix in _ROWS:
         values = (metrics.get(f"{prefix}/{key}") for _, key in _COLUMNS)
         table.add_row(label, *("" if v is None else f"{v:.4f}" for v in values))
+    return table
+
+
+def _comparison(lines: Sequence[Headline]) -> Table:
+    """One row per method, at the largest cutoff; users in brackets where fewer."""
+    k, most = lines[0].cutoff, max(line.users for line in lines)
+    title = f"Test split, full ranking, {most:,} users"
+    if not all(line.everybody for line in lines):
+        title += " (number in brackets: fewer)"
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption=f"\u00b1 half of the {percent(lines[0].confidence)} bootstrap interval "
+        "over users",
+        caption_justify="left",
+        pad_edge=False,
+    )
+    table.add_column("", overflow="fold")
+    for title in (f"item R@{k}", f"item N@{k}", f"SID N@{k}", "users/s"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for line in lines:
+        name = Text(line.label)
+        if not line.everybody:
+            name.append(f" ({line.users:,})", "yellow")
+        figures = (line.recall, line.ndcg)
+        table.add_row(
+            name,
+            *(f"{e.mean:.4f} \u00b1{e.half_width:.4f}" for e in figures),
+            f"{line.sid_ndcg.mean:.4f}",
+            rate_text(line.users_per_second),
+        )
     return table

@@ -16,6 +16,7 @@ from kedro.pipeline.node import Node
 
 from sidiff.console import show_summary
 from sidiff.errors import SidiffError
+from sidiff.evaluation.headlines import headlines
 from sidiff.pipeline_registry import STAGES
 from sidiff.pipelines.tracking import active_mlflow
 
@@ -26,10 +27,19 @@ REPORTS = {
     "data_statistics": "data",
     "sid_report": "sid_report",
     "metrics": "",
+    "comparison_report": "comparison",
 }
 """Flat reports whose numbers become MLflow metrics, with their prefix there."""
 REPORTING_FOLDER = "08_reporting"
-RESULTS = ("recommendations", "metrics", "metrics_figure", "sid_report", "denoiser")
+RESULTS = (
+    "recommendations",
+    "comparison_table",
+    "comparison_figure",
+    "metrics",
+    "metrics_figure",
+    "sid_report",
+    "denoiser",
+)
 """Data sets that the summary on the screen points to."""
 
 
@@ -124,7 +134,10 @@ class ProgressHooks:
         results = {
             name: _stored_path(written[name]) for name in RESULTS if name in written
         }
-        show_summary(catalog.load("run_summary"), results, perf_counter() - self._began)
+        summary = catalog.load("run_summary")
+        if "comparison" in written:
+            summary["comparison"] = headlines(catalog.load("comparison"))
+        show_summary(summary, results, perf_counter() - self._began)
 
 
 class TrackingHooks:
@@ -209,7 +222,7 @@ class TrackingHooks:
         for name, dataset in written.items():
             path = _stored_path(dataset)
             report = REPORTING_FOLDER in path.parts or name in REPORTS
-            if report and path.suffix in (".json", ".png"):
+            if report and path.suffix in (".json", ".md", ".png"):
                 mlflow.log_artifact(str(path))
 
 

@@ -9,6 +9,7 @@ the first node runs.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -402,6 +403,37 @@ class BaselinesParameters(Parameters):
     threads: Threads
 
 
+class BootstrapParameters(Parameters):
+    """Resamples of the users, for confidence intervals."""
+
+    resamples: Annotated[int, Field(ge=1, le=100_000)]
+    level: Annotated[float, Field(gt=0.0, lt=1.0)]
+    seed: Seed
+
+
+class ComparisonParameters(Parameters):
+    """Decoders and baselines side by side (pipeline ``comparison``)."""
+
+    references: Annotated[
+        list[Annotated[str, Field(min_length=1)]],
+        Field(min_length=1),
+    ]
+    bootstrap: BootstrapParameters
+    popularity_edges: Annotated[list[PositiveInt], Field(min_length=1)]
+    history_edges: Annotated[
+        list[Annotated[int, Field(ge=2)]],
+        Field(min_length=1),
+    ]
+
+    @model_validator(mode="after")
+    def _edges_increase(self) -> Self:
+        for name in ("popularity_edges", "history_edges"):
+            edges = getattr(self, name)
+            if any(high <= low for low, high in pairwise(edges)):
+                raise ValueError(f"{name} ({edges}) must increase from one to the next")
+        return self
+
+
 GROUPS: dict[str, type[Parameters]] = {
     "sample_data": SampleDataParameters,
     "ingestion": IngestionParameters,
@@ -411,6 +443,7 @@ GROUPS: dict[str, type[Parameters]] = {
     "training": TrainingParameters,
     "evaluation": EvaluationParameters,
     "baselines": BaselinesParameters,
+    "comparison": ComparisonParameters,
 }
 
 

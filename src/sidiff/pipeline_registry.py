@@ -10,6 +10,7 @@ from kedro.pipeline import Pipeline
 
 from sidiff.pipelines import (
     baselines,
+    comparison,
     embedding,
     evaluation,
     filtering,
@@ -28,6 +29,7 @@ STAGES = {
     "training": training,
     "evaluation": evaluation,
     "baselines": baselines,
+    "comparison": comparison,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ from sidiff.evaluation.results import Results, cost_frame
 from sidiff.parameters import DecodingParameters, EvaluationParameters
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
 from sidiff.sids.table import SidTable
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,16 @@ def compare_decoders(
     results, costs = [], []
     for seed, denoiser in denoisers.items():
         for name, decoding in parameters.other_decoders().items():
+            if decoding.method == "item_vectors" and not (
+                denoiser.config.identified_items
+            ):
+                logger.info(
+                    "Decoder %s is left out: the network of seed %d has no item "
+                    "identities (training.network.item_identity)",
+                    name,
+                    seed,
+                )
+                continue
             ranked = evaluator.rank(denoiser, decoding, f"{name}, seed {seed}", users)
             results.append(ranked.to_frame(name, seed))
             costs.append(cost_frame(name, seed, ranked.cost))

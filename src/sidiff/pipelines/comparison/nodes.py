@@ -1,0 +1,54 @@
+"""What each method ranked, turned into one table and two figures per data set."""
+
+# Every Kedro command imports this module; what is slow to import waits for the run.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sidiff.parameters import ComparisonParameters, EvaluationParameters
+from sidiff.pipelines.frames import to_sid_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def compare_methods(
+    decoder_results: pl.DataFrame,
+    decoder_costs: pl.DataFrame,
+    baseline_results: pl.DataFrame,
+    baseline_costs: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    sid_table: pl.DataFrame,
+    evaluation: dict[str, Any],
+    parameters: dict[str, Any],
+) -> tuple[pl.DataFrame, dict[str, float]]:
+    """Measure every decoder and baseline at both levels."""
+    from sidiff.evaluation.comparison import compare, flat_report
+
+    comparison = compare(
+        {"decoder": decoder_results, "baseline": baseline_results},
+        {"decoder": decoder_costs, "baseline": baseline_costs},
+        catalogue,
+        to_sid_table(sid_table, catalogue).groups().sid_of_item,
+        EvaluationParameters.model_validate(evaluation).cutoffs,
+        ComparisonParameters.model_validate(parameters),
+    )
+    return comparison, flat_report(comparison)
+
+
+def write_comparison(comparison: pl.DataFrame, dataset: str) -> str:
+    """Lay the comparison out as a page of Markdown."""
+    from sidiff.evaluation.headlines import comparison_table
+
+    return comparison_table(comparison, dataset)
+
+
+def plot_comparison(comparison: pl.DataFrame) -> tuple[Figure, Figure]:
+    """Draw all methods at both levels, and the main ones by bucket."""
+    from sidiff.evaluation.comparison_figures import breakdown_figure, comparison_figure
+
+    return comparison_figure(comparison), breakdown_figure(comparison)
