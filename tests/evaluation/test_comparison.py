@@ -55,7 +55,9 @@ def results(method: str, seed: int, users: np.ndarray) -> pl.DataFrame:
     sids = SID_OF_ITEM[items]
     items[rng.random(items.shape) < 0.1] = -1
     sids[rng.random(sids.shape) < 0.1] = -1
-    made = Results(items, sids, users, TARGETS[users], HISTORY[users], Cost(1.0, 2.0))
+    scores = np.zeros(items.shape, dtype=np.float32)
+    cost = Cost(1.0, 2.0)
+    made = Results(items, scores, sids, users, TARGETS[users], HISTORY[users], cost)
     return made.to_frame(method, seed)
 
 

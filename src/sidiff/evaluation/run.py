@@ -21,7 +21,6 @@ from sidiff.parameters import DecodingParameters, EvaluationParameters
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
 from sidiff.sids.table import SidTable
 
-
 logger = logging.getLogger(__name__)
 
 
