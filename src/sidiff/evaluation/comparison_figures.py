@@ -34,6 +34,9 @@ LINES = ("#4878a8", "#c8773a", "#5a9367", "#8d6a9f", "#b5495b", "#7a7a7a", "#c0a
 SHAPES = "oDs^vPX"
 ROW_INCHES = 0.34
 
+FEW_USERS = 30
+"""Below this number of users a whisker may leave the picture."""
+
 
 def comparison_figure(comparison: pl.DataFrame) -> Figure:
     """Dots with whiskers of NDCG at both levels, best method on top, and the costs.
@@ -109,7 +112,11 @@ def breakdown_figure(comparison: pl.DataFrame) -> Figure:
     popularity.set_title("By popularity of the target", loc="left", fontsize=11)
     history.set_xlabel("items in the history", fontsize=9)
     history.set_title("By length of the history", loc="left", fontsize=11)
-    popularity.set_ylim(bottom=0)
+    drawn = comparison.filter(
+        pl.col("by").is_in(["popularity", "history", "held_out"]),
+        pl.col("method").is_in(methods),
+    )
+    popularity.set_ylim(0, _top(drawn))
     handles, labels = popularity.get_legend_handles_labels()
     figure.legend(
         handles,
@@ -196,6 +203,17 @@ def _write_costs(axes: Axes, lines: Sequence[Headline]) -> None:
                 fontsize=8,
                 color=INK,
             )
+
+
+def _top(drawn: pl.DataFrame) -> float:
+    """Room for every dot, and for whiskers of buckets that are not tiny.
+
+    One whisker of ten users would press all others against the axis; it leaves the
+    picture instead.
+    """
+    sure = drawn.filter(pl.col("users") >= FEW_USERS)["high"]
+    highest = max(float(value) for value in (*drawn["mean"], *sure))
+    return 1.08 * highest if highest else 1.0
 
 
 def _draw_buckets(

@@ -1,0 +1,193 @@
+"""The comparison as a stage of its own, from stored results of a few users."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from kedro.framework.session import KedroSession
+from mlflow.tracking import MlflowClient
+from rich.console import Console
+
+from sidiff.console import render
+from sidiff.evaluation.comparison import flat_report
+from sidiff.evaluation.headlines import headlines
+from sidiff.evaluation.results import Cost, Results
+from sidiff.sids.table import SidTable
+
+from .conftest import Run
+from .test_tracking import find
+
+PARAMS = {
+    "dataset": "compared",
+    "comparison": {"bootstrap": {"resamples": 20}},
+}
+ITEMS, USERS = 30, 50
+SUMMARY: dict[str, Any] = {
+    "dataset": "sample",
+    "codes_reason": "as configured",
+    "data": {"synthetic": True, "users": 50, "items": 30, "interactions": 400},
+    "semantic_ids": {
+        "digits": 2,
+        "codes_per_digit": 8,
+        "distinct_sids": 20,
+        "items": 30,
+        "largest_group": 2,
+    },
+    "metrics": {"n_users": 50.0, "test/item/ndcg_at_10": 0.125},
+}
+
+
+def ranked(method: str, seed: int, users: int) -> pl.DataFrame:
+    rng = np.random.default_rng([seed, len(method)])
+    items = np.stack([rng.permutation(ITEMS)[:10] for _ in range(users)])
+    targets = np.arange(users) % ITEMS
+    cost = Cost(1.0, 100.0)
+    made = Results(
+        items, items // 2, np.arange(users), targets, np.arange(users) % 20 + 1, cost
+    )
+    return made.to_frame(method, seed)
+
+
+def inputs() -> dict[str, pl.DataFrame]:
+    ids = [f"item {i:02d}" for i in range(ITEMS)]
+    count = np.arange(ITEMS) // 2
+    catalogue = pl.DataFrame(
+        {
+            "item_index": np.arange(ITEMS),
+            "item_id": ids,
+            "training_count": count,
+            "in_training": count > 0,
+        }
+    )
+    codes = np.stack([np.arange(ITEMS) // 2 // 4, np.arange(ITEMS) // 2 % 4], axis=1)
+    table = SidTable(codes.astype(np.uint16), pl.Series(ids), 4)
+
+    def costs(*methods: str) -> pl.DataFrame:
+        rows = ({"method": m, "seed": 1, **asdict(Cost(1.0, 100.0))} for m in methods)
+        return pl.DataFrame(rows)
+
+    return {
+        "catalogue": catalogue,
+        "sid_table": table.to_frame(),
+        "decoder_results": pl.concat(
+            [ranked("cpd", 1, USERS), ranked("random_order", 1, 20)]
+        ),
+        "decoder_costs": costs("cpd", "random_order"),
+        "baseline_results": pl.concat(
+            [ranked("sasrec", 1, USERS), ranked("popularity", 1, USERS)]
+        ),
+        "baseline_costs": costs("sasrec", "popularity"),
+    }
+
+
+@pytest.fixture(scope="module")
+def compared(project: Path, run: Run) -> str:
+    """The version of one run of the stage over stored inputs."""
+    with KedroSession.create(project, runtime_params=PARAMS) as session:
+        catalog = session.load_context().catalog
+        for name, frame in inputs().items():
+            catalog.save(name, frame)
+    return run("comparison", PARAMS)
+
+
+def stored(project: Path, name: str, version: str) -> Path:
+    return project / "data" / "08_reporting" / "compared" / name / version / name
+
+
+def test_the_stage_writes_table_report_and_figures(
+    project: Path, compared: str
+) -> None:
+    frame = pl.read_parquet(stored(project, "comparison.parquet", compared))
+    assert frame["method"].unique(maintain_order=True).to_list() == [
+        "cpd",
+        "random_order",
+        "sasrec",
+        "popularity",
+    ]
+    report = json.loads(stored(project, "comparison_report.json", compared).read_text())
+    assert report == flat_report(frame)
+    assert report["random_order/users"] == 20
+    page = stored(project, "comparison_table.md", compared).read_text(encoding="utf-8")
+    assert page.startswith("# Methods compared on compared\n")
+    for name in ("comparison_figure.png", "breakdown_figure.png"):
+        assert stored(project, name, compared).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_comparison_is_tracked(project: Path, compared: str) -> None:
+    client = MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db")
+    found = find(client, compared)
+    report = json.loads(stored(project, "comparison_report.json", compared).read_text())
+    logged = {
+        name.removeprefix("comparison/"): value
+        for name, value in found.data.metrics.items()
+        if name.startswith("comparison/")
+    }
+    assert logged == pytest.approx(report)
+    assert found.data.params["comparison.bootstrap.resamples"] == "20"
+    names = {file.path for file in client.list_artifacts(found.info.run_id)}
+    assert names >= {
+        "comparison_table.md",
+        "comparison_report.json",
+        "comparison_figure.png",
+        "breakdown_figure.png",
+    }
+
+
+def shown(summary: dict[str, Any]) -> list[str]:
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    results = {"comparison_table": Path.cwd() / "data" / "v" / "comparison_table.md"}
+    console.print(render(summary, results, 75.0), highlight=False)
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+def test_the_summary_shows_the_comparison(project: Path, compared: str) -> None:
+    frame = pl.read_parquet(stored(project, "comparison.parquet", compared))
+    frame = frame.with_columns(
+        mean=pl.when(metric="users_per_second")
+        .then(123_456.0)
+        .otherwise(pl.col("mean")),
+        low=pl.col("low") - 1,
+    )
+    lines = shown({**SUMMARY, "comparison": headlines(frame)})
+    assert max(len(line) for line in lines) <= 80
+    for line in headlines(frame):
+        (row,) = (text for text in lines if text.strip().startswith(f"{line.label} "))
+        assert f"{line.recall.mean:.4f} \u00b1{line.recall.half_width:.4f}" in row
+        assert f"{line.ndcg.mean:.4f} \u00b1{line.ndcg.half_width:.4f}" in row
+        assert row.split()[-2:] == [f"{line.sid_ndcg.mean:.4f}", "123,456"]
+        assert ("(20)" in row) is (line.method == "random_order")
+    assert any("item R@10" in line for line in lines)
+    assert any("50 users (number in brackets: fewer)" in line for line in lines)
+    assert not any("DiffGRM, items" in line for line in lines)
+
+
+def test_a_summary_without_comparison_shows_the_metrics() -> None:
+    lines = shown(SUMMARY)
+    (row,) = (line for line in lines if "DiffGRM, items" in line)
+    assert "0.1250" in row
+
+
+@pytest.mark.parametrize("with_comparison", [True, False])
+def test_a_run_shows_the_comparison_that_it_made(
+    project: Path,
+    compared: str,
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
+    with_comparison: bool,
+) -> None:
+    """And no older one where it made none."""
+    with KedroSession.create(project, runtime_params=PARAMS) as session:
+        catalog = session.load_context().catalog
+        catalog.save("data_statistics", {**SUMMARY["data"], "training_items": 20})
+        catalog.save("sid_report", SUMMARY["semantic_ids"])
+        catalog.save("metrics", SUMMARY["metrics"])
+    chosen = ["summarise_run"] + ["compare_methods"] * with_comparison
+    run("full", PARAMS, node_names=chosen)
+    assert ("item N@10" in capsys.readouterr().out) is with_comparison
