@@ -477,6 +477,28 @@ def validate(parameters: Mapping[str, Any]) -> dict[str, Parameters]:
 
 def _across_groups(models: Mapping[str, Parameters]) -> list[str]:
     """What each group cannot know alone."""
+    return [*_views_fit(models), *_references_exist(models)]
+
+
+def _references_exist(models: Mapping[str, Parameters]) -> list[str]:
+    comparison, evaluation = models.get("comparison"), models.get("evaluation")
+    baselines = models.get("baselines")
+    if not (
+        isinstance(comparison, ComparisonParameters)
+        and isinstance(evaluation, EvaluationParameters)
+        and isinstance(baselines, BaselinesParameters)
+    ):
+        return []
+    methods = [*evaluation.decoders, *baselines.methods]
+    return [
+        f"comparison.references: {name} is neither in evaluation.decoders nor in "
+        f"baselines.methods ({', '.join(methods)})"
+        for name in comparison.references
+        if name not in methods
+    ]
+
+
+def _views_fit(models: Mapping[str, Parameters]) -> list[str]:
     tokenization, training = models.get("tokenization"), models.get("training")
     if not isinstance(tokenization, TokenizationParameters) or not isinstance(
         training, TrainingParameters

@@ -102,6 +102,15 @@ def test_full_begins_where_the_data_are(project: Path) -> None:
         ({"training": {"epochs": 0}}, "training.epochs is 0"),
         ({"training": {"epoch": 2}}, "training.epoch is not a parameter"),
         ({"evaluation": {"top_k": 3}}, "top_k"),
+        ({"comparison": {"references": ["cdp"]}}, "cdp is neither in evaluation"),
+        (
+            {"evaluation": {"decoders": {"mine": {"beam": 0}}}},
+            "evaluation: decoders.mine.beam is 0",
+        ),
+        (
+            {"training": {"network": {"item_identity": False}}},
+            "auxiliary.item_weight needs network.item_identity",
+        ),
         ({"comparison": {"popularity_edges": [1, 5, 5]}}, "must increase"),
         ({"comparison": {"bootstrap": {"level": 95}}}, "comparison.bootstrap.level"),
         ({"raw_reviews": "r.gz"}, "raw_reviews alone"),

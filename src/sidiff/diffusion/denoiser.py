@@ -266,7 +266,6 @@ class Denoiser(nn.Module):
         if config.identified_items:
             rows = config.identified_items + 1  # row 0: no identity, always zero
             self.identities = nn.Parameter(torch.empty(rows, config.width))
-            self.user = Linear(config.width, config.width)
         first_row = torch.arange(config.digits) * config.codes_per_digit
         self.register_buffer("first_row", first_row, persistent=False)
         self.first_row: Tensor
@@ -330,7 +329,7 @@ class Denoiser(nn.Module):
         if self.config.identified_items:
             last = (lengths - 1).clamp(min=0)[:, None, None]
             last = last.expand(-1, 1, self.config.width)
-            users = self.user(states.gather(1, last)[:, 0])
+            users = states.gather(1, last)[:, 0]
         return Memory(
             states, tuple(keys), tuple(values), self._memory_bias(real, lengths), users
         )
