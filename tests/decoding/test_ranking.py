@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.ranking import rank_items
 from sidiff.decoding.rescoring import digit_orders, log_likelihood
 from sidiff.diffusion.denoiser import Memory
@@ -120,7 +121,7 @@ def test_an_endless_beam_ranks_the_items_as_brute_force_does(
     beam=st.integers(1, 12),
     seed=st.integers(0, 10_000),
     merge=st.sampled_from(["none", "max", "sum"]),
-    method=st.sampled_from(["cpd", "one_pass"]),
+    method=st.sampled_from(["cpd", "one_pass", "item_vectors"]),
     rescored=st.sampled_from([0, 12]),
 )
 def test_lists_are_full_and_legal_whatever_the_beam(
@@ -134,6 +135,7 @@ def test_lists_are_full_and_legal_whatever_the_beam(
     catalogue = catalogue_of(codes, size).restrict(torch.from_numpy(allowed))
     seen = torch.from_numpy(rng.integers(-1, items, (users, 9)))
     model = HashModel(digits, size, users, seed)
+    memory = with_vectors(catalogue, users, seed)
     p = decoding(
         method=method,
         beam=beam,
@@ -141,7 +143,7 @@ def test_lists_are_full_and_legal_whatever_the_beam(
         constraint="items",
         rescoring={"items": rescored, "orders": 2, "item_weight": 0.0},
     )
-    ranked = rank_items(model, model.memory(), p, catalogue, seen, k)
+    ranked = rank_items(model, memory, p, catalogue, seen, k)
     for user in range(users):
         mine = set(np.flatnonzero(allowed).tolist()) - set(seen[user].tolist())
         got = [i for i in ranked.items[user].tolist() if i >= 0]
@@ -254,3 +256,72 @@ def test_a_single_beam_is_filled_up_by_one_pass_scores() -> None:
         first, *rest = ranked.items[user].tolist()
         others = [i for i in scanned.items[user].tolist() if i != first]
         assert rest == others[:5]
+
+
+def with_vectors(catalogue: Catalogue, users: int, seed: int) -> Memory:
+    """Give the items vectors; the memory's users ask for them."""
+    generator = torch.Generator().manual_seed(seed)
+    size = len(catalogue.sid_of_item)
+    catalogue.item_vectors = torch.randn(size, 6, generator=generator)
+    asked = torch.randn(users, 6, generator=generator)
+    bias = torch.zeros(users, 1, 1, 1)
+    return Memory(torch.arange(users), (), (), bias, asked)
+
+
+@hypothesis_settings(max_examples=30)
+@given(items=st.integers(1, 40), seed=st.integers(0, 10_000))
+def test_item_vectors_rank_as_the_masked_softmax_does(items, seed) -> None:
+    """Shared SIDs, seen and denied items: the plain order of the logits."""
+    rng = np.random.default_rng(seed)
+    users, k = 4, 8
+    codes = rng.integers(0, 2, (items, 3))
+    allowed = rng.random(items) < 0.8
+    allowed[rng.integers(items)] = True
+    catalogue = catalogue_of(codes, 2).restrict(torch.from_numpy(allowed))
+    seen = torch.from_numpy(rng.integers(-1, items, (users, 12)))
+    memory = with_vectors(catalogue, users, seed)
+    model = HashModel(3, 2, users, seed)
+    for rescored in (0, 20):
+        rescoring = {"items": rescored, "orders": 0, "item_weight": 1.0}
+        p = decoding(
+            method="item_vectors", constraint="items", beam=2, rescoring=rescoring
+        )
+        ranked = rank_items(model, memory, p, catalogue, seen, k)
+        logits = memory.users @ catalogue.item_vectors.T
+        for user in range(users):
+            mine = set(np.flatnonzero(allowed).tolist()) - set(seen[user].tolist())
+            expected = sorted(mine, key=lambda i: -float(logits[user, i]))[:k]
+            got = [i for i in ranked.items[user].tolist() if i >= 0]
+            assert got == expected
+            sids = [int(catalogue.sid_of_item[i]) for i in got]
+            first = list(dict.fromkeys(sids))
+            assert ranked.sids[user].tolist()[: len(first)] == first
+
+
+def test_rescoring_looks_at_as_many_items_as_asked_whatever_the_beam() -> None:
+    rng = np.random.default_rng(8)
+    codes = np.unique(rng.integers(0, 4, (60, 3)), axis=0)
+    catalogue = catalogue_of(codes, 4)
+    users, m = 3, len(codes)
+    memory = with_vectors(catalogue, users, 1)
+    model = HashModel(3, 4, users, 3)
+    nothing = torch.empty(users, 0, dtype=torch.int64)
+    rescoring = {"items": m, "orders": 2, "item_weight": 3.0}
+    wanted = None
+    for method, beam in (("cpd", 2), ("cpd", 200), ("one_pass", 1)):
+        p = decoding(
+            method=method,
+            beam=beam,
+            merge="max",
+            constraint="items",
+            rescoring=rescoring,
+        )
+        ranked = rank_items(model, memory, p, catalogue, nothing, 10)
+        sids = catalogue.codes[catalogue.sid_of_item].expand(users, -1, -1)
+        likelihood = log_likelihood(model, memory, sids, 2, p.seed)
+        vectors = (memory.users @ catalogue.item_vectors.T).log_softmax(1)
+        best, order = (likelihood + 3.0 * vectors).sort(dim=1, descending=True)
+        assert torch.equal(ranked.items, order[:, :10])
+        assert torch.allclose(ranked.scores, best[:, :10], atol=1e-4)
+        assert wanted is None or torch.equal(ranked.items, wanted)
+        wanted = ranked.items

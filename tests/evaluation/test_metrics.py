@@ -82,3 +82,17 @@ def test_means_are_named() -> None:
     assert m.means({"recall_at_5": np.array([0.0, 1.0])}, "test/sid") == {
         "test/sid/recall_at_5": 0.5
     }
+
+
+@given(seed=st.integers(0, 1000))
+def test_popularity_under_filters_is_a_plain_list(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    counts, targets = rng.integers(0, 4, 15), rng.integers(0, 15, 6)
+    allowed = rng.random(15) < 0.7
+    seen = rng.integers(-1, 15, (6, 5))
+    got = m.popularity_ranks(counts, targets, allowed, seen)
+    for user, target in enumerate(targets):
+        mine = [i for i in range(15) if allowed[i] and i not in seen[user]]
+        listed = sorted(mine, key=lambda i: (-counts[i], i))
+        expected = listed.index(target) if target in listed else -1
+        assert got[user] == expected

@@ -16,6 +16,7 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 from sidiff.console import render
+from sidiff.errors import SidiffError
 from sidiff.evaluation.comparison import flat_report
 from sidiff.evaluation.headlines import headlines
 from sidiff.evaluation.results import Cost, Results
@@ -44,15 +45,21 @@ SUMMARY: dict[str, Any] = {
 }
 
 
+def table() -> SidTable:
+    ids = [f"item {i:02d}" for i in range(ITEMS)]
+    codes = np.stack([np.arange(ITEMS) // 2 // 4, np.arange(ITEMS) // 2 % 4], axis=1)
+    return SidTable(codes.astype(np.uint16), pl.Series(ids), 4)
+
+
 def ranked(method: str, seed: int, users: int) -> pl.DataFrame:
     rng = np.random.default_rng([seed, len(method)])
     items = np.stack([rng.permutation(ITEMS)[:10] for _ in range(users)])
     targets = np.arange(users) % ITEMS
     cost = Cost(1.0, 100.0)
-    made = Results(
-        items, items // 2, np.arange(users), targets, np.arange(users) % 20 + 1, cost
-    )
-    return made.to_frame(method, seed)
+    scores = np.zeros(items.shape, dtype=np.float32)
+    history = np.arange(users) % 20 + 1
+    made = Results(items, scores, items // 2, np.arange(users), targets, history, cost)
+    return made.to_frame(method, seed, table().fingerprint)
 
 
 def inputs() -> dict[str, pl.DataFrame]:
@@ -66,8 +73,6 @@ def inputs() -> dict[str, pl.DataFrame]:
             "in_training": count > 0,
         }
     )
-    codes = np.stack([np.arange(ITEMS) // 2 // 4, np.arange(ITEMS) // 2 % 4], axis=1)
-    table = SidTable(codes.astype(np.uint16), pl.Series(ids), 4)
 
     def costs(*methods: str) -> pl.DataFrame:
         rows = ({"method": m, "seed": 1, **asdict(Cost(1.0, 100.0))} for m in methods)
@@ -75,7 +80,7 @@ def inputs() -> dict[str, pl.DataFrame]:
 
     return {
         "catalogue": catalogue,
-        "sid_table": table.to_frame(),
+        "sid_table": table().to_frame(),
         "decoder_results": pl.concat(
             [ranked("cpd", 1, USERS), ranked("random_order", 1, 20)]
         ),
@@ -191,3 +196,16 @@ def test_a_run_shows_the_comparison_that_it_made(
     chosen = ["summarise_run"] + ["compare_methods"] * with_comparison
     run("full", PARAMS, node_names=chosen)
     assert ("item N@10" in capsys.readouterr().out) is with_comparison
+
+
+def test_rankings_of_another_sid_table_are_refused(
+    project: Path, compared: str, run: Run
+) -> None:
+    other = inputs()["baseline_results"].with_columns(sid_table=pl.lit("0" * 64))
+    with KedroSession.create(project, runtime_params=PARAMS) as session:
+        session.load_context().catalog.save("baseline_results", other)
+    with pytest.raises(SidiffError, match=r"--pipeline=baselines again"):
+        run("comparison", PARAMS)
+    with KedroSession.create(project, runtime_params=PARAMS) as session:
+        catalog = session.load_context().catalog
+        catalog.save("baseline_results", inputs()["baseline_results"])

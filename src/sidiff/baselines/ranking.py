@@ -40,7 +40,7 @@ class Lists(NamedTuple):
 
 
 RankBatch = Callable[[HistoryBatch, Tensor | None], Lists]
-"""Lists of a batch; its seen items, bool ``(B, N)``, are given if they are left out."""
+"""Lists of a batch; the items to leave out, bool ``(B, N)``, are given if any are."""
 
 
 class SidItems:
@@ -142,6 +142,7 @@ def rank_users(
     device: torch.device,
     label: str,
     denoiser_calls: int = 0,
+    allowed: NDArray[np.bool_] | None = None,
 ) -> Results:
     """Rank for every sample, users of similar history length together.
 
@@ -155,8 +156,10 @@ def rank_users(
         device: where batches are made.
         label: names the progress bar.
         denoiser_calls: passes that the method makes per batch, for the record.
+        allowed: items that may be recommended ``(N,)``; None for all.
     """
     histories = item_histories(sequences, device)
+    denied = None if allowed is None else ~torch.from_numpy(allowed).to(device)
     order = np.argsort(samples[:, 2] - samples[:, 1], kind="stable")
     items = np.empty((len(samples), k), dtype=np.int64)
     sids = np.empty_like(items)
@@ -171,6 +174,8 @@ def rank_users(
             chosen = order[first : first + users_per_batch]
             batch = histories.gather(torch.from_numpy(samples[chosen]))
             seen = _seen(batch, sequences.n_items) if exclude_seen else None
+            if denied is not None:
+                seen = denied.expand(len(chosen), -1) if seen is None else seen | denied
             lists = rank_batch(batch, seen)
             items[chosen] = lists.items.cpu().numpy()
             sids[chosen] = lists.sids.cpu().numpy()

@@ -118,7 +118,8 @@ def tune_sasrec(
             )
             weights |= _named(seed, trained.weights)
             runs.append(_run(seed, trained.score, trained.epoch))
-    return Fitted(weights, config | {"seeds": seeds, "runs": runs}, tried)
+    config |= {"seeds": seeds, "runs": runs, "sequences": sequences.fingerprint}
+    return Fitted(weights, config, tried)
 
 
 def fit_decoders(
@@ -151,7 +152,8 @@ def fit_decoders(
             weights |= _named(seed, trained.weights)
             config = model.saved_config() | {"sid_table": table.fingerprint}
             runs.append(_run(seed, trained.score, trained.epoch))
-    return Fitted(weights, config | {"seeds": seeds, "runs": runs})
+    config |= {"seeds": seeds, "runs": runs, "sequences": sequences.fingerprint}
+    return Fitted(weights, config)
 
 
 def rank_baselines(
@@ -165,6 +167,7 @@ def rank_baselines(
     *,
     exclude_seen: bool,
     seeds: list[int],
+    allowed: NDArray[np.bool_] | None = None,
 ) -> list[Ranked]:
     """Rank the whole catalogue for the test split by every method of the parameters.
 
@@ -177,6 +180,7 @@ def rank_baselines(
         max_history: most items of a history that a method is given.
         k: places of each list.
         exclude_seen: whether the items of the history are left out, for all alike.
+        allowed: items that may be recommended ``(N,)``; None for all.
         seeds: of the trained methods. What only counts appears once, under the first.
 
     Returns:
@@ -186,7 +190,9 @@ def rank_baselines(
         SidiffError: a method's model is missing or was trained for other items.
     """
     with cpu_threads(parameters.threads):
-        stage = _Stage(sequences, table, parameters, max_history, k, exclude_seen)
+        stage = _Stage(
+            sequences, table, parameters, max_history, k, exclude_seen, allowed
+        )
         ranked = []
         for method in parameters.methods:
             if method == "popularity":
@@ -215,7 +221,9 @@ class _Stage:
         max_history: int,
         k: int,
         exclude_seen: bool,
+        allowed: NDArray[np.bool_] | None,
     ) -> None:
+        self.allowed = allowed
         self.sequences = sequences
         self.table = table
         self.parameters = parameters
@@ -250,12 +258,7 @@ class _Stage:
         return self._rank(rank_batch, "ranking, Markov")
 
     def sasrec(self, fitted: Fitted, seed: int) -> Results:
-        if fitted.config["items"] != self.sequences.n_items:
-            raise SidiffError(
-                f"The stored SASRec knows {fitted.config['items']:,} items, the "
-                f"catalogue has {self.sequences.n_items:,}; run kedro run "
-                "--pipeline=baselines again, or choose matching --load-versions."
-            )
+        self._check_sequences(fitted, "SASRec")
         model = SasRec.from_saved(fitted.of_seed(seed), fitted.config)
         model = model.to(self.device)
 
@@ -272,6 +275,7 @@ class _Stage:
                 "run kedro run --pipeline=baselines again, or choose matching "
                 "--load-versions."
             )
+        self._check_sequences(fitted, "autoregressive decoder")
         weights = fitted.of_seed(seed)
         model = cast(
             AutoregressiveDecoder,
@@ -289,6 +293,13 @@ class _Stage:
         label = f"decoding, autoregressive, seed {seed}"
         return self._rank(rank_batch, label, self.table.digits)
 
+    def _check_sequences(self, fitted: Fitted, name: str) -> None:
+        if fitted.config["sequences"] != self.sequences.fingerprint:
+            raise SidiffError(
+                f"The stored {name} was trained on other sequences or items; run kedro "
+                "run --pipeline=baselines again, or choose matching --load-versions."
+            )
+
     def _rank(
         self, rank_batch: RankBatch, label: str, denoiser_calls: int = 0
     ) -> Results:
@@ -298,6 +309,7 @@ class _Stage:
             rank_batch,
             k=self.k,
             exclude_seen=self.exclude_seen,
+            allowed=self.allowed,
             users_per_batch=self.parameters.users_per_batch,
             device=self.device,
             label=label,

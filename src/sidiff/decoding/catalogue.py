@@ -98,11 +98,13 @@ class Catalogue:
         return None if self.allowed_items is None else self.sizes > 0
 
     def restrict(self, allowed: Tensor) -> Catalogue:
-        """The catalogue with only some of the items, ``allowed`` ``(N,)`` bool.
+        """The catalogue with only some of its items, ``allowed`` ``(N,)`` bool.
 
         Raises:
             SidiffError: nothing is left.
         """
+        if self.allowed_items is not None:
+            allowed = allowed & self.allowed_items
         if not bool(allowed.any()):
             raise SidiffError(
                 "No item may be recommended; widen evaluation.allow_items or shorten "

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from sidiff.decoding import cpd, item_vectors, one_pass
+from sidiff.decoding import cpd, one_pass
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.results import Decoded
 from sidiff.diffusion.denoiser import DenoisingModel, Memory
@@ -27,8 +27,4 @@ class Decoder(Protocol):
         """Decode; see ``sidiff.decoding.cpd.decode``."""
 
 
-DECODERS: dict[str, Decoder] = {
-    "cpd": cpd.decode,
-    "one_pass": one_pass.decode,
-    "item_vectors": item_vectors.decode,
-}
+DECODERS: dict[str, Decoder] = {"cpd": cpd.decode, "one_pass": one_pass.decode}

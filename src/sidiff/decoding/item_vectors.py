@@ -1,7 +1,6 @@
 """Ranking by item vectors: the network's softmax over whole items, as SASRec ranks.
 
-Only for networks with item identities, and without any denoising. A SID comes where its
-best item comes; rescoring by the same vectors puts the items of a SID in order.
+Only for networks with item identities, and without any denoising.
 """
 
 from __future__ import annotations
@@ -10,42 +9,42 @@ import torch
 from torch import Tensor
 
 from sidiff.decoding.catalogue import Catalogue
-from sidiff.decoding.results import Decoded
 from sidiff.decoding.scan import best_rows
-from sidiff.diffusion.denoiser import DenoisingModel, Memory
+from sidiff.diffusion.denoiser import Memory
 from sidiff.errors import SidiffError
 from sidiff.onednn import linear
-from sidiff.parameters import DecodingParameters
 
 
 @torch.inference_mode()
-def decode(
-    denoiser: DenoisingModel,
-    memory: Memory,
-    parameters: DecodingParameters,
-    catalogue: Catalogue,
-    blocked: Tensor,
-) -> Decoded:
-    """The SIDs of the best ``beam`` items of every user; arguments as for CPD.
+def best_items(
+    memory: Memory, catalogue: Catalogue, seen: Tensor, width: int
+) -> tuple[Tensor, Tensor]:
+    """The best ``width`` items of every user, exactly.
+
+    Args:
+        memory: the users' encoded histories, batch size B.
+        catalogue: the items that may be recommended, and their vectors.
+        seen: item indices that a user must not get, -1 for none, ``(B, E)``.
+        width: items wanted.
+
+    Returns:
+        Item indices ``(B, width)``, -1 where there are no more, and their logits, -inf
+        there; fewer columns where the catalogue is smaller.
 
     Raises:
         SidiffError: the network has no item identities.
     """
-    del denoiser
     users, vectors = memory.users, catalogue.item_vectors
     if users is None or vectors is None:
         raise SidiffError(
             "decoding.method item_vectors needs a network trained with "
             "training.network.item_identity: true."
         )
-    rows, scores = best_rows(
+    items, scores = best_rows(
         len(vectors),
         lambda rows: linear(users, vectors[rows]),
-        parameters.beam,
+        width,
         catalogue.allowed_items,
-        blocked[:, :0],
+        seen,
     )
-    sids = catalogue.sid_of_item[rows]
-    gone = (sids[:, :, None] == blocked[:, None]).any(2)
-    scores = scores.masked_fill(gone, -torch.inf)
-    return Decoded(catalogue.codes[sids], scores, denoiser_calls=0, distinct_states=1.0)
+    return items.masked_fill(scores == -torch.inf, -1), scores

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from sidiff.decoding import one_pass
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.decoders import DECODERS
+from sidiff.decoding.item_vectors import best_items
 from sidiff.decoding.keys import repeats
 from sidiff.decoding.rescoring import rescore
 from sidiff.decoding.results import Decoded
@@ -45,7 +46,8 @@ class RankedItems:
         denoiser_calls: decoder passes made for the batch.
         distinct_states: share of distinct states among those denoised.
         legal_share: share of decoded SIDs that belong to an item.
-        completed: users whose list was filled up, ``(B,)`` bool.
+        completed: users for whom the search found fewer than k items and one-pass
+            scores filled the list up, ``(B,)`` bool.
     """
 
     items: Tensor
@@ -97,46 +99,71 @@ def rank_items(
         k: length of the lists.
     """
     blocked = catalogue.exhausted(seen)
-    decode = DECODERS[parameters.method]
-    decoded = decode(denoiser, memory, parameters, catalogue, blocked)
-    ranked = rank_sids(decoded, catalogue, blocked)
-    calls = decoded.denoiser_calls
     settings = parameters.rescoring
     width = max(k, settings.items)
-    items, scores = _unseen_items(ranked, catalogue, seen, width)
+    if parameters.method == "item_vectors":
+        items, scores = best_items(memory, catalogue, seen, width)
+        rows = _sids_of(items, catalogue)
+        calls, distinct, legal = 0, 1.0, 1.0
+    else:
+        wide = max(parameters.beam, width if parameters.method == "one_pass" else 0)
+        decoded = DECODERS[parameters.method](
+            denoiser,
+            memory,
+            parameters.model_copy(update={"beam": wide}),
+            catalogue,
+            blocked,
+        )
+        ranked = rank_sids(decoded, catalogue, blocked)
+        items, scores = _unseen_items(ranked, catalogue, seen, width)
+        rows, legal = ranked.rows, ranked.legal_share
+        calls, distinct = decoded.denoiser_calls, decoded.distinct_states
+    items, scores = _fit(items, width, -1), _fit(scores, width, -torch.inf)
+    completed = (items[:, :k] < 0).any(1)
+    # Rescoring is of M items even where the search found fewer.
+    short = (items < 0).any(1)
+    if parameters.constraint == "items" and bool(short.any()):
+        more = _one_pass(
+            denoiser,
+            memory.take(short.nonzero()[:, 0]),
+            parameters,
+            catalogue,
+            blocked[short],
+            k + width,
+        )
+        extra, below = _unseen_items(more, catalogue, seen[short], k + width)
+        items, scores = _append(items, scores, extra, below, short)
+        items, scores = items[:, :width], scores[:, :width]
+        rows = _append_rows(rows, more.rows, short)
+    else:
+        completed &= parameters.constraint == "items"
     if settings.items:
         scores = rescore(
-            denoiser, memory, items, scores, settings, catalogue, parameters.seed
+            denoiser,
+            memory,
+            items,
+            scores,
+            settings,
+            catalogue,
+            parameters.seed,
         )
         scores, order = scores.sort(dim=1, descending=True, stable=True)
         items = items.gather(1, order)
         calls += settings.orders * denoiser.config.digits
-    completed = torch.zeros(len(items), dtype=torch.bool, device=items.device)
-    rows = ranked.rows
-    if parameters.constraint == "items" or parameters.method == "one_pass":
-        completed = (items[:, :k] < 0).any(1)
-        if bool(completed.any()):
-            more = _one_pass(
-                denoiser,
-                memory.take(completed.nonzero()[:, 0]),
-                parameters,
-                catalogue,
-                blocked[completed],
-                k + width,
-            )
-            extra, below = _unseen_items(more, catalogue, seen[completed], k + width)
-            items, scores = _append(items, scores, extra, below, completed)
-            rows = _append_rows(rows, more.rows, completed)
-    sids = catalogue.sid_of_item[items.clamp(min=0)].masked_fill(items < 0, -1)
+        rows = torch.cat([_sids_of(items, catalogue), rows], 1)
     return RankedItems(
-        _fit(items, k, -1),
-        _fit(scores, k, -torch.inf),
-        _distinct(torch.cat([sids, rows], 1) if settings.items else rows, k),
+        items[:, :k],
+        scores[:, :k],
+        _distinct(rows, k),
         calls,
-        decoded.distinct_states,
-        ranked.legal_share,
+        distinct,
+        legal,
         completed,
     )
+
+
+def _sids_of(items: Tensor, catalogue: Catalogue) -> Tensor:
+    return catalogue.sid_of_item[items.clamp(min=0)].masked_fill(items < 0, -1)
 
 
 def _unseen_items(

@@ -80,7 +80,10 @@ def item_metrics(
 
 
 def popularity_ranks(
-    counts: NDArray[np.int64], targets: NDArray[np.int64]
+    counts: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    allowed: NDArray[np.bool_] | None = None,
+    seen: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Rank of each target item when all users get the most popular items.
 
@@ -88,10 +91,26 @@ def popularity_ranks(
         counts: occurrences of each item in the training part, ``(N,)``; ties go to the
             smaller item index, which is the smaller item id.
         targets: item index of each target, ``(U,)``.
+        allowed: items that may be recommended ``(N,)``; None for all.
+        seen: items that a user does not get, -1 for none, ``(U, T)``; None for none.
+
+    Returns:
+        ``(U,)``, from 0; -1 where the target is not recommended.
     """
+    if allowed is None:
+        allowed = np.ones(len(counts), dtype=bool)
+    order = np.lexsort((np.arange(len(counts)), -counts, ~allowed))
     rank = np.empty(len(counts), dtype=np.int64)
-    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
-    return rank[targets]
+    rank[order] = np.arange(len(counts))
+    ranks = np.where(allowed[targets], rank[targets], -1)
+    if seen is None:
+        return ranks
+    once = np.sort(seen, axis=1)
+    once[:, 1:][once[:, 1:] == once[:, :-1]] = -1
+    taken = (once >= 0) & allowed[once]
+    ahead = (taken & (rank[once] < rank[targets][:, None])).sum(axis=1)
+    gone = (seen == targets[:, None]).any(axis=1) | (ranks < 0)
+    return np.where(gone, -1, ranks - ahead)
 
 
 def means(values: Values, prefix: str) -> dict[str, float]:

@@ -65,8 +65,12 @@ class Results:
             history=self.history[rows],
         )
 
-    def to_frame(self, method: str, seed: int) -> pl.DataFrame:
-        """One row per user: method, seed, user, target, history, items, sids."""
+    def to_frame(self, method: str, seed: int, table: str) -> pl.DataFrame:
+        """One row per user: method, seed, user, target, history, items, sids.
+
+        ``table`` is the fingerprint of the SID table whose rows and items the numbers
+        are; it goes along as column ``sid_table``.
+        """
         width = self.items.shape[1]
         return pl.DataFrame(
             {
@@ -74,6 +78,9 @@ class Results:
                     method, len(self.users), dtype=pl.String, eager=True
                 ),
                 "seed": pl.repeat(seed, len(self.users), dtype=pl.Int32, eager=True),
+                "sid_table": pl.repeat(
+                    table, len(self.users), dtype=pl.String, eager=True
+                ),
                 "user": self.users.astype(np.int32),
                 "target": self.targets.astype(np.int32),
                 "history": self.history.astype(np.int32),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sidiff.decoding.lattice import Lattice
 from sidiff.diffusion.denoiser import Denoiser
 from sidiff.diffusion.devices import cpu_threads, resolve
+from sidiff.errors import SidiffError
 from sidiff.evaluation import metrics as m
 from sidiff.evaluation.filters import allowed_items
 from sidiff.evaluation.ranker import Ranker
@@ -64,14 +65,28 @@ class Evaluator:
         """
         self.parameters = parameters
         self.device = resolve(parameters.device)
-        allowed = allowed_items(
+        self.allowed = allowed_items(
             sequences.item_ids, parameters.allow_items, parameters.deny_items
         )
         self.sequences, self.table = sequences, table
         self.ranker = Ranker(
-            sequences, table, identities, self.device, lattice, allowed
+            sequences, table, identities, self.device, lattice, self.allowed
         )
         self.samples = evaluation_samples(sequences, "test", max_history)
+
+    def filters(self) -> tuple[NDArray[np.bool_] | None, NDArray[np.int64] | None]:
+        """What may be recommended ``(N,)``, and what each user has seen ``(U, T)``.
+
+        None where nothing is left out; -1 at pads.
+        """
+        if not self.parameters.exclude_seen:
+            return self.allowed, None
+        starts = self.sequences.offsets[self.samples[:, 0]] + self.samples[:, 1]
+        lengths = self.samples[:, 2] - self.samples[:, 1]
+        slots = np.arange(int(lengths.max(initial=0)))
+        inside = slots < lengths[:, None]
+        items = self.sequences.items[starts[:, None] + slots * inside]
+        return self.allowed, np.where(inside, items, -1).astype(np.int64)
 
     def rank(
         self,
@@ -99,7 +114,7 @@ def evaluate(evaluator: Evaluator, denoiser: Denoiser) -> Evaluation:
     parameters, ranker = evaluator.parameters, evaluator.ranker
     results = evaluator.rank(denoiser, parameters.decoding, "all users")
     counts = training_counts(evaluator.sequences)
-    popular = m.popularity_ranks(counts, results.targets)
+    popular = m.popularity_ranks(counts, results.targets, *evaluator.filters())
     cost = results.cost
     lengths = (results.items >= 0).sum(1)
     metrics: dict[str, float] = {"n_users": float(len(results.users))}
@@ -151,8 +166,13 @@ def compare_decoders(
                 )
                 continue
             ranked = evaluator.rank(denoiser, decoding, f"{name}, seed {seed}", users)
-            results.append(ranked.to_frame(name, seed))
+            results.append(ranked.to_frame(name, seed, evaluator.table.fingerprint))
             costs.append(cost_frame(name, seed, ranked.cost))
+    if not results:
+        raise SidiffError(
+            "No decoder was left to compare; name one in evaluation.decoders, for "
+            "example cpd: {}."
+        )
     return pl.concat(results), pl.concat(costs)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,6 +126,33 @@ def split_seeds(joined: Model) -> dict[int, Model]:
     }
 
 
+def choose_seeds(
+    denoiser: Model, further: Model, seeds: Sequence[int]
+) -> dict[int, Model]:
+    """The networks of ``seeds``, from the main one and the further ones.
+
+    Raises:
+        SidiffError: a seed was not trained, or one network comes of other data.
+    """
+    stored = {int(denoiser.metadata.get("seed", -1)): denoiser}
+    stored = {**split_seeds(further), **stored}
+    missing = [seed for seed in seeds if seed not in stored]
+    if missing:
+        raise SidiffError(
+            f"No stored denoiser was trained with seed {missing[0]} of "
+            "evaluation.seeds; run kedro run --pipeline=training again."
+        )
+    for seed in seeds:
+        for name in ("sequences", "identities", "max_history"):
+            if stored[seed].metadata.get(name) != denoiser.metadata.get(name):
+                raise SidiffError(
+                    f"The stored denoiser of seed {seed} was trained on other data "
+                    "than the main one; run kedro run --pipeline=training again, or "
+                    "choose matching --load-versions."
+                )
+    return {seed: stored[seed] for seed in seeds}
+
+
 def check_trained_on(denoiser: Model, table: SidTable) -> None:
     """Refuse a denoiser that speaks another table's codes.
 
@@ -140,6 +167,23 @@ def check_trained_on(denoiser: Model, table: SidTable) -> None:
             f"The stored denoiser was trained on SID table {trained_on[:12]}, the "
             f"stored table is {table.fingerprint[:12]}; run kedro run "
             "--pipeline=training again, or choose matching --load-versions."
+        )
+
+
+def check_ranked_with(results: pl.DataFrame, name: str, table: SidTable) -> None:
+    """Refuse rankings whose numbers are rows of another SID table.
+
+    Raises:
+        SidiffError: names both tables by the beginning of their fingerprints.
+    """
+    known = results["sid_table"].unique().to_list()
+    if known != [table.fingerprint]:
+        stage = name.removesuffix("_results").replace("decoder", "evaluation")
+        raise SidiffError(
+            f"The stored {name} rank SID table {str(known[0])[:12]}, the stored table "
+            f"is {table.fingerprint[:12]}; run kedro run "
+            f"--pipeline={stage.replace('baseline', 'baselines')} again, or choose "
+            "matching --load-versions."
         )
 
 

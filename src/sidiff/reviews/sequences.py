@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Self
 
 import numpy as np
@@ -61,6 +62,17 @@ class Sequences:
     def lengths(self) -> NDArray[np.int64]:
         """Sequence lengths, int64 ``[U]``."""
         return np.diff(self.offsets)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the items' ids and of what every user had, in order."""
+        digest = hashlib.sha256()
+        for item_id in self.item_ids.to_list():
+            name = item_id.encode()
+            digest.update(b"%d:%s," % (len(name), name))
+        digest.update(self.items.astype("<i4").tobytes())
+        digest.update(self.offsets.astype("<i8").tobytes())
+        return digest.hexdigest()
 
     def to_frame(self) -> pl.DataFrame:
         """One row per user: ``user_id`` (str) and ``items`` (list of i32)."""

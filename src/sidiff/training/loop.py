@@ -131,6 +131,7 @@ def _fit(trainer: _Trainer, on_epoch: OnEpoch) -> Fitted:
                 break
     config = trainer.denoiser.saved_config() | {
         "sid_table": trainer.sid_table,
+        "sequences": trainer.sequences,
         "identities": trainer.identified,
         "seed": parameters.seed,
         "best_epoch": stopping.best_epoch,
@@ -183,6 +184,7 @@ class _Trainer:
         )
         self.samples = torch.from_numpy(samples)
         self.sid_table = table.fingerprint
+        self.sequences = sequences.fingerprint
         identities = identity_rows(self.identified, item_ids)
         self.histories = Histories(sequences, table.codes, identities, self.device)
         self.known_items = _known_items(self.histories.table)

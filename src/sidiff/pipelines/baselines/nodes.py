@@ -81,13 +81,16 @@ def rank_baselines(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rank the test split by every baseline; return the lists and what they took."""
     from sidiff.baselines import run
+    from sidiff.evaluation.filters import allowed_items
     from sidiff.evaluation.results import cost_frame
 
     settings = BaselinesParameters.model_validate(parameters)
     shared = EvaluationParameters.model_validate(evaluation)
+    users = to_sequences(sequences, catalogue)
+    table = to_sid_table(sid_table, catalogue)
     ranked = run.rank_baselines(
-        to_sequences(sequences, catalogue),
-        to_sid_table(sid_table, catalogue),
+        users,
+        table,
         run.Fitted(sasrec.tensors, sasrec.metadata),
         run.Fitted(autoregressive.tensors, autoregressive.metadata),
         settings,
@@ -95,8 +98,12 @@ def rank_baselines(
         shared.top_k,
         exclude_seen=shared.exclude_seen,
         seeds=shared.seeds,
+        allowed=allowed_items(users.item_ids, shared.allow_items, shared.deny_items),
     )
     return (
-        pl.concat(one.results.to_frame(one.method, one.seed) for one in ranked),
+        pl.concat(
+            one.results.to_frame(one.method, one.seed, table.fingerprint)
+            for one in ranked
+        ),
         pl.concat(cost_frame(one.method, one.seed, one.results.cost) for one in ranked),
     )

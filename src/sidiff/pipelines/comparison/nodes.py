@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sidiff.parameters import ComparisonParameters, EvaluationParameters
-from sidiff.pipelines.frames import to_sid_table
+from sidiff.pipelines.frames import check_ranked_with, to_sid_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,11 +29,14 @@ def compare_methods(
     """Measure every decoder and baseline at both levels."""
     from sidiff.evaluation.comparison import compare, flat_report
 
+    table = to_sid_table(sid_table, catalogue)
+    check_ranked_with(decoder_results, "decoder_results", table)
+    check_ranked_with(baseline_results, "baseline_results", table)
     comparison = compare(
         {"decoder": decoder_results, "baseline": baseline_results},
         {"decoder": decoder_costs, "baseline": baseline_costs},
         catalogue,
-        to_sid_table(sid_table, catalogue).groups().sid_of_item,
+        table.groups().sid_of_item,
         EvaluationParameters.model_validate(evaluation).cutoffs,
         ComparisonParameters.model_validate(parameters),
     )

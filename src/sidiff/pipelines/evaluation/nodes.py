@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -13,12 +14,14 @@ from sidiff.datasets import Model
 from sidiff.parameters import EvaluationParameters
 from sidiff.pipelines.frames import (
     check_trained_on,
-    split_seeds,
+    choose_seeds,
     to_lattice,
     to_sequences,
     to_sid_table,
 )
 from sidiff.pipelines.tracking import log_metrics
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,12 +62,14 @@ def compare_decoders(
     from sidiff.diffusion.denoiser import Denoiser
     from sidiff.evaluation import run
 
-    models = {int(denoiser.metadata["seed"]): denoiser, **split_seeds(seed_denoisers)}
-    table = to_sid_table(sid_table, catalogue)
+    evaluator = _evaluator(
+        denoiser, sequences, catalogue, sid_table, lattice, parameters
+    )
+    models = choose_seeds(denoiser, seed_denoisers, evaluator.parameters.seeds)
     for model in models.values():
-        check_trained_on(model, table)
+        check_trained_on(model, evaluator.table)
     return run.compare_decoders(
-        _evaluator(denoiser, sequences, catalogue, sid_table, lattice, parameters),
+        evaluator,
         {
             seed: Denoiser.from_saved(model.tensors, model.metadata)
             for seed, model in models.items()
@@ -85,10 +90,16 @@ def _evaluator(
 
     table = to_sid_table(sid_table, catalogue)
     check_trained_on(denoiser, table)
+    users = to_sequences(sequences, catalogue)
+    if denoiser.metadata.get("sequences") != users.fingerprint:
+        logger.warning(
+            "The stored denoiser was trained on other sequences: figures of the test "
+            "split hold only if none of its targets were trained on"
+        )
     return Evaluator(
-        to_sequences(sequences, catalogue),
+        users,
         table,
-        identity_rows(denoiser.metadata["identities"], table.item_ids),
+        identity_rows(denoiser.metadata.get("identities", []), table.item_ids),
         to_lattice(lattice, table),
         EvaluationParameters.model_validate(parameters),
         int(denoiser.metadata["max_history"]),
