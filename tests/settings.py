@@ -54,6 +54,7 @@ def evaluation(changes: dict[str, Any]) -> EvaluationParameters:
 def decoding(**changes: Any) -> DecodingParameters:
     """The paper's search unless changed: no merging, no constraint, no rescoring."""
     plain = {
+        "method": "cpd",
         "merge": "none",
         "constraint": "none",
         "weighting": "model",

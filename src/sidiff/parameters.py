@@ -477,7 +477,30 @@ def validate(parameters: Mapping[str, Any]) -> dict[str, Parameters]:
 
 def _across_groups(models: Mapping[str, Parameters]) -> list[str]:
     """What each group cannot know alone."""
-    return [*_views_fit(models), *_references_exist(models)]
+    return [
+        *_views_fit(models),
+        *_references_exist(models),
+        *_vectors_exist(models),
+    ]
+
+
+def _vectors_exist(models: Mapping[str, Parameters]) -> list[str]:
+    training, evaluation = models.get("training"), models.get("evaluation")
+    if not (
+        isinstance(training, TrainingParameters)
+        and isinstance(evaluation, EvaluationParameters)
+    ):
+        return []
+    places = {
+        "training.validation.decoding": training.validation.decoding,
+        "evaluation.decoding": evaluation.decoding,
+    }
+    return [
+        f"{name}.method item_vectors needs training.network.item_identity: true; set "
+        "it to cpd"
+        for name, decoding in places.items()
+        if decoding.method == "item_vectors" and not training.network.item_identity
+    ]
 
 
 def _references_exist(models: Mapping[str, Parameters]) -> list[str]:

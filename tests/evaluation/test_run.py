@@ -35,6 +35,7 @@ def shop() -> tuple[Sequences, SidTable]:
 
 
 SMALL = {
+    "decoding.method": "cpd",
     "decoding.beam": 27,
     "decoding.rescoring.items": 0,
     "decoder_users": 15,
