@@ -112,3 +112,42 @@ def test_kedros_own_refusals_are_told_from_defects(project: Path) -> None:
     with pytest.raises(ValueError, match="invalid literal") as defect:
         int("x")
     assert _misuse(defect.value) is None
+
+
+def network(seed: int, **metadata: Any) -> Model:
+    same = {"sequences": "s", "identities": ["a"], "max_history": 5, "seed": seed}
+    return Model({"weight": np.full(2, seed)}, same | metadata)
+
+
+def test_exactly_the_networks_of_the_seeds_are_compared() -> None:
+    further = frames.join_seeds({1: network(1), 2: network(2)})
+    chosen = frames.choose_seeds(network(7), further, [2, 7])
+    assert list(chosen) == [2, 7]
+    assert [model.tensors["weight"][0] for model in chosen.values()] == [2, 7]
+    with pytest.raises(SidiffError, match=r"seed 3 of evaluation\.seeds"):
+        frames.choose_seeds(network(7), further, [7, 3])
+    other = frames.join_seeds({1: network(1, identities=["b"])})
+    with pytest.raises(SidiffError, match="seed 1 was trained on other data"):
+        frames.choose_seeds(network(7), other, [7, 1])
+
+
+def test_a_lattice_of_another_table_is_refused() -> None:
+    table = SidTable(np.zeros((1, 2), dtype=np.uint16), pl.Series(["a"]), 4)
+    with pytest.raises(SidiffError, match="lattice is of SID table 0000"):
+        frames.to_lattice(Model({}, {"sid_table": "0" * 64}), table)
+    long = Model({}, {"sid_table": table.fingerprint})
+    assert frames.to_lattice(long, table) is None
+
+
+def test_item_vectors_need_identities_before_anything_runs(project: Path) -> None:
+    params = {
+        "training": {
+            "network": {"item_identity": False},
+            "auxiliary": {"item_weight": 0.0},
+        }
+    }
+    with (
+        pytest.raises(SidiffError, match=r"evaluation\.decoding\.method item_vectors"),
+        KedroSession.create(project, runtime_params=params) as session,
+    ):
+        session.load_context()
