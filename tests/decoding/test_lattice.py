@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidiff.decoding.lattice import MAX_DIGITS, Lattice
+from sidiff.decoding.lattice import Lattice, fits
 from sidiff.decoding.postings import Postings
 from sidiff.errors import SidiffError
 
@@ -73,9 +73,13 @@ def test_nodes_are_the_distinct_partial_sids() -> None:
     assert sorted(lattice.rows[lattice.rows >= 0].tolist()) == list(range(len(sids)))
 
 
-def test_too_many_digits_are_refused() -> None:
-    with pytest.raises(SidiffError, match="at most 8 digits"):
-        Lattice.build(np.zeros((1, MAX_DIGITS + 1), dtype=np.int64), 4)
+def test_what_would_be_too_large_is_refused() -> None:
+    assert fits(1_000_000, 4)
+    assert fits(12_101, 8)
+    assert not fits(1_000_000, 8)
+    assert not fits(1, 24)
+    with pytest.raises(SidiffError, match="1 semantic IDs of 24 digits"):
+        Lattice.build(np.zeros((1, 24), dtype=np.int64), 4)
 
 
 @settings(max_examples=60)

@@ -14,7 +14,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sidiff.decoding import lattice
 from sidiff.decoding.catalogue import Catalogue
+from sidiff.decoding.lattice import Lattice
+from sidiff.decoding.postings import Postings
 from sidiff.decoding.ranking import rank_items
 from sidiff.decoding.rescoring import digit_orders, log_likelihood
 from sidiff.diffusion.denoiser import Memory
@@ -118,6 +121,7 @@ def test_an_endless_beam_ranks_the_items_as_brute_force_does(
 @given(
     digits=st.integers(1, 10),
     items=st.integers(1, 60),
+    edges=st.sampled_from([0, 2**25]),
     beam=st.integers(1, 12),
     seed=st.integers(0, 10_000),
     merge=st.sampled_from(["none", "max", "sum"]),
@@ -125,7 +129,7 @@ def test_an_endless_beam_ranks_the_items_as_brute_force_does(
     rescored=st.sampled_from([0, 12]),
 )
 def test_lists_are_full_and_legal_whatever_the_beam(
-    digits, items, beam, seed, merge, method, rescored
+    digits, items, edges, beam, seed, merge, method, rescored
 ) -> None:
     rng = np.random.default_rng(seed)
     users, size, k = 4, 4, 8
@@ -133,6 +137,9 @@ def test_lists_are_full_and_legal_whatever_the_beam(
     allowed = rng.random(items) < 0.8
     allowed[rng.integers(items)] = True
     catalogue = catalogue_of(codes, size).restrict(torch.from_numpy(allowed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lattice, "MAX_EDGES", edges)
+        assert isinstance(catalogue.continuations, Postings if edges == 0 else Lattice)
     seen = torch.from_numpy(rng.integers(-1, items, (users, 9)))
     model = HashModel(digits, size, users, seed)
     memory = with_vectors(catalogue, users, seed)
@@ -175,7 +182,7 @@ def test_merging_is_never_worse_on_the_scores_it_searches_for() -> None:
     assert float((gain >= -1e-6).float().mean()) > 0.9
 
 
-def test_long_sids_are_constrained_as_exactly_as_short_ones() -> None:
+def test_long_sids_are_constrained_as_exactly_as_short_ones(monkeypatch) -> None:
     """Ten digits, of which six say nothing: the same lists as with four."""
     rng = np.random.default_rng(0)
     codes = np.unique(rng.integers(0, 4, (50, 4)), axis=0)
@@ -190,6 +197,8 @@ def test_long_sids_are_constrained_as_exactly_as_short_ones() -> None:
     nothing = torch.empty(3, 0, dtype=torch.int64)
     p = decoding(beam=300, merge="max", constraint="items")
     one = rank_items(short, short.memory(), p, catalogue_of(codes, 4), nothing, 10)
+    monkeypatch.setattr(lattice, "MAX_EDGES", 0)
+    assert isinstance(catalogue_of(longer, 4).continuations, Postings)
     two = rank_items(long, long.memory(), p, catalogue_of(longer, 4), nothing, 10)
     assert torch.equal(one.items, two.items)
     assert torch.allclose(one.scores, two.scores, atol=1e-4)

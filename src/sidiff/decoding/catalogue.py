@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sidiff.decoding.keys import SidIndex, repeats
-from sidiff.decoding.lattice import MAX_DIGITS, Lattice
+from sidiff.decoding.lattice import Lattice, fits
 from sidiff.decoding.postings import Postings
 from sidiff.errors import SidiffError
 from sidiff.sids.table import Groups
@@ -82,7 +82,7 @@ class Catalogue:
     @cached_property
     def continuations(self) -> Continuations:
         """Which (digit, code) may follow a partial SID; built at its first use."""
-        if self.codes.shape[1] > MAX_DIGITS:
+        if not fits(*self.codes.shape):
             return Postings.build(self.codes, self.codes_per_digit, self.allowed_sids)
         lattice = self._lattice
         if lattice is None:

@@ -3,7 +3,7 @@
 The lattice lifts a prefix tree from one digit order to all. A node is a set of filled
 digits with their codes, as far as some item has them; an edge fills one more digit.
 Nodes number at most 2^L per distinct SID and edges L 2^(L-1), so the lattice is for
-short SIDs (``MAX_DIGITS``); ``sidiff.decoding.postings`` is for longer ones.
+short SIDs (``fits``); ``sidiff.decoding.postings`` is for longer ones.
 
 Edges are one sorted array of keys ``node * L * K + digit * K + code``: the legal
 continuations of a node are a slice of it, and following an edge is a binary search.
@@ -22,8 +22,16 @@ from torch import Tensor
 
 from sidiff.errors import SidiffError
 
-MAX_DIGITS = 8
-"""Longer SIDs have too many subsets of digits: 2^9 nodes for every SID and beyond."""
+MAX_EDGES = 2**25
+"""Edges, at most, of a lattice that is worth its memory: 16 bytes each, half a GiB."""
+
+
+def fits(sids: int, digits: int) -> bool:
+    """Whether the lattice of so many SIDs is small enough, whatever their codes.
+
+    So it is for a million SIDs of 4 digits, 32,768 of 8, and none of 24.
+    """
+    return sids * digits * 2 ** (digits - 1) <= MAX_EDGES
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +61,13 @@ class Lattice:
         """Build the lattice of distinct SIDs ``codes`` ``(S, L)``, on the CPU.
 
         Raises:
-            SidiffError: more than ``MAX_DIGITS`` digits.
+            SidiffError: they are too many for their length, see ``fits``.
         """
         size, digits = codes.shape
-        if digits > MAX_DIGITS:
+        if not fits(size, digits):
             raise SidiffError(
-                f"The lattice takes at most {MAX_DIGITS} digits, the SIDs have "
-                f"{digits}."
+                f"The lattice of {size:,} semantic IDs of {digits} digits would be too "
+                "large; use postings."
             )
         columns = codes.T.astype(np.int64)
         # node[s][i]: the node of SID i restricted to the digits in bit set s.

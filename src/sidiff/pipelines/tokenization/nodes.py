@@ -148,13 +148,14 @@ def assign_sids(
 
 def build_lattice(sid_table: pl.DataFrame, catalogue: pl.DataFrame) -> Model:
     """List what may follow every partial SID; empty where SIDs are too long for it."""
-    from sidiff.decoding.lattice import MAX_DIGITS, Lattice
+    from sidiff.decoding.lattice import Lattice, fits
 
     table = to_sid_table(sid_table, catalogue)
     made_of = {"sid_table": table.fingerprint}
-    if table.digits > MAX_DIGITS:
+    sids = table.groups().sid_codes
+    if not fits(*sids.shape):
         return Model({}, made_of)
-    lattice = Lattice.build(table.groups().sid_codes, table.codes_per_digit)
+    lattice = Lattice.build(sids, table.codes_per_digit)
     tensors, metadata = lattice.to_tensors()
     return Model(tensors, metadata | made_of)
 
