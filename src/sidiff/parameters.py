@@ -301,24 +301,13 @@ class EvaluationParameters(Parameters):
         """
         result = {}
         for name, changes in self.decoders.items():
-            settings = _merged(self.decoding.model_dump(), changes)
+            settings = _overlaid(self.decoding.model_dump(), changes)
             try:
                 result[name] = DecodingParameters.model_validate(settings)
             except ValidationError as error:
                 sentence = _sentence(f"decoders.{name}", error.errors()[0])
                 raise ValueError(sentence) from error
         return result
-
-
-def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with ``changes``, mapping by mapping."""
-    merged = dict(base)
-    for name, value in changes.items():
-        inner = merged.get(name)
-        if isinstance(inner, dict) and isinstance(value, Mapping):
-            value = _merged(inner, value)  # noqa: PLW2901
-        merged[name] = value
-    return merged
 
 
 class MarkovParameters(Parameters):

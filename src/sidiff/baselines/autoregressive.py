@@ -25,16 +25,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sidiff.baselines.fitting import Budget, Trained, train
-from sidiff.decoding.keys import SidIndex
+from sidiff.decoding.keys import SidIndex, slices
 from sidiff.diffusion.denoiser import DecoderLayer, Denoiser, DenoiserConfig, Memory
 from sidiff.diffusion.histories import Histories
 from sidiff.diffusion.objective import Loss
 from sidiff.evaluation import metrics as m
 from sidiff.onednn import product
 from sidiff.parameters import AutoregressiveParameters, TrainingParameters
-from sidiff.reviews.sequences import Sequences, evaluation_samples
+from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
-from sidiff.training.loop import by_length
+from sidiff.training.loop import by_length, validation_samples
 
 SCORE_CUTOFF = 10
 
@@ -205,9 +205,7 @@ class Prefixes:
         """Codes of ``digit`` that lead to a SID: bool ``(B, A, K)``."""
         starts, flat = self.starts[digit], prefixes.flatten()
         counts = starts[flat + 1] - starts[flat]
-        owner = torch.repeat_interleave(counts)
-        edge = torch.arange(len(owner), device=flat.device)
-        edge = edge - (counts.cumsum(0) - counts)[owner] + starts[flat][owner]
+        owner, edge = slices(starts[flat], counts)
         size = self.codes_per_digit
         mask = torch.zeros(len(flat), size, dtype=torch.bool, device=flat.device)
         mask[owner, self.levels[digit][edge] % size] = True
@@ -300,10 +298,8 @@ def fit_autoregressive(
     histories = Histories(sequences, table.codes, identities, device)
     groups = table.groups()
     prefixes = Prefixes.of(table, device)
-    validation = _some(
-        evaluation_samples(sequences, "validation", max_history),
-        training.validation.max_users,
-        seed,
+    validation = validation_samples(
+        sequences, max_history, training.validation.max_users, seed
     )
 
     def loss(rows: Tensor) -> Loss:
@@ -355,11 +351,3 @@ def fit_autoregressive(
     )
     model.load_state_dict(trained.weights)
     return model.eval(), trained
-
-
-def _some(samples: NDArray[np.int32], limit: int, seed: int) -> NDArray[np.int32]:
-    """The samples, or a random part of them where ``limit`` is neither 0 nor more."""
-    if limit == 0 or limit >= len(samples):
-        return samples
-    chosen = np.random.default_rng(seed).choice(len(samples), limit, replace=False)
-    return samples[np.sort(chosen)]

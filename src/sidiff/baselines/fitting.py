@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from sidiff.diffusion.objective import Loss
 from sidiff.errors import SidiffError
 from sidiff.parameters import OptimizerParameters, StoppingParameters
-from sidiff.training.loop import by_length
+from sidiff.training.loop import by_length, cpu_weights
 from sidiff.training.schedule import EarlyStopping, learning_rate
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def train(
     )
     steps = -(-len(samples) // budget.batch_size) * budget.epochs
     stopping = EarlyStopping(budget.stopping)
-    best = _weights(model)
+    best = cpu_weights(model)
     step = epoch = 0
     total = len(samples) * budget.epochs
     with tqdm(
@@ -126,7 +126,7 @@ def train(
                 value,
             )
             if stopping.update(epoch, value):
-                best = _weights(model)
+                best = cpu_weights(model)
     return Trained(best, stopping.best_score, stopping.best_epoch, epoch)
 
 
@@ -151,9 +151,3 @@ def _step(
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return seen
-
-
-def _weights(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of the current weights on the CPU."""
-    state = model.state_dict()
-    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from sidiff.decoding.keys import slices
 from sidiff.diffusion.histories import Histories, HistoryBatch
 from sidiff.evaluation.results import Cost, Results
 from sidiff.reviews.sequences import Sequences
@@ -56,8 +57,7 @@ class SidItems:
             counts: training occurrences per item ``(N,)``; ties go by item index.
             device: where lists are made.
         """
-        ordered = np.lexsort((np.arange(len(counts)), -counts, groups.sid_of_item))
-        self.items = torch.from_numpy(ordered).to(device)
+        self.items = torch.from_numpy(groups.items_by(counts)).to(device)
         self.offsets = torch.from_numpy(groups.offsets).to(device)
         self.sid_of_item = torch.from_numpy(groups.sid_of_item).to(device)
 
@@ -99,10 +99,8 @@ class SidItems:
         first = self.offsets[flat.clamp(min=0)]
         sizes = self.offsets[flat.clamp(min=0) + 1] - first
         sizes = sizes.masked_fill(flat < 0, 0)
-        owner = torch.repeat_interleave(sizes)
-        inside = torch.arange(len(owner), device=flat.device)
-        inside = inside - (sizes.cumsum(0) - sizes)[owner]
-        items = self.items[first[owner] + inside]
+        owner, place = slices(first, sizes)
+        items = self.items[place]
         if seen is not None:
             kept = ~seen[owner // width, items]
             owner, items = owner[kept], items[kept]

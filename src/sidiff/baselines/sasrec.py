@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from sidiff.baselines.fitting import Budget, Trained, train
 from sidiff.baselines.ranking import item_histories
-from sidiff.diffusion.denoiser import INITIAL_STD, DenoiserConfig, EncoderLayer
+from sidiff.diffusion.denoiser import DenoiserConfig, EncoderLayer, draw_weights
 from sidiff.diffusion.histories import Histories
 from sidiff.diffusion.objective import Loss
 from sidiff.errors import SidiffError
@@ -79,13 +79,7 @@ class SasRec(nn.Module):
 
     def initialize(self, generator: torch.Generator) -> SasRec:
         """Draw all weights: Normal(0, 0.02) for matrices and tables, zero biases."""
-        for name, parameter in self.named_parameters():
-            if parameter.dim() > 1:
-                nn.init.normal_(parameter, 0.0, INITIAL_STD, generator=generator)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
-            else:
-                nn.init.ones_(parameter)
+        draw_weights(self, generator)
         return self
 
     def forward(self, history: Tensor, lengths: Tensor) -> Tensor:

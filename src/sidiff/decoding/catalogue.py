@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cached_property
 from typing import Protocol
 
@@ -60,15 +61,12 @@ class Catalogue:
             device: where decoding happens.
             lattice: the lattice of these SIDs, where it was built before.
         """
-        order = np.lexsort(
-            (np.arange(len(training_counts)), -training_counts, groups.sid_of_item)
-        )
         self.codes = torch.from_numpy(groups.sid_codes.astype(np.int64)).to(device)
         self.codes_per_digit = codes_per_digit
         self.index = SidIndex(groups.sid_codes, codes_per_digit, device)
         self.sizes = torch.from_numpy(groups.sizes).to(device)
         self.starts = torch.from_numpy(groups.offsets[:-1]).to(device)
-        self.items = torch.from_numpy(order).to(device)
+        self.items = torch.from_numpy(groups.items_by(training_counts)).to(device)
         self.sid_of_item = torch.from_numpy(groups.sid_of_item).to(device)
         self.allowed_items: Tensor | None = None
         self.item_vectors: Tensor | None = None
@@ -110,8 +108,7 @@ class Catalogue:
                 "No item may be recommended; widen evaluation.allow_items or shorten "
                 "evaluation.deny_items."
             )
-        other = object.__new__(Catalogue)
-        other.__dict__.update(self.__dict__)
+        other = copy(self)
         other.__dict__.pop("continuations", None)
         if isinstance(self.__dict__.get("continuations"), Lattice):
             other._lattice = self.__dict__["continuations"]

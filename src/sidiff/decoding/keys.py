@@ -42,6 +42,21 @@ def repeats(keys: Tensor) -> Tensor:
     return torch.zeros_like(repeated).scatter(1, position, repeated)
 
 
+def slices(starts: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions of many slices of one array, slice after slice.
+
+    Args:
+        starts: where each slice begins ``(n,)``.
+        counts: its length ``(n,)``.
+
+    Returns:
+        The slice that each position belongs to, and the position, ``(sum(counts),)``.
+    """
+    owner = torch.repeat_interleave(counts)
+    place = torch.arange(len(owner), device=counts.device)
+    return owner, place + (starts - counts.cumsum(0) + counts)[owner]
+
+
 class SidIndex:
     """From complete SIDs to their row in a table of distinct SIDs.
 

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sidiff.decoding.keys import slices
 from sidiff.errors import SidiffError
 
 MAX_EDGES = 2**25
@@ -167,12 +168,7 @@ class Lattice:
         del codes, hidden
         flat = nodes.flatten()
         starts, counts = self.starts[flat], self.starts[flat + 1] - self.starts[flat]
-        owner = torch.repeat_interleave(
-            torch.arange(len(flat), device=flat.device), counts
-        )
-        ends = counts.cumsum(0)
-        edge = torch.arange(len(owner), device=flat.device)
-        edge = edge - (ends - counts)[owner] + starts[owner]
+        owner, edge = slices(starts, counts)
         symbols = self.digits * self.codes_per_digit
         result = torch.zeros(len(flat) * symbols, dtype=torch.int32, device=flat.device)
         place = owner * symbols + self.edges[edge] % symbols

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sidiff.decoding.keys import slices
+
 
 @dataclass(frozen=True, eq=False)
 class Postings:
@@ -66,12 +68,7 @@ class Postings:
         listed = lengths[flat + first].masked_fill(open_, len(self.codes) + 1)
         shortest, digit = listed.min(1)
         symbol = (flat + first).gather(1, digit[:, None])[:, 0]
-        owner = torch.repeat_interleave(
-            torch.arange(len(flat), device=codes.device), shortest
-        )
-        ends = shortest.cumsum(0)
-        entry = torch.arange(len(owner), device=codes.device)
-        entry = entry - (ends - shortest)[owner] + self.starts[symbol][owner]
+        owner, entry = slices(self.starts[symbol], shortest)
         sid = self.rows[entry]
         agree = ((self.codes[sid] == flat[owner]) | open_[owner]).all(1)
         owner, sid = owner[agree], sid[agree]

@@ -272,13 +272,7 @@ class Denoiser(nn.Module):
 
     def initialize(self, generator: torch.Generator) -> Denoiser:
         """Draw all weights: Normal(0, 0.02) for matrices and tables, zero biases."""
-        for name, parameter in self.named_parameters():
-            if parameter.dim() > 1:
-                nn.init.normal_(parameter, 0.0, INITIAL_STD, generator=generator)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
-            else:
-                nn.init.ones_(parameter)
+        draw_weights(self, generator)
         if self.config.identified_items:
             nn.init.zeros_(self.identities[0].detach())
         return self
@@ -448,6 +442,17 @@ class Denoiser(nn.Module):
                 f"train it again with `kedro run --pipeline=training` ({error})."
             ) from error
         return denoiser.eval()
+
+
+def draw_weights(model: nn.Module, generator: torch.Generator) -> None:
+    """Draw all weights: Normal(0, 0.02) for matrices and tables, zero biases."""
+    for name, parameter in model.named_parameters():
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, 0.0, INITIAL_STD, generator=generator)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.ones_(parameter)
 
 
 def _log_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:

@@ -53,6 +53,10 @@ class Groups:
         """Number of items of each distinct SID, (S,)."""
         return np.diff(self.offsets)
 
+    def items_by(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Item indices group by group, larger ``counts`` (N,) first, then by index."""
+        return np.lexsort((np.arange(len(counts)), -counts, self.sid_of_item))
+
 
 @dataclass(frozen=True, eq=False)
 class SidTable:

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from sidiff.decoding.lattice import Lattice
@@ -99,7 +99,7 @@ def fit(
 def _fit(trainer: _Trainer, on_epoch: OnEpoch) -> Fitted:
     parameters = trainer.parameters
     stopping = EarlyStopping(parameters.validation)
-    best = trainer.weights()
+    best = cpu_weights(trainer.denoiser)
     rows: list[dict[str, float]] = []
     total = len(trainer.samples) * parameters.epochs
     with tqdm(
@@ -124,7 +124,7 @@ def _fit(trainer: _Trainer, on_epoch: OnEpoch) -> Fitted:
                     rate,
                 )
                 if stopping.update(epoch, figures["validation/score"]):
-                    best = trainer.weights()
+                    best = cpu_weights(trainer.denoiser)
             rows.append({"epoch": epoch} | figures)
             on_epoch(epoch, figures | {"train/samples_per_second": rate})
             if stopping.exhausted:
@@ -189,8 +189,11 @@ class _Trainer:
         self.histories = Histories(sequences, table.codes, identities, self.device)
         self.known_items = _known_items(self.histories.table)
         self.ranker = Ranker(sequences, table, identities, self.device, lattice)
-        self.validation_samples = _validation_samples(
-            sequences, max_history, parameters
+        self.validation_samples = validation_samples(
+            sequences,
+            max_history,
+            parameters.validation.max_users,
+            parameters.seed,
         )
         self.step = 0
         steps_per_epoch = -(-len(samples) // parameters.batch_size)
@@ -229,11 +232,6 @@ class _Trainer:
         share = parameters.ndcg_weight
         figures["validation/score"] = share * ndcg + (1.0 - share) * recall
         return figures
-
-    def weights(self) -> dict[str, Tensor]:
-        """A copy of the current weights on the CPU."""
-        state = self.denoiser.state_dict()
-        return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
     def _optimize(self, batch: Tensor, rate: float) -> Loss:
         """One optimiser step on ``batch`` ``(B, 3)``."""
@@ -324,14 +322,19 @@ def by_length(batch: Tensor, samples_per_pass: int) -> Iterator[Tensor]:
     yield from batch[lengths.argsort(dim=0, stable=True)].split(samples_per_pass)
 
 
-def _validation_samples(
-    sequences: Sequences, max_history: int, parameters: TrainingParameters
+def validation_samples(
+    sequences: Sequences, max_history: int, max_users: int, seed: int
 ) -> NDArray[np.int32]:
     """The validation split, or a fixed random part of it (``max_users`` > 0)."""
     samples = evaluation_samples(sequences, "validation", max_history)
-    limit = parameters.validation.max_users
-    if limit == 0 or limit >= len(samples):
+    if max_users == 0 or max_users >= len(samples):
         return samples
-    generator = np.random.default_rng(parameters.seed)
-    chosen = generator.choice(len(samples), limit, replace=False)
+    generator = np.random.default_rng(seed)
+    chosen = generator.choice(len(samples), max_users, replace=False)
     return samples[np.sort(chosen)]
+
+
+def cpu_weights(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of a model's current weights on the CPU."""
+    state = model.state_dict()
+    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
