@@ -22,7 +22,7 @@ from sidiff.pipeline_registry import full_pipeline
 
 logger = logging.getLogger(__name__)
 
-RUN_OPTIONS = ("preset", "dataset", "raw_reviews", "raw_metadata")
+RUN_OPTIONS = ("recipe", "preset", "dataset", "raw_reviews", "raw_metadata")
 """What ``--params`` takes beside the groups of parameters."""
 
 
@@ -38,7 +38,7 @@ class SidiffContext(KedroContext):
         super().__init__(*args, **kwargs)
         shared = self.config_loader["globals"]
         given = self._runtime_params or {}
-        _check_names(given, shared["presets"])
+        _check_names(given, shared)
         validate(self.config_loader["parameters"])
         sample = self.sample = _is_sample(given, shared["raw"]["source"])
         pipelines["full"] = pipelines["__default__"] = full_pipeline(sample=sample)
@@ -54,7 +54,7 @@ class SidiffContext(KedroContext):
             )
 
 
-def _check_names(given: dict[str, Any], presets: dict[str, Any]) -> None:
+def _check_names(given: dict[str, Any], shared: dict[str, Any]) -> None:
     known = [*GROUPS, *RUN_OPTIONS]
     for name in given:
         if name not in known:
@@ -65,11 +65,12 @@ def _check_names(given: dict[str, Any], presets: dict[str, Any]) -> None:
                 else f"known: {', '.join(known)}"
             )
             raise SidiffError(f"There is no parameter {name} ({hint}).")
-    preset = given.get("preset")
-    if preset is not None and preset not in presets:
-        raise SidiffError(
-            f"There is no preset {preset}; choose one of {', '.join(presets)}."
-        )
+    for option in ("recipe", "preset"):
+        columns, chosen = shared[f"{option}s"], given.get(option)
+        if chosen is not None and chosen not in columns:
+            raise SidiffError(
+                f"There is no {option} {chosen}; choose one of {', '.join(columns)}."
+            )
 
 
 def _is_sample(given: dict[str, Any], source: str) -> bool:

@@ -17,7 +17,7 @@ from kedro.pipeline.node import Node
 from sidiff.console import show_summary
 from sidiff.errors import SidiffError
 from sidiff.evaluation.headlines import headlines
-from sidiff.pipeline_registry import STAGES
+from sidiff.pipeline_registry import PIPELINES
 from sidiff.pipelines.tracking import active_mlflow
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ REPORTS = {
     "sid_report": "sid_report",
     "metrics": "",
     "comparison_report": "comparison",
+    "ablation_report": "ablation",
 }
 """Flat reports whose numbers become MLflow metrics, with their prefix there."""
 REPORTING_FOLDER = "08_reporting"
@@ -79,7 +80,7 @@ class InputHooks:
                 )
             stage = next(
                 stage
-                for stage, module in STAGES.items()
+                for stage, module in PIPELINES.items()
                 if name in module.create_pipeline().all_outputs()
             )
             raise SidiffError(
@@ -171,6 +172,7 @@ class TrackingHooks:
         tags = {
             "env": self._env,
             "dataset": catalog.load("params:dataset"),
+            "recipe": catalog.load("params:recipe"),
             "preset": catalog.load("params:preset"),
             "pipeline": what_runs(run_params),
             "save_version": run_params["run_id"],
@@ -228,7 +230,7 @@ class TrackingHooks:
 
 def what_runs(run_params: dict[str, Any]) -> str:
     """Return the pipelines of a run in their order, and what was chosen of them."""
-    order = list(STAGES)
+    order = list(PIPELINES)
     names = sorted(
         run_params["pipeline_names"] or ["full"],
         key=lambda name: order.index(name) if name in order else -1,

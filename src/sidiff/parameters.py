@@ -10,19 +10,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from sidiff.errors import SidiffError
 
+
+def _differ(values: list[int]) -> list[int]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"{values} must differ from each other")
+    return values
+
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_differ)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Device = Literal["auto", "cpu", "cuda"]
 Threads = Annotated[int, Field(ge=0, le=1024)]
-DecoderName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,39}$")]
+MethodName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,39}$")]
 ItemField = Literal["title", "brand", "categories", "price", "features", "description"]
+
+
+Group = TypeVar("Group", bound="Parameters")
 
 
 class Parameters(BaseModel):
@@ -156,11 +174,32 @@ class NetworkParameters(Parameters):
         return self
 
 
+class CurriculumParameters(Parameters):
+    """How the number of hidden digits grows in training."""
+
+    shape: Literal["linear", "cosine", "sqrt", "constant"]
+    saturation: Annotated[float, Field(gt=0.0, le=1.0)]
+    reversed: bool
+
+
+class HistoryOrderParameters(Parameters):
+    """How a history chooses the digits to hide."""
+
+    statistic: Literal["support", "rarity"]
+    sign: Literal[-1, 0, 1]
+    temperature: Annotated[float, Field(ge=0.01, le=100.0)]
+    recency: Annotated[float, Field(ge=0.01, le=1_000_000.0)]
+
+
 class NoisingParameters(Parameters):
     """Which digits of the target are hidden in the training views."""
 
-    strategy: Literal["ocn", "coherent", "random"]
     views: Annotated[int, Field(ge=1, le=64)]
+    amount: Literal["nested", "curriculum", "chance"]
+    order: Literal["confidence", "history", "random"]
+    coherent: bool
+    curriculum: CurriculumParameters
+    history: HistoryOrderParameters
     select: Literal["least", "most"]
     refresh: bool
     confidence: Literal["max_probability", "negative_entropy"]
@@ -192,16 +231,26 @@ class RescoringParameters(Parameters):
         return self
 
 
+class ParallelParameters(Parameters):
+    """Several digits per denoiser call (methods ``two_stage`` and ``adaptive``)."""
+
+    warmup_steps: Annotated[int, Field(ge=0, le=64)]
+    digits_per_step: Annotated[int, Field(ge=1, le=64)]
+    confidence: Literal["max_probability", "negative_entropy"]
+    threshold: Annotated[float, Field(gt=0.0, le=1.0)]
+
+
 class DecodingParameters(Parameters):
     """The search for a user's next semantic IDs."""
 
-    method: Literal["cpd", "one_pass", "item_vectors"]
+    method: Literal["cpd", "two_stage", "adaptive", "one_pass", "item_vectors"]
     order: Literal["confidence", "random", "fixed"]
     beam: Annotated[int, Field(ge=1, le=65536)]
     merge: Literal["none", "max", "sum"]
     constraint: Literal["none", "items"]
     weighting: Literal["model", "legal"]
     last_step: Literal["joint", "greedy"]
+    parallel: ParallelParameters
     rescoring: RescoringParameters
     seed: Seed
 
@@ -269,9 +318,9 @@ class EvaluationParameters(Parameters):
     """Decoding, metrics and reports (pipeline ``evaluation``)."""
 
     decoding: DecodingParameters
-    decoders: dict[DecoderName, dict[str, Any]]
+    decoders: dict[MethodName, dict[str, Any]]
     decoder_users: Annotated[int, Field(ge=0)]
-    seeds: Annotated[list[Seed], Field(min_length=1)]
+    seeds: Seeds
     cutoffs: Annotated[list[PositiveInt], Field(min_length=1)]
     top_k: Annotated[int, Field(ge=1, le=10_000)]
     exclude_seen: bool
@@ -288,8 +337,6 @@ class EvaluationParameters(Parameters):
                 f"top_k ({self.top_k}) must be at least the largest cutoff "
                 f"({max(self.cutoffs)})"
             )
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds {self.seeds} must differ from each other")
         self.other_decoders()
         return self
 
@@ -299,15 +346,7 @@ class EvaluationParameters(Parameters):
         Raises:
             ValueError: a changed setting is unknown or illegal.
         """
-        result = {}
-        for name, changes in self.decoders.items():
-            settings = _overlaid(self.decoding.model_dump(), changes)
-            try:
-                result[name] = DecodingParameters.model_validate(settings)
-            except ValidationError as error:
-                sentence = _sentence(f"decoders.{name}", error.errors()[0])
-                raise ValueError(sentence) from error
-        return result
+        return _changed(self.decoding, self.decoders, "decoders")
 
 
 class MarkovParameters(Parameters):
@@ -423,6 +462,22 @@ class ComparisonParameters(Parameters):
         return self
 
 
+class AblationParameters(Parameters):
+    """Trainings that differ in stated settings (pipeline ``ablation``)."""
+
+    variants: Annotated[dict[MethodName, dict[str, Any]], Field(min_length=1)]
+    seeds: Seeds
+    decoder: MethodName
+
+    def trainings(self, training: TrainingParameters) -> dict[str, TrainingParameters]:
+        """The settings of every variant: ``training`` with what it changes.
+
+        Raises:
+            ValueError: a changed setting is unknown or illegal.
+        """
+        return _changed(training, self.variants, "variants")
+
+
 GROUPS: dict[str, type[Parameters]] = {
     "sample_data": SampleDataParameters,
     "ingestion": IngestionParameters,
@@ -433,6 +488,7 @@ GROUPS: dict[str, type[Parameters]] = {
     "evaluation": EvaluationParameters,
     "baselines": BaselinesParameters,
     "comparison": ComparisonParameters,
+    "ablation": AblationParameters,
 }
 
 
@@ -469,6 +525,7 @@ def _across_groups(models: Mapping[str, Parameters]) -> list[str]:
     return [
         *_views_fit(models),
         *_references_exist(models),
+        *_variants_fit(models),
         *_vectors_exist(models),
     ]
 
@@ -510,6 +567,35 @@ def _references_exist(models: Mapping[str, Parameters]) -> list[str]:
     ]
 
 
+def _variants_fit(models: Mapping[str, Parameters]) -> list[str]:
+    ablation, training = models.get("ablation"), models.get("training")
+    evaluation = models.get("evaluation")
+    if not (
+        isinstance(ablation, AblationParameters)
+        and isinstance(training, TrainingParameters)
+        and isinstance(evaluation, EvaluationParameters)
+    ):
+        return []
+    problems = []
+    try:
+        variants = ablation.trainings(training)
+    except ValueError as error:
+        problems.append(f"ablation.{error}")
+    else:
+        others = {key: value for key, value in models.items() if key != "training"}
+        for name, settings in variants.items():
+            problems += [
+                f"ablation.variants.{name}: {problem}"
+                for problem in _views_fit({**others, "training": settings})
+            ]
+    if ablation.decoder not in evaluation.decoders:
+        problems.append(
+            f"ablation.decoder: {ablation.decoder} is not in evaluation.decoders "
+            f"({', '.join(evaluation.decoders)})"
+        )
+    return problems
+
+
 def _views_fit(models: Mapping[str, Parameters]) -> list[str]:
     tokenization, training = models.get("tokenization"), models.get("training")
     if not isinstance(tokenization, TokenizationParameters) or not isinstance(
@@ -517,14 +603,28 @@ def _views_fit(models: Mapping[str, Parameters]) -> list[str]:
     ):
         return []
     noising = training.noising
-    nested = noising.strategy in ("ocn", "coherent")
-    if nested and noising.views > tokenization.sid_digits:
+    if noising.amount == "nested" and noising.views > tokenization.sid_digits:
         return [
             f"training.noising.views ({noising.views}) must not exceed the "
             f"{tokenization.sid_digits} digits of a semantic ID (tokenization.digits) "
-            "with nested views"
+            "with nested views (training.noising.amount)"
         ]
     return []
+
+
+def _changed(
+    base: Group, changes: Mapping[str, Mapping[str, Any]], where: str
+) -> dict[str, Group]:
+    """``base`` with each of the named ``changes`` laid over it, checked again."""
+    result = {}
+    for name, values in changes.items():
+        settings = _overlaid(base.model_dump(), values)
+        try:
+            result[name] = type(base).model_validate(settings)
+        except ValidationError as error:
+            sentence = _sentence(f"{where}.{name}", error.errors()[0])
+            raise ValueError(sentence) from error
+    return result
 
 
 def _overlaid(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

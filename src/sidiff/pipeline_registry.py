@@ -9,6 +9,7 @@ from __future__ import annotations
 from kedro.pipeline import Pipeline
 
 from sidiff.pipelines import (
+    ablation,
     baselines,
     comparison,
     embedding,
@@ -31,15 +32,19 @@ STAGES = {
     "baselines": baselines,
     "comparison": comparison,
 }
+"""The stages of ``full``, in their order."""
+
+PIPELINES = {**STAGES, "ablation": ablation}
+"""All that can be run on its own."""
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Return one pipeline per stage, and ``full`` for all of them.
+    """Return one pipeline per stage or study, and ``full`` for all stages.
 
     ``full`` begins with the synthetic shop here; the context takes it out where the
     configuration names real files.
     """
-    stages = {name: stage.create_pipeline() for name, stage in STAGES.items()}
+    stages = {name: stage.create_pipeline() for name, stage in PIPELINES.items()}
     full = full_pipeline(sample=True)
     return {**stages, "full": full, "__default__": full}
 

@@ -4,56 +4,24 @@ from __future__ import annotations
 
 import itertools
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from sidiff.decoding import one_pass, scan
 from sidiff.decoding.cpd import decode
-from sidiff.decoding.results import Decoded
 from sidiff.parameters import DecodingParameters
 from tests.decoding.catalogues import catalogue_of
+from tests.decoding.tables import USERS, TableModel, listed
 from tests.settings import decoding
 
-USERS, DIGITS, CODES = 4, 3, 4
+DIGITS, CODES = 3, 4
 HIDDEN = CODES
 EVERY_SID = catalogue_of(
     np.array(list(itertools.product(range(CODES), repeat=DIGITS))), CODES
 )
 NOTHING = torch.empty(USERS, 0, dtype=torch.int64)
-
-
-class TableModel:
-    """Random but fixed logits for every user and every partial SID."""
-
-    def __init__(self, seed: int, spread: float = 2.0) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        states = (CODES + 1) ** DIGITS
-        shape = (USERS, states, DIGITS, CODES)
-        self.table = spread * torch.randn(shape, generator=generator)
-        self.config = SimpleNamespace(digits=DIGITS, codes_per_digit=CODES)
-        self.memory = SimpleNamespace(bias=torch.zeros(USERS, 1, 1, 1))
-        self.states_seen: list[Tensor] = []
-
-    def logits(self, codes: Tensor, hidden: Tensor, memory: object) -> Tensor:
-        radix = (CODES + 1) ** torch.arange(DIGITS)
-        state = (torch.where(hidden, HIDDEN, codes) * radix).sum(-1)
-        self.states_seen.append(state)
-        return self.table[torch.arange(USERS)[:, None], state]
-
-    def log_p(self, user: int, state: tuple[int, ...], digit: int, code: int) -> float:
-        index = sum(c * (CODES + 1) ** d for d, c in enumerate(state))
-        return float(self.table[user, index, digit].log_softmax(-1)[code])
-
-
-def listed(decoded: Decoded, user: int) -> list[tuple[tuple[int, ...], float]]:
-    pairs = zip(
-        decoded.codes[user].tolist(), decoded.scores[user].tolist(), strict=True
-    )
-    return [(tuple(codes), score) for codes, score in pairs if score > -math.inf]
 
 
 def path_score(model: TableModel, user: int, sid: tuple, order: tuple) -> float:

@@ -121,6 +121,15 @@ def test_counts_restrictions_and_postings_agree_with_the_items(
             listed[:, rows] = postings.counts(
                 values[:, rows], hidden[:, rows], torch.tensor([nodes])[:, rows]
             )
+    # One open digit of each state that has both kinds.
+    both = some & hidden.any(2)[0]
+    digit = hidden[:, both].to(torch.uint8).argmax(2)
+    wanted = digit[..., None, None].expand(-1, -1, 1, codes)
+    for tree in (lattice, postings):
+        at = tree.counts_at(
+            values[:, both], hidden[:, both], torch.tensor([nodes])[:, both], digit
+        )
+        assert torch.equal(at, counts[:, both].gather(2, wanted)[:, :, 0])
     for place, (target, filled) in enumerate(states):
         agree = left[(left[:, filled] == target[filled]).all(1)]
         for digit in range(digits):

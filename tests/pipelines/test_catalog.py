@@ -7,8 +7,9 @@ import pytest
 import yaml
 from kedro.framework.session import KedroSession
 from kedro.io import AbstractVersionedDataset
+from kedro.pipeline import Pipeline
 
-from sidiff.pipeline_registry import STAGES, full_pipeline
+from sidiff.pipeline_registry import PIPELINES
 
 from .conftest import ROOT
 
@@ -23,9 +24,9 @@ LAYERS = (
     "reporting",
 )
 RAW = {"raw_reviews", "raw_metadata"}
-FULL = full_pipeline(sample=True)
+ALL = sum((stage.create_pipeline() for stage in PIPELINES.values()), Pipeline([]))
 DATASETS = sorted(
-    name for name in FULL.datasets() if not name.startswith(("params:", "parameters"))
+    name for name in ALL.datasets() if not name.startswith(("params:", "parameters"))
 )
 
 
@@ -62,12 +63,12 @@ def test_every_versioned_data_set_is_one_to_kedro(project: Path) -> None:
 
 
 def test_every_node_is_named_and_tagged_by_its_stage() -> None:
-    for stage, module in STAGES.items():
+    for stage, module in PIPELINES.items():
         for node in module.create_pipeline().nodes:
             assert node._name, node
             assert stage in node.tags
             assert len(node.tags & {"cpu", "gpu"}) == 1
-    assert len({node.name for node in FULL.nodes}) == len(FULL.nodes)
+    assert len({node.name for node in ALL.nodes}) == len(ALL.nodes)
 
 
 def test_every_data_layer_has_its_folder() -> None:
@@ -89,6 +90,6 @@ def test_layers_follow_one_another() -> None:
     for path in (ROOT / "conf" / "base").glob("catalog_0*.yml"):
         for name, entry in yaml.safe_load(path.read_text()).items():
             order[name] = LAYERS.index(entry["metadata"]["kedro-viz"]["layer"])
-    for node in FULL.nodes:
+    for node in ALL.nodes:
         sources = [order[name] for name in node.inputs if name in order]
         assert max(sources, default=0) <= min(order[name] for name in node.outputs)

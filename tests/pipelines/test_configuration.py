@@ -19,13 +19,38 @@ def load(
         return dict(session.load_context().config_loader["parameters"])
 
 
-@pytest.mark.parametrize("env", ["local", "beauty", "sports", "toys"])
+@pytest.mark.parametrize(
+    "env", ["local", "beauty", "beauty_cpu", "beauty_study", "sports", "toys"]
+)
 @pytest.mark.parametrize("preset", ["sidiff", "paper", "release"])
-def test_every_environment_is_complete(project: Path, env: str, preset: str) -> None:
-    parameters = load(project, env, {"preset": preset})
+@pytest.mark.parametrize("recipe", ["diffgrm", "mdgr"])
+def test_every_environment_is_complete(
+    project: Path, env: str, preset: str, recipe: str
+) -> None:
+    parameters = load(project, env, {"preset": preset, "recipe": recipe})
     assert validate(parameters).keys() == GROUPS.keys()
-    assert parameters["preset"] == preset
+    assert (parameters["preset"], parameters["recipe"]) == (preset, recipe)
     assert parameters["dataset"] == ("sample" if env == "local" else env)
+    training, evaluation = parameters["training"], parameters["evaluation"]
+    noising = training["noising"]
+    search = training["validation"]["decoding"]["method"]
+    if recipe == "mdgr":
+        assert parameters["tokenization"]["digits"] == 8
+        assert (noising["amount"], noising["order"]) == ("curriculum", "history")
+        assert not noising["coherent"]
+        assert search == "two_stage"
+    else:
+        assert parameters["tokenization"]["digits"] == 4
+        assert (noising["amount"], noising["order"]) == ("nested", "confidence")
+        assert noising["coherent"]
+        assert search == "cpd"
+    own = "item_vectors" if preset == "sidiff" else search
+    assert evaluation["decoding"]["method"] == own
+
+
+def test_one_value_on_top_of_a_recipe(project: Path) -> None:
+    given = {"recipe": "mdgr", "tokenization": {"digits": 4}}
+    assert load(project, "beauty", given)["tokenization"]["digits"] == 4
 
 
 @pytest.mark.parametrize(
@@ -98,7 +123,36 @@ def test_full_begins_where_the_data_are(project: Path) -> None:
     ("params", "sentence"),
     [
         ({"preset": "papre"}, "There is no preset papre; choose one of sidiff"),
+        ({"recipe": "mgdr"}, "There is no recipe mgdr; choose one of diffgrm, mdgr"),
         ({"trainig": {"epochs": 2}}, "did you mean training?"),
+        ({"training": {"noising": {"amount": "some"}}}, "training.noising.amount"),
+        (
+            {"training": {"noising": {"curriculum": {"saturation": 0}}}},
+            "training.noising.curriculum.saturation is 0",
+        ),
+        (
+            {"training": {"noising": {"history": {"sign": 2}}}},
+            "training.noising.history.sign is 2",
+        ),
+        ({"training": {"noising": {"views": 5}}}, "training.noising.views (5)"),
+        (
+            {"evaluation": {"decoding": {"parallel": {"threshold": 1.5}}}},
+            "evaluation.decoding.parallel.threshold is 1.5",
+        ),
+        (
+            {"evaluation": {"decoding": {"parallel": {"digits_per_step": 0}}}},
+            "evaluation.decoding.parallel.digits_per_step is 0",
+        ),
+        (
+            {"ablation": {"variants": {"mine": {"epoch": 3}}}},
+            "ablation.variants.mine.epoch is not a parameter",
+        ),
+        (
+            {"ablation": {"variants": {"mine": {"noising": {"views": 9}}}}},
+            "ablation.variants.mine: training.noising.views (9)",
+        ),
+        ({"ablation": {"decoder": "cdp"}}, "ablation.decoder: cdp is not in"),
+        ({"ablation": {"seeds": [1, 1]}}, "ablation.seeds: [1, 1] must differ"),
         ({"training": {"epochs": 0}}, "training.epochs is 0"),
         ({"training": {"epoch": 2}}, "training.epoch is not a parameter"),
         ({"evaluation": {"top_k": 3}}, "top_k"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from sidiff.training.figures import training_figure
+from sidiff.training.figures import courses_figure, masking_figure, training_figure
 
 
 @pytest.mark.parametrize("validated", [[2, 4], [4]])
@@ -27,3 +27,46 @@ def test_curves_and_the_kept_epoch(validated: list[int]) -> None:
     assert rate.lines[0].get_ydata().tolist() == [1e-3, 9e-4, 4e-4, 0.0]
     assert validation.lines[0].get_xdata().tolist() == validated
     assert validation.get_legend().get_texts()[-1].get_text() == "kept: epoch 4"
+
+
+def test_masking_is_drawn_as_it_was_counted() -> None:
+    rows = [
+        {"epoch": epoch, "of": of, "value": value, "share": share}
+        for epoch in (1, 2)
+        for of, shares in (
+            ("views", [0.0, 0.7 - 0.1 * epoch, 0.3 + 0.1 * epoch]),
+            ("digit", [0.5, 0.9]),
+            ("in_history", [0.6, 0.2]),
+        )
+        for value, share in enumerate(shares)
+    ]
+    figure = masking_figure(pl.DataFrame(rows))
+    sizes, digits, known = figure.axes[:3]
+    assert sizes.images[0].get_array().tolist() == [
+        pytest.approx([0.6, 0.5]),
+        pytest.approx([0.4, 0.5]),
+    ]
+    assert digits.images[0].get_array().tolist() == [[0.5, 0.5], [0.9, 0.9]]
+    named = {line.get_label(): line.get_ydata().tolist() for line in known.lines}
+    assert named == {
+        "code in the history": [0.2, 0.2],
+        "code not in the history": [0.6, 0.6],
+    }
+
+
+def test_courses_have_a_line_per_seed_and_a_name_per_method() -> None:
+    history = pl.DataFrame(
+        {
+            "method": ["a", "a", "a", "b"],
+            "seed": [1, 1, 2, 1],
+            "epoch": [1, 2, 1, 1],
+            "validation/score": [0.1, None, 0.2, 0.3],
+            "validation/sid/ndcg_at_10": [0.1, None, 0.2, 0.3],
+            "validation/item/ndcg_at_10": [0.05, None, 0.1, 0.2],
+        }
+    )
+    for axes, scale in zip(courses_figure(history).axes, (1, 0.5), strict=True):
+        drawn = [line.get_ydata() for line in axes.lines if len(line.get_ydata())]
+        assert len(drawn) == 3
+        assert drawn[0].tolist() == [pytest.approx(0.1 * scale)]
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]

@@ -24,6 +24,11 @@ class Continuations(Protocol):
     def counts(self, codes: Tensor, hidden: Tensor, nodes: Tensor) -> Tensor:
         """Number of SIDs behind each (digit, code), int32 ``(B, A, L, K)``."""
 
+    def counts_at(
+        self, codes: Tensor, hidden: Tensor, nodes: Tensor, digit: Tensor
+    ) -> Tensor:
+        """The same for one open digit of each state, int32 ``(B, A, K)``."""
+
     def follow(self, nodes: Tensor, digit: Tensor, code: Tensor) -> Tensor:
         """The nodes of the states after one more digit."""
 

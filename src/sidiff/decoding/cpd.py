@@ -18,8 +18,8 @@ from torch import Tensor
 from sidiff.decoding import beams as b
 from sidiff.decoding.beams import Beams
 from sidiff.decoding.catalogue import Catalogue, Continuations
-from sidiff.decoding.keys import repeats
 from sidiff.decoding.results import Decoded
+from sidiff.decoding.search import Search
 from sidiff.diffusion.denoiser import DenoisingModel, Memory
 from sidiff.parameters import DecodingParameters
 
@@ -48,64 +48,32 @@ def decode(
         Up to ``beam`` complete SIDs per user. Equal SIDs may repeat unless merged;
         unconstrained, a SID need not belong to an item.
     """
-    digits, size = denoiser.config.digits, denoiser.config.codes_per_digit
-    device = memory.bias.device
-    tree = catalogue.continuations if parameters.constraint == "items" else None
-    beams = b.start(memory.bias.shape[0], digits, device)
-    distinct, seen = 0, 0
-    for step, allowed in enumerate(_allowed_digits(digits, parameters, device)):
-        keys = beams.keys(size)
-        distinct += int(((keys >= 0) & ~repeats(keys)).sum())
-        seen += int((keys >= 0).sum())
-        logits = denoiser.logits(beams.codes, beams.hidden, memory)
-        legal = beams.hidden[..., None]
-        if tree is not None:
-            legal = legal & legal_steps(beams, tree, catalogue, blocked)
-        if parameters.weighting == "legal":
-            logits = logits.masked_fill(~legal, torch.finfo(logits.dtype).min)
-        log_p = logits.log_softmax(-1)
-        log_p = log_p.masked_fill(~(legal & allowed[:, None]), -torch.inf)
-        if step == digits - 1 and parameters.last_step == "greedy":
-            beams = _fill_greedily(beams, log_p, parameters, tree)
-        elif parameters.merge == "none":
-            beams = b.best_children(beams, log_p, parameters.beam, tree)
-        else:
-            expand = EXPANSIONS[parameters.merge]
-            beams = expand(beams, log_p, parameters.beam, step + 1, tree)
-    return Decoded(beams.codes, beams.scores, digits, distinct / seen)
+    search = Search.build(denoiser, parameters, catalogue, blocked)
+    beams = b.start(len(blocked), denoiser.config.digits, blocked.device)
+    for filled in range(denoiser.config.digits):
+        log_p = search.log_p(beams, memory, search.constraint)
+        beams = fill_one(search, beams, log_p, filled)
+    return search.decoded(beams)
 
 
-def legal_steps(
-    beams: Beams, tree: Continuations, catalogue: Catalogue, blocked: Tensor
-) -> Tensor:
-    """Steps with a SID behind them that the user may get, bool ``(B, A, L, K)``.
+def fill_one(search: Search, beams: Beams, log_p: Tensor, filled: int) -> Beams:
+    """Fill one digit: the best children over all beams, open digits and codes.
 
-    Blocked SIDs are subtracted from the number of SIDs behind each step.
+    Args:
+        search: parameters, order and constraint.
+        beams: states of B users, ``filled`` digits each.
+        log_p: their steps ``(B, A, L, K)``.
+        filled: number of filled digits.
     """
-    counts = tree.counts(beams.codes, beams.hidden, beams.nodes)
-    if not blocked.shape[1]:
-        return counts > 0
-    digits, size = counts.shape[2:]
-    codes = catalogue.codes[blocked.clamp(min=0)]  # (B, E, L)
-    same = codes[:, None] == beams.codes[:, :, None]  # (B, A, E, L)
-    below = (same | beams.hidden[:, :, None]).all(3) & (blocked >= 0)[:, None]
-    symbols = torch.arange(digits, device=codes.device) * size + codes
-    symbols = symbols.flatten(1)[:, None].expand(-1, below.shape[1], -1)
-    less = -below[..., None].expand_as(same).flatten(2).to(counts.dtype)
-    return counts.flatten(2).scatter_add(2, symbols, less).view_as(counts) > 0
-
-
-def _allowed_digits(
-    digits: int, parameters: DecodingParameters, device: torch.device
-) -> Tensor:
-    """Digits that may be filled at each step, ``(steps, L)`` bool."""
-    if parameters.order == "confidence":
-        return torch.ones(digits, digits, dtype=torch.bool, device=device)
-    order = torch.arange(digits)
-    if parameters.order == "random":
-        generator = torch.Generator().manual_seed(parameters.seed)
-        order = torch.randperm(digits, generator=generator)
-    return torch.eye(digits, dtype=torch.bool)[order].to(device)
+    parameters = search.parameters
+    tree = None if search.constraint is None else search.constraint.tree
+    log_p = search.allowed(log_p, filled, 1)
+    if filled == log_p.shape[2] - 1 and parameters.last_step == "greedy":
+        return _fill_greedily(beams, log_p, parameters, tree)
+    if parameters.merge == "none":
+        return b.best_children(beams, log_p, parameters.beam, tree)
+    expand = EXPANSIONS[parameters.merge]
+    return expand(beams, log_p, parameters.beam, filled + 1, tree)
 
 
 def _fill_greedily(

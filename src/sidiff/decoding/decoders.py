@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from sidiff.decoding import cpd, one_pass
+from sidiff.decoding import adaptive, cpd, one_pass, two_stage
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.results import Decoded
 from sidiff.diffusion.denoiser import DenoisingModel, Memory
@@ -27,4 +27,9 @@ class Decoder(Protocol):
         """Decode; see ``sidiff.decoding.cpd.decode``."""
 
 
-DECODERS: dict[str, Decoder] = {"cpd": cpd.decode, "one_pass": one_pass.decode}
+DECODERS: dict[str, Decoder] = {
+    "cpd": cpd.decode,
+    "two_stage": two_stage.decode,
+    "adaptive": adaptive.decode,
+    "one_pass": one_pass.decode,
+}

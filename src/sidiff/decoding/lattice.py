@@ -175,6 +175,27 @@ class Lattice:
         result[place] = self.sids[self.children[edge]].to(torch.int32)
         return result.view(*nodes.shape, self.digits, self.codes_per_digit)
 
+    def counts_at(
+        self, codes: Tensor, hidden: Tensor, nodes: Tensor, digit: Tensor
+    ) -> Tensor:
+        """Number of SIDs behind the codes of one open digit, int32 ``(B, A, K)``.
+
+        Args:
+            codes: of the states, unused: the node says it all.
+            hidden: likewise.
+            nodes: ``(B, A)``.
+            digit: ``(B, A)``.
+        """
+        del codes, hidden
+        size = self.codes_per_digit
+        first = ((nodes * self.digits + digit) * size).flatten()
+        bounds = torch.searchsorted(self.edges, torch.stack([first, first + size]))
+        owner, edge = slices(bounds[0], bounds[1] - bounds[0])
+        result = torch.zeros(len(first) * size, dtype=torch.int32, device=nodes.device)
+        place = owner * size + self.edges[edge] % size
+        result[place] = self.sids[self.children[edge]].to(torch.int32)
+        return result.view(*nodes.shape, size)
+
     def follow(self, nodes: Tensor, digit: Tensor, code: Tensor) -> Tensor:
         """The node reached by filling ``digit`` with ``code``; all shapes equal.
 

@@ -63,22 +63,52 @@ class Postings:
         if bool(hidden.all()):
             shape = (*hidden.shape[:2], digits, size)
             return lengths.to(torch.int32).view(digits, size).expand(shape).clone()
-        flat, open_ = codes.flatten(0, 1), hidden.flatten(0, 1)
+        owner, sid = self._agreeing(codes, hidden)
         first = torch.arange(digits, device=codes.device) * size
-        listed = lengths[flat + first].masked_fill(open_, len(self.codes) + 1)
-        shortest, digit = listed.min(1)
-        symbol = (flat + first).gather(1, digit[:, None])[:, 0]
-        owner, entry = slices(self.starts[symbol], shortest)
-        sid = self.rows[entry]
-        agree = ((self.codes[sid] == flat[owner]) | open_[owner]).all(1)
-        owner, sid = owner[agree], sid[agree]
         place = owner[:, None] * (digits * size) + first + self.codes[sid]
-        place = place[open_[owner]]
+        place = place[hidden.flatten(0, 1)[owner]]
         result = torch.zeros(
-            len(flat) * digits * size, dtype=torch.int32, device=codes.device
+            hidden.numel() * size, dtype=torch.int32, device=codes.device
         )
         result.index_add_(0, place, torch.ones_like(place, dtype=torch.int32))
         return result.view(*hidden.shape[:2], digits, size)
+
+    def counts_at(
+        self, codes: Tensor, hidden: Tensor, nodes: Tensor, digit: Tensor
+    ) -> Tensor:
+        """Number of SIDs behind the codes of one open digit, int32 ``(B, A, K)``.
+
+        Args:
+            codes: of the states ``(B, A, L)``.
+            hidden: ``(B, A, L)`` bool; no state has all digits hidden.
+            nodes: unused.
+            digit: ``(B, A)``.
+        """
+        del nodes
+        size = self.codes_per_digit
+        owner, sid = self._agreeing(codes, hidden)
+        place = owner * size + self.codes[sid, digit.flatten()[owner]]
+        result = torch.zeros(
+            digit.numel() * size, dtype=torch.int32, device=codes.device
+        )
+        result.index_add_(0, place, torch.ones_like(place, dtype=torch.int32))
+        return result.view(*digit.shape, size)
+
+    def _agreeing(self, codes: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Pairs of a state, numbered through ``(B, A)``, and a SID that agrees with it.
+
+        No state may have all its digits hidden.
+        """
+        flat, open_ = codes.flatten(0, 1), hidden.flatten(0, 1)
+        digits = torch.arange(flat.shape[1], device=codes.device)
+        symbols = flat + digits * self.codes_per_digit
+        listed = self.starts.diff()[symbols].masked_fill(open_, len(self.codes) + 1)
+        shortest, digit = listed.min(1)
+        symbol = symbols.gather(1, digit[:, None])[:, 0]
+        owner, entry = slices(self.starts[symbol], shortest)
+        sid = self.rows[entry]
+        agree = ((self.codes[sid] == flat[owner]) | open_[owner]).all(1)
+        return owner[agree], sid[agree]
 
     def follow(self, nodes: Tensor, digit: Tensor, code: Tensor) -> Tensor:
         """States need no node; any value does."""

@@ -43,7 +43,7 @@ class RankedItems:
         items: item indices ``(B, k)`` int64; -1 where there are no more.
         scores: ``(B, k)``; -inf there.
         sids: rows of distinct SIDs, best first, ``(B, k)``; -1 likewise.
-        denoiser_calls: decoder passes made for the batch.
+        denoiser_calls: decoder passes made, mean over the users.
         distinct_states: share of distinct states among those denoised.
         legal_share: share of decoded SIDs that belong to an item.
         completed: users for whom the search found fewer than k items and one-pass
@@ -53,7 +53,7 @@ class RankedItems:
     items: Tensor
     scores: Tensor
     sids: Tensor
-    denoiser_calls: int
+    denoiser_calls: float
     distinct_states: float
     legal_share: float
     completed: Tensor
@@ -104,7 +104,7 @@ def rank_items(
     if parameters.method == "item_vectors":
         items, scores = best_items(memory, catalogue, seen, width)
         rows = _sids_of(items, catalogue)
-        calls, distinct, legal = 0, 1.0, 1.0
+        calls, distinct, legal = 0.0, 1.0, 1.0
     else:
         wide = max(parameters.beam, width if parameters.method == "one_pass" else 0)
         decoded = DECODERS[parameters.method](

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, GRID = "#33414f", "#d7dde3"
-COLOURS = {"decoder": "#4878a8", "baseline": "#c8773a"}
-MARKERS = {"decoder": "o", "baseline": "D"}
+COLOURS = {"decoder": "#4878a8", "baseline": "#c8773a", "training": "#5a9367"}
+MARKERS = {"decoder": "o", "baseline": "D", "training": "s"}
 """Kinds differ in shape as well as in colour."""
 
 LINES = ("#4878a8", "#c8773a", "#5a9367", "#8d6a9f", "#b5495b", "#7a7a7a", "#c0a030")
@@ -59,7 +59,7 @@ def comparison_figure(comparison: pl.DataFrame) -> Figure:
     _write_costs(costs, lines)
     handles = [
         Line2D([], [], ls="", marker=MARKERS[kind], color=COLOURS[kind], label=kind)
-        for kind in COLOURS
+        for kind in dict.fromkeys(line.kind for line in lines)
     ]
     everybody = sum(line.everybody for line in lines)
     if everybody < len(lines):

@@ -53,7 +53,7 @@ class Headline:
 
     Attributes:
         method: its parameter name.
-        kind: decoder or baseline.
+        kind: decoder, baseline or training (a variant of it).
         users: number of users.
         seeds: number of seeds.
         recall: at item level.

@@ -101,28 +101,28 @@ def to_lattice(lattice: Model, table: SidTable) -> Lattice | None:
     return Lattice.from_tensors(lattice.tensors, lattice.metadata)
 
 
-def join_seeds(models: Mapping[int, Model]) -> Model:
-    """Put several networks into one stored model; their weights are SEED/NAME."""
+def join_models(models: Mapping[str, Model]) -> Model:
+    """Put several networks into one stored model; their weights are KEY/NAME."""
     tensors = {
-        f"{seed}/{name}": tensor
-        for seed, model in models.items()
+        f"{key}/{name}": tensor
+        for key, model in models.items()
         for name, tensor in model.tensors.items()
     }
-    return Model(tensors, {str(seed): model.metadata for seed, model in models.items()})
+    return Model(tensors, {key: model.metadata for key, model in models.items()})
 
 
-def split_seeds(joined: Model) -> dict[int, Model]:
-    """Undo ``join_seeds``."""
+def split_models(joined: Model) -> dict[str, Model]:
+    """Undo ``join_models``."""
     return {
-        int(seed): Model(
+        key: Model(
             {
-                name.removeprefix(f"{seed}/"): tensor
+                name.removeprefix(f"{key}/"): tensor
                 for name, tensor in joined.tensors.items()
-                if name.startswith(f"{seed}/")
+                if name.startswith(f"{key}/")
             },
             metadata,
         )
-        for seed, metadata in joined.metadata.items()
+        for key, metadata in joined.metadata.items()
     }
 
 
@@ -135,7 +135,8 @@ def choose_seeds(
         SidiffError: a seed was not trained, or one network comes of other data.
     """
     stored = {int(denoiser.metadata.get("seed", -1)): denoiser}
-    stored = {**split_seeds(further), **stored}
+    others = {int(seed): model for seed, model in split_models(further).items()}
+    stored = {**others, **stored}
     missing = [seed for seed in seeds if seed not in stored]
     if missing:
         raise SidiffError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -50,4 +52,107 @@ def _draw_scores(axes: Axes, history: pl.DataFrame) -> None:
     best = scored["epoch"][int(scored["validation/score"].arg_max() or 0)]
     axes.axvline(best, color="tab:gray", linestyle=":", label=f"kept: epoch {best}")
     axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+
+
+def masking_figure(masking: pl.DataFrame) -> Figure:
+    """What the noising hid: how many digits, which ones, and whether in the history.
+
+    Args:
+        masking: as ``sidiff.training.loop.Fitted.masking``.
+    """
+    return _masking_rows({"": masking})
+
+
+def variants_masking_figure(masking: pl.DataFrame) -> Figure:
+    """``masking_figure``, one row per method; of its first seed.
+
+    Args:
+        masking: rows of ``Fitted.masking`` with method and seed beside them.
+    """
+    parts = masking.partition_by("method", as_dict=True, maintain_order=True)
+    return _masking_rows(
+        {
+            str(method): part.filter(pl.col("seed") == part["seed"][0])
+            for (method,), part in parts.items()
+        }
+    )
+
+
+def courses_figure(history: pl.DataFrame) -> Figure:
+    """Validation scores over the epochs, one colour per method, one line per seed.
+
+    Args:
+        history: rows of ``Fitted.history`` with method and seed beside them.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained", dpi=120)
+    scored = history.drop_nulls("validation/score")
+    for axes, (column, title) in zip(
+        figure.subplots(1, 2, sharex=True), SCORES.items(), strict=True
+    ):
+        parts = scored.partition_by("method", as_dict=True, maintain_order=True)
+        for place, ((method,), part) in enumerate(parts.items()):
+            for seed in part.partition_by("seed", maintain_order=True):
+                axes.plot(seed["epoch"], seed[column], color=f"C{place}", marker=".")
+            axes.plot([], [], color=f"C{place}", marker=".", label=str(method))
+        axes.set_title(f"Validation {title}", loc="left", fontsize=11)
+        axes.set_xlabel("epoch")
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    return figure
+
+
+def _masking_rows(parts: Mapping[str, pl.DataFrame]) -> Figure:
+    size = (12, 0.6 + 2.6 * len(parts))
+    figure = Figure(figsize=size, layout="constrained", dpi=120)
+    grid = figure.subplots(len(parts), 3, squeeze=False)
+    for (sizes, digits, known), (name, part) in zip(grid, parts.items(), strict=True):
+        views = part.filter(of="views").filter(pl.col("value") > 0)
+        _draw_shares(sizes, views, "digits hidden", "share of views")
+        _draw_shares(digits, part.filter(of="digit"), "digit", "share of views")
+        _draw_known(known, part.filter(of="in_history"))
+        prefix = f"{name}: " if name else ""
+        sizes.set_title(f"{prefix}how many are hidden", loc="left", fontsize=11)
+        digits.set_title("which", loc="left", fontsize=11)
+        known.set_title("by what the history has", loc="left", fontsize=11)
+    return figure
+
+
+def _draw_shares(axes: Axes, rows: pl.DataFrame, what: str, share: str) -> None:
+    """A value per row, an epoch per column, its share as a shade."""
+    table = rows.pivot(on="epoch", index="value", values="share")
+    shares = table.drop("value").to_numpy()
+    epochs, values = rows["epoch"].unique().sort(), table["value"]
+    image = axes.imshow(
+        shares,
+        aspect="auto",
+        origin="lower",
+        cmap="Blues",
+        vmin=0,
+        vmax=max(1e-9, float(shares.max())),
+        extent=(
+            epochs[0] - 0.5,
+            epochs[-1] + 0.5,
+            values[0] - 0.5,
+            values[-1] + 0.5,
+        ),
+    )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(what)
+    axes.figure.colorbar(image, ax=axes, label=share)
+
+
+def _draw_known(axes: Axes, rows: pl.DataFrame) -> None:
+    for value, title in ((1, "in the history"), (0, "not in the history")):
+        part = rows.filter(value=value)
+        axes.plot(part["epoch"], part["share"], marker=".", label=f"code {title}")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("share of digits hidden")
+    axes.set_ylim(0, 1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

@@ -24,7 +24,9 @@ from sidiff.decoding.lattice import Lattice
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig, ItemTable, Memory
 from sidiff.diffusion.devices import cpu_threads, resolve
 from sidiff.diffusion.histories import Histories, HistoryBatch, identity_rows
-from sidiff.diffusion.noising import NoisingContext, confidence_probe, hidden_digits
+from sidiff.diffusion.noising import NoisingContext, hidden_digits
+from sidiff.diffusion.noising.orders import rarity
+from sidiff.diffusion.noising.probe import confidence_probe
 from sidiff.diffusion.objective import (
     Loss,
     denoising_loss,
@@ -36,8 +38,14 @@ from sidiff.errors import SidiffError
 from sidiff.evaluation.ranker import Ranker
 from sidiff.onednn import linear
 from sidiff.parameters import TrainingParameters
-from sidiff.reviews.sequences import Sequences, evaluation_samples, training_items
+from sidiff.reviews.sequences import (
+    Sequences,
+    evaluation_samples,
+    training_counts,
+    training_items,
+)
 from sidiff.sids.table import SidTable
+from sidiff.training.masking import MaskingLog
 from sidiff.training.schedule import EarlyStopping, learning_rate
 
 logger = logging.getLogger(__name__)
@@ -56,11 +64,14 @@ class Fitted:
         config: what ``Denoiser.from_saved`` needs, and how the weights came about.
         history: one row per epoch: loss, learning rate, validation metrics; the same
             for every run of the same settings.
+        masking: what the noising hid in every epoch: epoch, of, value, share; see
+            ``sidiff.training.masking.MaskingLog.rows``.
     """
 
     weights: dict[str, Tensor]
     config: dict[str, Any]
     history: pl.DataFrame
+    masking: pl.DataFrame
 
 
 def fit(
@@ -101,6 +112,7 @@ def _fit(trainer: _Trainer, on_epoch: OnEpoch) -> Fitted:
     stopping = EarlyStopping(parameters.validation)
     best = cpu_weights(trainer.denoiser)
     rows: list[dict[str, float]] = []
+    masking: list[dict[str, Any]] = []
     total = len(trainer.samples) * parameters.epochs
     with tqdm(
         total=total, desc="Training", unit=" samples", unit_scale=True, disable=None
@@ -126,6 +138,7 @@ def _fit(trainer: _Trainer, on_epoch: OnEpoch) -> Fitted:
                 if stopping.update(epoch, figures["validation/score"]):
                     best = cpu_weights(trainer.denoiser)
             rows.append({"epoch": epoch} | figures)
+            masking += trainer.masking.rows(epoch)
             on_epoch(epoch, figures | {"train/samples_per_second": rate})
             if stopping.exhausted:
                 break
@@ -139,7 +152,12 @@ def _fit(trainer: _Trainer, on_epoch: OnEpoch) -> Fitted:
         "epochs_run": len(rows),
         "parameters": sum(p.numel() for p in trainer.denoiser.parameters()),
     }
-    return Fitted(best, config, pl.DataFrame(rows, infer_schema_length=None))
+    return Fitted(
+        best,
+        config,
+        pl.DataFrame(rows, infer_schema_length=None),
+        pl.DataFrame(masking),
+    )
 
 
 class _Trainer:
@@ -188,6 +206,10 @@ class _Trainer:
         identities = identity_rows(self.identified, item_ids)
         self.histories = Histories(sequences, table.codes, identities, self.device)
         self.known_items = _known_items(self.histories.table)
+        counts = torch.from_numpy(training_counts(sequences))
+        codes = torch.from_numpy(table.codes.astype(np.int64))
+        self.rarity = rarity(codes, counts, table.codes_per_digit).to(self.device)
+        self.masking = MaskingLog(table.digits, self.device)
         self.ranker = Ranker(sequences, table, identities, self.device, lattice)
         self.validation_samples = validation_samples(
             sequences,
@@ -260,15 +282,18 @@ class _Trainer:
             batch.history, batch.lengths, batch.identities, hidden_items
         )
         context = NoisingContext(
-            batch=len(batch.targets),
-            digits=batch.targets.shape[1],
+            targets=batch.targets,
+            history=batch.history,
+            lengths=batch.lengths,
+            progress=self.step / self.total_steps,
+            rarity=self.rarity,
             probe=confidence_probe(
                 self.denoiser, memory, batch.targets, parameters.noising
             ),
             generator=self.noise,
-            device=self.device,
         )
         hidden = hidden_digits(context, parameters.noising)
+        self.masking.add(context, hidden)
         codes = batch.targets[:, None].expand_as(hidden)
         logits = self.denoiser.logits(codes, hidden, memory)
         loss = denoising_loss(

@@ -50,8 +50,21 @@ def write_comparison(comparison: pl.DataFrame, dataset: str) -> str:
     return comparison_table(comparison, dataset)
 
 
-def plot_comparison(comparison: pl.DataFrame) -> tuple[Figure, Figure]:
-    """Draw all methods at both levels, and the main ones by bucket."""
+def plot_comparison(
+    comparison: pl.DataFrame, evaluation: dict[str, Any]
+) -> tuple[Figure, Figure, Figure]:
+    """Draw all methods at both levels, the main ones by bucket, decoders by cost."""
     from sidiff.evaluation.comparison_figures import breakdown_figure, comparison_figure
+    from sidiff.evaluation.trade_off import trade_off_figure
 
-    return comparison_figure(comparison), breakdown_figure(comparison)
+    decoders = EvaluationParameters.model_validate(evaluation).other_decoders()
+    searched = {
+        name: decoding.method
+        for name, decoding in decoders.items()
+        if not decoding.rescoring.items
+    }
+    return (
+        comparison_figure(comparison),
+        breakdown_figure(comparison),
+        trade_off_figure(comparison, searched),
+    )

@@ -36,8 +36,12 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.plot_comparison,
-                inputs="comparison",
-                outputs=["comparison_figure", "breakdown_figure"],
+                inputs=["comparison", "params:evaluation"],
+                outputs=[
+                    "comparison_figure",
+                    "breakdown_figure",
+                    "trade_off_figure",
+                ],
                 name="plot_comparison",
                 tags=["cpu"],
             ),

@@ -42,7 +42,7 @@ def evaluate_denoiser(
     from sidiff.evaluation.run import evaluate
 
     evaluation = evaluate(
-        _evaluator(denoiser, sequences, catalogue, sid_table, lattice, parameters),
+        evaluator_of(denoiser, sequences, catalogue, sid_table, lattice, parameters),
         Denoiser.from_saved(denoiser.tensors, denoiser.metadata),
     )
     log_metrics(evaluation.rates)
@@ -62,7 +62,7 @@ def compare_decoders(
     from sidiff.diffusion.denoiser import Denoiser
     from sidiff.evaluation import run
 
-    evaluator = _evaluator(
+    evaluator = evaluator_of(
         denoiser, sequences, catalogue, sid_table, lattice, parameters
     )
     models = choose_seeds(denoiser, seed_denoisers, evaluator.parameters.seeds)
@@ -77,7 +77,7 @@ def compare_decoders(
     )
 
 
-def _evaluator(
+def evaluator_of(
     denoiser: Model,
     sequences: pl.DataFrame,
     catalogue: pl.DataFrame,
@@ -85,6 +85,11 @@ def _evaluator(
     lattice: Model,
     parameters: dict[str, Any],
 ) -> Evaluator:
+    """Lay out the test split for a network, having checked that they belong together.
+
+    Raises:
+        SidiffError: the network or the lattice is of another SID table.
+    """
     from sidiff.diffusion.histories import identity_rows
     from sidiff.evaluation.run import Evaluator
 
@@ -119,6 +124,7 @@ def summarise_run(
     metrics: dict[str, float],
     tokenization: dict[str, Any],
     dataset: str,
+    recipe: str,
     preset: str,
 ) -> dict[str, Any]:
     """Gather what a person wants to know first."""
@@ -129,6 +135,7 @@ def summarise_run(
         why = f"fitted to {data_statistics['training_items']:,} training items"
     return {
         "dataset": dataset,
+        "recipe": recipe,
         "preset": preset,
         "data": data_statistics,
         "semantic_ids": sid_report,

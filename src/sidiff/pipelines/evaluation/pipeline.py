@@ -55,6 +55,7 @@ def create_pipeline() -> Pipeline:
                     "metrics",
                     "params:tokenization",
                     "params:dataset",
+                    "params:recipe",
                     "params:preset",
                 ],
                 outputs="run_summary",

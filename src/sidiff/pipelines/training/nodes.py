@@ -12,7 +12,7 @@ import polars as pl
 from sidiff.datasets import Model
 from sidiff.parameters import TrainingParameters
 from sidiff.pipelines.frames import (
-    join_seeds,
+    join_models,
     to_lattice,
     to_samples,
     to_sequences,
@@ -32,8 +32,8 @@ def train_denoiser(
     lattice: Model,
     parameters: dict[str, Any],
     max_history: int,
-) -> tuple[Model, pl.DataFrame]:
-    """Train, and return the best epoch's denoiser and one row per epoch."""
+) -> tuple[Model, pl.DataFrame, pl.DataFrame]:
+    """Train; the best epoch's denoiser, one row per epoch, and what was hidden."""
     from sidiff.training.loop import fit
 
     users = to_sequences(sequences, catalogue)
@@ -47,7 +47,7 @@ def train_denoiser(
         log_epoch,
         to_lattice(lattice, table),
     )
-    return Model(fitted.weights, fitted.config), fitted.history
+    return Model(fitted.weights, fitted.config), fitted.history, fitted.masking
 
 
 def train_more_seeds(
@@ -67,7 +67,7 @@ def train_more_seeds(
     samples = to_samples(training_samples, users, max_history)
     table = to_sid_table(sid_table, catalogue)
     training = TrainingParameters.model_validate(parameters)
-    models = {}
+    models: dict[str, Model] = {}
     for seed in seeds:
         if seed != training.seed:
             fitted = fit(
@@ -79,12 +79,14 @@ def train_more_seeds(
                 lambda epoch, figures: None,
                 to_lattice(lattice, table),
             )
-            models[seed] = Model(fitted.weights, fitted.config)
-    return join_seeds(models)
+            models[str(seed)] = Model(fitted.weights, fitted.config)
+    return join_models(models)
 
 
-def plot_training(training_history: pl.DataFrame) -> Figure:
-    """Draw the losses and the validation score over the epochs."""
-    from sidiff.training.figures import training_figure
+def plot_training(
+    training_history: pl.DataFrame, masking_history: pl.DataFrame
+) -> tuple[Figure, Figure]:
+    """Draw losses and validation scores over the epochs, and what the noising hid."""
+    from sidiff.training.figures import masking_figure, training_figure
 
-    return training_figure(training_history)
+    return training_figure(training_history), masking_figure(masking_history)

@@ -1,0 +1,104 @@
+"""A search in progress: whom it is for, what it asked of the denoiser so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sidiff.decoding.beams import Beams
+from sidiff.decoding.catalogue import Catalogue
+from sidiff.decoding.constraint import Constraint
+from sidiff.decoding.keys import repeats
+from sidiff.decoding.results import Decoded
+from sidiff.diffusion.denoiser import DenoisingModel, Memory
+from sidiff.parameters import DecodingParameters
+
+
+@dataclass
+class Search:
+    """One batch of users under search.
+
+    Attributes:
+        denoiser: the trained network.
+        parameters: of the decoder.
+        constraint: which steps are legal; None for all.
+        order: digits that each of L steps may fill, ``(L, L)`` bool.
+        calls: denoiser calls, each counted once per user it was made for.
+        distinct: distinct states among the ``seen`` ones.
+        seen: states given to the denoiser.
+    """
+
+    denoiser: DenoisingModel
+    parameters: DecodingParameters
+    constraint: Constraint | None
+    order: Tensor
+    calls: int = 0
+    distinct: int = 0
+    seen: int = 0
+
+    @classmethod
+    def build(
+        cls,
+        denoiser: DenoisingModel,
+        parameters: DecodingParameters,
+        catalogue: Catalogue,
+        blocked: Tensor,
+    ) -> Search:
+        """A search that has not begun; arguments as for a decoder."""
+        return cls(
+            denoiser,
+            parameters,
+            Constraint.build(parameters, catalogue, blocked),
+            _allowed_digits(denoiser.config.digits, parameters, blocked.device),
+        )
+
+    def log_p(
+        self, beams: Beams, memory: Memory, constraint: Constraint | None
+    ) -> Tensor:
+        """Ask the denoiser: log-probabilities ``(B, A, L, K)``, -inf where illegal.
+
+        Args:
+            beams: the states of B users.
+            memory: their histories.
+            constraint: theirs.
+        """
+        keys = beams.keys(self.denoiser.config.codes_per_digit)
+        self.distinct += int(((keys >= 0) & ~repeats(keys)).sum())
+        self.seen += int((keys >= 0).sum())
+        self.calls += len(keys)
+        logits = self.denoiser.logits(beams.codes, beams.hidden, memory)
+        legal = beams.hidden[..., None]
+        if constraint is not None:
+            legal = legal & constraint.legal_steps(beams)
+        if self.parameters.weighting == "legal":
+            logits = logits.masked_fill(~legal, torch.finfo(logits.dtype).min)
+        return logits.log_softmax(-1).masked_fill_(~legal, -torch.inf)
+
+    def allowed(self, log_p: Tensor, filled: int, count: int) -> Tensor:
+        """``log_p``, -inf at digits that are not among the ``count`` next ones."""
+        if self.parameters.order == "confidence":
+            return log_p
+        digits = self.order[filled : filled + count].any(0)
+        return log_p.masked_fill(~digits[:, None], -torch.inf)
+
+    def decoded(self, beams: Beams) -> Decoded:
+        """The outcome of a search that has filled every digit."""
+        users = len(beams.scores)
+        return Decoded(
+            beams.codes, beams.scores, self.calls / users, self.distinct / self.seen
+        )
+
+
+def _allowed_digits(
+    digits: int, parameters: DecodingParameters, device: torch.device
+) -> Tensor:
+    """Digits that may be filled at each step, ``(L, L)`` bool."""
+    if parameters.order == "confidence":
+        return torch.ones(digits, digits, dtype=torch.bool, device=device)
+    order = torch.arange(digits)
+    if parameters.order == "random":
+        generator = torch.Generator().manual_seed(parameters.seed)
+        order = torch.randperm(digits, generator=generator)
+    return torch.eye(digits, dtype=torch.bool)[order].to(device)

@@ -1,0 +1,32 @@
+"""Noising: which digits of the target are hidden in each training view.
+
+A view's mask is the answer to two questions, each a small named strategy:
+
+- how many digits are hidden (``AMOUNTS``): nested views (DiffGRM), a cap that grows in
+  training (MDGR's curriculum), or every digit by chance;
+- which ones come first (``ORDERS``): what the model is least sure of (DiffGRM's OCN),
+  what the history does not explain (MDGR), or a random order.
+
+Any amount goes with any order. With ``coherent`` all views of a sample hide along one
+order, without it each view draws its own.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from sidiff.diffusion.noising.amounts import AMOUNTS
+from sidiff.diffusion.noising.context import NoisingContext
+from sidiff.diffusion.noising.orders import ORDERS
+from sidiff.parameters import NoisingParameters
+
+
+def hidden_digits(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
+    """Hidden digits of every view, ``(B, V, L)`` bool, at least one per view."""
+    count = AMOUNTS[parameters.amount](context, parameters)
+    orders = 1 if parameters.coherent else parameters.views
+    order = ORDERS[parameters.order](context, parameters, orders)
+    return order.argsort(2) < count[..., None]
+
+
+__all__ = ["AMOUNTS", "ORDERS", "NoisingContext", "hidden_digits"]

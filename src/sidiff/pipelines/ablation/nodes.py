@@ -1,0 +1,160 @@
+"""One denoiser per variant and seed, all ranked by one decoder."""
+
+# Every Kedro command imports this module; what is slow to import waits for the run.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sidiff.datasets import Model
+from sidiff.parameters import (
+    AblationParameters,
+    ComparisonParameters,
+    EvaluationParameters,
+    TrainingParameters,
+)
+from sidiff.pipelines.frames import (
+    check_ranked_with,
+    join_models,
+    split_models,
+    to_lattice,
+    to_samples,
+    to_sequences,
+    to_sid_table,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
+
+
+def train_variants(
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    training_samples: pl.DataFrame,
+    sid_table: pl.DataFrame,
+    lattice: Model,
+    training: dict[str, Any],
+    parameters: dict[str, Any],
+    max_history: int,
+) -> tuple[Model, pl.DataFrame, pl.DataFrame]:
+    """Train every variant with every seed; epochs and masks of all of them."""
+    from sidiff.training.loop import fit
+
+    users = to_sequences(sequences, catalogue)
+    samples = to_samples(training_samples, users, max_history)
+    table = to_sid_table(sid_table, catalogue)
+    ablation = AblationParameters.model_validate(parameters)
+    variants = ablation.trainings(TrainingParameters.model_validate(training))
+    models: dict[str, Model] = {}
+    histories, masks = [], []
+    for name, settings in variants.items():
+        for seed in ablation.seeds:
+            logger.info("Variant %s, seed %d", name, seed)
+            fitted = fit(
+                users,
+                samples,
+                table,
+                settings.model_copy(update={"seed": seed}),
+                max_history,
+                lambda epoch, figures: None,
+                to_lattice(lattice, table),
+            )
+            models[f"{name}/{seed}"] = Model(fitted.weights, fitted.config)
+            mark = (pl.lit(name).alias("method"), pl.lit(seed).alias("seed"))
+            histories.append(fitted.history.select(*mark, pl.all()))
+            masks.append(fitted.masking.select(*mark, pl.all()))
+    return (
+        join_models(models),
+        pl.concat(histories, how="diagonal_relaxed"),
+        pl.concat(masks),
+    )
+
+
+def rank_variants(
+    variant_denoisers: Model,
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    sid_table: pl.DataFrame,
+    lattice: Model,
+    evaluation: dict[str, Any],
+    parameters: dict[str, Any],
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Decode the test split with the network of every variant and seed."""
+    from sidiff.diffusion.denoiser import Denoiser
+    from sidiff.evaluation.results import cost_frame
+    from sidiff.evaluation.run import chosen_users
+    from sidiff.pipelines.evaluation.nodes import evaluator_of
+
+    settings = EvaluationParameters.model_validate(evaluation)
+    ablation = AblationParameters.model_validate(parameters)
+    decoding = settings.other_decoders()[ablation.decoder]
+    results, costs = [], []
+    for name, model in split_models(variant_denoisers).items():
+        method, seed = name.split("/")
+        evaluator = evaluator_of(
+            model, sequences, catalogue, sid_table, lattice, evaluation
+        )
+        ranked = evaluator.rank(
+            Denoiser.from_saved(model.tensors, model.metadata),
+            decoding,
+            f"{method}, seed {seed}",
+            chosen_users(len(evaluator.samples), settings),
+        )
+        table = evaluator.table.fingerprint
+        results.append(ranked.to_frame(method, int(seed), table))
+        costs.append(cost_frame(method, int(seed), ranked.cost))
+    return pl.concat(results), pl.concat(costs)
+
+
+def compare_variants(
+    results: pl.DataFrame,
+    costs: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    sid_table: pl.DataFrame,
+    evaluation: dict[str, Any],
+    comparison: dict[str, Any],
+    parameters: dict[str, Any],
+) -> tuple[pl.DataFrame, dict[str, float]]:
+    """Measure every variant at both levels, and against the first one."""
+    from sidiff.evaluation.comparison import compare, flat_report
+
+    table = to_sid_table(sid_table, catalogue)
+    check_ranked_with(results, "ablation_results", table)
+    first = next(iter(AblationParameters.model_validate(parameters).variants))
+    settings = ComparisonParameters.model_validate(comparison)
+    compared = compare(
+        {"training": results},
+        {"training": costs},
+        catalogue,
+        table.groups().sid_of_item,
+        EvaluationParameters.model_validate(evaluation).cutoffs,
+        settings.model_copy(update={"references": [first]}),
+    )
+    return compared, flat_report(compared)
+
+
+def write_ablation(comparison: pl.DataFrame, dataset: str) -> str:
+    """Lay the variants out as a page of Markdown."""
+    from sidiff.evaluation.headlines import comparison_table
+
+    return comparison_table(comparison, dataset)
+
+
+def plot_ablation(
+    comparison: pl.DataFrame, history: pl.DataFrame, masking: pl.DataFrame
+) -> tuple[Figure, Figure, Figure]:
+    """Draw the variants at both levels, their courses, and what they hid."""
+    from sidiff.evaluation.comparison_figures import comparison_figure
+    from sidiff.training.figures import courses_figure, variants_masking_figure
+
+    return (
+        comparison_figure(comparison),
+        courses_figure(history),
+        variants_masking_figure(masking),
+    )

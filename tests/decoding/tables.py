@@ -1,0 +1,57 @@
+"""A denoiser that is a table of random numbers, for oracles."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from sidiff.decoding.results import Decoded
+
+USERS = 4
+
+
+class Memory:
+    """Histories of whom nothing is known but who they are."""
+
+    def __init__(self, users: Tensor) -> None:
+        self.users = users
+        self.bias = torch.zeros(len(users), 1, 1, 1)
+
+    def take(self, rows: Tensor) -> Memory:
+        return Memory(self.users[rows])
+
+
+class TableModel:
+    """Random but fixed logits for every user and every partial SID."""
+
+    def __init__(
+        self, seed: int, spread: float = 2.0, digits: int = 3, codes: int = 4
+    ) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        shape = (USERS, (codes + 1) ** digits, digits, codes)
+        self.table = spread * torch.randn(shape, generator=generator)
+        self.config = SimpleNamespace(digits=digits, codes_per_digit=codes)
+        self.memory = Memory(torch.arange(USERS))
+        self.radix = (codes + 1) ** torch.arange(digits)
+        self.states_seen: list[Tensor] = []
+
+    def logits(self, codes: Tensor, hidden: Tensor, memory: Memory) -> Tensor:
+        symbols = torch.where(hidden, self.config.codes_per_digit, codes)
+        state = (symbols * self.radix).sum(-1)
+        self.states_seen.append(state)
+        return self.table[memory.users[:, None], state]
+
+    def log_p(self, user: int, state: tuple[int, ...], digit: int, code: int) -> float:
+        index = int((torch.tensor(state) * self.radix).sum())
+        return float(self.table[user, index, digit].log_softmax(-1)[code])
+
+
+def listed(decoded: Decoded, user: int) -> list[tuple[tuple[int, ...], float]]:
+    """The SIDs of a user with their scores, unused slots left out."""
+    pairs = zip(
+        decoded.codes[user].tolist(), decoded.scores[user].tolist(), strict=True
+    )
+    return [(tuple(codes), score) for codes, score in pairs if score > -math.inf]

@@ -1,0 +1,326 @@
+"""Two-stage and adaptive decoding against plain Python and against CPD."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sidiff.decoding import adaptive, cpd, one_pass, two_stage
+from sidiff.decoding.parallel import confidences
+from sidiff.parameters import DecodingParameters
+from tests.decoding.catalogues import catalogue_of
+from tests.decoding.tables import USERS, TableModel, listed
+from tests.settings import decoding, settings
+
+DIGITS, CODES = 4, 3
+HIDDEN = CODES
+EVERY_SID = list(itertools.product(range(CODES), repeat=DIGITS))
+EVERYTHING = catalogue_of(np.array(EVERY_SID), CODES)
+NOTHING = torch.empty(USERS, 0, dtype=torch.int64)
+
+State = tuple[int, ...]
+
+
+def stages(
+    warmup: int, together: int, threshold: float = 0.5, **changes: Any
+) -> DecodingParameters:
+    base = settings("evaluation")["decoding"]["parallel"]
+    parallel = base | {
+        "warmup_steps": warmup,
+        "digits_per_step": together,
+        "threshold": threshold,
+    }
+    return decoding(method="two_stage", parallel=parallel, **changes)
+
+
+def model_of(seed: int, spread: float = 2.0) -> TableModel:
+    return TableModel(seed, spread, DIGITS, CODES)
+
+
+def agrees(sid: State, state: State) -> bool:
+    return all(known in (HIDDEN, code) for known, code in zip(state, sid, strict=True))
+
+
+def filled(state: State, digits: tuple[int, ...], codes: tuple[int, ...]) -> State:
+    result = list(state)
+    for digit, code in zip(digits, codes, strict=True):
+        result[digit] = code
+    return tuple(result)
+
+
+class PlainSearch:
+    """The definition in plain Python: every child is made, scored and sorted."""
+
+    def __init__(
+        self, model: TableModel, user: int, p: DecodingParameters, items: list[State]
+    ) -> None:
+        self.model, self.user, self.p, self.items = model, user, p, items
+        self.beams: list[tuple[State, float]] = [((HIDDEN,) * DIGITS, 0.0)]
+
+    def legal(self, state: State) -> bool:
+        if self.p.constraint == "none":
+            return True
+        return any(agrees(sid, state) for sid in self.items)
+
+    def log_p(self, state: State, digit: int, code: int) -> float:
+        return self.model.log_p(self.user, state, digit, code)
+
+    def surest(self, state: State, count: int) -> tuple[int, ...]:
+        """The open digits whose best legal code is the most probable."""
+        best = {
+            digit: max(
+                self.log_p(state, digit, code)
+                for code in range(CODES)
+                if self.legal(filled(state, (digit,), (code,)))
+            )
+            for digit in range(DIGITS)
+            if state[digit] == HIDDEN
+        }
+        return tuple(sorted(best, key=lambda digit: -best[digit])[:count])
+
+    def step(self, count: int, *, serial: bool) -> None:
+        children: list[tuple[State, float]] = []
+        for state, score in self.beams:
+            open_ = [digit for digit in range(DIGITS) if state[digit] == HIDDEN]
+            choices = (
+                [(digit,) for digit in open_] if serial else [self.surest(state, count)]
+            )
+            for digits in choices:
+                for codes in itertools.product(range(CODES), repeat=len(digits)):
+                    child = filled(state, digits, codes)
+                    if self.legal(child):
+                        gain = sum(
+                            self.log_p(state, digit, code)
+                            for digit, code in zip(digits, codes, strict=True)
+                        )
+                        children.append((child, score + gain))
+        children.sort(key=lambda child: -child[1])
+        if self.p.merge != "none":
+            best: dict[State, float] = {}
+            for state, score in children:
+                if self.p.merge == "sum" and state in best:
+                    best[state] = float(np.logaddexp(best[state], score))
+                else:
+                    best.setdefault(state, score)
+            children = sorted(best.items(), key=lambda child: -child[1])
+        self.beams = children[: self.p.beam]
+
+
+def plain_two_stage(
+    model: TableModel, user: int, p: DecodingParameters, items: list[State]
+) -> list[tuple[State, float]]:
+    search, done = PlainSearch(model, user, p, items), 0
+    while done < DIGITS:
+        serial = done < p.parallel.warmup_steps
+        count = 1 if serial else min(p.parallel.digits_per_step, DIGITS - done)
+        search.step(count, serial=serial)
+        done += count
+    return search.beams
+
+
+def plain_adaptive(
+    model: TableModel, user: int, p: DecodingParameters, items: list[State]
+) -> tuple[list[tuple[State, float]], int]:
+    search, done, calls = PlainSearch(model, user, p, items), 0, 0
+    while done < DIGITS:
+        state = search.beams[0][0]
+        sure = [
+            digit
+            for digit in range(DIGITS)
+            if state[digit] == HIDDEN
+            and any(
+                math.exp(search.log_p(state, digit, code)) > p.parallel.threshold
+                for code in range(CODES)
+                if search.legal(filled(state, (digit,), (code,)))
+            )
+        ]
+        count = 1 if done < p.parallel.warmup_steps else max(1, len(sure))
+        search.step(count, serial=count == 1)
+        done, calls = done + count, calls + 1
+    return search.beams, calls
+
+
+def check(actual: list, expected: list) -> None:
+    assert [sid for sid, _ in actual] == [sid for sid, _ in expected]
+    assert [s for _, s in actual] == pytest.approx([s for _, s in expected], abs=1e-4)
+
+
+@pytest.mark.parametrize("merge", ["none", "max", "sum"])
+@pytest.mark.parametrize("beam", [1, 3, 8, 20, 500])
+@pytest.mark.parametrize(("warmup", "together"), [(0, 1), (0, 4), (1, 2), (2, 2)])
+def test_two_stages_equal_the_plain_search(merge, beam, warmup, together) -> None:
+    model = model_of(seed=beam + warmup, spread=0.7)
+    p = stages(warmup, together, beam=beam, merge=merge)
+    decoded = two_stage.decode(model, model.memory, p, EVERYTHING, NOTHING)
+    for user in range(USERS):
+        check(listed(decoded, user), plain_two_stage(model, user, p, EVERY_SID))
+    steps = warmup + math.ceil((DIGITS - warmup) / together)
+    assert decoded.denoiser_calls == len(model.states_seen) == steps
+
+
+@pytest.mark.parametrize("merge", ["none", "max", "sum"])
+@pytest.mark.parametrize("size", [1, 6, 30])
+@pytest.mark.parametrize(("warmup", "together"), [(0, 4), (1, 2), (2, 2)])
+def test_constrained_stages_equal_the_plain_search(
+    merge, size, warmup, together
+) -> None:
+    """With a beam that holds every beginning of a SID nothing can be lost."""
+    model = model_of(seed=size + warmup)
+    rng = np.random.default_rng(size)
+    sids = np.unique(rng.integers(0, CODES, (size, DIGITS)), axis=0)
+    p = stages(warmup, together, beam=200, merge=merge, constraint="items")
+    items = [tuple(sid) for sid in sids.tolist()]
+    decoded = two_stage.decode(
+        model, model.memory, p, catalogue_of(sids, CODES), NOTHING
+    )
+    for user in range(USERS):
+        check(listed(decoded, user), plain_two_stage(model, user, p, items))
+
+
+@pytest.mark.parametrize("merge", ["none", "max", "sum"])
+@pytest.mark.parametrize("constraint", ["none", "items"])
+@pytest.mark.parametrize("last_step", ["joint", "greedy"])
+@pytest.mark.parametrize("order", ["confidence", "random"])
+def test_a_warm_up_of_all_digits_is_cpd(merge, constraint, last_step, order) -> None:
+    if merge == "sum" and last_step == "greedy":
+        last_step = "joint"
+    model = model_of(seed=3)
+    rng = np.random.default_rng(0)
+    sids = np.unique(rng.integers(0, CODES, (30, DIGITS)), axis=0)
+    shared = dict(
+        beam=7, merge=merge, constraint=constraint, last_step=last_step, order=order
+    )
+    catalogue = catalogue_of(sids, CODES)
+    serial = cpd.decode(model, model.memory, decoding(**shared), catalogue, NOTHING)
+    for decode, p in (
+        (two_stage.decode, stages(DIGITS, 2, **shared)),
+        (adaptive.decode, stages(0, 2, threshold=1.0, **shared)),
+    ):
+        actual = decode(model, model.memory, p, catalogue, NOTHING)
+        for user in range(USERS):
+            assert listed(actual, user) == listed(serial, user)
+        assert actual.denoiser_calls == serial.denoiser_calls == DIGITS
+        assert actual.distinct_states == serial.distinct_states
+
+
+def test_one_shot_is_the_exact_best_of_independent_digits() -> None:
+    """Unconstrained over all SIDs it must equal scoring all of them in one pass."""
+    model = model_of(seed=8)
+    p = stages(0, DIGITS, beam=25)
+    shot = two_stage.decode(model, model.memory, p, EVERYTHING, NOTHING)
+    scored = one_pass.decode(model, model.memory, p, EVERYTHING, NOTHING)
+    for user in range(USERS):
+        check(listed(shot, user), listed(scored, user))
+    assert shot.denoiser_calls == 1
+
+
+@pytest.mark.parametrize("digits", [8, 16, 24])
+@pytest.mark.parametrize("constraint", ["none", "items"])
+def test_long_ids_take_the_stated_number_of_calls(digits, constraint) -> None:
+    """Sixteen digits and more have no lattice; every SID found exists."""
+
+    class Flat(TableModel):
+        def __init__(self) -> None:
+            super().__init__(0, digits=1)
+            self.config.digits, self.config.codes_per_digit = digits, CODES
+            generator = torch.Generator().manual_seed(1)
+            self.scores = torch.randn(USERS, 1, digits, CODES, generator=generator)
+
+        def logits(self, codes, hidden, memory):
+            self.states_seen.append(codes)
+            own = self.scores[memory.users]
+            return own.expand(-1, codes.shape[1], -1, -1).clone()
+
+    model = Flat()
+    rng = np.random.default_rng(4)
+    sids = np.unique(rng.integers(0, CODES, (200, digits)), axis=0)
+    p = stages(2, 3, beam=300, merge="max", constraint=constraint)
+    catalogue = catalogue_of(sids, CODES)
+    decoded = two_stage.decode(model, model.memory, p, catalogue, NOTHING)
+    assert decoded.denoiser_calls == 2 + math.ceil((digits - 2) / 3)
+    for user in range(USERS):
+        found = listed(decoded, user)
+        assert len({sid for sid, _ in found}) == len(found)
+        if constraint == "items":
+            # One distribution for all states: a SID's score is a sum over its digits.
+            own = model.scores[user, 0].log_softmax(-1).numpy()
+            total = own[np.arange(digits), sids].sum(1)
+            scores = dict(zip(map(tuple, sids.tolist()), total.tolist(), strict=True))
+            assert len(found) >= 10
+            best = sorted((sid for sid, _ in found), key=lambda sid: -scores[sid])
+            check(found, [(sid, scores[sid]) for sid in best])
+
+
+@pytest.mark.parametrize("blocked_share", [0.3, 0.9])
+def test_blocked_sids_are_never_reached_together(blocked_share) -> None:
+    """Each user has SIDs of their own that may not come up."""
+    model = model_of(seed=21)
+    rng = np.random.default_rng(2)
+    sids = np.unique(rng.integers(0, CODES, (50, DIGITS)), axis=0)
+    chosen = rng.random((USERS, len(sids))) < blocked_share
+    blocked = torch.where(torch.from_numpy(chosen), torch.arange(len(sids)), -1)
+    p = stages(1, 3, beam=100, merge="max", constraint="items")
+    catalogue = catalogue_of(sids, CODES)
+    for decode in (two_stage.decode, adaptive.decode):
+        decoded = decode(model, model.memory, p, catalogue, blocked)
+        for user in range(USERS):
+            left = {tuple(sid) for sid in sids[~chosen[user]].tolist()}
+            assert {sid for sid, _ in listed(decoded, user)} == left
+
+
+@pytest.mark.parametrize("merge", ["none", "max", "sum"])
+@pytest.mark.parametrize("threshold", [0.1, 0.45, 0.6, 0.9])
+@pytest.mark.parametrize("warmup", [0, 2])
+@pytest.mark.parametrize("constraint", ["none", "items"])
+def test_adaptive_decoding_equals_the_plain_search(
+    merge, threshold, warmup, constraint
+) -> None:
+    model = model_of(seed=int(100 * threshold) + warmup)
+    rng = np.random.default_rng(1)
+    sids = np.unique(rng.integers(0, CODES, (40, DIGITS)), axis=0)
+    items = [tuple(sid) for sid in sids.tolist()]
+    p = stages(warmup, 1, threshold, beam=200, merge=merge, constraint=constraint)
+    catalogue = catalogue_of(sids, CODES)
+    decoded = adaptive.decode(model, model.memory, p, catalogue, NOTHING)
+    calls = []
+    for user in range(USERS):
+        expected, count = plain_adaptive(model, user, p, items)
+        check(listed(decoded, user), expected)
+        calls.append(count)
+    assert decoded.denoiser_calls == pytest.approx(np.mean(calls))
+
+
+def test_adaptive_decoding_costs_users_what_they_need() -> None:
+    """In between the extremes the users of one batch finish after different calls."""
+    counts = set()
+    for seed in range(6):
+        model = model_of(seed)
+        p = stages(0, 1, 0.55, beam=20, merge="max")
+        decoded = adaptive.decode(model, model.memory, p, EVERYTHING, NOTHING)
+        assert 1 <= decoded.denoiser_calls <= DIGITS
+        counts |= {len(states) for states in model.states_seen}
+    assert len(counts) > 1
+
+
+@pytest.mark.parametrize("measure", ["max_probability", "negative_entropy"])
+def test_confidence_is_of_the_legal_codes(measure) -> None:
+    generator = torch.Generator().manual_seed(0)
+    log_p = torch.randn(2, 3, 4, 5, generator=generator).log_softmax(-1)
+    legal = torch.rand(2, 3, 4, 5, generator=generator) < 0.6
+    legal[0, 0, 0] = False
+    log_p = log_p.masked_fill(~legal, -torch.inf)
+    actual = confidences(log_p, measure)
+    for place in itertools.product(range(2), range(3), range(4)):
+        values = [v for v in log_p[place].tolist() if v > -math.inf]
+        if not values:
+            expected = -math.inf
+        elif measure == "max_probability":
+            expected = max(values)
+        else:
+            expected = sum(math.exp(v) * v for v in values)
+        assert float(actual[place]) == pytest.approx(expected, abs=1e-6)
