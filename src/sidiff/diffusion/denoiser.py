@@ -7,10 +7,11 @@ Notable choices, all of DiffGRM (arXiv 2510.21805, section 3, and its release):
 - the decoder knows a digit by its table slice or mask vector, not by a position;
 - encoder and decoder share their final LayerNorm.
 
-Two things are done differently, with the same function. The first MLP layer is
+Three things are done differently, with the same function. The first MLP layer is
 applied to the code table rather than to every history item (an item is then a sum
 of ``L`` rows). Views and beams are folded into the query length, so that a user's
-keys and values exist once, however many views or beams read them.
+keys and values exist once, however many views or beams read them. Histories are packed:
+only attention itself sees padding.
 
 Beyond the papers, items may have an identity: a learned vector beside their codes, in
 the history and in a softmax over whole items (as SASRec has, arXiv 1808.09781). What
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -147,6 +148,39 @@ def _attend(
     return mixed.transpose(1, 2).flatten(2)
 
 
+class Packing(NamedTuple):
+    """The real tokens of a padded batch, one after the other.
+
+    Attributes:
+        batch: B.
+        length: T.
+        owner: user of each token ``(n,)``.
+        slot: its place in the user's history ``(n,)``.
+    """
+
+    batch: int
+    length: int
+    owner: Tensor
+    slot: Tensor
+
+    @classmethod
+    def of(cls, real: Tensor) -> Packing:
+        """Pack where ``real`` ``(B, T)`` bool says so."""
+        owner, slot = real.nonzero(as_tuple=True)
+        return cls(real.shape[0], real.shape[1], owner, slot)
+
+    def pack(self, x: Tensor) -> Tensor:
+        """``(B, T, ...)`` to ``(n, ...)``."""
+        return x.flatten(0, 1)[self.owner * self.length + self.slot]
+
+    def pad(self, x: Tensor, more: int = 0) -> Tensor:
+        """``(n, d)`` to ``(B, T + more, d)``, zero at pads."""
+        length = self.length + more
+        padded = x.new_zeros(self.batch * length, x.shape[1])
+        padded = padded.index_copy(0, self.owner * length + self.slot, x)
+        return padded.unflatten(0, (self.batch, length))
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention: projections without bias, output with bias."""
 
@@ -157,11 +191,21 @@ class SelfAttention(nn.Module):
         self.project = Linear(config.width, 3 * config.width, bias=False)
         self.output = Linear(config.width, config.width)
 
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Mix tokens ``x`` ``(B, Q, d)``; ``bias`` broadcasts to ``(B, H, Q, Q)``."""
-        heads = self.project(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+    def forward(
+        self, x: Tensor, bias: Tensor | None = None, packing: Packing | None = None
+    ) -> Tensor:
+        """Mix tokens ``(B, Q, d)``, or ``(n, d)`` if packed.
+
+        ``bias`` broadcasts to ``(B, H, Q, Q)``.
+        """
+        projected = self.project(x)
+        if packing is not None:
+            projected = packing.pad(projected)
+        heads = projected.unflatten(2, (3, self.heads, -1)).transpose(1, 3)
+        query, keys, values = heads.unbind(2)
         dropout = self.dropout if self.training else 0.0
-        return self.output(_attend(heads[0], heads[1], heads[2], bias, dropout))
+        mixed = _attend(query, keys, values, bias, dropout)
+        return self.output(mixed if packing is None else packing.pack(mixed))
 
 
 class CrossAttention(nn.Module):
@@ -175,11 +219,15 @@ class CrossAttention(nn.Module):
         self.key_value = Linear(config.width, 2 * config.width, bias=False)
         self.output = Linear(config.width, config.width)
 
-    def project_memory(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values ``(B, H, T, d / H)`` of encoder states ``(B, T, d)``."""
-        pair = self.key_value(states).unflatten(2, (2, self.heads, -1))
-        pair = pair.permute(2, 0, 3, 1, 4)
-        return pair[0], pair[1]
+    def project_memory(self, states: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
+        """Keys and values ``(B, H, T + 1, d / H)`` of packed encoder states.
+
+        Those of the sink, the last one, are zero.
+        """
+        pair = packing.pad(self.key_value(states), more=1)
+        heads = pair.unflatten(2, (2, self.heads, -1)).transpose(1, 3)
+        keys, values = heads.unbind(2)
+        return keys, values
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
         """Read the memory with queries from ``x`` ``(B, Q, d)``."""
@@ -210,9 +258,11 @@ class EncoderLayer(nn.Module):
         self.feed_forward = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """``x`` ``(B, T, d)``; ``bias`` hides pads as keys."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), bias))
+    def forward(
+        self, x: Tensor, bias: Tensor, packing: Packing | None = None
+    ) -> Tensor:
+        """Tokens ``(B, T, d)``, packed ``(n, d)``; ``bias`` hides pads as keys."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), bias, packing))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
@@ -305,20 +355,24 @@ class Denoiser(nn.Module):
         # the pad's state is zeroed below like any other.
         visible = real | ((slots == 0) & (lengths == 0)[:, None])
         bias = _log_mask(visible, self.codes.dtype)[:, None, None]
-        x = self._items(history, hidden) + self.positions[:length]
+        packing = Packing.of(real)
+        left_out = None if hidden is None else packing.pack(hidden)
+        x = self._items(packing.pack(history), left_out) + self.positions[packing.slot]
         if self.config.identified_items and identities is not None:
-            if hidden is not None:
-                identities = identities.masked_fill(hidden.any(2), 0)
-            x = x + self._identities(identities)
+            rows = packing.pack(identities)
+            if left_out is not None:
+                rows = rows.masked_fill(left_out.any(1), 0)
+            x = x + self._identities(rows)
         x = self.dropout(x)
         for layer in self.encoder:
-            x = layer(x, bias)
-        states = self.norm(x) * real[..., None]
+            x = layer(x, bias, packing)
+        x = self.norm(x)
+        states = packing.pad(x)
         keys, values = [], []
         for layer in cast(Iterable[DecoderLayer], self.decoder):
-            key, value = layer.cross_attention.project_memory(states)
-            keys.append(F.pad(key, (0, 0, 0, 1)))
-            values.append(F.pad(value, (0, 0, 0, 1)))
+            key, value = layer.cross_attention.project_memory(x, packing)
+            keys.append(key)
+            values.append(value)
         users = None
         if self.config.identified_items:
             last = (lengths - 1).clamp(min=0)[:, None, None]
@@ -372,8 +426,7 @@ class Denoiser(nn.Module):
         Returns:
             ``(N, d)``; their product with ``Memory.users`` gives the items' logits.
         """
-        vectors = self._items(items.codes[None], None)[0]
-        return vectors + self._identities(items.identities)
+        return self._items(items.codes, None) + self._identities(items.identities)
 
     def _identities(self, rows: Tensor) -> Tensor:
         """Identity vectors ``(..., d)``; in training some are left out by chance."""
@@ -383,8 +436,8 @@ class Denoiser(nn.Module):
             rows = rows.masked_fill(dropped, 0)
         return F.embedding(rows, self.identities, padding_idx=0)
 
-    def _items(self, history: Tensor, hidden: Tensor | None) -> Tensor:
-        """History item vectors ``(B, T, d)``: the MLP over concatenated codes.
+    def _items(self, codes: Tensor, hidden: Tensor | None) -> Tensor:
+        """Vectors ``(n, d)`` of items ``(n, L)``: the MLP over concatenated codes.
 
         The first layer is linear in each digit's vector, hence applied to the
         table of L x K vectors (and the L mask vectors) instead of to every item.
@@ -392,17 +445,15 @@ class Denoiser(nn.Module):
         config = self.config
         tables = self.codes.view(config.digits, config.codes_per_digit, -1)
         blocks = self.item_in.weight.view(config.width, config.digits, -1)
-        rows = history + self.first_row
+        rows = codes + self.first_row
         if hidden is not None:
             tables = torch.cat([tables, self.masks[:, None]], 1)
             shift = torch.arange(config.digits, device=rows.device)
-            last = config.codes_per_digit - history
+            last = config.codes_per_digit - codes
             rows = rows + shift + last * hidden
         projected = torch.bmm(tables, blocks.permute(1, 2, 0)).flatten(0, 1)
-        summed = F.embedding_bag(rows.flatten(0, 1), projected, mode="sum")
-        return self.item_out(F.relu(summed + self.item_in.bias)).unflatten(
-            0, history.shape[:2]
-        )
+        summed = F.embedding_bag(rows, projected, mode="sum")
+        return self.item_out(F.relu(summed + self.item_in.bias))
 
     def _memory_bias(self, real: Tensor, lengths: Tensor) -> Tensor:
         """Attention bias over T keys and the sink, ``(B, 1, 1, T + 1)``.
