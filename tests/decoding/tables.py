@@ -38,7 +38,13 @@ class TableModel:
         self.radix = (codes + 1) ** torch.arange(digits)
         self.states_seen: list[Tensor] = []
 
-    def logits(self, codes: Tensor, hidden: Tensor, memory: Memory) -> Tensor:
+    def logits(
+        self,
+        codes: Tensor,
+        hidden: Tensor,
+        memory: Memory,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
         symbols = torch.where(hidden, self.config.codes_per_digit, codes)
         state = (symbols * self.radix).sum(-1)
         self.states_seen.append(state)

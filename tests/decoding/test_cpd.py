@@ -175,11 +175,22 @@ def test_unmerged_beams_report_their_repeats() -> None:
     model = TableModel(seed=1, spread=0.3)
     p = decoding(beam=60)
     decoded = decode(model, model.memory, p, EVERY_SID, NOTHING)
-    distinct = sum(len(set(row)) for s in model.states_seen for row in s.tolist())
-    total = sum(s.numel() for s in model.states_seen)
+    calls = len(model.states_seen)
+    distinct = total = asked = 0
+    for step in range(DIGITS):
+        most = 0
+        for user in range(USERS):
+            before = beam_search(model, user, p, [set(range(DIGITS))] * step)
+            states = {state for state, _ in before}
+            distinct, total = distinct + len(states), total + len(before)
+            most = max(most, len(states))
+        # Equal states are given to the denoiser once.
+        assert model.states_seen[step].shape == (USERS, most)
+        asked += most
     assert decoded.distinct_states == pytest.approx(distinct / total)
     assert decoded.distinct_states < 1.0
-    assert decoded.denoiser_calls == DIGITS == len(model.states_seen)
+    assert decoded.denoiser_calls == DIGITS == calls
+    assert asked * USERS < total
 
 
 @pytest.mark.parametrize(("merge", "last_step"), WAYS)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidiff.decoding.keys import SidIndex, state_keys
+from sidiff.decoding.keys import Distinct, SidIndex, state_keys
 from sidiff.decoding.ranking import rank_sids
 from sidiff.decoding.results import Decoded
 from tests.decoding.catalogues import catalogue_of
@@ -72,3 +72,25 @@ def test_ranking_drops_repeats_and_sids_without_items() -> None:
     assert ranked.rows[:, :2].tolist() == [[2, -1], [0, -1]]
     assert ranked.scores[:, :2].tolist() == [[-1, -inf], [-2, -inf]]
     assert ranked.legal_share == pytest.approx(5 / 7)  # of all that exist
+
+
+@settings(max_examples=60)
+@given(
+    users=st.integers(1, 5),
+    width=st.integers(1, 12),
+    values=st.integers(1, 12),
+    seed=st.integers(0, 10_000),
+)
+def test_equal_keys_share_one_place(users, width, values, seed) -> None:
+    rng = np.random.default_rng(seed)
+    keys = torch.from_numpy(rng.integers(-1, values, (users, width)))
+    found = Distinct.of(keys)
+    counts = [len(set(row)) for row in keys.tolist()]
+    assert found.first.shape == (users, max(counts))
+    chosen = keys.gather(1, found.first)
+    assert torch.equal(chosen.gather(1, found.place), keys)
+    for row, places, count in zip(
+        chosen.tolist(), found.place.tolist(), counts, strict=True
+    ):
+        assert len(set(row[:count])) == count
+        assert set(places) == set(range(count))

@@ -231,7 +231,7 @@ def test_long_ids_take_the_stated_number_of_calls(digits, constraint) -> None:
             generator = torch.Generator().manual_seed(1)
             self.scores = torch.randn(USERS, 1, digits, CODES, generator=generator)
 
-        def logits(self, codes, hidden, memory):
+        def logits(self, codes, hidden, memory, wanted=None):
             self.states_seen.append(codes)
             own = self.scores[memory.users]
             return own.expand(-1, codes.shape[1], -1, -1).clone()

@@ -43,7 +43,13 @@ class HashModel:
         rows = torch.arange(self.users)
         return Memory(rows, (), (), torch.zeros(self.users, 1, 1, 1))
 
-    def logits(self, codes: Tensor, hidden: Tensor, memory: Memory) -> Tensor:
+    def logits(
+        self,
+        codes: Tensor,
+        hidden: Tensor,
+        memory: Memory,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
         digits, size = self.config.digits, self.config.codes_per_digit
         symbols = torch.where(hidden, size, codes)
         mixed = self.weights[torch.arange(digits), symbols].sum(2)

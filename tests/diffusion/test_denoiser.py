@@ -112,7 +112,8 @@ def test_logits_equal_the_50_padded_reference(cross_pad: str) -> None:
     lengths = [1, 4, 9, 50]
     history, sizes, codes, hidden = batch(model, lengths)
     with torch.no_grad():
-        logits = model.logits(codes, hidden, model.encode(history, sizes))
+        all_digits = torch.ones_like(hidden)
+        logits = model.logits(codes, hidden, model.encode(history, sizes), all_digits)
         for user, length in enumerate(lengths):
             for view in range(codes.shape[1]):
                 expected = reference(
@@ -142,7 +143,8 @@ def test_pads_do_not_change_a_user() -> None:
         alone = model.logits(
             codes[:1], hidden[:1], model.encode(history[:1, :3], sizes[:1])
         )[0]
-    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+    asked = hidden[0]
+    torch.testing.assert_close(together[asked], alone[asked], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("cross_pad", ["sink", "mask"])
@@ -151,6 +153,37 @@ def test_a_user_without_history_gets_finite_logits(cross_pad: str) -> None:
     history, sizes, codes, hidden = batch(model, [0, 2])
     logits = model.logits(codes, hidden, model.encode(history, sizes))
     assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("views", [1, 4])
+@pytest.mark.parametrize("asked", ["hidden", "some", "one", "none"])
+def test_skipped_digits_change_nothing_of_those_asked_for(
+    views: int, asked: str
+) -> None:
+    """The last layer leaves digits out; those asked for are as in a full pass."""
+    model = build()
+    history, lengths, codes, hidden = batch(model, [3, 7, 0], views)
+    wanted = hidden.clone()
+    if asked == "some":
+        wanted[0], wanted[1, 0] = False, True
+    if asked == "one":
+        wanted[:] = False
+        wanted[..., 1] = True
+    if asked == "none":
+        wanted[:] = False
+    passed = None if asked == "hidden" else wanted
+    gradients = []
+    for chosen in (torch.ones_like(hidden), passed):
+        model.zero_grad()
+        memory = model.encode(history, lengths)
+        logits = model.logits(codes, hidden, memory, chosen)
+        assert logits.shape == (*codes.shape, 5)
+        gradients.append([logits[wanted]])
+        if asked != "none":
+            logits[wanted].square().sum().backward()
+            gradients[-1] += [p.grad for p in model.parameters() if p.grad is not None]
+    for full, short in zip(*gradients, strict=True):
+        torch.testing.assert_close(short, full, rtol=1e-4, atol=1e-4)
 
 
 def test_hidden_codes_are_not_read() -> None:

@@ -110,18 +110,25 @@ class AutoregressiveDecoder(Denoiser):
             CausalDecoderLayer(config) for _ in range(config.decoder_layers)
         )
 
-    def logits(self, codes: Tensor, hidden: Tensor, memory: Memory) -> Tensor:
+    def logits(
+        self,
+        codes: Tensor,
+        hidden: Tensor,
+        memory: Memory,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
         """Predict every digit from those before it, all at once.
 
         Args:
             codes: ``(B, V, L)`` int64; digit j is read by later digits only.
             hidden: not read: the digits before a predicted one count as filled.
             memory: the users' histories, batch size B.
+            wanted: not read: all digits are predicted.
 
         Returns:
             Logits ``(B, V, L, K)``.
         """
-        del hidden
+        del hidden, wanted
         rows = (codes + self.first_row)[..., :-1]
         before = F.pad(F.embedding(rows, self.codes), (0, 0, 1, 0))
         x, _ = self._extend(before + self.masks, None, memory)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sidiff.decoding.catalogue import Catalogue
+from sidiff.decoding.keys import Distinct, state_keys
 from sidiff.diffusion.denoiser import DenoisingModel, Memory
 from sidiff.onednn import linear
 from sidiff.parameters import RescoringParameters
@@ -62,16 +63,25 @@ def log_likelihood(
 
     The orders are rotations of random permutations: L of them together ask for every
     digit at every stage once. One denoiser call per order and stage for all items.
+    Arguments as for ``rescore``.
     """
     batch, items, digits = codes.shape
+    size = denoiser.config.codes_per_digit
     total = torch.zeros(batch, items, device=codes.device)
     for order in digit_orders(digits, orders, seed):
         hidden = torch.ones_like(codes, dtype=torch.bool)
         for digit in order:
-            logits = denoiser.logits(codes, hidden, memory)[:, :, digit]
-            log_p = logits.log_softmax(-1)
-            total += log_p.gather(2, codes[:, :, digit, None])[..., 0]
-            hidden[:, :, digit] = False
+            # Items share their first digits: each state is looked at once.
+            states = Distinct.of(state_keys(codes, hidden, size))
+            rows = states.first[..., None].expand(-1, -1, digits)
+            wanted = torch.zeros_like(rows, dtype=torch.bool)
+            wanted[..., digit] = True
+            logits = denoiser.logits(
+                codes.gather(1, rows), hidden.gather(1, rows), memory, wanted
+            )
+            log_p = logits[:, :, digit].log_softmax(-1).flatten(1)
+            total += log_p.gather(1, states.place * size + codes[..., digit])
+            hidden[..., digit] = False
     return total / orders
 
 

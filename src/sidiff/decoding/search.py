@@ -10,7 +10,7 @@ from torch import Tensor
 from sidiff.decoding.beams import Beams
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.constraint import Constraint
-from sidiff.decoding.keys import repeats
+from sidiff.decoding.keys import Distinct, repeats
 from sidiff.decoding.results import Decoded
 from sidiff.diffusion.denoiser import DenoisingModel, Memory
 from sidiff.parameters import DecodingParameters
@@ -68,6 +68,18 @@ class Search:
         self.distinct += int(((keys >= 0) & ~repeats(keys)).sum())
         self.seen += int((keys >= 0).sum())
         self.calls += len(keys)
+        if self.parameters.merge != "none":
+            return self._log_p(beams, memory, constraint)
+        # Unmerged beams hold most states several times; each is looked at once.
+        states = Distinct.of(keys)
+        first = beams.take(states.first, beams.scores.gather(1, states.first))
+        log_p = self._log_p(first, memory, constraint)
+        rows = states.place[..., None, None].expand(-1, -1, *log_p.shape[2:])
+        return log_p.gather(1, rows)
+
+    def _log_p(
+        self, beams: Beams, memory: Memory, constraint: Constraint | None
+    ) -> Tensor:
         logits = self.denoiser.logits(beams.codes, beams.hidden, memory)
         legal = beams.hidden[..., None]
         if constraint is not None:

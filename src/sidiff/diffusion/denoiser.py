@@ -134,8 +134,14 @@ class DenoisingModel(Protocol):
     def item_vectors(self, items: ItemTable) -> Tensor:
         """Vectors ``(N, d)`` whose product with ``Memory.users`` scores whole items."""
 
-    def logits(self, codes: Tensor, hidden: Tensor, memory: Memory) -> Tensor:
-        """Logits ``(B, V, L, K)`` of every digit of partial SIDs ``(B, V, L)``."""
+    def logits(
+        self,
+        codes: Tensor,
+        hidden: Tensor,
+        memory: Memory,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        """Logits ``(B, V, L, K)`` of hidden, or wanted, digits."""
 
 
 def _attend(
@@ -281,12 +287,15 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
         """Digit tokens ``x`` ``(B, V, L, d)``."""
+        return self.read(self.mix(x), keys, values, bias)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """The self-attention: digits of a view among themselves."""
         views = self.self_norm(x).flatten(0, 1)
-        x = x + self.dropout(self.self_attention(views)).view_as(x)
-        return self.read(x, keys, values, bias)
+        return x + self.dropout(self.self_attention(views)).view_as(x)
 
     def read(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """What follows the self-attention: digits to history, feed-forward."""
+        """What follows it, each token by itself: digits to history, feed-forward."""
         queries = self.cross_norm(x).flatten(1, 2)
         read = self.cross_attention(queries, keys, values, bias)
         x = x + self.dropout(read).view_as(x)
@@ -382,26 +391,37 @@ class Denoiser(nn.Module):
             states, tuple(keys), tuple(values), self._memory_bias(real, lengths), users
         )
 
-    def logits(self, codes: Tensor, hidden: Tensor, memory: Memory) -> Tensor:
-        """Predict every digit of partial SIDs.
+    def logits(
+        self,
+        codes: Tensor,
+        hidden: Tensor,
+        memory: Memory,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        """Predict hidden digits of partial SIDs.
 
         Args:
             codes: ``(B, V, L)`` int64; values at hidden digits are ignored.
             hidden: ``(B, V, L)`` bool.
             memory: the users' histories, batch size B.
+            wanted: the digits asked for ``(B, V, L)`` bool; None: all hidden ones.
 
         Returns:
-            Logits ``(B, V, L, K)``; those of visible digits carry no meaning.
+            Logits ``(B, V, L, K)``; those of digits not asked for carry no meaning.
         """
         config = self.config
         mask_rows = len(self.codes) + torch.arange(config.digits, device=codes.device)
         rows = torch.where(hidden, mask_rows, codes + self.first_row)
         x = self.dropout(F.embedding(rows, torch.cat([self.codes, self.masks])))
-        for layer, keys, values in zip(
-            self.decoder, memory.keys, memory.values, strict=True
-        ):
-            x = layer(x, keys, values, memory.bias)
-        tokens = self.norm(x).flatten(0, 1).transpose(0, 1)
+        layers = cast(list[DecoderLayer], list(self.decoder))
+        for layer, keys, values in zip(layers, memory.keys, memory.values, strict=True):
+            if layer is not layers[-1]:
+                x = layer(x, keys, values, memory.bias)
+        # Of the last layer's outputs only those asked for are needed.
+        x, place = _asked_first(layers[-1].mix(x), hidden if wanted is None else wanted)
+        x = layers[-1].read(x, memory.keys[-1], memory.values[-1], memory.bias)
+        x = self.norm(x)[:, 0].gather(1, place[..., None].expand(-1, -1, x.shape[3]))
+        tokens = x.unflatten(1, codes.shape[1:]).flatten(0, 1).transpose(0, 1)
         tables = self.codes.view(config.digits, config.codes_per_digit, -1)
         logits = torch.bmm(tokens, tables.transpose(1, 2))
         return logits.transpose(0, 1).unflatten(0, codes.shape[:2])
@@ -493,6 +513,25 @@ class Denoiser(nn.Module):
                 f"train it again with `kedro run --pipeline=training` ({error})."
             ) from error
         return denoiser.eval()
+
+
+def _asked_first(x: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
+    """The tokens asked for, and no more others than make the batch rectangular.
+
+    Args:
+        x: ``(B, V, L, d)``.
+        asked: ``(B, V, L)`` bool.
+
+    Returns:
+        Tokens ``(B, 1, n, d)``, n the most asked for of one user, and where each of
+        the V * L tokens is among them ``(B, V * L)``; anywhere, if it is not.
+    """
+    asked = asked.flatten(1)
+    count = max(1, int(asked.sum(1).max()))
+    order = asked.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+    chosen = order[:, :count, None].expand(-1, -1, x.shape[3])
+    place = order.argsort(1).clamp(max=count - 1)
+    return x.flatten(1, 2).gather(1, chosen)[:, None], place
 
 
 def draw_weights(model: nn.Module, generator: torch.Generator) -> None:
