@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from sidiff.baselines.fitting import Budget, Trained, train
 from sidiff.baselines.ranking import item_histories
 from sidiff.diffusion.denoiser import DenoiserConfig, EncoderLayer, draw_weights
+from sidiff.diffusion.dropout import Dropout
 from sidiff.diffusion.histories import Histories
 from sidiff.diffusion.objective import Loss
 from sidiff.errors import SidiffError
@@ -75,7 +76,7 @@ class SasRec(nn.Module):
         )
         self.encoder = nn.ModuleList(EncoderLayer(blocks) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def initialize(self, generator: torch.Generator) -> SasRec:
         """Draw all weights: Normal(0, 0.02) for matrices and tables, zero biases."""

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sidiff.diffusion.dropout import Dropout
 from sidiff.errors import SidiffError
 from sidiff.onednn import Linear
 from sidiff.parameters import NetworkParameters
@@ -262,7 +263,7 @@ class EncoderLayer(nn.Module):
         self.attention = SelfAttention(config)
         self.feed_forward_norm = nn.LayerNorm(config.width)
         self.feed_forward = FeedForward(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self, x: Tensor, bias: Tensor, packing: Packing | None = None
@@ -283,7 +284,7 @@ class DecoderLayer(nn.Module):
         self.cross_attention = CrossAttention(config)
         self.feed_forward_norm = nn.LayerNorm(config.width)
         self.feed_forward = FeedForward(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
         """Digit tokens ``x`` ``(B, V, L, d)``."""
@@ -321,7 +322,7 @@ class Denoiser(nn.Module):
             DecoderLayer(config) for _ in range(config.decoder_layers)
         )
         self.norm = nn.LayerNorm(config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         if config.identified_items:
             rows = config.identified_items + 1  # row 0: no identity, always zero
             self.identities = nn.Parameter(torch.empty(rows, config.width))

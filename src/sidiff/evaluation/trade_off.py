@@ -16,6 +16,12 @@ ALMOST = 0.99
 """Share of the serial decoder's NDCG that a faster one should keep."""
 
 
+WITHOUT_SEARCH = "item_vectors"
+"""Method that asks the denoiser nothing, so that there is nothing to trade."""
+
+LABEL_POINTS = 7.0
+
+
 def trade_off_figure(comparison: pl.DataFrame, methods: Mapping[str, str]) -> Figure:
     """NDCG against denoiser calls, and against users per second.
 
@@ -26,35 +32,40 @@ def trade_off_figure(comparison: pl.DataFrame, methods: Mapping[str, str]) -> Fi
     lines = [
         line
         for line in headlines(comparison)
-        if line.method in methods and line.users_per_second is not None
+        if methods.get(line.method, WITHOUT_SEARCH) != WITHOUT_SEARCH
+        and line.users_per_second is not None
     ]
-    figure = Figure(figsize=(12, 5), layout="constrained", dpi=120)
+    figure = Figure(figsize=(13, 5.2), dpi=120)
     calls, speed = figure.subplots(1, 2, sharey=True)
-    _draw(calls, lines, methods, "denoiser_calls")
-    _draw(speed, lines, methods, "users_per_second")
-    calls.set_xlabel("denoiser calls per user")
-    calls.set_xlim(left=0)
-    speed.set_xlabel("users per second (wall clock)")
+    # Laid out by hand, so that labels know where the points will be.
+    figure.subplots_adjust(left=0.06, right=0.98, top=0.9, bottom=0.19, wspace=0.06)
     speed.set_xscale("log")
+    for axes, cost in ((calls, "denoiser_calls"), (speed, "users_per_second")):
+        _draw(axes, lines, methods, cost)
+    _widen(calls, speed, lines)
+    calls.set_xlabel("denoiser calls per user")
+    speed.set_xlabel("users per second (wall clock)")
     calls.set_ylabel(f"NDCG@{largest_cutoff(comparison)}, item level")
     serial = next((line for line in lines if line.method == "cpd"), None)
     if serial is not None:
         for axes in (calls, speed):
             axes.axhline(ALMOST * serial.ndcg.mean, color=INK, lw=0.8, ls=(0, (4, 3)))
-        calls.annotate(
-            f"{ALMOST:.0%} of CPD",
-            (0, ALMOST * serial.ndcg.mean),
-            xytext=(4, 3),
-            textcoords="offset points",
-            fontsize=8,
-            color=INK,
-        )
+    for axes, cost in ((calls, "denoiser_calls"), (speed, "users_per_second")):
+        _name(axes, lines, cost)
     handles, labels = calls.get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=8
+        handles,
+        labels,
+        loc="lower center",
+        ncols=max(1, len(labels)),
+        frameon=False,
+        fontsize=8,
     )
     figure.suptitle(
-        "Decoders of one network, nothing rescored", x=0.01, ha="left", fontsize=11
+        f"Decoders of one network, nothing rescored; dashed: {ALMOST:.0%} of CPD",
+        x=0.01,
+        ha="left",
+        fontsize=11,
     )
     return figure
 
@@ -65,26 +76,51 @@ def _draw(
     families = dict.fromkeys(methods[line.method] for line in lines)
     for place, family in enumerate(families):
         members = [line for line in lines if methods[line.method] == family]
-        values = [getattr(line, cost) for line in members]
-        scores = [line.ndcg.mean for line in members]
         axes.plot(
-            values,
-            scores,
+            [getattr(line, cost) for line in members],
+            [line.ndcg.mean for line in members],
             SHAPES[place % len(SHAPES)],
             color=LINES[place % len(LINES)],
             ms=6,
             label=label(family),
         )
-        for line, value, score in zip(members, values, scores, strict=True):
-            axes.annotate(
-                line.label,
-                (value, score),
-                xytext=(5, 4),
-                textcoords="offset points",
-                fontsize=7,
-                color=INK,
-            )
     axes.grid(color=GRID, lw=0.6)
     axes.set_axisbelow(True)
     axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _widen(calls: Axes, speed: Axes, lines: list[Headline]) -> None:
+    """Leave room for names on the right."""
+    most = max((line.denoiser_calls or 1.0 for line in lines), default=1.0)
+    calls.set_xlim(0, 1.3 * most)
+    low, high = speed.get_xlim()
+    speed.set_xlim(low, high * 3)
+
+
+def _name(axes: Axes, lines: list[Headline], cost: str) -> None:
+    """Write every name beside its point, below any name that is there already."""
+    pixels = axes.figure.dpi / 72
+    taken: list[tuple[float, float, float]] = []  # left, right, height
+    for line in lines:
+        point = (getattr(line, cost), line.ndcg.mean)
+        x, height = axes.transData.transform(point)
+        left = x + 6 * pixels
+        right = left + 0.55 * LABEL_POINTS * pixels * len(line.label)
+        step = 1.25 * LABEL_POINTS * pixels
+        own = height
+        while any(
+            start < right and left < end and abs(other - own) < step
+            for start, end, other in taken
+        ):
+            own -= step / 2
+        taken.append((left, right, own))
+        axes.annotate(
+            line.label,
+            point,
+            xytext=(6, (own - height) / pixels),
+            textcoords="offset points",
+            va="center",
+            fontsize=LABEL_POINTS,
+            color=INK,
+        )

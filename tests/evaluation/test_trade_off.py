@@ -1,0 +1,67 @@
+"""What the trade-off figure shows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import polars as pl
+import pytest
+
+from sidiff.evaluation.comparison import SCHEMA
+from sidiff.evaluation.results import Cost
+from sidiff.evaluation.trade_off import trade_off_figure
+
+POINTS = {
+    "cpd": (8.0, 20.0, 0.05),
+    "cpd_fixed_order": (8.0, 21.0, 0.0499),
+    "two_stage": (5.0, 40.0, 0.06),
+    "item_vectors": (0.0, 900.0, 0.2),
+}
+METHODS = {
+    "cpd": "cpd",
+    "cpd_fixed_order": "cpd",
+    "two_stage": "two_stage",
+    "item_vectors": "item_vectors",
+}
+
+
+def comparison() -> pl.DataFrame:
+    rows = []
+    for method, (calls, speed, ndcg) in POINTS.items():
+        base = {"method": method, "kind": "decoder", "by": "all", "bucket": "all"}
+        base |= {"users": 10, "seeds": 1, "sd": None, "confidence": 0.95}
+        for level in ("item", "sid"):
+            for metric in ("recall_at_10", "ndcg_at_10"):
+                figures = {"mean": ndcg, "low": ndcg, "high": ndcg}
+                rows.append(base | figures | {"level": level, "metric": metric})
+        cost = asdict(Cost(1.0, speed, denoiser_calls=calls))
+        for metric, value in cost.items():
+            figures = {"mean": value, "low": None, "high": None}
+            rows.append(base | figures | {"level": "cost", "metric": metric})
+    return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def test_every_search_is_a_point_and_its_name_hides_no_other() -> None:
+    figure = trade_off_figure(comparison(), METHODS)
+    for axes, place in zip(figure.axes, (0, 1), strict=True):
+        drawn = {
+            (float(x), float(y))
+            for line in axes.lines
+            if line.get_marker() not in ("None", None, "")
+            for x, y in zip(*line.get_data(), strict=True)
+        }
+        searched = {key: point for key, point in POINTS.items() if point[0]}
+        assert drawn == {(point[place], point[2]) for point in searched.values()}
+        names = [text.get_text() for text in axes.texts]
+        assert sorted(names) == ["CPD", "cpd fixed order", "two stage"]
+        boxes = [text.get_window_extent() for text in axes.texts]
+        for i, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[:i])
+        (level,) = (line for line in axes.lines if line.get_linestyle() == "--")
+        assert level.get_ydata()[0] == pytest.approx(0.99 * 0.05)
+
+
+def test_without_cpd_there_is_no_level_to_keep() -> None:
+    frame = comparison().filter(pl.col("method") != "cpd")
+    for axes in trade_off_figure(frame, METHODS).axes:
+        assert not [line for line in axes.lines if line.get_linestyle() == "--"]
