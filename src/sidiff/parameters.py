@@ -251,6 +251,7 @@ class TrainingParameters(Parameters):
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
     samples_per_pass: Annotated[int, Field(ge=1, le=1_000_000)]
     epochs: PositiveInt
+    checkpoint_seconds: Annotated[float, Field(ge=0.0, le=86_400.0)]
     seed: Seed
     device: Device
     threads: Threads

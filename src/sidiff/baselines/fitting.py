@@ -15,7 +15,8 @@ from tqdm.auto import tqdm
 from sidiff.diffusion.objective import Loss
 from sidiff.errors import SidiffError
 from sidiff.parameters import OptimizerParameters, StoppingParameters
-from sidiff.training.loop import by_length, cpu_weights
+from sidiff.training.loop import by_length
+from sidiff.training.progress import cpu_weights
 from sidiff.training.schedule import EarlyStopping, learning_rate
 
 logger = logging.getLogger(__name__)
