@@ -81,6 +81,7 @@ class EmbeddingParameters(Parameters):
     text: Annotated[list[TextFieldParameters], Field(min_length=1)]
     encoder: Annotated[str, Field(min_length=1)]
     batch_size: Annotated[int, Field(ge=1, le=4096)]
+    shard_batches: Annotated[int, Field(ge=1, le=100_000)]
     device: Device
 
 
