@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from ..training.test_loop import parameters as training_parameters
 from .test_sasrec import settings
 
 SEEDS, K = [4, 5], 6
+STOPS = [3, 20, 45]
+"""Optimiser steps before a crash; the first is in the first epoch."""
 METHODS = ["popularity", "markov", "sasrec", "autoregressive"]
 
 
@@ -76,9 +79,9 @@ def test_the_best_setting_is_trained_with_every_seed(fitted) -> None:
     assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize("steps", [3, 20, 45])
+@pytest.mark.parametrize("steps", STOPS)
 def test_what_a_crash_left_is_gone_on_with(
-    ring, ring_table, fitted, tmp_path, steps, monkeypatch
+    ring, ring_table, fitted, tmp_path, steps, monkeypatch, caplog
 ) -> None:
     p = BaselinesParameters.model_validate(raw())
     samples = training_samples(ring, "prefix", 2, 10)
@@ -104,7 +107,10 @@ def test_what_a_crash_left_is_gone_on_with(
             patched.setattr(fitting, "_step", some)
             with pytest.raises(RuntimeError, match="a crash"):
                 train(number)
-        again = train(number)
+        with caplog.at_level(logging.INFO):
+            again = train(number)
+        assert "goes on from its checkpoint" in caplog.text or steps == min(STOPS)
+        caplog.clear()
         assert again.config == expected.config
         assert again.tried == expected.tried
         assert again.weights.keys() == expected.weights.keys()

@@ -62,6 +62,7 @@ def test_killed_at_random_moments(tmp_path: Path, timed: tuple[Fitted, float]) -
             snapshot = SnapshotFolder(tmp_path).read(name)
             assert snapshot is not None, "a kill left a damaged checkpoint"
             steps.append(snapshot.state["step"])
+    assert steps == sorted(steps), "a resumption fell back behind its checkpoint"
     assert len(set(steps)) >= 3, f"it was killed at the steps {steps} only"
     resumed, epochs = train(tmp_path, parameters())
     same(resumed, uninterrupted)
