@@ -59,6 +59,20 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, small_disk: None) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_no_space_left(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    (tmp_path / "file.part").symlink_to("/dev/full")
+    with (
+        pytest.raises(SidiffError, match=r"\(No space left on device\); free some"),
+        whole_file(path) as part,
+    ):
+        part.write_bytes(b"new")
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_file_in_the_place_of_a_folder_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "folder").write_bytes(b"")
     with (

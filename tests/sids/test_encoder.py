@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 
 from sidiff.errors import SidiffError
 from sidiff.sids.encoder import SentenceEncoder, Shards, embed, load_encoder
@@ -287,6 +288,37 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("part", ["the transformer", "a layer after it"])
+def test_pickled_weights_are_refused(
+    tiny_folder: Path, tmp_path: Path, part: str
+) -> None:
+    folder = tmp_path / "pickled"
+    shutil.copytree(tiny_folder, folder)
+    if part == "the transformer":
+        (weights,) = folder.glob("*.safetensors")
+        torch.save(load_file(weights), folder / "pytorch_model.bin")
+        weights.unlink()
+    else:
+        from sentence_transformers.models import Dense
+
+        (folder / "2_Dense").mkdir()
+        Dense(16, 8).save(str(folder / "2_Dense"), safe_serialization=False)
+        modules = json.loads((folder / "modules.json").read_text())
+        modules.append(
+            {
+                "idx": len(modules),
+                "name": str(len(modules)),
+                "path": "2_Dense",
+                "type": "sentence_transformers.models.Dense",
+            }
+        )
+        (folder / "modules.json").write_text(json.dumps(modules))
+    original = torch.load
+    with pytest.raises(SidiffError, match="weights stored as pickle"):
+        load_encoder(str(folder), "cpu")
+    assert torch.load is original
+
+
 def test_a_model_that_cannot_be_had() -> None:
     with pytest.raises(SidiffError, match="cannot be reached"):
         load_encoder("sidiff-tests/no-such-model", "cpu")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -69,12 +69,12 @@ class Progress:
         """Epochs that are done."""
         return len(self.rows)
 
-    def batches(self, samples: Tensor, batch_size: int) -> list[Tensor]:
+    def batches(self, samples: Tensor, batch_size: int) -> Iterator[Tensor]:
         """What is left of the epoch that runs: parts ``(B, ...)`` of ``samples``."""
         self._order_before = self.order.get_state()
         order = torch.randperm(len(samples), generator=self.order)
-        chosen = order.split(batch_size)[self.batch :]
-        return [samples[rows] for rows in chosen]
+        for rows in order.split(batch_size)[self.batch :]:
+            yield samples[rows]
 
     def advance(self, loss: Tensor, weight: Tensor) -> None:
         """Count a step and its loss."""
