@@ -124,11 +124,10 @@ def _fit(trainer: _Trainer, on_epoch: OnEpoch, kept: Checkpoints) -> Fitted:
     kept.resume(progress)
     for row in progress.rows:
         on_epoch(row["epoch"], {k: v for k, v in row.items() if k != "epoch"})
-    total = len(trainer.samples) * parameters.epochs
-    done = len(trainer.samples) * progress.epochs
+    size = len(trainer.samples)
     with tqdm(
-        total=total,
-        initial=done + progress.batch * parameters.batch_size,
+        total=size * parameters.epochs,
+        initial=size * progress.epochs + progress.batch * parameters.batch_size,
         desc="Training",
         unit=" samples",
         unit_scale=True,
@@ -136,9 +135,10 @@ def _fit(trainer: _Trainer, on_epoch: OnEpoch, kept: Checkpoints) -> Fitted:
     ) as bar:
         while not progress.finished:
             epoch = progress.epochs + 1
-            began, before = time.perf_counter(), bar.n
+            began = time.perf_counter()
+            left = max(0, size - progress.batch * parameters.batch_size)
             figures = trainer.epoch(bar, kept)
-            rate = (bar.n - before) / (time.perf_counter() - began)
+            rate = left / (time.perf_counter() - began)
             bar.set_postfix_str(f"epoch {epoch}, loss {figures['train/loss']:.3f}")
             if stopping.due(epoch, parameters.epochs):
                 figures |= trainer.validate()
