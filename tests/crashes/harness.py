@@ -130,12 +130,13 @@ def run(
 
 
 def results(project: Path, dataset: str) -> dict[str, bytes]:
-    """The latest stored version of every result, by name, as bytes."""
+    """The latest stored version of every result that there is, as bytes."""
     found = {}
     for place in RESULTS:
         folder = project / "data" / place.format(dataset)
-        path = max(folder.glob(f"*/{folder.name}"))
-        found[folder.name] = path.read_bytes()
+        versions = sorted(folder.glob(f"*/{folder.name}"))
+        if versions:
+            found[place] = versions[-1].read_bytes()
     return found
 
 
