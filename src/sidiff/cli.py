@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from errno import EDQUOT, ENOSPC
 from typing import Any
 
 import click
@@ -29,7 +30,7 @@ class RunCommand(click.Command):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            problem = find_problem(error) or _misuse(error)
+            problem = find_problem(error) or _full_disk(error) or _misuse(error)
             if problem is None:
                 raise
             raise click.ClickException(str(problem)) from error
@@ -41,6 +42,23 @@ def find_problem(error: BaseException | None) -> SidiffError | None:
         if isinstance(error, SidiffError):
             return error
         error = error.__cause__
+    return None
+
+
+def _full_disk(error: BaseException | None) -> SidiffError | None:
+    """Return a sentence if a full disk is behind ``error``, whoever met it.
+
+    Sidiff's own files say it themselves; the tracking's database does not.
+    """
+    while error is not None:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in (ENOSPC, EDQUOT) or "disk is full" in str(error):
+            return SidiffError(
+                "The disk is full; free some space and run the same command again: "
+                "what was stored before is untouched, and an unfinished training goes "
+                "on from its last checkpoint."
+            )
+        error = error.__cause__ or error.__context__
     return None
 
 

@@ -15,6 +15,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from sidiff.console import show_summary
+from sidiff.datasets import UnfinishedWork
 from sidiff.errors import SidiffError
 from sidiff.evaluation.headlines import headlines
 from sidiff.pipeline_registry import PIPELINES
@@ -87,6 +88,22 @@ class InputHooks:
                 f"{name} was never stored; make it with kedro run --pipeline={stage} "
                 "(and the same --env), or run the whole with --pipeline=full."
             )
+
+
+class CrashHooks:
+    """What a run that is cut off leaves, the next one uses, and a finished one takes.
+
+    Snapshots stay until the whole run has ended well, and not only the node that made
+    them: where a later node fails, the same command does not train anew.
+    """
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Remove the snapshots that led to what is now stored."""
+        for name in sorted(pipeline.inputs()):
+            dataset = catalog.get(name)
+            if isinstance(dataset, UnfinishedWork):
+                dataset.load().clear()
 
 
 class ProgressHooks:

@@ -99,6 +99,7 @@ class EmbeddingParameters(Parameters):
     text: Annotated[list[TextFieldParameters], Field(min_length=1)]
     encoder: Annotated[str, Field(min_length=1)]
     batch_size: Annotated[int, Field(ge=1, le=4096)]
+    shard_batches: Annotated[int, Field(ge=1, le=100_000)]
     device: Device
 
 
@@ -300,6 +301,7 @@ class TrainingParameters(Parameters):
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
     samples_per_pass: Annotated[int, Field(ge=1, le=1_000_000)]
     epochs: PositiveInt
+    checkpoint_seconds: Annotated[float, Field(ge=0.0, le=86_400.0)]
     seed: Seed
     device: Device
     threads: Threads

@@ -15,10 +15,10 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from sidiff.context import SidiffContext
-from sidiff.hooks import InputHooks, ProgressHooks, TrackingHooks
+from sidiff.hooks import CrashHooks, InputHooks, ProgressHooks, TrackingHooks
 
 CONTEXT_CLASS = SidiffContext
-HOOKS = (InputHooks(), ProgressHooks(), TrackingHooks())
+HOOKS = (InputHooks(), CrashHooks(), ProgressHooks(), TrackingHooks())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from sidiff.baselines import fitting
 from sidiff.baselines.run import (
     Fitted,
     Ranked,
@@ -18,11 +20,14 @@ from sidiff.baselines.run import (
 from sidiff.errors import SidiffError
 from sidiff.parameters import BaselinesParameters, validate
 from sidiff.reviews.sequences import evaluation_samples, training_samples
+from sidiff.snapshots import SnapshotFolder
 
 from ..training.test_loop import parameters as training_parameters
 from .test_sasrec import settings
 
 SEEDS, K = [4, 5], 6
+STOPS = [3, 20, 45]
+"""Optimiser steps before a crash; the first is in the first epoch."""
 METHODS = ["popularity", "markov", "sasrec", "autoregressive"]
 
 
@@ -72,6 +77,45 @@ def test_the_best_setting_is_trained_with_every_seed(fitted) -> None:
     assert runs[1]["validation_ndcg_at_10"] > 0.5
     first, second = (sasrec.of_seed(seed)["items"] for seed in SEEDS)
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("steps", STOPS)
+def test_what_a_crash_left_is_gone_on_with(
+    ring, ring_table, fitted, tmp_path, steps, monkeypatch, caplog
+) -> None:
+    p = BaselinesParameters.model_validate(raw())
+    samples = training_samples(ring, "prefix", 2, 10)
+    original, taken = fitting._step, []
+
+    def some(*arguments: Any) -> torch.Tensor:
+        if len(taken) == steps:
+            raise RuntimeError("a crash")
+        taken.append(None)
+        return original(*arguments)
+
+    def train(number: int) -> Fitted:
+        folder = SnapshotFolder(tmp_path)
+        if number == 0:
+            return tune_sasrec(ring, p, 10, SEEDS, folder)
+        return fit_decoders(
+            ring, samples, ring_table, p, training_parameters(), 10, SEEDS, folder
+        )
+
+    for number, expected in enumerate(fitted):
+        taken.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(fitting, "_step", some)
+            with pytest.raises(RuntimeError, match="a crash"):
+                train(number)
+        with caplog.at_level(logging.INFO):
+            again = train(number)
+        assert "goes on from its checkpoint" in caplog.text or steps == min(STOPS)
+        caplog.clear()
+        assert again.config == expected.config
+        assert again.tried == expected.tried
+        assert again.weights.keys() == expected.weights.keys()
+        for name, weights in again.weights.items():
+            assert torch.equal(weights, expected.weights[name]), name
 
 
 @pytest.mark.parametrize("exclude_seen", [False, True])

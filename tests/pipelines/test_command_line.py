@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from sidiff.cli import find_problem
+from sidiff.cli import RunCommand, find_problem
 from sidiff.errors import SidiffError
 
 from .conftest import ROOT
@@ -81,6 +84,26 @@ def test_the_installed_entry_point_runs_with_a_named_configuration(
     )
     assert done.returncode == 1
     assert "There is no preset unknown" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        OSError(ENOSPC, "No space left on device"),
+        sqlite3.OperationalError("database or disk is full"),
+    ],
+)
+def test_a_full_disk_is_one_sentence_whoever_meets_it(problem: Exception) -> None:
+    def callback() -> None:
+        try:
+            raise problem
+        except type(problem):
+            raise RuntimeError("a library's own words") from None
+
+    done = CliRunner().invoke(RunCommand(name="run", callback=callback))
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: The disk is full; free some space")
+    assert done.output.count("\n") == 1
 
 
 def test_a_sentence_is_found_behind_other_errors() -> None:

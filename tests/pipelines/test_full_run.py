@@ -163,7 +163,11 @@ def test_every_quantizer_ends_in_a_table(
     tokenization = {**SMALL["tokenization"], "quantizer": quantizer, **changes}
     run("tokenization", {**SMALL, "tokenization": tokenization})
     table = pl.read_parquet(
-        max((project / "data/05_model_input/sample/sid_table.parquet").glob("*/*"))
+        max(
+            (project / "data/05_model_input/sample/sid_table.parquet").glob(
+                "*/*.parquet"
+            )
+        )
     )
     assert {"item_id", "code_0", "code_3", "sid"} <= set(table.columns)
     run("tokenization")

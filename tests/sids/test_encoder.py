@@ -16,10 +16,12 @@ import polars as pl
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 
 from sidiff.errors import SidiffError
-from sidiff.sids.encoder import SentenceEncoder, embed, load_encoder
+from sidiff.sids.encoder import SentenceEncoder, Shards, embed, load_encoder
 from sidiff.sids.hub import PACKAGED
+from sidiff.snapshots import SnapshotFolder
 
 TEXTS = ["soap", "a very long text about shampoo", "soap", "comb", "oil for dry hair"]
 FRAME = pl.DataFrame({"item_id": list("abcde"), "text": TEXTS})
@@ -107,6 +109,67 @@ def test_vectors_of_another_length_are_not_reused() -> None:
     encoder = Counting()
     assert embed(FRAME, encoder, 2, short).equals(first)
     assert encoder.batches
+
+
+class Crash(Exception):
+    """Ends an embedding in the middle, as a crash does."""
+
+
+class Crashing(Counting):
+    """Fails at the batch of this number."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at = at
+
+    def encode(self, batches: Sequence[Sequence[str]]) -> Iterator[NDArray[np.float32]]:
+        for number, vectors in enumerate(super().encode(batches)):
+            if number == self.at:
+                raise Crash
+            yield vectors
+
+
+LONGER = pl.DataFrame(
+    {
+        "item_id": [f"i{i}" for i in range(20)],
+        "text": ["ab" * (i + 1) for i in range(20)],
+    }
+)
+
+
+@pytest.mark.parametrize("at", range(7))
+def test_what_a_crash_left_is_not_encoded_again(tmp_path: Path, at: int) -> None:
+    whole = Counting()
+    expected = embed(LONGER, whole, 3, None)
+    with pytest.raises(Crash):
+        embed(LONGER, Crashing(at), 3, None, Shards(SnapshotFolder(tmp_path), 2))
+    rest = Counting()
+    folder = SnapshotFolder(tmp_path)
+    assert embed(LONGER, rest, 3, None, Shards(folder, 2)).equals(expected)
+    # The same batches as without a crash, so that not even rounding differs.
+    assert rest.batches == whole.batches[at // 2 * 2 :]
+    folder.clear()
+    assert not tmp_path.exists()
+
+
+def test_a_damaged_shard_is_encoded_again(tmp_path: Path) -> None:
+    folder = SnapshotFolder(tmp_path)
+    whole = Counting()
+    expected = embed(LONGER, whole, 3, None, Shards(folder, 1))
+    path = tmp_path / f"{folder.names()[0]}.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    rest = Counting()
+    assert embed(LONGER, rest, 3, None, Shards(folder, 1)).equals(expected)
+    assert len(rest.batches) == 1
+    assert rest.batches[0] in whole.batches
+
+
+def test_shards_of_another_model_are_not_used(tmp_path: Path) -> None:
+    shards = Shards(SnapshotFolder(tmp_path), 1)
+    embed(LONGER, Counting("one"), 3, None, shards)
+    other = Counting("two")
+    embed(LONGER, other, 3, None, shards)
+    assert len(other.batches) == 7
 
 
 def test_no_items() -> None:
@@ -225,6 +288,37 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("part", ["the transformer", "a layer after it"])
+def test_pickled_weights_are_refused(
+    tiny_folder: Path, tmp_path: Path, part: str
+) -> None:
+    folder = tmp_path / "pickled"
+    shutil.copytree(tiny_folder, folder)
+    if part == "the transformer":
+        (weights,) = folder.glob("*.safetensors")
+        torch.save(load_file(weights), folder / "pytorch_model.bin")
+        weights.unlink()
+    else:
+        from sentence_transformers.models import Dense
+
+        (folder / "2_Dense").mkdir()
+        Dense(16, 8).save(str(folder / "2_Dense"), safe_serialization=False)
+        modules = json.loads((folder / "modules.json").read_text())
+        modules.append(
+            {
+                "idx": len(modules),
+                "name": str(len(modules)),
+                "path": "2_Dense",
+                "type": "sentence_transformers.models.Dense",
+            }
+        )
+        (folder / "modules.json").write_text(json.dumps(modules))
+    original = torch.load
+    with pytest.raises(SidiffError, match="weights stored as pickle"):
+        load_encoder(str(folder), "cpu")
+    assert torch.load is original
+
+
 def test_a_model_that_cannot_be_had() -> None:
     with pytest.raises(SidiffError, match="cannot be reached"):
         load_encoder("sidiff-tests/no-such-model", "cpu")

@@ -12,6 +12,7 @@ from sidiff.errors import SidiffError
 from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import Sequences, training_samples
 from sidiff.sids.table import SidTable
+from sidiff.training import loop
 from sidiff.training.loop import Fitted, by_length, fit
 from sidiff.training.loop import _Trainer as Trainer
 from tests.settings import training
@@ -132,6 +133,15 @@ def test_the_best_validated_epoch_is_kept(shop) -> None:
     assert fitted.config["best_score"] == scored[best]
     assert fitted.history["epoch"].to_list() == [1, 2, 3, 4]
     Denoiser.from_saved(fitted.weights, fitted.config)
+
+
+def test_the_speed_is_that_of_all_samples(shop, monkeypatch) -> None:
+    """Also where no progress bar is shown, which then counts nothing."""
+    clock = iter(range(0, 1000, 2))
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: float(next(clock)))
+    _, calls = run(shop, parameters())
+    speeds = [figures["train/samples_per_second"] for _, figures in calls]
+    assert speeds == [len(shop[1]) / 2.0] * 2
 
 
 def test_selection_score_weighs_ndcg_and_recall(shop) -> None:

@@ -15,6 +15,7 @@ H heads, d width, U users, S distinct SIDs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple, cast
 
@@ -34,7 +35,9 @@ from sidiff.onednn import product
 from sidiff.parameters import AutoregressiveParameters, TrainingParameters
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
-from sidiff.training.loop import by_length, validation_samples
+from sidiff.snapshots import SnapshotFolder
+from sidiff.training.loop import by_length, samples_fingerprint, validation_samples
+from sidiff.training.progress import Checkpoints
 
 SCORE_CUTOFF = 10
 
@@ -273,6 +276,7 @@ def fit_autoregressive(
     seed: int,
     device: torch.device,
     label: str = "autoregressive",
+    checkpoints: SnapshotFolder | None = None,
 ) -> tuple[AutoregressiveDecoder, Trained]:
     """Train on the denoiser's samples, in its network's shape, by its schedule.
 
@@ -286,6 +290,7 @@ def fit_autoregressive(
         seed: of weights, order and dropout.
         device: where it is trained; the model stays there.
         label: names the progress bar.
+        checkpoints: where unfinished runs lie; None to keep none.
 
     Returns:
         The model of the best validated epoch, in evaluation mode, and its course.
@@ -339,6 +344,16 @@ def fit_autoregressive(
             total += float(ndcg.sum())
         return total / len(validation)
 
+    decides = {
+        "parameters": parameters.model_dump(),
+        "training": training.model_dump(exclude={"checkpoint_seconds"}),
+        "max_history": max_history,
+        "seed": seed,
+        "device": str(device),
+        "sequences": sequences.fingerprint,
+        "sid_table": table.fingerprint,
+        "samples": samples_fingerprint(samples),
+    }
     trained = train(
         model,
         samples,
@@ -355,6 +370,7 @@ def fit_autoregressive(
         ),
         seed,
         label,
+        Checkpoints(checkpoints, "Autoregressive", decides, math.inf),
     )
     model.load_state_dict(trained.weights)
     return model.eval(), trained

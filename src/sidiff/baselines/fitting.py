@@ -15,7 +15,8 @@ from tqdm.auto import tqdm
 from sidiff.diffusion.objective import Loss
 from sidiff.errors import SidiffError
 from sidiff.parameters import OptimizerParameters, StoppingParameters
-from sidiff.training.loop import by_length, cpu_weights
+from sidiff.training.loop import by_length
+from sidiff.training.progress import Checkpoints, Progress, cpu_weights
 from sidiff.training.schedule import EarlyStopping, learning_rate
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ def train(
     budget: Budget,
     seed: int,
     label: str,
+    kept: Checkpoints,
 ) -> Trained:
     """Minimise a loss and keep the weights of the best validated epoch.
 
@@ -76,6 +78,7 @@ def train(
         budget: the schedule.
         seed: of the samples' order.
         label: names the progress bar and the log lines.
+        kept: where the progress is written down, after every epoch.
 
     Raises:
         SidiffError: there are no samples.
@@ -95,39 +98,44 @@ def train(
     )
     steps = -(-len(samples) // budget.batch_size) * budget.epochs
     stopping = EarlyStopping(budget.stopping)
-    best = cpu_weights(model)
-    step = epoch = 0
-    total = len(samples) * budget.epochs
+    device = next(model.parameters()).device
+    progress = Progress(model, optimizer, stopping, order, {}, device)
+    kept.resume(progress)
     with tqdm(
-        total=total, desc=label, unit=" samples", unit_scale=True, disable=None
+        total=len(samples) * budget.epochs,
+        initial=len(samples) * progress.epochs,
+        desc=label,
+        unit=" samples",
+        unit_scale=True,
+        disable=None,
     ) as bar:
-        while epoch < budget.epochs and not stopping.exhausted:
-            epoch += 1
+        while not progress.finished:
+            epoch = progress.epochs + 1
             model.train()
-            running = torch.zeros(2)
-            for chosen in torch.randperm(len(rows), generator=order).split(
-                budget.batch_size
-            ):
+            for batch in progress.batches(rows, budget.batch_size):
                 for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(step, steps, budget.optimizer)
-                running += _step(model, optimizer, rows[chosen], loss, budget)
-                step += 1
-                bar.update(len(chosen))
-            if not stopping.due(epoch, budget.epochs):
-                continue
-            model.eval()
-            value = score()
-            logger.info(
-                "%s, epoch %d of %d: loss %.3f, validation NDCG@10 %.4f",
-                label,
-                epoch,
-                budget.epochs,
-                float(running[0] / running[1]),
-                value,
-            )
-            if stopping.update(epoch, value):
-                best = cpu_weights(model)
-    return Trained(best, stopping.best_score, stopping.best_epoch, epoch)
+                    group["lr"] = learning_rate(progress.step, steps, budget.optimizer)
+                progress.advance(*_step(model, optimizer, batch, loss, budget))
+                bar.update(len(batch))
+            if stopping.due(epoch, budget.epochs):
+                model.eval()
+                value = score()
+                logger.info(
+                    "%s, epoch %d of %d: loss %.3f, validation NDCG@10 %.4f",
+                    label,
+                    epoch,
+                    budget.epochs,
+                    float(progress.sums[0] / progress.sums[1]),
+                    value,
+                )
+                if stopping.update(epoch, value):
+                    progress.best = cpu_weights(model)
+            progress.end_epoch({"epoch": epoch})
+            progress.finished = epoch == budget.epochs or stopping.exhausted
+            kept.write(progress)
+    return Trained(
+        progress.best, stopping.best_score, stopping.best_epoch, progress.epochs
+    )
 
 
 def _step(

@@ -27,6 +27,7 @@ from sidiff.evaluation.results import Results
 from sidiff.parameters import BaselinesParameters, TrainingParameters
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
 from sidiff.sids.table import SidTable
+from sidiff.snapshots import SnapshotFolder
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,12 @@ def tune_sasrec(
     parameters: BaselinesParameters,
     max_history: int,
     seeds: list[int],
+    checkpoints: SnapshotFolder | None = None,
 ) -> Fitted:
     """Try every candidate with the first seed, train the best one with all seeds.
 
     The candidate with the highest validation NDCG@10 at item level wins; the test
-    split is not looked at.
+    split is not looked at. ``checkpoints`` are as in ``sidiff.training.loop.fit``.
     """
     device = resolve(parameters.device)
     weights: dict[str, Tensor] = {}
@@ -90,6 +92,7 @@ def tune_sasrec(
                 seeds[0],
                 device,
                 f"SASRec, setting {number} of {len(candidates)}",
+                checkpoints,
             )
             tried.append(
                 {
@@ -115,6 +118,7 @@ def tune_sasrec(
                 seed,
                 device,
                 f"SASRec, seed {number} of {len(seeds)}",
+                checkpoints,
             )
             weights |= _named(seed, trained.weights)
             runs.append(_run(seed, trained.score, trained.epoch))
@@ -130,6 +134,7 @@ def fit_decoders(
     training: TrainingParameters,
     max_history: int,
     seeds: list[int],
+    checkpoints: SnapshotFolder | None = None,
 ) -> Fitted:
     """Train the autoregressive decoder with every seed; arguments as its own."""
     device = resolve(parameters.device)
@@ -148,6 +153,7 @@ def fit_decoders(
                 seed,
                 device,
                 f"Autoregressive, seed {number} of {len(seeds)}",
+                checkpoints,
             )
             weights |= _named(seed, trained.weights)
             config = model.saved_config() | {"sid_table": table.fingerprint}

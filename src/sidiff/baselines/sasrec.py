@@ -12,6 +12,7 @@ Symbols: B batch, T history, N items, d width, P positions that predict.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
@@ -33,7 +34,9 @@ from sidiff.errors import SidiffError
 from sidiff.onednn import product
 from sidiff.parameters import SasRecSettings
 from sidiff.reviews.sequences import Sequences, evaluation_samples
+from sidiff.snapshots import SnapshotFolder
 from sidiff.training.loop import by_length
+from sidiff.training.progress import Checkpoints
 
 LOGITS_AT_ONCE = 2**22
 """Logits held in memory at a time (16 MiB): more fall out of the cache."""
@@ -233,6 +236,7 @@ def fit_sasrec(
     seed: int,
     device: torch.device,
     label: str = "SASRec",
+    checkpoints: SnapshotFolder | None = None,
 ) -> tuple[SasRec, Trained]:
     """Train on targets up to position L-3, validate on L-2 by NDCG@10 of all users.
 
@@ -244,6 +248,7 @@ def fit_sasrec(
         seed: of weights, order and dropout.
         device: where it is trained; the model stays there.
         label: names the progress bar.
+        checkpoints: where unfinished runs lie; None to keep none.
 
     Returns:
         The model of the best epoch, in evaluation mode, and how it came about.
@@ -262,6 +267,14 @@ def fit_sasrec(
     model = SasRec(config).initialize(weights).to(device)
     histories = item_histories(sequences, device)
     validation = evaluation_samples(sequences, "validation", max_history)
+    decides = {
+        "settings": settings.model_dump(),
+        "max_history": max_history,
+        "users_per_batch": users_per_batch,
+        "seed": seed,
+        "device": str(device),
+        "sequences": sequences.fingerprint,
+    }
     trained = train(
         model,
         sasrec_samples(sequences, max_history),
@@ -278,6 +291,7 @@ def fit_sasrec(
         ),
         seed,
         label,
+        Checkpoints(checkpoints, "SASRec", decides, math.inf),
     )
     model.load_state_dict(trained.weights)
     return model.eval(), trained

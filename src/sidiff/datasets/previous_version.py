@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn, TypeVar
 
 import fsspec
@@ -16,7 +16,9 @@ from kedro.io.core import (
     get_protocol_and_path,
 )
 
+from sidiff.datasets.checksums import check
 from sidiff.datasets.safetensors import Model, SafetensorsDataset
+from sidiff.errors import SidiffError
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ class _Previous(AbstractVersionedDataset[NoReturn, T | None]):
             return None
         try:
             return self._read(path)
-        except (OSError, DatasetError, pl.exceptions.PolarsError) as error:
+        except (OSError, DatasetError, SidiffError, pl.exceptions.PolarsError) as error:
             logger.warning("%s cannot be read and is ignored: %s", path, error)
             return None
 
@@ -101,6 +103,8 @@ class PreviousVersion(_Previous[pl.DataFrame]):
         super().__init__(filepath, version, metadata)
 
     def _read(self, path: str) -> pl.DataFrame | None:
+        if self._protocol == "file":
+            check(Path(path))
         with self._fs.open(path, "rb") as file:
             frame = pl.read_parquet(file)
         return frame if set(self._columns) <= set(frame.columns) else None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import os
 from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
 
 from sidiff.errors import SidiffError
+from sidiff.files import whole_file
 from sidiff.reviews.download import fetch
 
 
@@ -64,17 +64,18 @@ class RawFile(AbstractDataset[list[str], Path]):
         """Write lines, without their line ends, as a gzip file.
 
         Readers see the old file or the whole new one, never a part of it.
+
+        Raises:
+            SidiffError: the disk is full or refuses; the old file is as it was.
         """
-        self._filepath.parent.mkdir(parents=True, exist_ok=True)
-        part = self._filepath.with_name(self._filepath.name + ".part")
-        with part.open("wb") as raw:
+        with (
+            whole_file(self._filepath) as part,
+            part.open("wb") as raw,
             # No name and no time in the header: equal lines, equal bytes.
-            with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as file:
-                for line in data:
-                    file.write(line.encode() + b"\n")
-            raw.flush()
-            os.fsync(raw.fileno())
-        part.replace(self._filepath)
+            gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as file,
+        ):
+            for line in data:
+                file.write(line.encode() + b"\n")
 
     def _exists(self) -> bool:
         return self._filepath.is_file()

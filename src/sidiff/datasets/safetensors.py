@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +14,7 @@ from kedro.io.core import Version, get_filepath_str, get_protocol_and_path
 from safetensors import numpy as numpy_backend
 
 from sidiff.errors import SidiffError
+from sidiff.files import whole_file
 
 
 class Model(NamedTuple):
@@ -90,7 +90,11 @@ class SafetensorsDataset(AbstractVersionedDataset[Model, Model]):
         return Model(_backend(self._framework).load(weights), description["metadata"])
 
     def save(self, data: Model) -> None:
-        """Write both files; a reader never sees a part of one."""
+        """Write both files; a reader never sees a part of one.
+
+        Raises:
+            SidiffError: the disk is full or refuses; there is no new version then.
+        """
         path = get_filepath_str(self._get_save_path(), self._protocol)
         tensors, metadata = data
         weights: bytes = _backend(self._framework).save(
@@ -115,14 +119,8 @@ class SafetensorsDataset(AbstractVersionedDataset[Model, Model]):
             # Object stores show a file only when it is complete.
             self._fs.pipe_file(path, content)
             return
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(target.name + ".part")
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
+        with whole_file(Path(path)) as part:
+            part.write_bytes(content)
 
     def _exists(self) -> bool:
         try:

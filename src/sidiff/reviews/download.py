@@ -21,6 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from sidiff.errors import SidiffError
+from sidiff.files import sync_folder
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def fetch(url: str, destination: Path) -> Path:
         _transfer(url, part)
         os.replace(part.path, destination)
         part.version_path.unlink(missing_ok=True)
-        _sync(destination.parent)
+        sync_folder(destination.parent)
     except OSError as error:
         raise SidiffError(
             f"{destination} cannot be written ({error.strerror}): free some space or "
@@ -219,14 +220,3 @@ def _opener() -> urllib.request.OpenerDirector:
 
 def _reason(error: Exception) -> str:
     return str(getattr(error, "reason", None) or error or type(error).__name__)
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename inside ``folder`` last."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

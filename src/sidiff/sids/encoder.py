@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -20,9 +21,10 @@ from tqdm.auto import tqdm
 
 from sidiff.errors import SidiffError
 from sidiff.sids.quiet import quiet_hugging_face
+from sidiff.snapshots import Snapshot, SnapshotFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
@@ -115,6 +117,65 @@ class SentenceEncoder:
         return np.asarray(vectors.float().cpu().numpy())
 
 
+class Shards:
+    """Encoded texts on disk while the rest is being encoded.
+
+    A shard holds whole batches. So what is left after a crash falls into the batches
+    that it would have been encoded in, and every vector is the same to the last bit.
+    """
+
+    def __init__(self, folder: SnapshotFolder, batches: int) -> None:
+        """Name the folder, and the batches of texts that make a shard."""
+        self._folder = folder
+        self._batches = batches
+        self._waiting: list[NDArray[np.int64]] = []
+
+    def read(self, dimension: int) -> pl.DataFrame:
+        """What is there: fingerprint and embedding, an Array(Float32, dimension)."""
+        kind = pl.Array(pl.Float32, dimension)
+        frames = [pl.DataFrame(schema={"fingerprint": pl.String, "embedding": kind})]
+        for name in self._folder.names():
+            shard = self._folder.read(name)
+            if shard is None or shard.arrays["vectors"].shape[1:] != (dimension,):
+                continue
+            columns = {
+                "fingerprint": shard.state["fingerprints"],
+                "embedding": pl.Series(shard.arrays["vectors"], dtype=kind),
+            }
+            frames.append(pl.DataFrame(columns))
+        found = pl.concat(frames)
+        if len(found):
+            logger.info(
+                "Embedding goes on: %s texts are encoded already", f"{len(found):,}"
+            )
+        return found
+
+    def keep(
+        self,
+        fingerprints: NDArray[np.str_],
+        rows: NDArray[np.int64],
+        vectors: NDArray[np.float32],
+    ) -> None:
+        """Take note of a finished batch, and write a shard when there are enough.
+
+        Args:
+            fingerprints: of all texts, (n,).
+            rows: the batch.
+            vectors: (n, d), made for this batch and those before it.
+
+        Raises:
+            SidiffError: the disk is full or refuses; the shards before are untouched.
+        """
+        self._waiting.append(rows)
+        if len(self._waiting) < self._batches:
+            return
+        done = np.concatenate(self._waiting)
+        self._waiting = []
+        names = fingerprints[done].tolist()
+        shard = Snapshot({"vectors": vectors[done]}, {"fingerprints": names})
+        self._folder.write(names[0], shard)
+
+
 def load_encoder(name: str, device: str) -> SentenceEncoder:
     """Load a sentence encoder.
 
@@ -147,6 +208,7 @@ def embed(
     encoder: Encoder,
     batch_size: int,
     previous: pl.DataFrame | None,
+    shards: Shards | None = None,
 ) -> pl.DataFrame:
     """Embed every item's text.
 
@@ -158,6 +220,8 @@ def embed(
         encoder: see ``load_encoder``.
         batch_size: texts encoded at a time.
         previous: an earlier result, from which known fingerprints are taken.
+        shards: keeps what is encoded while the work goes on, and what an earlier run
+            kept before it was cut off; None to keep nothing.
 
     Returns:
         item_id, fingerprint (SHA-256 hex of encoder and text), and embedding, an
@@ -169,10 +233,13 @@ def embed(
     )
     vectors = np.empty((len(distinct), encoder.dimension), dtype=np.float32)
     known = _reuse(distinct, previous, vectors)
+    if shards is not None:
+        known |= _reuse(distinct, shards.read(encoder.dimension), vectors)
     todo = np.flatnonzero(~known)
     if len(todo):
         fresh = texts["text"].gather(first[todo]).to_list()
-        vectors[todo] = _encode_all(fresh, encoder, batch_size)
+        keep = None if shards is None else partial(shards.keep, distinct[todo])
+        vectors[todo] = _encode_all(fresh, encoder, batch_size, keep)
     if known.any():
         logger.info(
             "Reused %s of %s embeddings, whose text and model are unchanged",
@@ -191,9 +258,15 @@ def embed(
 
 
 def _encode_all(
-    texts: Sequence[str], encoder: Encoder, batch_size: int
+    texts: Sequence[str],
+    encoder: Encoder,
+    batch_size: int,
+    keep: Callable[[NDArray[np.int64], NDArray[np.float32]], None] | None,
 ) -> NDArray[np.float32]:
-    """Encode texts (n) longest first; rows (n, d) in the order given."""
+    """Encode texts (n) longest first; rows (n, d) in the order given.
+
+    ``keep`` receives the rows of every batch, and all vectors as far as they are made.
+    """
     started = time.perf_counter()
     vectors = np.empty((len(texts), encoder.dimension), dtype=np.float32)
     order = np.argsort(-encoder.lengths(texts), kind="stable")
@@ -206,6 +279,8 @@ def _encode_all(
             lengths = np.linalg.norm(batch, axis=1, keepdims=True)
             vectors[rows] = batch / np.maximum(lengths, 1e-12)
             bar.update(len(rows))
+            if keep is not None:
+                keep(rows, vectors)
     seconds = time.perf_counter() - started
     logger.info(
         "Embedded %s texts in %.0f s (%.0f per second)",

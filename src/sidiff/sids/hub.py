@@ -7,9 +7,11 @@ network with minutes of retries and a page of traceback.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sidiff.errors import SidiffError
 
@@ -33,13 +35,44 @@ def load_model(name: str, device: str) -> SentenceTransformer:
         device: where the weights go.
 
     Raises:
-        SidiffError: there is no such model, it cannot be downloaded, or the folder
-            holds none.
+        SidiffError: there is no such model, it cannot be downloaded, the folder
+            holds none, or its weights are stored as pickle.
     """
     folder = _local_folder(name)
-    if folder is not None:
-        return _load_folder(folder, device)
-    return _load_online(name, device)
+    with _without_pickle(name):
+        if folder is not None:
+            return _load_folder(folder, device)
+        return _load_online(name, device)
+
+
+@contextmanager
+def _without_pickle(name: str) -> Iterator[None]:
+    """Refuse weights that only Python's pickle can read: they may run any code.
+
+    The libraries take such a file wherever a module has no other. All of them read it
+    by ``torch.load``, so that is where it is stopped.
+    """
+    import torch  # noqa: PLC0415 (slow)
+
+    original, asked = torch.load, []
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        asked.append(True)
+        raise ValueError("weights stored as pickle")
+
+    torch.load = refuse
+    try:
+        yield
+    except Exception as error:
+        if not asked:
+            raise
+        raise SidiffError(
+            f"The encoder {name!r} has weights stored as pickle, which is never "
+            "loaded because it may run any code; choose one with model.safetensors "
+            "in every part, or convert it."
+        ) from error
+    finally:
+        torch.load = original
 
 
 def _local_folder(name: str) -> Path | None:

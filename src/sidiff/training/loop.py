@@ -7,6 +7,7 @@ batch, but short histories are not padded to the longest one, and memory stays b
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from sidiff.decoding.lattice import Lattice
@@ -45,7 +46,9 @@ from sidiff.reviews.sequences import (
     training_items,
 )
 from sidiff.sids.table import SidTable
+from sidiff.snapshots import SnapshotFolder
 from sidiff.training.masking import MaskingLog
+from sidiff.training.progress import Checkpoints, Progress, cpu_weights
 from sidiff.training.schedule import EarlyStopping, learning_rate
 
 logger = logging.getLogger(__name__)
@@ -82,8 +85,12 @@ def fit(
     max_history: int,
     on_epoch: OnEpoch,
     lattice: Lattice | None = None,
+    checkpoints: SnapshotFolder | None = None,
 ) -> Fitted:
     """Train a denoiser and keep the weights of its best validated epoch.
+
+    A run that was cut off goes on from its last checkpoint and ends as if it had not
+    been, to the last bit on a CPU; one that was finished is not repeated.
 
     Args:
         sequences: all users' items; training sees only positions in ``samples``.
@@ -91,11 +98,15 @@ def fit(
         table: the items' SIDs.
         parameters: network, noising, loss, optimiser, validation.
         max_history: longest history of the network; fixes the position table.
-        on_epoch: receives each epoch's figures.
+        on_epoch: receives each epoch's figures; those of epochs before a resumption
+            once more.
         lattice: of the SIDs, for validation; made anew where it is not given.
+        checkpoints: where unfinished runs lie, each under its own fingerprint; None
+            to keep none. They stay until the caller clears the folder.
 
     Raises:
-        SidiffError: no samples, or a setting that does not fit the data.
+        SidiffError: no samples, a setting that does not fit the data, or a checkpoint
+            that cannot be written.
     """
     if len(samples) == 0:
         raise SidiffError(
@@ -104,23 +115,41 @@ def fit(
         )
     with cpu_threads(parameters.threads):
         trainer = _Trainer(sequences, samples, table, parameters, max_history, lattice)
-        return _fit(trainer, on_epoch)
+        decides = {
+            "model": "denoiser",
+            "parameters": parameters.model_dump(exclude={"checkpoint_seconds"}),
+            "max_history": max_history,
+            "sequences": trainer.sequences,
+            "sid_table": trainer.sid_table,
+            "samples": samples_fingerprint(samples),
+        }
+        kept = Checkpoints(
+            checkpoints, "Denoiser", decides, parameters.checkpoint_seconds
+        )
+        return _fit(trainer, on_epoch, kept)
 
 
-def _fit(trainer: _Trainer, on_epoch: OnEpoch) -> Fitted:
-    parameters = trainer.parameters
-    stopping = EarlyStopping(parameters.validation)
-    best = cpu_weights(trainer.denoiser)
-    rows: list[dict[str, float]] = []
-    masking: list[dict[str, Any]] = []
-    total = len(trainer.samples) * parameters.epochs
+def _fit(trainer: _Trainer, on_epoch: OnEpoch, kept: Checkpoints) -> Fitted:
+    parameters, progress = trainer.parameters, trainer.progress
+    stopping = progress.stopping
+    kept.resume(progress)
+    for row in progress.rows:
+        on_epoch(row["epoch"], {k: v for k, v in row.items() if k != "epoch"})
+    size = len(trainer.samples)
     with tqdm(
-        total=total, desc="Training", unit=" samples", unit_scale=True, disable=None
+        total=size * parameters.epochs,
+        initial=size * progress.epochs + progress.batch * parameters.batch_size,
+        desc="Training",
+        unit=" samples",
+        unit_scale=True,
+        disable=None,
     ) as bar:
-        for epoch in range(1, parameters.epochs + 1):
+        while not progress.finished:
+            epoch = progress.epochs + 1
             began = time.perf_counter()
-            figures = trainer.epoch(bar)
-            rate = len(trainer.samples) / (time.perf_counter() - began)
+            left = max(0, size - progress.batch * parameters.batch_size)
+            figures = trainer.epoch(bar, kept)
+            rate = left / (time.perf_counter() - began)
             bar.set_postfix_str(f"epoch {epoch}, loss {figures['train/loss']:.3f}")
             if stopping.due(epoch, parameters.epochs):
                 figures |= trainer.validate()
@@ -136,12 +165,11 @@ def _fit(trainer: _Trainer, on_epoch: OnEpoch) -> Fitted:
                     rate,
                 )
                 if stopping.update(epoch, figures["validation/score"]):
-                    best = cpu_weights(trainer.denoiser)
-            rows.append({"epoch": epoch} | figures)
-            masking += trainer.masking.rows(epoch)
+                    progress.best = cpu_weights(trainer.denoiser)
+            progress.end_epoch({"epoch": epoch} | figures, trainer.masking.rows(epoch))
+            progress.finished = epoch == parameters.epochs or stopping.exhausted
+            kept.write(progress)
             on_epoch(epoch, figures | {"train/samples_per_second": rate})
-            if stopping.exhausted:
-                break
     config = trainer.denoiser.saved_config() | {
         "sid_table": trainer.sid_table,
         "sequences": trainer.sequences,
@@ -149,14 +177,14 @@ def _fit(trainer: _Trainer, on_epoch: OnEpoch) -> Fitted:
         "seed": parameters.seed,
         "best_epoch": stopping.best_epoch,
         "best_score": stopping.best_score,
-        "epochs_run": len(rows),
+        "epochs_run": progress.epochs,
         "parameters": sum(p.numel() for p in trainer.denoiser.parameters()),
     }
     return Fitted(
-        best,
+        progress.best,
         config,
-        pl.DataFrame(rows, infer_schema_length=None),
-        pl.DataFrame(masking),
+        pl.DataFrame(progress.rows, infer_schema_length=None),
+        pl.DataFrame(progress.notes),
     )
 
 
@@ -189,7 +217,7 @@ class _Trainer:
         # Three streams, so that one choice (more views, say) does not shift another.
         seed = parameters.seed
         torch.manual_seed(seed)  # dropout draws from the global stream only
-        self.order = torch.Generator().manual_seed(seed)
+        order = torch.Generator().manual_seed(seed)
         self.noise = torch.Generator(self.device).manual_seed(seed + 1)
         weights = torch.Generator().manual_seed(seed + 2)
         self.denoiser = Denoiser(config).initialize(weights).to(self.device)
@@ -200,6 +228,16 @@ class _Trainer:
             weight_decay=parameters.optimizer.weight_decay,
             fused=True,
         )
+        self.masking = MaskingLog(table.digits, self.device)
+        self.progress = Progress(
+            self.denoiser,
+            self.optimizer,
+            EarlyStopping(parameters.validation),
+            order,
+            {"views": self.noise},
+            self.device,
+            self.masking.counts,
+        )
         self.samples = torch.from_numpy(samples)
         self.sid_table = table.fingerprint
         self.sequences = sequences.fingerprint
@@ -209,7 +247,6 @@ class _Trainer:
         counts = torch.from_numpy(training_counts(sequences))
         codes = torch.from_numpy(table.codes.astype(np.int64))
         self.rarity = rarity(codes, counts, table.codes_per_digit).to(self.device)
-        self.masking = MaskingLog(table.digits, self.device)
         self.ranker = Ranker(sequences, table, identities, self.device, lattice)
         self.validation_samples = validation_samples(
             sequences,
@@ -217,23 +254,21 @@ class _Trainer:
             parameters.validation.max_users,
             parameters.seed,
         )
-        self.step = 0
         steps_per_epoch = -(-len(samples) // parameters.batch_size)
         self.total_steps = steps_per_epoch * parameters.epochs
 
-    def epoch(self, bar: tqdm) -> dict[str, float]:
-        """One pass over the samples in a fresh random order."""
-        order = torch.randperm(len(self.samples), generator=self.order)
-        total = torch.zeros((), device=self.device)
-        weight = torch.zeros((), device=self.device)
-        rate = 0.0
-        for chosen in order.split(self.parameters.batch_size):
-            rate = learning_rate(self.step, self.total_steps, self.parameters.optimizer)
-            loss = self._optimize(self.samples[chosen], rate)
-            total += loss.total
-            weight += loss.weight
-            self.step += 1
-            bar.update(len(chosen))
+    def epoch(self, bar: tqdm, kept: Checkpoints) -> dict[str, float]:
+        """The rest of a pass over the samples in a fresh random order."""
+        progress, schedule = self.progress, self.parameters.optimizer
+        for batch in progress.batches(self.samples, self.parameters.batch_size):
+            rate = learning_rate(progress.step, self.total_steps, schedule)
+            loss = self._optimize(batch, rate)
+            progress.advance(loss.total, loss.weight)
+            bar.update(len(batch))
+            kept.write_if_due(progress)
+        # Of the last step, which may have been taken before a crash.
+        rate = learning_rate(progress.step - 1, self.total_steps, schedule)
+        total, weight = progress.sums
         return {"train/loss": float(total / weight), "train/learning_rate": rate}
 
     def validate(self) -> dict[str, float]:
@@ -285,7 +320,7 @@ class _Trainer:
             targets=batch.targets,
             history=batch.history,
             lengths=batch.lengths,
-            progress=self.step / self.total_steps,
+            progress=self.progress.step / self.total_steps,
             rarity=self.rarity,
             probe=confidence_probe(
                 self.denoiser, memory, batch.targets, parameters.noising
@@ -359,7 +394,6 @@ def validation_samples(
     return samples[np.sort(chosen)]
 
 
-def cpu_weights(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of a model's current weights on the CPU."""
-    state = model.state_dict()
-    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+def samples_fingerprint(samples: NDArray[np.int32]) -> str:
+    """SHA-256 (hex) of training windows ``(S, 3)`` in their order."""
+    return hashlib.sha256(samples.astype("<i4").tobytes()).hexdigest()

@@ -27,6 +27,15 @@ class MaskingLog:
         self.digits = torch.zeros(digits, dtype=torch.int64, device=device)
         self.explained = torch.zeros(2, 2, dtype=torch.int64, device=device)
 
+    @property
+    def counts(self) -> dict[str, Tensor]:
+        """All that is counted, by name."""
+        return {
+            "sizes": self.sizes,
+            "digits": self.digits,
+            "explained": self.explained,
+        }
+
     def add(self, context: NoisingContext, hidden: Tensor) -> None:
         """Count the views ``hidden`` ``(B, V, L)`` bool of one batch."""
         self.sizes += hidden.sum(2).flatten().bincount(minlength=len(self.sizes))
@@ -49,7 +58,7 @@ class MaskingLog:
             "digit": self.digits / views,
             "in_history": self.explained[:, 1] / self.explained[:, 0].clamp(min=1),
         }
-        for counts in (self.sizes, self.digits, self.explained):
+        for counts in self.counts.values():
             counts.zero_()
         return [
             {"epoch": epoch, "of": of, "value": value, "share": share}

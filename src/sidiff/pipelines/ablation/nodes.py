@@ -26,6 +26,7 @@ from sidiff.pipelines.frames import (
     to_sequences,
     to_sid_table,
 )
+from sidiff.snapshots import SnapshotFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,6 +43,7 @@ def train_variants(
     training: dict[str, Any],
     parameters: dict[str, Any],
     max_history: int,
+    checkpoints: SnapshotFolder,
 ) -> tuple[Model, pl.DataFrame, pl.DataFrame]:
     """Train every variant with every seed; epochs and masks of all of them."""
     from sidiff.training.loop import fit
@@ -64,6 +66,7 @@ def train_variants(
                 max_history,
                 lambda epoch, figures: None,
                 to_lattice(lattice, table),
+                checkpoints,
             )
             models[f"{name}/{seed}"] = Model(fitted.weights, fitted.config)
             mark = (pl.lit(name).alias("method"), pl.lit(seed).alias("seed"))

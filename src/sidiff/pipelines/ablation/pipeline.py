@@ -22,6 +22,7 @@ def create_pipeline() -> Pipeline:
                     "params:training",
                     "params:ablation",
                     "params:filtering.max_history",
+                    "checkpoints",
                 ],
                 outputs=["variant_denoisers", "variant_history", "variant_masking"],
                 name="train_variants",

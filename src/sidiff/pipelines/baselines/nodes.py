@@ -16,6 +16,7 @@ from sidiff.parameters import (
     TrainingParameters,
 )
 from sidiff.pipelines.frames import to_samples, to_sequences, to_sid_table
+from sidiff.snapshots import SnapshotFolder
 
 _LEFT_OUT = Model({}, {"seeds": []})
 """What is stored for a model whose method is not among the parameters."""
@@ -27,6 +28,7 @@ def fit_sasrec(
     parameters: dict[str, Any],
     seeds: list[int],
     max_history: int,
+    checkpoints: SnapshotFolder,
 ) -> tuple[Model, list[dict[str, Any]]]:
     """Tune and train SASRec; return its weights and the settings tried."""
     from sidiff.baselines.run import tune_sasrec
@@ -35,7 +37,7 @@ def fit_sasrec(
     if "sasrec" not in settings.methods:
         return _LEFT_OUT, []
     fitted = tune_sasrec(
-        to_sequences(sequences, catalogue), settings, max_history, seeds
+        to_sequences(sequences, catalogue), settings, max_history, seeds, checkpoints
     )
     return Model(fitted.weights, fitted.config), fitted.tried
 
@@ -49,6 +51,7 @@ def fit_autoregressive(
     training: dict[str, Any],
     seeds: list[int],
     max_history: int,
+    checkpoints: SnapshotFolder,
 ) -> Model:
     """Train the autoregressive SID decoder on the denoiser's samples."""
     from sidiff.baselines.run import fit_decoders
@@ -65,6 +68,7 @@ def fit_autoregressive(
         TrainingParameters.model_validate(training),
         max_history,
         seeds,
+        checkpoints,
     )
     return Model(fitted.weights, fitted.config)
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from sidiff.parameters import EmbeddingParameters
 from sidiff.reviews.text import render_texts
+from sidiff.snapshots import SnapshotFolder
 
 
 def render_item_texts(
@@ -25,10 +26,17 @@ def embed_items(
     item_texts: pl.DataFrame,
     previous_item_embeddings: pl.DataFrame | None,
     parameters: dict[str, Any],
+    embedding_shards: SnapshotFolder,
 ) -> pl.DataFrame:
-    """Encode the texts that the previous version does not hold already."""
-    from sidiff.sids.encoder import embed, load_encoder
+    """Encode the texts that neither the previous version nor a shard holds."""
+    from sidiff.sids.encoder import Shards, embed, load_encoder
 
     embedding = EmbeddingParameters.model_validate(parameters)
     encoder = load_encoder(embedding.encoder, embedding.device)
-    return embed(item_texts, encoder, embedding.batch_size, previous_item_embeddings)
+    return embed(
+        item_texts,
+        encoder,
+        embedding.batch_size,
+        previous_item_embeddings,
+        Shards(embedding_shards, embedding.shard_batches),
+    )

@@ -20,7 +20,12 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.embed_items,
-                inputs=["item_texts", "previous_item_embeddings", "params:embedding"],
+                inputs=[
+                    "item_texts",
+                    "previous_item_embeddings",
+                    "params:embedding",
+                    "embedding_shards",
+                ],
                 outputs="item_embeddings",
                 name="embed_items",
                 tags=["gpu", "expensive"],

@@ -19,6 +19,7 @@ from sidiff.pipelines.frames import (
     to_sid_table,
 )
 from sidiff.pipelines.tracking import log_epoch
+from sidiff.snapshots import SnapshotFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +33,7 @@ def train_denoiser(
     lattice: Model,
     parameters: dict[str, Any],
     max_history: int,
+    checkpoints: SnapshotFolder,
 ) -> tuple[Model, pl.DataFrame, pl.DataFrame]:
     """Train; the best epoch's denoiser, one row per epoch, and what was hidden."""
     from sidiff.training.loop import fit
@@ -46,6 +48,7 @@ def train_denoiser(
         max_history,
         log_epoch,
         to_lattice(lattice, table),
+        checkpoints,
     )
     return Model(fitted.weights, fitted.config), fitted.history, fitted.masking
 
@@ -59,6 +62,7 @@ def train_more_seeds(
     parameters: dict[str, Any],
     seeds: list[int],
     max_history: int,
+    checkpoints: SnapshotFolder,
 ) -> Model:
     """Train one denoiser more for every seed to compare beside the main one."""
     from sidiff.training.loop import fit
@@ -78,6 +82,7 @@ def train_more_seeds(
                 max_history,
                 lambda epoch, figures: None,
                 to_lattice(lattice, table),
+                checkpoints,
             )
             models[str(seed)] = Model(fitted.weights, fitted.config)
     return join_models(models)

@@ -1,0 +1,76 @@
+"""Files that are whole or absent: temporary file, fsync, rename."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sidiff.errors import SidiffError
+
+UNFINISHED = ".part"
+"""Ending of a file that is being written; one left by a crash is written over."""
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Write a file that readers see whole or not at all, whatever happens meanwhile.
+
+    Args:
+        path: the final file; missing folders are made, an older file is replaced.
+
+    Yields:
+        Where to write it. It takes its place when the block ends without an error.
+
+    Raises:
+        SidiffError: the disk is full or refuses; an older file is as it was.
+    """
+    part = path.with_name(path.name + UNFINISHED)
+    try:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            _sync_file(part)
+            part.replace(path)
+            sync_folder(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Say in one sentence that ``path`` cannot be written.
+
+    Raises:
+        SidiffError: in place of an ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SidiffError(
+            f"{path} cannot be written ({error.strerror or error}); free some space or "
+            "give sidiff the right to write there, and run the same command again: "
+            "what was stored before is untouched."
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside ``folder`` last."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_file(path: Path) -> None:
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,141 @@
+"""Unfinished work on disk, from which the same work goes on after a crash.
+
+A snapshot is one safetensors file: arrays, and beside them in its header a state as
+JSON and the SHA-256 of everything. It replaces the one before it only when it is
+whole, so there always is a last good one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from sidiff.files import whole_file
+
+logger = logging.getLogger(__name__)
+
+ENDING = ".safetensors"
+_DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
+_NO_DIGEST = b"0" * 64
+_LENGTH_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a piece of work amounts to at one moment.
+
+    Attributes:
+        arrays: by name, of any shape and type that safetensors knows.
+        state: everything else, as JSON knows it (and NaN and infinities).
+    """
+
+    arrays: dict[str, NDArray[Any]]
+    state: dict[str, Any]
+
+
+class SnapshotFolder:
+    """Snapshots by name, in a folder that need not exist yet."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the folder; nothing is read or made before it is needed."""
+        self.path = path
+        self._used: set[str] = set()
+
+    def names(self) -> list[str]:
+        """Names of the snapshots that are there, sorted."""
+        return sorted(file.stem for file in self.path.glob(f"*{ENDING}"))
+
+    def read(self, name: str) -> Snapshot | None:
+        """Return a snapshot, or None where there is none.
+
+        A damaged one is set aside under another ending, with a warning.
+        """
+        file = self._file(name)
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            return None
+        self._used.add(name)
+        try:
+            return _decode(content)
+        except ValueError as error:
+            aside = file.with_suffix(".damaged")
+            logger.warning(
+                "%s is damaged (%s) and not used; it is now %s", file, error, aside.name
+            )
+            file.replace(aside)
+            return None
+
+    def write(self, name: str, snapshot: Snapshot) -> None:
+        """Put a snapshot in the place of the last one of this name.
+
+        Raises:
+            SidiffError: the disk is full or refuses; the last one is untouched.
+        """
+        self._used.add(name)
+        with whole_file(self._file(name)) as part:
+            part.write_bytes(_encode(snapshot))
+
+    def clear(self) -> None:
+        """Remove what was read or written through this object, and nothing else.
+
+        What other settings left is not of this work and stays.
+        """
+        for name in self._used:
+            self._file(name).unlink(missing_ok=True)
+        self._used.clear()
+        if self.path.is_dir() and not any(self.path.iterdir()):
+            self.path.rmdir()
+
+    def _file(self, name: str) -> Path:
+        return self.path / f"{name}{ENDING}"
+
+
+def _encode(snapshot: Snapshot) -> bytes:
+    header = {"sha256": _NO_DIGEST.decode(), "state": json.dumps(snapshot.state)}
+    content = save(snapshot.arrays, metadata=header)
+    start, end = _digest_place(content)
+    # Of the file with zeros in the digest's place, so that it covers the header too.
+    digest = hashlib.sha256(content).hexdigest().encode()
+    return content[:start] + digest + content[end:]
+
+
+def _decode(content: bytes) -> Snapshot:
+    """Undo ``_encode``.
+
+    Raises:
+        ValueError: it is no snapshot, or not the one that was written.
+    """
+    start, end = _digest_place(content)
+    blank = content[:start] + _NO_DIGEST + content[end:]
+    if hashlib.sha256(blank).hexdigest().encode() != content[start:end]:
+        raise ValueError("its SHA-256 differs from the one in its header")
+    try:
+        arrays = load(content)
+    except SafetensorError as error:
+        raise ValueError(f"no safetensors file: {error}") from error
+    header = json.loads(content[_LENGTH_BYTES : _header_end(content)])
+    return Snapshot(arrays, json.loads(header["__metadata__"]["state"]))
+
+
+def _digest_place(content: bytes) -> tuple[int, int]:
+    # Inside the state every quotation mark is escaped, so it cannot match.
+    found = _DIGEST.search(content, 0, _header_end(content))
+    if found is None:
+        raise ValueError("no SHA-256 in its header")
+    return found.span(1)
+
+
+def _header_end(content: bytes) -> int:
+    length = int(np.frombuffer(content[:_LENGTH_BYTES].ljust(8, b"\0"), "<u8")[0])
+    return _LENGTH_BYTES + length

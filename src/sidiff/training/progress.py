@@ -1,0 +1,284 @@
+"""How far a training run has come: what a checkpoint holds and how it is resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import sidiff
+from sidiff.snapshots import Snapshot, SnapshotFolder
+from sidiff.training.schedule import EarlyStopping
+
+logger = logging.getLogger(__name__)
+
+DECIDING_CODE = ("baselines", "decoding", "diffusion", "training")
+"""Packages of which a change makes older checkpoints those of another program."""
+
+
+class Progress:
+    """Everything that changes while a model is trained.
+
+    Attributes:
+        model: what is trained.
+        optimizer: its optimiser.
+        stopping: its validation scores.
+        order: draws the order of the samples, once an epoch.
+        noise: further generators, by name.
+        best: weights of the best validated epoch, on the CPU.
+        rows: figures of the finished epochs.
+        batch: batches done of the epoch that runs.
+        step: optimiser steps done in all.
+        sums: loss and its weight, summed over the epoch that runs, ``(2,)``.
+        counts: what else is counted over it, by name; restored in place.
+        notes: further rows of the finished epochs.
+        finished: whether nothing is left to do.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        stopping: EarlyStopping,
+        order: torch.Generator,
+        noise: Mapping[str, torch.Generator],
+        device: torch.device,
+        counts: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.stopping = stopping
+        self.order = order
+        self.noise = dict(noise)
+        self.best = cpu_weights(model)
+        self.rows: list[dict[str, Any]] = []
+        self.notes: list[dict[str, Any]] = []
+        self.counts = dict(counts or {})
+        self.batch = self.step = 0
+        self.sums = torch.zeros(2, device=device)
+        self.finished = False
+        self._device = device
+        self._order_before = order.get_state()
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that are done."""
+        return len(self.rows)
+
+    def batches(self, samples: Tensor, batch_size: int) -> Iterator[Tensor]:
+        """What is left of the epoch that runs: parts ``(B, ...)`` of ``samples``."""
+        self._order_before = self.order.get_state()
+        order = torch.randperm(len(samples), generator=self.order)
+        for rows in order.split(batch_size)[self.batch :]:
+            yield samples[rows]
+
+    def advance(self, loss: Tensor, weight: Tensor) -> None:
+        """Count a step and its loss."""
+        self.sums += torch.stack([loss, weight]).to(self._device)
+        self.batch += 1
+        self.step += 1
+
+    def end_epoch(
+        self, row: dict[str, Any], notes: Sequence[dict[str, Any]] = ()
+    ) -> None:
+        """Begin the next epoch, with figures and notes on this one."""
+        self.rows.append(row)
+        self.notes += notes
+        self.batch = 0
+        self.sums.zero_()
+        self._order_before = self.order.get_state()
+
+    def snapshot(self) -> Snapshot:
+        """All of it, to be restored bit for bit."""
+        tensors = {f"weights/{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"best/{k}": v for k, v in self.best.items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{k}": v for k, v in values.items()}
+        tensors |= {f"counts/{k}": v for k, v in self.counts.items()}
+        tensors |= {f"noise/{k}": g.get_state() for k, g in self.noise.items()}
+        tensors["order"] = self._order_before
+        tensors["random"] = torch.get_rng_state()
+        if self._device.type == "cuda":
+            tensors["random_cuda"] = torch.cuda.get_rng_state(self._device)
+        tensors["sums"] = self.sums
+        state = {
+            "rows": self.rows,
+            "notes": self.notes,
+            "batch": self.batch,
+            "step": self.step,
+            "finished": self.finished,
+            "best_score": self.stopping.best_score,
+            "best_epoch": self.stopping.best_epoch,
+            "stale": self.stopping.stale,
+        }
+        arrays = {
+            name: tensor.detach().cpu().contiguous().numpy()
+            for name, tensor in tensors.items()
+        }
+        return Snapshot(arrays, state)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Undo ``snapshot``, in an object made of the same settings."""
+        arrays, state = snapshot.arrays, snapshot.state
+        self.model.load_state_dict(_below("weights", arrays))
+        self.best = _below("best", arrays)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _below("optimizer", arrays).items():
+            index, key = name.split("/")
+            moments.setdefault(int(index), {})[key] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        for name, generator in self.noise.items():
+            generator.set_state(torch.tensor(arrays[f"noise/{name}"]))
+        # The epoch that runs draws its order once more.
+        self.order.set_state(torch.tensor(arrays["order"]))
+        self._order_before = self.order.get_state()
+        torch.set_rng_state(torch.tensor(arrays["random"]))
+        if self._device.type == "cuda":
+            random = torch.tensor(arrays["random_cuda"])
+            torch.cuda.set_rng_state(random, self._device)
+        self.sums = torch.tensor(arrays["sums"]).to(self._device)
+        for name, count in self.counts.items():
+            count.copy_(torch.tensor(arrays[f"counts/{name}"]))
+        self.rows, self.notes = list(state["rows"]), list(state["notes"])
+        self.batch, self.step = state["batch"], state["step"]
+        self.finished = state["finished"]
+        self.stopping.best_score = state["best_score"]
+        self.stopping.best_epoch = state["best_epoch"]
+        self.stopping.stale = state["stale"]
+
+
+class Checkpoints:
+    """Where and how often the progress of one run is written down.
+
+    The file's name and content hold the fingerprint of everything that decides the
+    run, so that another run's checkpoint is never taken for its own.
+    """
+
+    def __init__(
+        self,
+        folder: SnapshotFolder | None,
+        label: str,
+        decides: Mapping[str, Any],
+        every_seconds: float,
+    ) -> None:
+        """Say what the run is.
+
+        Args:
+            folder: of the snapshots; None for none at all.
+            label: begins the file's name and the log lines.
+            decides: JSON-able; all that decides the run's outcome beside this
+                machine's arithmetic.
+            every_seconds: at least so long between two checkpoints inside an epoch.
+        """
+        self._folder = folder
+        self._label = label
+        self._fingerprint = _fingerprint(decides)
+        self._name = f"{label.lower().replace(' ', '_')}_{self._fingerprint[:16]}"
+        self._every_seconds = every_seconds
+        self._written = time.monotonic()
+
+    def resume(self, progress: Progress) -> None:
+        """Bring ``progress`` to where the last run of the same settings stopped."""
+        if self._folder is None:
+            return
+        found = self._folder.read(self._name)
+        if found is None:
+            self._mention_others(self._folder)
+            return
+        if found.state["fingerprint"] != self._fingerprint:
+            logger.warning(
+                "The checkpoint %s is of another run in spite of its name and is not "
+                "used; %s training starts anew",
+                self._folder.path / self._name,
+                self._label,
+            )
+            return
+        progress.restore(found)
+        logger.info(
+            "%s training goes on from its checkpoint: %s",
+            self._label,
+            "it was finished"
+            if progress.finished
+            else f"{progress.epochs} epochs and {progress.batch} batches are done",
+        )
+
+    def write_if_due(self, progress: Progress) -> None:
+        """Write ``progress`` down, if the last time is long enough ago."""
+        if time.monotonic() - self._written >= self._every_seconds:
+            self.write(progress)
+
+    def write(self, progress: Progress) -> None:
+        """Write ``progress`` down.
+
+        Raises:
+            SidiffError: the disk is full or refuses; the last checkpoint is untouched.
+        """
+        if self._folder is None:
+            return
+        snapshot = progress.snapshot()
+        snapshot.state["fingerprint"] = self._fingerprint
+        self._folder.write(self._name, snapshot)
+        self._written = time.monotonic()
+
+    def _mention_others(self, folder: SnapshotFolder) -> None:
+        beginning = self._name.removesuffix(self._fingerprint[:16])
+        others = [name for name in folder.names() if name.startswith(beginning)]
+        if others:
+            logger.info(
+                "%s training starts anew: %d checkpoint(s) in %s are of other "
+                "settings, data or software and stay there; delete what you do not "
+                "want to go on with",
+                self._label,
+                len(others),
+                folder.path,
+            )
+
+
+def cpu_weights(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of a model's current weights on the CPU."""
+    state = model.state_dict()
+    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+
+def _fingerprint(decides: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of what decides a run, here and with this software."""
+    here = {
+        "sidiff": _code(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "arithmetic": torch.backends.cpu.get_cpu_capability(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+    text = json.dumps({"here": here, "run": decides}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def _code() -> str:
+    """SHA-256 (hex) of the code that trains and validates."""
+    digest = hashlib.sha256()
+    root = Path(sidiff.__file__).parent
+    for name in DECIDING_CODE:
+        for file in sorted((root / name).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    """The arrays whose names begin with ``prefix/``, as tensors of their own."""
+    start = f"{prefix}/"
+    return {
+        name.removeprefix(start): torch.tensor(array)
+        for name, array in arrays.items()
+        if name.startswith(start)
+    }
