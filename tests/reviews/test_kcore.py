@@ -2,15 +2,23 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sidiff.errors import SidiffError
+from sidiff.reviews import kcore
 from sidiff.reviews.kcore import k_core
 
 PAIRS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=60)
+
+TIMED = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 2)),
+    min_size=1,
+    max_size=40,
+)
 
 
 def frame(pairs: list[tuple[int, int]]) -> pl.DataFrame:
@@ -100,25 +108,34 @@ def test_no_interactions_at_all() -> None:
         core([], 5)
 
 
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 2)), min_size=1
-    )
-)
-def test_dropped_repeats_are_all_but_the_first(
-    rows: list[tuple[int, int, int]],
-) -> None:
+def check_repeats(rows: list[tuple[int, int, int]]) -> None:
     log = frame([(user, item) for user, item, _ in rows]).with_columns(
         timestamp=pl.Series([time for _, _, time in rows], dtype=pl.Int64)
     )
+    first = {row: number for number, row in reversed(list(enumerate(rows)))}
     kept = k_core(log.lazy(), 1, "drop").collect()
-    assert kept["row"].to_list() == sorted(
-        {row: i for i, row in reversed(list(enumerate(rows)))}.values()
-    )
+    assert kept["row"].to_list() == sorted(first.values())
     assert k_core(log.lazy(), 1, "keep").collect().equals(log)
+
+
+@given(TIMED)
+def test_dropped_repeats_are_all_but_the_first(
+    rows: list[tuple[int, int, int]],
+) -> None:
+    check_repeats(rows)
 
 
 def test_repeats_do_not_lift_an_item_into_the_core() -> None:
     log = frame([(0, 0), (0, 0), (0, 0)]).with_columns(timestamp=pl.lit(7))
     with pytest.raises(SidiffError, match=r"3-core of 1 interactions"):
         k_core(log.lazy(), 3, "drop")
+
+
+@given(TIMED)
+def test_repeats_are_told_by_what_they_are_not_by_their_mixture(
+    rows: list[tuple[int, int, int]],
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        # Now all rows share one mixed number.
+        patch.setattr(kcore, "_MIXERS", np.zeros(3, dtype=np.uint64))
+        check_repeats(rows)

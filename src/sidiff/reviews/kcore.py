@@ -25,6 +25,10 @@ logger = logging.getLogger(__name__)
 Repeats = Literal["keep", "drop"]
 
 _KEPT = "kept by the k-core"
+# Odd and without a pattern in their bits.
+_MIXERS = np.array(
+    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64
+)
 
 
 def k_core(interactions: pl.LazyFrame, k: int, repeats: Repeats) -> pl.LazyFrame:
@@ -95,16 +99,23 @@ def _first_of_repeats(
     users: NDArray[np.int32], items: NDArray[np.int32], times: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Mark the first row of each (user, item, time): bool ``[E]``."""
-    order = np.lexsort((times, items, users))
-    first = np.arange(order.size) == 0
-    columns: tuple[NDArray[np.int32] | NDArray[np.int64], ...] = (users, items, times)
-    for column in columns:
-        ordered = column[order]
-        first[1:] |= ordered[1:] != ordered[:-1]
-    # The sort is stable, so the first of its group stands first in the file too.
-    marked = np.zeros(order.size, dtype=bool)
-    marked[order[first]] = True
-    return marked
+    # Sorting plain numbers is many times faster than ordering rows by three keys, and
+    # few rows share theirs with another; only those are compared in full.
+    mixed = users.astype(np.uint64) * _MIXERS[0]
+    mixed += items.astype(np.uint64) * _MIXERS[1]
+    mixed += times.astype(np.uint64) * _MIXERS[2]
+    ordered = np.sort(mixed)
+    shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    first = np.ones(users.size, dtype=bool)
+    if shared.size:
+        place = np.minimum(np.searchsorted(shared, mixed), shared.size - 1)
+        rows = np.flatnonzero(shared[place] == mixed)
+        keys = (users[rows], items[rows], times[rows])
+        same = pl.DataFrame(dict(zip("uit", keys, strict=True)))
+        first[rows] = same.select(pl.struct("u", "i", "t").is_first_distinct())[
+            "u"
+        ].to_numpy()
+    return first
 
 
 def _peel(
