@@ -51,6 +51,7 @@ logger = logging.getLogger(__name__)
 
 _KEPT_ROWS = 100_000
 _ROWS_PER_BLOCK = 2**14
+_LISTED_CHARACTERS = 1000
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # 1972-01-01: all times of a log before it are seconds that were taken for a finer unit.
 _EARLIEST_LAST_SECOND = 63_072_000
@@ -281,8 +282,10 @@ def _check_columns(
 ) -> None:
     for name in wanted:
         if name not in names:
+            # A damaged header may be anything of any length.
+            there = " ".join(", ".join(names).split())[:_LISTED_CHARACTERS]
             raise SidiffError(
-                f"{path} has no column {name}, it has {', '.join(names)}: correct "
+                f"{path} has no column {name}, it has {there}: correct "
                 f"ingestion.{table} in parameters.yml."
             )
 
