@@ -88,6 +88,7 @@ def test_absent_without_an_address_says_what_to_do(tmp_path: Path) -> None:
 def test_a_folder_stands_for_the_data_files_below_it(tmp_path: Path) -> None:
     touch(tmp_path, "day=2/part-0.csv", "day=1/part-0.csv", "last.csv")
     touch(tmp_path, "_SUCCESS", ".crc", "_temporary/part-1.csv")
+    (tmp_path / "day=1" / "part-1.csv").touch()
     found = [str(path.relative_to(tmp_path)) for path in raw_file(tmp_path).load()]
     assert found == ["day=1/part-0.csv", "day=2/part-0.csv", "last.csv"]
 
@@ -116,7 +117,8 @@ def bucket() -> Iterator[fsspec.AbstractFileSystem]:
     files = fsspec.filesystem("memory")
     files.pipe("/bucket/logs/b.csv", b"2")
     files.pipe("/bucket/logs/a.csv", b"1")
-    files.pipe("/bucket/logs/_SUCCESS", b"")
+    files.pipe("/bucket/logs/_SUCCESS", b"1")
+    files.pipe("/bucket/logs/c.csv", b"")
     yield files
     files.rm("/bucket", recursive=True)
 

@@ -110,6 +110,16 @@ def test_several_files_of_several_formats_are_one_log(tmp_path: Path) -> None:
     assert read.lines == 6
 
 
+def test_a_part_may_have_no_rows(tmp_path: Path) -> None:
+    full, empty = write(tmp_path / "a.csv", LOG), tmp_path / "b.csv"
+    empty.write_text("who,what,at\n")
+    for paths in ([full, empty], [empty, full]):
+        read = own_data.ingest_interactions(paths, columns(), NOW)
+        assert rows(read) == rows(ingest(full))
+        items = own_data.ingest_items(paths, ItemColumns(item="what", fields={}))
+        assert items.rows == 3
+
+
 @pytest.mark.parametrize("separator", [";", "|", "\t"])
 def test_the_separator_is_the_one_of_the_header(tmp_path: Path, separator: str) -> None:
     path = tmp_path / "log.csv"

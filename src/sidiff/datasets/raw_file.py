@@ -55,7 +55,8 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
     def load(self) -> list[Path]:
         """Return the paths of the files, sorted; absent ones are fetched first.
 
-        Names that begin with ``_`` or ``.`` are markers of other tools and left out.
+        Of several files the empty ones are left out, and names that begin with ``_``
+        or ``.``: other tools leave such parts and markers.
 
         Raises:
             SidiffError: there is no such file, or it could not be fetched.
@@ -79,6 +80,7 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
                 "raw_metadata=PATH, or make the synthetic ones with kedro run "
                 "--pipeline=sample_data."
             )
+        found = _not_empty(found)
         if not found:
             raise SidiffError(f"There are no files in {path}: correct the path.")
         return sorted(found)
@@ -111,6 +113,10 @@ def _is_address(path: str) -> bool:
     return "://" in path
 
 
+def _not_empty(paths: list[Path]) -> list[Path]:
+    return [path for path in paths if path.stat().st_size]
+
+
 def _files_below(folder: Path) -> list[Path]:
     return [
         path
@@ -130,13 +136,14 @@ def _fetch_all(address: str, copies: Path) -> list[Path]:
     try:
         files, root = fsspec.core.url_to_fs(address)
         names = _remote_names(files, root)
-        return [_copy(files, name, copies) for name in names]
+        found = [_copy(files, name, copies) for name in names]
     except (OSError, ImportError, ValueError) as error:
         raise SidiffError(
             f"{address} cannot be read ({type(error).__name__}: {error}): correct the "
             "address and the credentials, or install what its file system needs (for "
             's3: pip install "sidiff[s3]").'
         ) from error
+    return _not_empty(found) or found
 
 
 def _remote_names(files: Any, root: str) -> list[str]:

@@ -54,7 +54,7 @@ _ROWS_PER_BLOCK = 2**14
 _LISTED_CHARACTERS = 1000
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # 1972-01-01: all times of a log before it are seconds that were taken for a finer unit.
-_EARLIEST_LAST_SECOND = 63_072_000
+_TOO_EARLY = 63_072_000
 # Clocks differ, and a time without a zone may be ahead of UTC.
 _TOLERATED_SECONDS = 86_400
 # A float holds every whole number up to here.
@@ -91,7 +91,17 @@ def ingest_interactions(
         SidiffError: a file cannot be read, lacks a column, is empty, or its times are
             of another unit.
     """
-    read = join([_ingest_file(path, columns, now) for path in paths])
+    parts, last_seconds = zip(
+        *(_ingest_file(path, columns, now) for path in paths), strict=True
+    )
+    read = join(parts)
+    if not read.rows:
+        raise _no_row(paths[0], "interactions", read)
+    if columns.time_unit in ("ms", "us", "ns") and max(last_seconds) < _TOO_EARLY:
+        raise SidiffError(
+            f"All times in {columns.timestamp} of {paths[0]} lie before 1972 when read "
+            f"as {columns.time_unit}: set ingestion.interactions.time_unit to s."
+        )
     if read.set_aside:
         logger.warning("Interactions set aside: %s", f"{read.set_aside:,}")
     return replace(read, rejected=read.rejected.head(_KEPT_ROWS))
@@ -127,7 +137,10 @@ def ingest_items(paths: Sequence[Path], columns: ItemColumns) -> Ingested:
     return replace(read, frame=frame.lazy().with_columns(pl.col(single).list.first()))
 
 
-def _ingest_file(path: Path, columns: InteractionColumns, now: int) -> Ingested:
+def _ingest_file(
+    path: Path, columns: InteractionColumns, now: int
+) -> tuple[Ingested, int]:
+    """One file's rows, of which there may be none, and the last second among them."""
     wanted = [columns.user, columns.item, columns.timestamp]
     wanted += [columns.rating] if columns.rating else []
     names = column_names(path)
@@ -157,14 +170,7 @@ def _ingest_file(path: Path, columns: InteractionColumns, now: int) -> Ingested:
         set_aside=set_aside,
         duplicates=0,
     )
-    if not read.rows:
-        raise _no_row(path, "interactions", read)
-    if _TICKS.get(columns.time_unit, 1) > 1 and last < _EARLIEST_LAST_SECOND:
-        raise SidiffError(
-            f"All times in {columns.timestamp} of {path} lie before 1972 when read as "
-            f"{columns.time_unit}: set ingestion.interactions.time_unit to s."
-        )
-    return read
+    return read, last or 0
 
 
 def _check_rows(
