@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -37,7 +37,9 @@ PositiveInt = Annotated[int, Field(ge=1)]
 Device = Literal["auto", "cpu", "cuda"]
 Threads = Annotated[int, Field(ge=0, le=1024)]
 MethodName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,39}$")]
+Column = Annotated[str, Field(min_length=1)]
 ItemField = Literal["title", "brand", "categories", "price", "features", "description"]
+TimeUnit = Literal["s", "ms", "us", "ns", "datetime"]
 
 
 Group = TypeVar("Group", bound="Parameters")
@@ -57,17 +59,37 @@ class SampleDataParameters(Parameters):
     seed: Seed
 
 
-class IngestionParameters(Parameters):
-    """Raw lines to typed frames (pipeline ``ingestion``)."""
+class InteractionColumns(Parameters):
+    """Which columns of an interactions table say who, what and when."""
 
-    layout: Literal["amazon2014", "amazon2018", "amazon2023"]
+    user: Column
+    item: Column
+    timestamp: Column
+    time_unit: TimeUnit
+    rating: Column | None
+
+
+class ItemColumns(Parameters):
+    """Which column of an item table is the id, and which are fields renamed."""
+
+    item: Column
+    fields: dict[ItemField, Column]
+
+
+class IngestionParameters(Parameters):
+    """Raw rows to typed frames (pipeline ``ingestion``)."""
+
+    layout: Literal["amazon2014", "amazon2018", "amazon2023", "table"]
     max_rejected_share: Share
+    interactions: InteractionColumns
+    items: ItemColumns
 
 
 class FilteringParameters(Parameters):
     """k-core, sequences and training windows (pipeline ``filtering``)."""
 
     core: Annotated[int, Field(ge=1, le=1000)]
+    repeats: Literal["keep", "drop"]
     tie_break: Literal["item_id", "file_order"]
     windows: Literal["prefix", "all"]
     min_history: Annotated[int, Field(ge=1, le=1000)]
@@ -89,7 +111,7 @@ class FilteringParameters(Parameters):
 class TextFieldParameters(Parameters):
     """One piece of an item's text: which field, and the label before it."""
 
-    field: ItemField
+    field: Column
     label: str
 
 
@@ -529,6 +551,24 @@ def _across_groups(models: Mapping[str, Parameters]) -> list[str]:
         *_references_exist(models),
         *_variants_fit(models),
         *_vectors_exist(models),
+        *_fields_exist(models),
+    ]
+
+
+def _fields_exist(models: Mapping[str, Parameters]) -> list[str]:
+    ingestion, embedding = models.get("ingestion"), models.get("embedding")
+    if not (
+        isinstance(ingestion, IngestionParameters)
+        and isinstance(embedding, EmbeddingParameters)
+        and ingestion.layout != "table"
+    ):
+        return []
+    known = get_args(ItemField)
+    return [
+        f"embedding.text: there is no field {part.field} in layout {ingestion.layout} "
+        f"({', '.join(known)})"
+        for part in embedding.text
+        if part.field not in known
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 # Nothing leaves the machine by default. The libraries read these when they are
 # imported, and whoever sets them already keeps their choice.
@@ -25,5 +24,5 @@ CONFIG_LOADER_ARGS = {
     "default_run_env": "local",
     # An environment overlays single values, also inside a group.
     "merge_strategy": {"parameters": "soft", "globals": "soft"},
-    "custom_resolvers": {"user_path": lambda path: str(Path(path).expanduser())},
+    "custom_resolvers": {"user_path": os.path.expanduser},
 }

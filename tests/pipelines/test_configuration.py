@@ -20,7 +20,7 @@ def load(
 
 
 @pytest.mark.parametrize(
-    "env", ["local", "beauty", "beauty_cpu", "beauty_study", "sports", "toys"]
+    "env", ["local", "beauty", "beauty_cpu", "beauty_study", "sports", "toys", "own"]
 )
 @pytest.mark.parametrize("preset", ["sidiff", "paper", "release"])
 @pytest.mark.parametrize("recipe", ["diffgrm", "mdgr"])
@@ -185,3 +185,11 @@ def test_paths_of_own_files(project: Path, monkeypatch: pytest.MonkeyPatch) -> N
         catalog = session.load_context().catalog
         assert "/home/somebody/r.gz" in str(catalog["raw_reviews"])
         assert str(project / "in" / "m.gz") in str(catalog["raw_metadata"])
+
+
+def test_addresses_of_own_files_stay_as_they_are(project: Path) -> None:
+    own = {"raw_reviews": "s3://b/log/*.csv", "raw_metadata": "memory://m.csv"}
+    with KedroSession.create(project, runtime_params=own) as session:
+        catalog = session.load_context().catalog
+        assert "'s3://b/log/*.csv'" in str(catalog["raw_reviews"])
+        assert "'memory://m.csv'" in str(catalog["raw_metadata"])

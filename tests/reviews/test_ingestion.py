@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sidiff.errors import SidiffError
 from sidiff.reviews import ingestion
+from sidiff.reviews import lines as lines_module
 from sidiff.reviews.ingestion import (
     Ingested,
     check_rejected,
@@ -44,6 +45,10 @@ def review(user: str, item: str, time: int) -> str:
     return json.dumps({"reviewerID": user, "asin": item, "unixReviewTime": time})
 
 
+def check(part: Ingested, max_share: float) -> None:
+    check_rejected(part.rejected, part.set_aside, part.lines, max_share)
+
+
 def reasons(part: Ingested) -> dict[int, str]:
     return dict(part.rejected.select("line", "reason").iter_rows())
 
@@ -51,12 +56,12 @@ def reasons(part: Ingested) -> dict[int, str]:
 def test_reviews_become_typed_rows_in_file_order(tmp_path: Path) -> None:
     lines = [review("u2", "b", 9), GOOD, review("u1", "a", 3)]
     part = ingest_reviews(write(tmp_path / "reviews", lines), "amazon2014")
-    assert part.frame.rows() == [
+    assert part.frame.collect().rows() == [
         ("u2", "b", 9, None),
         ("A2SU", "00137", 1252800000, 5.0),
         ("u1", "a", 3, None),
     ]
-    assert part.frame.schema == {
+    assert part.frame.collect_schema() == {
         "user_id": pl.String,
         "item_id": pl.String,
         "timestamp": pl.Int64,
@@ -69,9 +74,9 @@ def test_python_literals_of_2014(tmp_path: Path) -> None:
     lines = [repr(ITEM_2014), repr(ITEM_2014 | {"asin": "x", "title": "\"It's\" 5'"})]
     assert lines[0].count('"') == 2  # mixed quotes: no line of JSON
     part = ingest_items(write(tmp_path / "meta", lines), "amazon2014")
-    assert part.frame["title"].to_list() == ["Puzzles", "\"It's\" 5'"]
-    assert part.frame["description"][0] == "Three Dr. Suess' Puzzles"
-    assert part.frame["categories"][0].to_list() == [
+    assert part.frame.collect()["title"].to_list() == ["Puzzles", "\"It's\" 5'"]
+    assert part.frame.collect()["description"][0] == "Three Dr. Suess' Puzzles"
+    assert part.frame.collect()["categories"][0].to_list() == [
         "Toys & Games",
         "Puzzles",
         "Toys & Games",
@@ -82,9 +87,12 @@ def test_python_literals_of_2014(tmp_path: Path) -> None:
 def test_other_layouts(tmp_path: Path) -> None:
     for layout, line in (("amazon2018", ITEM_2018), ("amazon2023", ITEM_2023)):
         path = write(tmp_path / layout, [json.dumps(line)])
-        assert len(ingest_items(path, layout).frame) == 1
+        assert len(ingest_items(path, layout).frame.collect()) == 1
     path = write(tmp_path / "reviews", [json.dumps(REVIEW_2023)])
-    assert ingest_reviews(path, "amazon2023").frame["timestamp"].item() == 1588687728
+    assert (
+        ingest_reviews(path, "amazon2023").frame.collect()["timestamp"].item()
+        == 1588687728
+    )
 
 
 def test_gzip_is_told_by_its_content(tmp_path: Path) -> None:
@@ -92,15 +100,15 @@ def test_gzip_is_told_by_its_content(tmp_path: Path) -> None:
     packed = tmp_path / "reviews.json"
     two_members = gzip.compress(plain.read_bytes()) + gzip.compress(GOOD.encode())
     packed.write_bytes(two_members)
-    assert len(ingest_reviews(plain, "amazon2014").frame) == 1
-    assert len(ingest_reviews(packed, "amazon2014").frame) == 2
+    assert len(ingest_reviews(plain, "amazon2014").frame.collect()) == 1
+    assert len(ingest_reviews(packed, "amazon2014").frame.collect()) == 2
 
 
 def test_blank_lines_count_in_numbers_only(tmp_path: Path) -> None:
     path = tmp_path / "reviews"
     path.write_bytes(b"\xef\xbb\xbf" + f"{GOOD}\r\n\n  \nbad\n{GOOD}".encode())
     part = ingest_reviews(path, "amazon2014")
-    assert (part.lines, len(part.frame)) == (3, 2)
+    assert (part.lines, len(part.frame.collect())) == (3, 2)
     assert list(reasons(part)) == [4]
 
 
@@ -108,15 +116,15 @@ def test_the_first_line_of_an_item_counts(tmp_path: Path) -> None:
     lines = [repr(ITEM_2014 | {"asin": key, "title": key * 2}) for key in "ab"]
     lines.append(repr(ITEM_2014 | {"asin": "a", "title": "again"}))
     part = ingest_items(write(tmp_path / "meta", lines), "amazon2014")
-    assert part.frame["title"].to_list() == ["aa", "bb"]
+    assert part.frame.collect()["title"].to_list() == ["aa", "bb"]
     assert part.duplicates == 1
 
 
 def test_malformed_lines_are_set_aside_with_number_and_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingestion, "_LONGEST_LINE", 400_000)
-    monkeypatch.setattr(ingestion, "_LONGEST_LITERAL", 200_000)
+    monkeypatch.setattr(lines_module, "_LONGEST_LINE", 400_000)
+    monkeypatch.setattr(lines_module, "_LONGEST_LITERAL", 200_000)
     lines: list[str | bytes] = [
         GOOD,
         '{"reviewerID": "u", ',
@@ -138,7 +146,7 @@ def test_malformed_lines_are_set_aside_with_number_and_reason(
     ]
     part = ingest_reviews(write(tmp_path / "reviews", lines), "amazon2014")
     found = reasons(part)
-    assert len(part.frame) == 2
+    assert len(part.frame.collect()) == 2
     assert list(found) == list(range(2, 17))
     assert found[2].startswith("neither JSON (Expecting property name")
     assert found[3] == "not an object with named fields"
@@ -162,7 +170,7 @@ def test_odd_escapes_do_not_reach_the_console(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         part = ingest_items(path, "amazon2014")
-    assert part.frame["title"].item() == r"C:\d"
+    assert part.frame.collect()["title"].item() == r"C:\d"
 
 
 def test_rows_beyond_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +178,7 @@ def test_rows_beyond_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     lines = [review(f"u{number}", "i", number) for number in range(11)]
     lines.insert(5, "bad")
     part = ingest_reviews(write(tmp_path / "reviews", lines), "amazon2014")
-    assert part.frame["timestamp"].to_list() == list(range(11))
+    assert part.frame.collect()["timestamp"].to_list() == list(range(11))
     assert list(reasons(part)) == [6]
 
 
@@ -194,7 +202,9 @@ def test_json_and_literal_give_the_same_row(
 ) -> None:
     folder = tmp_path_factory.mktemp("pair")
     rows = [
-        ingest_items(write(folder / name, [spell(line)]), "amazon2014").frame.rows()
+        ingest_items(write(folder / name, [spell(line)]), "amazon2014")
+        .frame.collect()
+        .rows()
         for name, spell in (("json", json.dumps), ("literal", repr))
     ]
     assert rows[0] == rows[1]
@@ -269,9 +279,11 @@ def test_too_many_malformed_lines_stop_the_run(tmp_path: Path) -> None:
     good = ingest_items(write(tmp_path / "meta", [repr(ITEM_2014)] * 400), "amazon2014")
     lines = [GOOD] * 98 + ["bad", "worse"]
     part = ingest_reviews(write(tmp_path / "reviews", lines), "amazon2014")
-    check_rejected([part, good], 0.02)
+    for read in (part, good):
+        check(read, 0.02)
+    check(good, 0.01)
     with pytest.raises(SidiffError) as caught:
-        check_rejected([good, part], 0.01)
+        check(part, 0.01)
     assert str(caught.value) == (
         "reviews: 2 of 100 lines are malformed (2.00%, allowed 1.00%; first line 99: "
         "neither JSON (Expecting value) nor a Python literal): repair the file or "
@@ -284,15 +296,18 @@ def test_real_gift_cards_of_2018(real_data: Path) -> None:
     folder = real_data / "amazon2018_gift_cards"
     reviews = ingest_reviews(folder / "Gift_Cards_5.json.gz", "amazon2018")
     items = ingest_items(folder / "meta_Gift_Cards.json.gz", "amazon2018")
-    check_rejected([reviews, items], 0.0)
+    check(reviews, 0.0)
+    check(items, 0.0)
     assert (reviews.lines, items.lines) == (2972, 1547)
-    assert reviews.frame["user_id"].n_unique() == 458
-    assert reviews.frame["item_id"].n_unique() == 148
-    assert reviews.frame.select("user_id", "item_id").n_unique() == 2972 - 7
-    assert reviews.frame["rating"].is_between(1, 5).all()
-    assert set(reviews.frame["item_id"]) <= set(items.frame["item_id"])
-    assert items.frame["price"].max() == 1250.0
-    assert items.frame["price"].count() == 358
+    assert reviews.frame.collect()["user_id"].n_unique() == 458
+    assert reviews.frame.collect()["item_id"].n_unique() == 148
+    assert reviews.frame.collect().select("user_id", "item_id").n_unique() == 2972 - 7
+    assert reviews.frame.collect()["rating"].is_between(1, 5).all()
+    assert set(reviews.frame.collect()["item_id"]) <= set(
+        items.frame.collect()["item_id"]
+    )
+    assert items.frame.collect()["price"].max() == 1250.0
+    assert items.frame.collect()["price"].count() == 358
     with pytest.raises(SidiffError, match="looks like amazon2018 metadata"):
         ingest_items(folder / "meta_Gift_Cards.json.gz", "amazon2014")
 
@@ -301,7 +316,9 @@ def test_real_gift_cards_of_2018(real_data: Path) -> None:
 def test_real_beauty_of_2014(real_data: Path) -> None:
     folder = real_data / "amazon2014_beauty"
     items = ingest_items(folder / "meta_Beauty.json.gz", "amazon2014")
-    check_rejected([items], 0.0)
-    assert (len(items.frame), items.duplicates) == (12_101, 0)
-    assert items.frame["categories"].null_count() == 0
-    assert items.frame["title"].null_count() == pytest.approx(0.0006 * 12_101, abs=1)
+    check(items, 0.0)
+    assert (len(items.frame.collect()), items.duplicates) == (12_101, 0)
+    assert items.frame.collect()["categories"].null_count() == 0
+    assert items.frame.collect()["title"].null_count() == pytest.approx(
+        0.0006 * 12_101, abs=1
+    )

@@ -2,15 +2,23 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sidiff.errors import SidiffError
+from sidiff.reviews import kcore
 from sidiff.reviews.kcore import k_core
 
 PAIRS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=60)
+
+TIMED = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 2)),
+    min_size=1,
+    max_size=40,
+)
 
 
 def frame(pairs: list[tuple[int, int]]) -> pl.DataFrame:
@@ -22,6 +30,10 @@ def frame(pairs: list[tuple[int, int]]) -> pl.DataFrame:
         },
         schema={"user_id": pl.String, "item_id": pl.String, "row": pl.Int64},
     )
+
+
+def core(pairs: list[tuple[int, int]], k: int) -> pl.DataFrame:
+    return k_core(frame(pairs).lazy(), k, "keep").collect()
 
 
 def naive(pairs: list[tuple[int, int]], k: int) -> list[int]:
@@ -45,25 +57,25 @@ def test_equals_dropping_one_edge_at_a_time(
 ) -> None:
     expected = naive(pairs, k)
     if expected:
-        assert k_core(frame(pairs), k)["row"].to_list() == expected
+        assert core(pairs, k)["row"].to_list() == expected
     else:
         with pytest.raises(SidiffError):
-            k_core(frame(pairs), k)
+            core(pairs, k)
 
 
 def test_a_removal_cascades_to_the_fixed_point() -> None:
     square = [(0, 0), (0, 1), (1, 0), (1, 1)]
     tail = [(1, 2), (2, 2), (2, 3), (3, 3)]  # each step of the tail frees the next
-    assert k_core(frame(square + tail), 2)["row"].to_list() == [0, 1, 2, 3]
+    assert core(square + tail, 2)["row"].to_list() == [0, 1, 2, 3]
 
 
 def test_repeated_reviews_count_each_time() -> None:
-    assert len(k_core(frame([(0, 0), (0, 0)]), 2)) == 2
+    assert len(core([(0, 0), (0, 0)], 2)) == 2
 
 
 def test_keeps_rows_in_order_with_all_columns() -> None:
     pairs = [(1, 1), (5, 5), (0, 1), (1, 0), (0, 0)]
-    kept = k_core(frame(pairs), 2)
+    kept = core(pairs, 2)
     assert kept.rows() == [
         ("u1", "i1", 0),
         ("u0", "i1", 2),
@@ -75,7 +87,7 @@ def test_keeps_rows_in_order_with_all_columns() -> None:
 @given(PAIRS.filter(bool))
 def test_says_which_core_is_not_empty(pairs: list[tuple[int, int]]) -> None:
     with pytest.raises(SidiffError, match="is empty") as caught:
-        k_core(frame(pairs), 100)
+        core(pairs, 100)
     found = re.search(r"filtering\.core to (\d+) or less", str(caught.value))
     assert found
     largest = int(found[1])
@@ -88,9 +100,42 @@ def test_says_why_nothing_survives() -> None:
     with pytest.raises(
         SidiffError, match=r"most active user has 1, the most reviewed item 6"
     ):
-        k_core(frame(star), 5)
+        core(star, 5)
 
 
 def test_no_interactions_at_all() -> None:
     with pytest.raises(SidiffError, match="no interactions"):
-        k_core(frame([]), 5)
+        core([], 5)
+
+
+def check_repeats(rows: list[tuple[int, int, int]]) -> None:
+    log = frame([(user, item) for user, item, _ in rows]).with_columns(
+        timestamp=pl.Series([time for _, _, time in rows], dtype=pl.Int64)
+    )
+    first = {row: number for number, row in reversed(list(enumerate(rows)))}
+    kept = k_core(log.lazy(), 1, "drop").collect()
+    assert kept["row"].to_list() == sorted(first.values())
+    assert k_core(log.lazy(), 1, "keep").collect().equals(log)
+
+
+@given(TIMED)
+def test_dropped_repeats_are_all_but_the_first(
+    rows: list[tuple[int, int, int]],
+) -> None:
+    check_repeats(rows)
+
+
+def test_repeats_do_not_lift_an_item_into_the_core() -> None:
+    log = frame([(0, 0), (0, 0), (0, 0)]).with_columns(timestamp=pl.lit(7))
+    with pytest.raises(SidiffError, match=r"3-core of 1 interactions"):
+        k_core(log.lazy(), 3, "drop")
+
+
+@given(TIMED)
+def test_repeats_are_told_by_what_they_are_not_by_their_mixture(
+    rows: list[tuple[int, int, int]],
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        # Now all rows share one mixed number.
+        patch.setattr(kcore, "_MIXERS", np.zeros(3, dtype=np.uint64))
+        check_repeats(rows)

@@ -38,7 +38,7 @@ def ingested(
 
 @pytest.fixture(scope="module")
 def sequences(ingested: tuple[Ingested, Ingested]) -> Sequences:
-    return build_sequences(k_core(ingested[0].frame, 5), "item_id")
+    return build_sequences(k_core(ingested[0].frame, 5, "keep"), "item_id")
 
 
 def test_a_seed_gives_the_same_lines_and_another_gives_others() -> None:
@@ -85,11 +85,12 @@ def test_every_line_is_ingested(
     shop: SampleShop, ingested: tuple[Ingested, Ingested]
 ) -> None:
     reviews, items = ingested
-    assert len(reviews.frame) == len(shop.review_lines)
-    assert len(items.frame) == 800
-    assert items.frame["title"].n_unique() == 800
-    assert set(reviews.frame["item_id"]) <= set(items.frame["item_id"])
-    assert not reviews.frame.select("user_id", "item_id").is_duplicated().any()
+    assert reviews.rows == len(shop.review_lines)
+    assert items.rows == 800
+    log, shelf = reviews.frame.collect(), items.frame.collect()
+    assert shelf["title"].n_unique() == 800
+    assert set(log["item_id"]) <= set(shelf["item_id"])
+    assert not log.select("user_id", "item_id").is_duplicated().any()
 
 
 def test_the_core_keeps_nearly_all_in_sequences_of_real_lengths(
@@ -107,7 +108,7 @@ def test_popularity_is_skewed_and_days_tie(
 ) -> None:
     counts = np.sort(training_counts(sequences))[::-1]
     assert 0.25 < counts[:80].sum() / counts.sum() < 0.5
-    days = ingested[0].frame.sort("user_id", "timestamp")
+    days = ingested[0].frame.collect().sort("user_id", "timestamp")
     gaps = days.select(pl.col("timestamp").diff().over("user_id")).to_series()
     assert 0.1 < (gaps.drop_nulls() == 0).mean() < 0.3
 

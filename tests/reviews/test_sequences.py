@@ -34,8 +34,8 @@ ROWS = st.lists(
 LENGTHS = st.lists(st.integers(1, 12), min_size=1, max_size=8)
 
 
-def interactions(rows: list[tuple[int, int, int]]) -> pl.DataFrame:
-    return pl.DataFrame(
+def interactions(rows: list[tuple[int, int, int]]) -> pl.LazyFrame:
+    return pl.LazyFrame(
         {
             "user_id": [f"u{user}" for user, _, _ in rows],
             "item_id": [f"i{item}" for _, item, _ in rows],
@@ -260,7 +260,7 @@ def test_statistics_by_hand() -> None:
 @pytest.mark.real_data
 def test_real_beauty_has_the_published_counts(real_data: Path) -> None:
     path = real_data / "amazon2014_beauty" / "reviews_Beauty_5.json.gz"
-    core = k_core(ingest_reviews(path, "amazon2014").frame, 5)
+    core = k_core(ingest_reviews(path, "amazon2014").frame, 5, "keep")
     sequences = build_sequences(core, "item_id")
     samples = training_samples(sequences, "prefix", 2, 50)
     assert (sequences.n_users, sequences.n_items) == (22_363, 12_101)

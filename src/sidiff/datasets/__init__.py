@@ -3,6 +3,7 @@
 from sidiff.datasets.previous_version import PreviousModel, PreviousVersion
 from sidiff.datasets.raw_file import RawFile
 from sidiff.datasets.safetensors import Model, SafetensorsDataset
+from sidiff.datasets.streamed_parquet import StreamedParquet
 from sidiff.datasets.unfinished import UnfinishedWork
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "PreviousVersion",
     "RawFile",
     "SafetensorsDataset",
+    "StreamedParquet",
     "UnfinishedWork",
 ]

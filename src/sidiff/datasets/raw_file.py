@@ -1,64 +1,89 @@
-"""A raw file on this machine: read where it lies, fetched once when it is absent."""
+"""Raw files: read where they lie, fetched once when they lie elsewhere."""
 
 from __future__ import annotations
 
+import glob
 import gzip
-from pathlib import Path
+import re
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
+import fsspec
 from kedro.io import AbstractDataset
 
 from sidiff.errors import SidiffError
 from sidiff.files import whole_file
 from sidiff.reviews.download import fetch
 
+_WILDCARD = re.compile(r"[*?\[]")
 
-class RawFile(AbstractDataset[list[str], Path]):
-    """A gzip file of lines, known to the pipeline by its path.
 
-    Loading gives the path and not the content, so that parsing streams the file
-    and can name line numbers. Saving writes lines with a fixed gzip header: the
-    same lines always make the same bytes.
+class RawFile(AbstractDataset[list[str], list[Path]]):
+    """One raw file or several, known to the pipeline by their paths.
+
+    Loading gives paths and not the content, so that parsing streams the files and can
+    name line numbers. What lies on another machine is copied to this one first: it is
+    read more than once, and its digest goes into the report.
+
+    Saving writes the lines of one gzip file with a fixed header: the same lines always
+    make the same bytes.
     """
 
     def __init__(
         self,
         filepath: str,
+        copies: str,
         url: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the file.
+        """Name the files.
 
         Args:
-            filepath: path of the file.
-            url: http(s) address to fetch it from when it is absent.
+            filepath: path of a file, or of a folder (with all files below it), or a
+                pattern such as ``logs/*.csv``, or an address of any of these
+                (``s3://...``, whatever fsspec knows), or of one file by http(s).
+            copies: local folder for the files of an address.
+            url: http(s) address to fetch a local file from when it is absent.
             metadata: for plugins, ignored here.
         """
-        self._filepath = Path(filepath)
+        self._filepath = filepath
+        self._copies = Path(copies)
         self._url = url
         self.metadata = metadata
 
-    def load(self) -> Path:
-        """Return the path of the file, fetched first when absent.
+    def load(self) -> list[Path]:
+        """Return the paths of the files, sorted; absent ones are fetched first.
+
+        Of several files the empty ones are left out, and names that begin with ``_``
+        or ``.``: other tools leave such parts and markers.
 
         Raises:
-            SidiffError: the file is absent and there is no address, or the
-                download failed.
+            SidiffError: there is no such file, or it could not be fetched.
         """
-        if self._filepath.is_file():
-            return self._filepath
-        if self._filepath.is_dir():
+        if _is_address(self._filepath):
+            return _fetch_all(self._filepath, self._copies)
+        path = Path(self._filepath)
+        if path.is_file():
+            return [path]
+        if path.is_dir():
+            found = _files_below(path)
+        elif _WILDCARD.search(self._filepath):
+            names = glob.glob(self._filepath, recursive=True)
+            found = [Path(name) for name in names if Path(name).is_file()]
+        elif self._url is not None:
+            return [fetch(self._url, path)]
+        else:
             raise SidiffError(
-                f"{self._filepath} is a folder; name the review and metadata files "
-                "themselves with --params=raw_reviews=PATH,raw_metadata=PATH."
+                f"There is no file {path}; name the raw files under raw in globals.yml "
+                "of the environment or with --params=raw_reviews=PATH,"
+                "raw_metadata=PATH, or make the synthetic ones with kedro run "
+                "--pipeline=sample_data."
             )
-        if self._url is None:
-            raise SidiffError(
-                f"There is no file {self._filepath}; name the raw files with "
-                "--params=raw_reviews=PATH,raw_metadata=PATH, or make the synthetic "
-                "ones with kedro run --pipeline=sample_data."
-            )
-        return fetch(self._url, self._filepath)
+        found = _not_empty(found)
+        if not found:
+            raise SidiffError(f"There are no files in {path}: correct the path.")
+        return sorted(found)
 
     def save(self, data: list[str]) -> None:
         """Write lines, without their line ends, as a gzip file.
@@ -69,7 +94,7 @@ class RawFile(AbstractDataset[list[str], Path]):
             SidiffError: the disk is full or refuses; the old file is as it was.
         """
         with (
-            whole_file(self._filepath) as part,
+            whole_file(Path(self._filepath)) as part,
             part.open("wb") as raw,
             # No name and no time in the header: equal lines, equal bytes.
             gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as file,
@@ -78,7 +103,70 @@ class RawFile(AbstractDataset[list[str], Path]):
                 file.write(line.encode() + b"\n")
 
     def _exists(self) -> bool:
-        return self._filepath.is_file()
+        return Path(self._filepath).exists()
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "url": self._url}
+        return {"filepath": self._filepath, "url": self._url}
+
+
+def _is_address(path: str) -> bool:
+    return "://" in path
+
+
+def _not_empty(paths: list[Path]) -> list[Path]:
+    return [path for path in paths if path.stat().st_size]
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and _is_data(path.relative_to(folder).parts)
+    ]
+
+
+def _is_data(parts: tuple[str, ...]) -> bool:
+    return not any(part.startswith(("_", ".")) for part in parts)
+
+
+def _fetch_all(address: str, copies: Path) -> list[Path]:
+    """Copy the files of an address, as far as they are not here in the same state."""
+    if address.startswith(("http://", "https://")):
+        return [fetch(address, copies / PurePosixPath(urlsplit(address).path).name)]
+    try:
+        files, root = fsspec.core.url_to_fs(address)
+        names = _remote_names(files, root)
+        found = [_copy(files, name, copies) for name in names]
+    except (OSError, ImportError, ValueError) as error:
+        raise SidiffError(
+            f"{address} cannot be read ({type(error).__name__}: {error}): correct the "
+            "address and the credentials, or install what its file system needs (for "
+            's3: pip install "sidiff[s3]").'
+        ) from error
+    return _not_empty(found) or found
+
+
+def _remote_names(files: Any, root: str) -> list[str]:
+    if _WILDCARD.search(root):
+        names = [name for name in files.glob(root) if files.isfile(name)]
+    elif files.isdir(root):
+        names = [
+            name
+            for name in files.find(root)
+            if _is_data(PurePosixPath(name).relative_to(root).parts)
+        ]
+    else:
+        names = [root]
+    if not names:
+        raise FileNotFoundError("there are no files")
+    return sorted(names)
+
+
+def _copy(files: Any, name: str, copies: Path) -> Path:
+    # The folder tells the state (its etag, or size and time), so a file that changes
+    # over there is copied anew.
+    copy = copies / files.ukey(name)[:16] / PurePosixPath(name).name
+    if not copy.exists():
+        with whole_file(copy) as part:
+            files.get_file(name, str(part))
+    return copy

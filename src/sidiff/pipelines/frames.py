@@ -188,7 +188,7 @@ def check_ranked_with(results: pl.DataFrame, name: str, table: SidTable) -> None
         )
 
 
-def check_ingested(frame: pl.DataFrame, name: str, account: Mapping[str, Any]) -> None:
+def check_ingested(rows: int, name: str, account: Mapping[str, Any]) -> None:
     """Refuse rows that the ingestion report does not vouch for.
 
     The rows are stored before the report, which a run with too many malformed lines
@@ -197,9 +197,9 @@ def check_ingested(frame: pl.DataFrame, name: str, account: Mapping[str, Any]) -
     Raises:
         SidiffError: the counts differ.
     """
-    if len(frame) != account["rows"]:
+    if rows != account["rows"]:
         raise SidiffError(
-            f"The stored {name} ({len(frame):,} rows) are not those of the last "
+            f"The stored {name} ({rows:,} rows) are not those of the last "
             f"accepted ingestion ({account['rows']:,} rows of {account['file']}); run "
             "kedro run --pipeline=ingestion again, or choose matching --load-versions."
         )

@@ -1,28 +1,20 @@
-"""Raw review and metadata files to typed frames, line by line.
+"""Amazon's review and metadata files to typed frames, line by line.
 
-Metadata of 2014 is written as Python literals, everything else as JSON, and public
-files mix the two; so each line is tried as strict JSON, then as a literal (parsed,
-never evaluated). A line that is neither, or lacks an id, is set aside with its number
-and the reason, and the caller decides how many of those are too many.
+A line that cannot be parsed, or lacks an id, is set aside with its number and the
+reason, and the caller decides how many of those are too many.
 """
 
 from __future__ import annotations
 
-import ast
-import gzip
-import io
-import json
 import logging
 import warnings
-import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Never
+from typing import Any
 
 import polars as pl
-from tqdm import tqdm
 
 from sidiff.errors import SidiffError
 from sidiff.reviews.layouts import (
@@ -32,21 +24,18 @@ from sidiff.reviews.layouts import (
     find_layout,
     looks_like,
 )
+from sidiff.reviews.lines import numbered_lines, parse_line
 
 logger = logging.getLogger(__name__)
 
-_GZIP_MAGIC = b"\x1f\x8b"
-# No genuine line comes near these; a crafted one must not exhaust the memory. A Python
-# literal's syntax tree takes some hundred times the room of its text.
-_LONGEST_LINE = 16 * 2**20
-_LONGEST_LITERAL = 2**20
-_KEPT_TEXT = 200
+KEPT_TEXT = 200
+"""Characters that are kept of a row set aside."""
 # Rows are packed into frames in blocks: a frame is far smaller than Python objects.
 _ROWS_PER_BLOCK = 2**16
 # Lines whose keys are looked at to tell a wrong layout.
 _LINES_TO_RECOGNISE = 1000
 
-_INTERACTIONS = pl.Schema(
+INTERACTIONS = pl.Schema(
     {
         "user_id": pl.String(),
         "item_id": pl.String(),
@@ -54,7 +43,7 @@ _INTERACTIONS = pl.Schema(
         "rating": pl.Float32(),
     }
 )
-_ITEMS = pl.Schema(
+ITEMS = pl.Schema(
     {
         "item_id": pl.String(),
         "title": pl.String(),
@@ -65,7 +54,7 @@ _ITEMS = pl.Schema(
         "description": pl.String(),
     }
 )
-_REJECTED = pl.Schema(
+REJECTED = pl.Schema(
     {
         "file": pl.String(),
         "line": pl.Int64(),
@@ -77,19 +66,23 @@ _REJECTED = pl.Schema(
 
 @dataclass(frozen=True)
 class Ingested:
-    """What one raw file gave.
+    """What raw files gave.
 
     Attributes:
         frame: the typed rows, in file order.
         rejected: the lines set aside: ``file`` (name), ``line`` (from 1), ``reason``,
-            ``text`` (its beginning).
-        lines: lines in the file, blank ones not counted.
+            ``text`` (its beginning); of a table no more than the first 100,000.
+        lines: lines in the files, blank ones not counted.
+        rows: rows in ``frame``.
+        set_aside: all lines set aside.
         duplicates: rows dropped because their item id had come before.
     """
 
-    frame: pl.DataFrame
+    frame: pl.LazyFrame
     rejected: pl.DataFrame
     lines: int
+    rows: int
+    set_aside: int
     duplicates: int
 
 
@@ -107,7 +100,7 @@ def ingest_reviews(path: Path, layout: str) -> Ingested:
     Raises:
         SidiffError: the file is missing, empty, damaged, or of another layout.
     """
-    return _ingest(path, find_layout(layout).reviews, _INTERACTIONS)
+    return _ingest(path, find_layout(layout).reviews, INTERACTIONS)
 
 
 def ingest_items(path: Path, layout: str) -> Ingested:
@@ -125,31 +118,56 @@ def ingest_items(path: Path, layout: str) -> Ingested:
     Raises:
         SidiffError: the file is missing, empty, damaged, or of another layout.
     """
-    read = _ingest(path, find_layout(layout).items, _ITEMS)
-    frame = read.frame.unique("item_id", keep="first", maintain_order=True)
-    return replace(read, frame=frame, duplicates=len(read.frame) - len(frame))
+    return first_of_each_item([_ingest(path, find_layout(layout).items, ITEMS)])
 
 
-def check_rejected(parts: Sequence[Ingested], max_share: float) -> None:
-    """Stop when a file has more malformed lines than allowed.
+def join(parts: Sequence[Ingested]) -> Ingested:
+    """Take the files of one log as one, in their order."""
+    return Ingested(
+        frame=pl.concat([part.frame for part in parts]),
+        rejected=pl.concat([part.rejected for part in parts]),
+        lines=sum(part.lines for part in parts),
+        rows=sum(part.rows for part in parts),
+        set_aside=sum(part.set_aside for part in parts),
+        duplicates=sum(part.duplicates for part in parts),
+    )
+
+
+def first_of_each_item(parts: Sequence[Ingested]) -> Ingested:
+    """Take the files of one catalogue as one; an item's first row counts."""
+    read = join(parts)
+    items = read.frame.unique("item_id", keep="first", maintain_order=True).collect()
+    dropped = read.rows - len(items)
+    return replace(
+        read,
+        frame=items.lazy(),
+        rows=len(items),
+        duplicates=read.duplicates + dropped,
+    )
+
+
+def check_rejected(
+    rejected: pl.DataFrame, set_aside: int, lines: int, max_share: float
+) -> None:
+    """Stop when more lines are malformed than allowed.
 
     Args:
-        parts: what was ingested, file by file.
-        max_share: allowed share of a file's lines, 0 to 1.
+        rejected: as in ``Ingested``.
+        set_aside: number of malformed lines.
+        lines: number of all lines.
+        max_share: allowed share of the lines, 0 to 1.
 
     Raises:
         SidiffError: names the count, the share, and the first such line.
     """
-    for part in parts:
-        count = len(part.rejected)
-        if count > max_share * part.lines:
-            first = part.rejected.row(0, named=True)
-            raise SidiffError(
-                f"{first['file']}: {count:,} of {part.lines:,} lines are malformed "
-                f"({count / part.lines:.2%}, allowed {max_share:.2%}; first line "
-                f"{first['line']}: {first['reason']}): repair the file or raise "
-                "ingestion.max_rejected_share."
-            )
+    if set_aside > max_share * lines:
+        first = rejected.row(0, named=True)
+        raise SidiffError(
+            f"{first['file']}: {set_aside:,} of {lines:,} lines are malformed "
+            f"({set_aside / lines:.2%}, allowed {max_share:.2%}; first line "
+            f"{first['line']}: {first['reason']}): repair the file or raise "
+            "ingestion.max_rejected_share."
+        )
 
 
 def _ingest(
@@ -163,25 +181,28 @@ def _ingest(
     with warnings.catch_warnings():
         # Parsing a literal warns of odd escapes in it, straight to the console.
         warnings.simplefilter("ignore")
-        for number, raw in _numbered_lines(path):
+        for number, raw in numbered_lines(path):
             lines += 1
             try:
-                line = _parse(raw)
+                line = parse_line(raw)
                 if lines <= _LINES_TO_RECOGNISE:
                     kinds[looks_like(line)] += 1
                 rows.append(layout.read(line))
             except MalformedLineError as error:
                 # Four bytes at most make a character.
-                text = raw[: 4 * _KEPT_TEXT].decode("utf-8", errors="replace")
-                rejected.append((path.name, number, str(error), text[:_KEPT_TEXT]))
+                text = raw[: 4 * KEPT_TEXT].decode("utf-8", errors="replace")
+                rejected.append((path.name, number, str(error), text[:KEPT_TEXT]))
             if len(rows) == _ROWS_PER_BLOCK:
                 blocks.append(pl.DataFrame(rows, schema=schema, orient="row"))
                 rows.clear()
     blocks.append(pl.DataFrame(rows, schema=schema, orient="row"))
+    frame = pl.concat(blocks)
     part = Ingested(
-        frame=pl.concat(blocks),
-        rejected=pl.DataFrame(rejected, schema=_REJECTED, orient="row"),
+        frame=frame.lazy(),
+        rejected=pl.DataFrame(rejected, schema=REJECTED, orient="row"),
         lines=lines,
+        rows=len(frame),
+        set_aside=len(rejected),
         duplicates=0,
     )
     _check_kind(path, layout.looks, kinds, part)
@@ -200,95 +221,9 @@ def _check_kind(path: Path, wanted: str, kinds: Counter[str], part: Ingested) ->
             f"{path} was given as {wanted} but looks like {likely}: set "
             "ingestion.layout accordingly or give the right file."
         )
-    if part.frame.is_empty():
+    if not part.rows:
         first = part.rejected.row(0, named=True)
         raise SidiffError(
             f"No line of {path} could be read as {wanted} (line {first['line']}: "
             f"{first['reason']}): give the right file."
         )
-
-
-def _parse(raw: bytes) -> dict[str, Any]:
-    if len(raw) > _LONGEST_LINE:
-        raise MalformedLineError(f"longer than {_LONGEST_LINE:,} bytes")
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise MalformedLineError("not UTF-8 text") from None
-    try:
-        line = json.loads(text, parse_constant=_not_json)
-    except (ValueError, RecursionError) as error:
-        line = _parse_literal(text, error)
-    if not isinstance(line, dict):
-        raise MalformedLineError("not an object with named fields")
-    return line
-
-
-def _parse_literal(text: str, json_error: Exception) -> Any:
-    if len(text) > _LONGEST_LITERAL:
-        raise MalformedLineError(
-            f"not JSON, and longer than {_LONGEST_LITERAL:,} characters"
-        )
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        reason = getattr(json_error, "msg", "nested too deeply or not strict")
-        raise MalformedLineError(
-            f"neither JSON ({reason}) nor a Python literal"
-        ) from None
-
-
-def _not_json(constant: str) -> Never:
-    raise ValueError(f"{constant} is not strict JSON")
-
-
-def _numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not blank, with their numbers from 1."""
-    number = 0
-    try:
-        with path.open("rb") as raw:
-            magic = raw.read(2)
-            raw.seek(0)
-            stream = raw
-            if magic == _GZIP_MAGIC:
-                stream = io.BufferedReader(gzip.GzipFile(fileobj=raw))
-            with _progress(path) as bar:
-                while line := _read_line(stream):
-                    number += 1
-                    if number % 1000 == 0:
-                        bar.update(raw.tell() - bar.n)
-                    if number == 1:
-                        line = line.removeprefix(b"\xef\xbb\xbf")
-                    if not line.isspace():
-                        yield number, line
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise SidiffError(
-            f"{path} is cut short or damaged after line {number:,}: delete it and get "
-            "it again."
-        ) from None
-    except FileNotFoundError:
-        raise SidiffError(f"{path} does not exist: correct the path.") from None
-    except OSError as error:
-        raise SidiffError(
-            f"{path} cannot be read ({error.strerror}): give a readable file."
-        ) from None
-
-
-def _read_line(stream: io.BufferedReader) -> bytes:
-    """Return the next line; of one beyond the limit, no more than tells so."""
-    line = stream.readline(_LONGEST_LINE + 1)
-    rest = line
-    while len(rest) > _LONGEST_LINE and not rest.endswith(b"\n"):
-        rest = stream.readline(_LONGEST_LINE + 1)
-    return line
-
-
-def _progress(path: Path) -> tqdm[Any]:
-    return tqdm(
-        total=path.stat().st_size,
-        desc=f"Reading {path.name}",
-        unit="B",
-        unit_scale=True,
-        delay=2,
-        leave=False,
-    )

@@ -4,11 +4,15 @@ Amazon's "5-core" files are this graph's 5-core: every user and every item keeps
 least five interactions. Dropping a user may push an item below the bound and the
 other way round, so one pass is not enough: the pass is repeated to the fixed point,
 which does not depend on the order of removal.
+
+A log may be larger than the memory. Only integers are held, eight bytes an
+interaction and as much again while peeling; texts stream from file to file.
 """
 
 from __future__ import annotations
 
 import logging
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -18,16 +22,27 @@ from sidiff.errors import SidiffError
 
 logger = logging.getLogger(__name__)
 
+Repeats = Literal["keep", "drop"]
 
-def k_core(interactions: pl.DataFrame, k: int) -> pl.DataFrame:
+_KEPT = "kept by the k-core"
+# Odd and without a pattern in their bits.
+_MIXERS = np.array(
+    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64
+)
+
+
+def k_core(interactions: pl.LazyFrame, k: int, repeats: Repeats) -> pl.LazyFrame:
     """Keep the interactions among users and items with at least ``k`` of them.
 
     A degree counts interactions: a user who reviewed an item twice adds two to both
     degrees, as in Amazon's own files.
 
     Args:
-        interactions: columns ``user_id`` and ``item_id`` (strings), any others kept.
+        interactions: columns ``user_id`` and ``item_id`` (strings), ``timestamp`` where
+            repeats are dropped, any others kept. Read several times.
         k: smallest degree of a user and of an item; 1 keeps everything.
+        repeats: ``drop`` takes out, before anything is counted, all interactions of
+            the same user, item and time but the first.
 
     Returns:
         The surviving rows in their order.
@@ -35,40 +50,90 @@ def k_core(interactions: pl.DataFrame, k: int) -> pl.DataFrame:
     Raises:
         SidiffError: nothing survives; says why and which ``k`` leaves something.
     """
-    users = dense_index(interactions["user_id"])
-    items = dense_index(interactions["item_id"])
-    kept = _peel(users, items, k)
-    if not kept.any():
+    users, _ = encode(interactions, "user_id")
+    items, _ = encode(interactions, "item_id")
+    kept = np.ones(users.size, dtype=bool)
+    if repeats == "drop":
+        times = interactions.select("timestamp").collect(engine="streaming")
+        kept = _first_of_repeats(users, items, times.to_series().to_numpy())
+        users, items = users[kept], items[kept]
+        logger.info("%s repeats dropped", f"{kept.size - users.size:,}")
+    core = _peel(users, items, k)
+    if not core.any():
         raise SidiffError(_nothing_left(users, items, k))
+    kept[kept] = core
     logger.info(
-        "%d-core keeps %s of %s interactions", k, f"{kept.sum():,}", f"{kept.size:,}"
+        "%d-core keeps %s of %s interactions", k, f"{core.sum():,}", f"{kept.size:,}"
     )
-    return interactions.filter(pl.Series(kept))
+    return (
+        pl.concat([interactions, pl.LazyFrame({_KEPT: kept})], how="horizontal")
+        .filter(_KEPT)
+        .drop(_KEPT)
+    )
 
 
-def dense_index(ids: pl.Series) -> NDArray[np.int64]:
-    """Replace each id by its place among the sorted distinct ids: int64 ``[E]``."""
-    return ids.rank("dense").to_numpy().astype(np.int64) - 1
+def encode(
+    frame: pl.LazyFrame, column: str, further: pl.Series | None = None
+) -> tuple[NDArray[np.int32], pl.Series]:
+    """Replace each id by its place among the sorted distinct ids.
+
+    Args:
+        frame: has the string column ``column``, without nulls.
+        column: its name.
+        further: ids that count among the distinct ones as well.
+
+    Returns:
+        int32 ``[E]``, and the distinct ids, sorted.
+    """
+    ids = frame.select(column).unique().collect(engine="streaming").to_series()
+    if further is not None:
+        ids = pl.concat([ids, further.cast(pl.String).alias(column)]).unique()
+    ids = ids.sort()
+    # A cast looks every id up in one table and leaves the rows where they are.
+    place = pl.col(column).cast(pl.Enum(ids)).to_physical().cast(pl.Int32)
+    codes = frame.select(place).collect(engine="streaming").to_series()
+    return codes.to_numpy(), ids
+
+
+def _first_of_repeats(
+    users: NDArray[np.int32], items: NDArray[np.int32], times: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Mark the first row of each (user, item, time): bool ``[E]``."""
+    # Sorting plain numbers is many times faster than ordering rows by three keys, and
+    # few rows share theirs with another; only those are compared in full.
+    mixed = users.astype(np.uint64) * _MIXERS[0]
+    mixed += items.astype(np.uint64) * _MIXERS[1]
+    mixed += times.astype(np.uint64) * _MIXERS[2]
+    ordered = np.sort(mixed)
+    shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    first = np.ones(users.size, dtype=bool)
+    if shared.size:
+        place = np.minimum(np.searchsorted(shared, mixed), shared.size - 1)
+        rows = np.flatnonzero(shared[place] == mixed)
+        keys = (users[rows], items[rows], times[rows])
+        same = pl.DataFrame(dict(zip("uit", keys, strict=True)))
+        first[rows] = same.select(pl.struct("u", "i", "t").is_first_distinct())[
+            "u"
+        ].to_numpy()
+    return first
 
 
 def _peel(
-    users: NDArray[np.int64], items: NDArray[np.int64], k: int
+    users: NDArray[np.int32], items: NDArray[np.int32], k: int
 ) -> NDArray[np.bool_]:
     """Mark the edges of the k-core: bool ``[E]``."""
-    alive = np.arange(users.size)
-    while alive.size:
-        user_degree = np.bincount(users[alive])
-        item_degree = np.bincount(items[alive])
-        stays = (user_degree[users[alive]] >= k) & (item_degree[items[alive]] >= k)
+    kept = np.ones(users.size, dtype=bool)
+    rows = np.arange(users.size, dtype=np.int32 if users.size < 2**31 else np.int64)
+    while rows.size:
+        stays = (np.bincount(users) >= k)[users] & (np.bincount(items) >= k)[items]
         if stays.all():
             break
-        alive = alive[stays]
-    kept = np.zeros(users.size, dtype=bool)
-    kept[alive] = True
+        kept[rows[~stays]] = False
+        rows, users, items = rows[stays], users[stays], items[stays]
     return kept
 
 
-def _nothing_left(users: NDArray[np.int64], items: NDArray[np.int64], k: int) -> str:
+def _nothing_left(users: NDArray[np.int32], items: NDArray[np.int32], k: int) -> str:
     if not users.size:
         return "There are no interactions to filter: check the ingested reviews."
     largest_user = int(np.bincount(users).max())

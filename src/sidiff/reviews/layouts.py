@@ -16,8 +16,8 @@ from typing import Any
 
 from sidiff.errors import SidiffError
 
-# 2100-01-01: a time beyond it is in other units than the layout says.
-_LATEST_SECOND = 4_102_444_800
+LATEST_SECOND = 4_102_444_800
+"""2100-01-01: a time beyond it is in other units than the layout says."""
 _PRICE = re.compile(r"\s*\$?\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?\s*")
 
 ReviewRow = tuple[str, str, int, float | None]
@@ -74,7 +74,7 @@ class ReviewLayout:
         if ticks is None or not ticks.is_integer():
             raise MalformedLineError(f"no whole number in {self.timestamp}")
         seconds = int(ticks) // self.ticks_per_second
-        if not 0 <= seconds < _LATEST_SECOND:
+        if not 0 <= seconds < LATEST_SECOND:
             raise MalformedLineError(
                 f"{self.timestamp} {int(ticks)} is not a time from 1970 to 2100"
             )
@@ -115,9 +115,9 @@ class ItemLayout:
             _identifier(line, self.item),
             _text(line.get(self.title)),
             _text(line.get(self.brand)),
-            _texts(line.get(self.categories)),
+            texts(line.get(self.categories)),
             _price(line.get(self.price)),
-            _texts(line.get(self.features)),
+            texts(line.get(self.features)),
             _text(line.get(self.description)),
         )
 
@@ -216,6 +216,20 @@ def looks_like(line: Mapping[str, Any]) -> str:
     return "no known layout"
 
 
+def texts(value: object) -> list[str] | None:
+    """Flatten a text, a list of texts or a list of lists of texts."""
+    if not isinstance(value, list):
+        text = _text(value)
+        return None if text is None else [text]
+    found: list[str] = []
+    for entry in value:
+        if isinstance(entry, list):
+            found.extend(text for part in entry if (text := _text(part)) is not None)
+        elif (text := _text(entry)) is not None:
+            found.append(text)
+    return found
+
+
 def _identifier(line: Mapping[str, Any], key: str) -> str:
     value = line.get(key)
     if not isinstance(value, str) or not value:
@@ -244,24 +258,10 @@ def _number(value: object) -> float | None:
 
 def _text(value: object) -> str | None:
     if isinstance(value, list):
-        return " ".join(_texts(value) or []) or None
+        return " ".join(texts(value) or []) or None
     if not isinstance(value, str) or not value:
         return None
     return value if value.isascii() else _encodable(value)
-
-
-def _texts(value: object) -> list[str] | None:
-    """Flatten a text, a list of texts or a list of lists of texts."""
-    if not isinstance(value, list):
-        text = _text(value)
-        return None if text is None else [text]
-    found: list[str] = []
-    for entry in value:
-        if isinstance(entry, list):
-            found.extend(text for part in entry if (text := _text(part)) is not None)
-        elif (text := _text(entry)) is not None:
-            found.append(text)
-    return found
 
 
 def _price(value: object) -> float | None:

@@ -22,7 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sidiff.errors import SidiffError
-from sidiff.reviews.kcore import dense_index
+from sidiff.reviews.kcore import encode
 
 TieBreak = Literal["item_id", "file_order"]
 Windows = Literal["prefix", "all"]
@@ -110,7 +110,7 @@ class Sequences:
 
 
 def build_sequences(
-    interactions: pl.DataFrame,
+    interactions: pl.LazyFrame,
     tie_break: TieBreak,
     further_items: pl.Series | None = None,
 ) -> Sequences:
@@ -118,7 +118,7 @@ def build_sequences(
 
     Args:
         interactions: ``user_id`` and ``item_id`` (str), ``timestamp`` (i64, seconds),
-            in file order.
+            in file order. Read several times, a column at a time.
         tie_break: what orders interactions of equal time: the item id, or the row's
             place in ``interactions``.
         further_items: ids that the item vocabulary has as well, in any order, with or
@@ -127,21 +127,19 @@ def build_sequences(
     Returns:
         The sequences over sorted user and item vocabularies.
     """
-    users = dense_index(interactions["user_id"])
-    ids = interactions["item_id"]
-    if further_items is not None:
-        ids = pl.concat([ids, further_items.cast(pl.String).alias("item_id")])
-    items = dense_index(ids)[: len(interactions)]
+    users, user_ids = encode(interactions, "user_id")
+    items, item_ids = encode(interactions, "item_id", further_items)
+    times = interactions.select("timestamp").collect(engine="streaming").to_series()
     # A stable sort keeps the file order among what the keys leave tied.
-    keys = [interactions["timestamp"].to_numpy(), users]
+    keys = [times.to_numpy(), users]
     if tie_break == "item_id":
         keys.insert(0, items)
     order = np.lexsort(keys)
     return Sequences(
-        items=items[order].astype(np.int32),
+        items=items[order],
         offsets=_offsets(np.bincount(users)),
-        user_ids=interactions["user_id"].unique().sort(),
-        item_ids=ids.unique().sort(),
+        user_ids=user_ids,
+        item_ids=item_ids,
     )
 
 
@@ -228,7 +226,11 @@ def training_samples(
             f"interactions for filtering.min_history={min_history}, the longest has "
             f"{longest}; lower filtering.min_history or give more reviews."
         )
-    return np.stack([users, starts, ends], axis=1).astype(np.int32)
+    # Column by column: there may be hundreds of millions.
+    samples = np.empty((ends.size, 3), dtype=np.int32)
+    for column, values in enumerate((users, starts, ends)):
+        samples[:, column] = values
+    return samples
 
 
 def evaluation_samples(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from sidiff.errors import SidiffError
 from sidiff.parameters import TextFieldParameters
 
 logger = logging.getLogger(__name__)
@@ -30,18 +31,24 @@ def render_texts(
     empty values and a price of zero leave their field out.
 
     Args:
-        items: metadata as ``ingest_items`` returns it; the first row of an id counts.
+        items: metadata as ``ingest_items`` returns it, fields being texts, lists of
+            texts or numbers; the first row of an id counts.
         item_ids: the ids to render, in this order.
         template: fields, labels and their order; an empty label leaves the value bare.
 
     Returns:
         ``item_id`` (str), ``text`` (str, never empty: an item about which the template
         finds nothing is given its id), ``has_metadata`` (bool: the id is in ``items``).
+
+    Raises:
+        SidiffError: ``items`` has no such field; names those that it has.
     """
+    fields = list(dict.fromkeys(part.field for part in template))
+    _check_fields(fields, items.columns)
     wanted = pl.DataFrame({"item_id": pl.Series(item_ids, dtype=pl.String)})
     known = items.unique("item_id", keep="first", maintain_order=True)
     rows = wanted.join(
-        known.with_columns(has_metadata=pl.lit(True)),
+        known.select("item_id", *fields),
         on="item_id",
         how="left",
         maintain_order="left",
@@ -55,8 +62,18 @@ def render_texts(
     return rows.select(
         "item_id",
         text=pl.when(text != "").then(text).otherwise("item_id"),
-        has_metadata=pl.col("has_metadata").fill_null(value=False),
+        has_metadata=pl.col("item_id").is_in(known["item_id"].implode()),
     )
+
+
+def _check_fields(fields: Sequence[str], columns: Sequence[str]) -> None:
+    there = [name for name in columns if name != "item_id"]
+    for name in fields:
+        if name not in there:
+            raise SidiffError(
+                f"The items have no field {name} ({', '.join(there)}): correct "
+                "embedding.text."
+            )
 
 
 def _piece(values: pl.Series, label: str) -> pl.Series:

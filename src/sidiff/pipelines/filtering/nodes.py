@@ -23,17 +23,19 @@ SYNTHETIC_ITEM = "B0SYN"
 
 
 def filter_k_core(
-    interactions: pl.DataFrame,
+    interactions: pl.LazyFrame,
     ingestion_report: dict[str, Any],
     parameters: dict[str, Any],
-) -> pl.DataFrame:
+) -> pl.LazyFrame:
     """Keep the interactions of the k-core."""
-    check_ingested(interactions, "interactions", ingestion_report["reviews"])
-    return k_core(interactions, FilteringParameters.model_validate(parameters).core)
+    rows = interactions.select(pl.len()).collect().item()
+    check_ingested(rows, "interactions", ingestion_report["reviews"])
+    filtering = FilteringParameters.model_validate(parameters)
+    return k_core(interactions, filtering.core, filtering.repeats)
 
 
 def build_sequences(
-    core_interactions: pl.DataFrame,
+    core_interactions: pl.LazyFrame,
     items: pl.DataFrame,
     ingestion_report: dict[str, Any],
     parameters: dict[str, Any],
@@ -44,7 +46,7 @@ def build_sequences(
         The sequences, the training samples, and the catalogue, whose row number is
         the item index that all later stages share.
     """
-    check_ingested(items, "items", ingestion_report["metadata"])
+    check_ingested(len(items), "items", ingestion_report["metadata"])
     filtering = FilteringParameters.model_validate(parameters)
     sequences = seq.build_sequences(
         core_interactions,

@@ -1,37 +1,49 @@
-"""Raw lines to typed frames, with an account of what was read."""
+"""Raw rows to typed frames, with an account of what was read."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from time import time
 from typing import Any
 
 import polars as pl
 
 from sidiff.errors import SidiffError
 from sidiff.parameters import IngestionParameters
-from sidiff.reviews import ingestion
+from sidiff.reviews import ingestion, own_data
 from sidiff.reviews.ingestion import Ingested
 
 Report = dict[str, Any]
 
 
 def ingest_reviews(
-    path: Path, parameters: dict[str, Any]
-) -> tuple[pl.DataFrame, pl.DataFrame, Report]:
-    """Return interactions, rejected lines, and the account of the review file."""
-    layout = IngestionParameters.model_validate(parameters).layout
-    read = ingestion.ingest_reviews(path, layout)
-    return read.frame, read.rejected, _account(path, layout, read)
+    paths: list[Path], parameters: dict[str, Any]
+) -> tuple[pl.LazyFrame, pl.DataFrame, Report]:
+    """Return interactions, rejected rows, and the account of the review files."""
+    given = IngestionParameters.model_validate(parameters)
+    if given.layout == "table":
+        read = own_data.ingest_interactions(paths, given.interactions, int(time()))
+    else:
+        read = ingestion.join(
+            [ingestion.ingest_reviews(path, given.layout) for path in paths]
+        )
+    return read.frame, read.rejected, _account(paths, given.layout, read)
 
 
 def ingest_metadata(
-    path: Path, parameters: dict[str, Any]
+    paths: list[Path], parameters: dict[str, Any]
 ) -> tuple[pl.DataFrame, pl.DataFrame, Report]:
-    """Return items, rejected lines, and the account of the metadata file."""
-    layout = IngestionParameters.model_validate(parameters).layout
-    read = ingestion.ingest_items(path, layout)
-    return read.frame, read.rejected, _account(path, layout, read)
+    """Return items, rejected rows, and the account of the metadata files."""
+    given = IngestionParameters.model_validate(parameters)
+    if given.layout == "table":
+        read = own_data.ingest_items(paths, given.items)
+    else:
+        read = ingestion.first_of_each_item(
+            [ingestion.ingest_items(path, given.layout) for path in paths]
+        )
+    return read.frame.collect(), read.rejected, _account(paths, given.layout, read)
 
 
 def check_rejected_lines(
@@ -42,26 +54,25 @@ def check_rejected_lines(
     parameters: dict[str, Any],
     dataset: str,
 ) -> Report:
-    """Join the two accounts, or stop at too many malformed lines.
+    """Join the two accounts, or stop at too many malformed rows.
 
-    A node of its own because the lines set aside are stored by then.
+    A node of its own because the rows set aside are stored by then.
 
     Raises:
-        SidiffError: a file is over the threshold; says where its lines lie.
+        SidiffError: a file is over the threshold; says where its rows lie.
     """
     limit = IngestionParameters.model_validate(parameters).max_rejected_share
-    parts = [
-        Ingested(pl.DataFrame(), rejected, account["lines"], account["duplicates"])
+    try:
         for rejected, account in (
             (rejected_reviews, reviews),
             (rejected_metadata, metadata),
-        )
-    ]
-    try:
-        ingestion.check_rejected(parts, limit)
+        ):
+            ingestion.check_rejected(
+                rejected, account["rejected"], account["lines"], limit
+            )
     except SidiffError as error:
         raise SidiffError(
-            f"{str(error).rstrip('.')}; all such lines are listed in "
+            f"{str(error).rstrip('.')}; such lines are listed in "
             f"data/02_intermediate/{dataset}/rejected_*.parquet."
         ) from error
     return {
@@ -72,16 +83,22 @@ def check_rejected_lines(
     }
 
 
-def _account(path: Path, layout: str, read: Ingested) -> Report:
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+def _account(paths: Sequence[Path], layout: str, read: Ingested) -> Report:
+    digests = [_sha256(path) for path in paths]
+    several = hashlib.sha256(" ".join(digests).encode()).hexdigest()
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     return {
-        "file": path.name,
-        "bytes": path.stat().st_size,
-        "sha256": sha256,
+        "file": paths[0].name + more,
+        "bytes": sum(path.stat().st_size for path in paths),
+        "sha256": several if more else digests[0],
         "layout": layout,
         "lines": read.lines,
-        "rows": len(read.frame),
-        "rejected": len(read.rejected),
+        "rows": read.rows,
+        "rejected": read.set_aside,
         "duplicates": read.duplicates,
     }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""What the documents claim of speed and memory, measured."""

@@ -1,0 +1,173 @@
+"""Ingestion, k-core and split of a large synthetic log: rows a second, peak memory.
+
+    python -m benchmarks.ingestion --rows 5000000 --json ingestion.json
+
+Every stage runs the nodes of the pipeline in a process of its own, so that its peak is
+its own, and reads what the one before it stored. The log is made first and is not part
+of any figure. Run it from the folder of the project.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import polars as pl
+from kedro.config import OmegaConfigLoader
+
+from sidiff.datasets import StreamedParquet
+from sidiff.pipelines.filtering import nodes as filtering
+from sidiff.pipelines.ingestion import nodes as ingestion
+
+ROWS_PER_USER = 20
+ROWS_PER_ITEM = 200
+ROWS_PER_FILE = 2_000_000
+FIRST, LAST = 1_500_000_000, 1_700_000_000
+
+Stage = Callable[[Path, dict[str, Any]], dict[str, int]]
+
+
+def make_log(folder: Path, rows: int, kind: str) -> None:
+    """Write a log of about ``rows / 20`` users and ``rows / 200`` items, in parts."""
+    users, items = max(rows // ROWS_PER_USER, 10), max(rows // ROWS_PER_ITEM, 10)
+    draw = np.random.default_rng(1)
+    (folder / "log").mkdir()
+    for part, start in enumerate(range(0, rows, ROWS_PER_FILE)):
+        size = min(ROWS_PER_FILE, rows - start)
+        frame = pl.DataFrame(
+            {
+                "user_id": draw.integers(users, size=size),
+                # Few items are popular, most are not.
+                "item_id": (items * draw.random(size) ** 3).astype(np.int64),
+                "timestamp": draw.integers(FIRST, LAST, size),
+            }
+        ).with_columns(
+            pl.format("customer-{}", "user_id").alias("user_id"),
+            pl.format("item-{}", "item_id").alias("item_id"),
+        )
+        path = folder / "log" / f"part-{part:05d}.{kind}"
+        if kind == "parquet":
+            frame.write_parquet(path)
+        else:
+            frame.write_csv(path)
+    shelf = pl.DataFrame({"item_id": [f"item-{item}" for item in range(items)]})
+    shelf.with_columns(title="item_id").write_parquet(folder / "items.parquet")
+
+
+def ingest(folder: Path, parameters: dict[str, Any]) -> dict[str, int]:
+    """Raw files to typed rows."""
+    given = {**parameters["ingestion"], "layout": "table"}
+    paths = sorted((folder / "log").iterdir())
+    frame, rejected, reviews = ingestion.ingest_reviews(paths, given)
+    _interactions(folder).save(frame)
+    items, rejected_items, metadata = ingestion.ingest_metadata(
+        [folder / "items.parquet"], given
+    )
+    items.write_parquet(folder / "shelf.parquet")
+    report = ingestion.check_rejected_lines(
+        rejected, rejected_items, reviews, metadata, given, "benchmark"
+    )
+    (folder / "report.json").write_text(json.dumps(report))
+    return {"rows": reviews["rows"], "items": metadata["rows"]}
+
+
+def core(folder: Path, parameters: dict[str, Any]) -> dict[str, int]:
+    """Typed rows to those of the k-core, without repeats."""
+    given = {**parameters["filtering"], "repeats": "drop"}
+    report = json.loads((folder / "report.json").read_text())
+    kept = filtering.filter_k_core(_interactions(folder).load(), report, given)
+    _core(folder).save(kept)
+    return {"rows": _core(folder).load().select(pl.len()).collect().item()}
+
+
+def split(folder: Path, parameters: dict[str, Any]) -> dict[str, int]:
+    """Rows of the k-core to sequences, training samples and the catalogue."""
+    report = json.loads((folder / "report.json").read_text())
+    made = filtering.build_sequences(
+        _core(folder).load(),
+        pl.read_parquet(folder / "shelf.parquet"),
+        report,
+        parameters["filtering"],
+    )
+    names = ("sequences", "samples", "catalogue")
+    for name, frame in zip(names, made, strict=True):
+        frame.write_parquet(folder / f"{name}.parquet")
+    return {name: len(frame) for name, frame in zip(names, made, strict=True)}
+
+
+STAGES: dict[str, Stage] = {"ingestion": ingest, "k_core": core, "split": split}
+
+
+def _interactions(folder: Path) -> StreamedParquet:
+    return StreamedParquet(str(folder / "interactions.parquet"))
+
+
+def _core(folder: Path) -> StreamedParquet:
+    return StreamedParquet(str(folder / "core_interactions.parquet"))
+
+
+def _measure(stage: str, folder: Path, results: Any) -> None:
+    warnings.simplefilter("ignore")  # of Kedro's own configuration loader
+    conf = OmegaConfigLoader("conf", base_env="base", default_run_env="base")
+    parameters = conf["parameters"]
+    began = perf_counter()
+    outcome = STAGES[stage](folder, parameters)
+    seconds = perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    results.put({"seconds": seconds, "peak_gib": peak} | outcome)
+
+
+def measure(rows: int, kind: str, folder: Path) -> dict[str, Any]:
+    """Run all stages on a log of ``rows`` rows below ``folder``."""
+    fresh = multiprocessing.get_context("spawn")
+    maker = fresh.Process(target=make_log, args=(folder, rows, kind))
+    maker.start()
+    maker.join()
+    stages = {}
+    for stage in STAGES:
+        results = fresh.SimpleQueue()
+        process = fresh.Process(target=_measure, args=(stage, folder, results))
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise SystemExit(f"{stage} ended with {process.exitcode}")
+        stages[stage] = results.get()
+    seconds = sum(stage["seconds"] for stage in stages.values())
+    return {
+        "rows": rows,
+        "format": kind,
+        "cores": len(os.sched_getaffinity(0)),
+        "polars": pl.__version__,
+        "seconds": seconds,
+        "rows_per_second": rows / seconds,
+        "peak_gib": max(stage["peak_gib"] for stage in stages.values()),
+        "stages": stages,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, required=True, help="interactions")
+    parser.add_argument("--format", choices=("parquet", "csv"), default="parquet")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--folder", type=Path, help="where the tables lie meanwhile")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        figures = json.dumps(measure(given.rows, given.format, Path(folder)), indent=2)
+    print(figures)
+    if given.json:
+        given.json.write_text(figures + "\n")
+
+
+if __name__ == "__main__":
+    main()
