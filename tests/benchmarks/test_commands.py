@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks import decoding, embedding, flops, inputs, peer, tokenization, training
-from benchmarks.common import speedup, table
+from benchmarks.common import peak_memory, speedup, table
 
 NETWORK = [
     *("--users", "8", "--items", "150", "--digits", "4", "--codes", "8"),
@@ -153,3 +154,11 @@ def test_table_aligns_and_marks_what_is_missing() -> None:
         "x       1,234      -",
         "longer      -    yes",
     ]
+
+
+def _holder(mebibytes: int) -> Callable[[], object]:
+    return lambda: bytearray(b"x") * (mebibytes * 2**20)
+
+
+def test_peak_memory_is_what_the_work_adds() -> None:
+    assert 60 < peak_memory(_holder, 64) < 80
