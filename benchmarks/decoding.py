@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks import inputs, peer
+from benchmarks import flops, inputs, peer
 from benchmarks.common import (
     Contestant,
     Row,
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--compared", type=positive, default=16, help="users whose lists are compared"
     )
     options.add_argument(
-        "--beams", type=positive, nargs="*", default=[8, 128], help="also tried"
+        "--beams", type=positive, nargs="*", default=[8, 32, 128], help="also tried"
     )
     options.add_argument(
         "--catalogues", type=positive, nargs="*", default=[100_000], help="also tried"
@@ -99,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, beam, constrained in _peer_searches(settings):
             search = partial(theirs.search, theirs.samples, beam, constrained, True)
             contestants[name] = timed(search)
+    users = len(ours.samples)
+    work = {name: flops.count(search) / users for name, search in contestants.items()}
     seconds = paired(contestants, settings.rounds)
     figures["speedup_vs_cornac"] = {
         name: speedup(seconds, name, rival)
@@ -107,7 +109,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     rows = []
     for name, middle in medians(seconds).items():
-        row: Row = {"search": name, "users_per_second": len(ours.samples) / middle}
+        row: Row = {
+            "search": name,
+            "users_per_second": users / middle,
+            "gflop_per_user": work[name] / 1e9,
+            "gflops": users * work[name] / middle / 1e9,
+        }
         if name in searches:
             row |= _shares(ours.costs[searches[name]])
         rows.append(row)

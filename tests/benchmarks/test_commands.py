@@ -73,6 +73,8 @@ class TestDecoding:
         rates = {row["search"]: row["users_per_second"] for row in decoded["decoding"]}
         assert {"cpd_wide", "cpd_merged", "two_stage_constrained_merged"} <= set(rates)
         assert min(rates.values()) > 0
+        work = {row["search"]: row["gflop_per_user"] for row in decoded["decoding"]}
+        assert 0 < work["one_pass"] < work["cpd"] < work["cpd_wide"]
         shapes = [(row["items"], row["digits"]) for row in decoded["growth"]]
         assert shapes == [(150, 4), (200, 4), (150, 8)]
 
