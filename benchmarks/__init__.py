@@ -1,1 +1,1 @@
-"""What the documents claim of speed and memory, measured."""
+"""Benchmarks: run by hand, one command each; see docs/performance.md."""

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from benchmarks import ingestion
 
+from benchmarks import ingestion
 from sidiff.parameters import GROUPS
 
 from .settings import settings

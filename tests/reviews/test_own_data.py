@@ -11,7 +11,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tests.settings import model
 
 from sidiff.errors import SidiffError
 from sidiff.parameters import InteractionColumns, ItemColumns
@@ -24,6 +23,7 @@ from sidiff.reviews.sequences import (
     training_samples,
 )
 from sidiff.reviews.text import render_texts
+from tests.settings import model
 
 NOW = 1_800_000_000
 TIME = 1_700_000_000

@@ -1,0 +1,195 @@
+"""What the benchmarks work on: a synthetic shop like Beauty, or stored artefacts.
+
+Amazon Reviews 2014 Beauty, 5-core, has 12,101 items and histories of 5 to 204 items,
+8.9 on average; half of them have 6 or fewer, one in a hundred 43 or more. The shop here
+follows this, cut at the network's longest history. Its SIDs are random and distinct.
+"""
+
+from __future__ import annotations
+
+import warnings
+from argparse import ArgumentParser, Namespace
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from kedro.config import OmegaConfigLoader
+from numpy.typing import NDArray
+
+from benchmarks.common import positive
+from sidiff.datasets import Model, SafetensorsDataset
+from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
+from sidiff.parameters import (
+    GROUPS,
+    DecodingParameters,
+    TokenizationParameters,
+    TrainingParameters,
+)
+from sidiff.reviews.sequences import Sequences
+from sidiff.sids.table import SidTable
+
+CONF = Path(__file__).parents[1] / "conf"
+BEAUTY_ITEMS = 12_101
+MAX_HISTORY = 50
+
+SHORTEST = 5
+LONGEST = MAX_HISTORY + 3  # a test history of 50, and what was held out before it
+
+
+class Shop(NamedTuple):
+    """Users' items and the items' semantic IDs."""
+
+    sequences: Sequences
+    table: SidTable
+
+
+def add_shop(options: ArgumentParser, users: int) -> None:
+    """The options that say which shop; ``users`` is how many there are by default."""
+    options.add_argument("--users", type=positive, default=users)
+    options.add_argument("--items", type=positive, default=BEAUTY_ITEMS)
+    options.add_argument("--digits", type=positive, default=4)
+    options.add_argument("--codes", type=positive, default=256, help="codes per digit")
+    options.add_argument(
+        "--sequences", type=Path, help="stored sequences (Parquet); with --sid-table"
+    )
+    options.add_argument(
+        "--sid-table", type=Path, help="stored SID table (Parquet); with --sequences"
+    )
+
+
+def load_shop(arguments: Namespace, options: ArgumentParser) -> Shop:
+    """The shop that the options name, stored or synthetic."""
+    if (arguments.sequences is None) != (arguments.sid_table is None):
+        options.error("--sequences and --sid-table belong together")
+    if arguments.sequences is None:
+        return synthetic_shop(
+            arguments.users,
+            arguments.items,
+            arguments.digits,
+            arguments.codes,
+            arguments.seed,
+        )
+    table = SidTable.from_frame(pl.read_parquet(arguments.sid_table))
+    stored = pl.read_parquet(arguments.sequences)
+    users = min(arguments.users, len(stored))
+    chosen = stored.sample(users, seed=arguments.seed, shuffle=True)
+    return Shop(Sequences.from_frame(chosen, table.item_ids), table)
+
+
+def synthetic_shop(users: int, items: int, digits: int, codes: int, seed: int) -> Shop:
+    """Draw a shop of U users, N items, L digits and K codes per digit."""
+    generator = np.random.default_rng(seed)
+    lengths = history_lengths(users, generator)
+    popularity = (np.arange(items) + 10.0) ** -0.8  # few items are most of the sales
+    drawn = generator.choice(items, lengths.sum(), p=popularity / popularity.sum())
+    item_ids = pl.Series("item_id", [f"item-{item:07}" for item in range(items)])
+    return Shop(
+        Sequences(
+            items=drawn.astype(np.int32),
+            offsets=np.append(0, lengths.cumsum()),
+            user_ids=pl.Series("user_id", [f"user-{user:07}" for user in range(users)]),
+            item_ids=item_ids,
+        ),
+        SidTable(random_sids(items, digits, codes, generator), item_ids, codes),
+    )
+
+
+def history_lengths(users: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Items per user, ``(U,)``: a lognormal fitted to Beauty's quantiles, 5 to 53."""
+    drawn = SHORTEST + generator.lognormal(0.62, 1.3, users).astype(np.int64)
+    return np.minimum(drawn, LONGEST)
+
+
+def random_sids(
+    items: int, digits: int, codes: int, generator: np.random.Generator
+) -> NDArray[np.uint16]:
+    """Distinct SIDs in random order, ``(N, L)``.
+
+    Raises:
+        ValueError: so many do not exist, or hardly.
+    """
+    drawn = generator.integers(codes, size=(2 * items, digits), dtype=np.uint16)
+    _, first = np.unique(drawn, axis=0, return_index=True)
+    if len(first) < items:
+        raise ValueError(f"{digits} digits of {codes} codes are few for {items} items")
+    return drawn[np.sort(first)[:items]]
+
+
+@cache
+def _beauty() -> dict[str, Any]:
+    """Parameters of ``kedro run --env=beauty --params=preset=paper``."""
+    with warnings.catch_warnings():
+        # Kedro calls a function of OmegaConf by its old name.
+        warnings.filterwarnings("ignore", "register_new_resolver", UserWarning)
+        loader = OmegaConfigLoader(
+            str(CONF),
+            base_env="base",
+            default_run_env="beauty",
+            runtime_params={"preset": "paper"},
+            # As in sidiff.settings, which would import all of Kedro and MLflow.
+            merge_strategy={"parameters": "soft", "globals": "soft"},
+        )
+        return loader["parameters"]
+
+
+def _parameters(group: str, changes: dict[str, Any]) -> Any:
+    def overlaid(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+        return values | {
+            name: overlaid(values[name], change) if isinstance(change, dict) else change
+            for name, change in changes.items()
+        }
+
+    return GROUPS[group].model_validate(overlaid(_beauty()[group], changes))
+
+
+def training_parameters(changes: dict[str, Any]) -> TrainingParameters:
+    """The paper's for Beauty, on the CPU, with nested ``changes``."""
+    return _parameters("training", {"device": "cpu", **changes})
+
+
+def tokenization_parameters(changes: dict[str, Any]) -> TokenizationParameters:
+    """The paper's for Beauty, on the CPU, with nested ``changes``."""
+    return _parameters("tokenization", {"device": "cpu", **changes})
+
+
+def decoding_parameters(**changes: Any) -> DecodingParameters:
+    """The paper's search for Beauty with ``changes``."""
+    return DecodingParameters.model_validate(
+        _beauty()["evaluation"]["decoding"] | changes
+    )
+
+
+def add_network(options: ArgumentParser) -> None:
+    """The options that give the network its shape; the default is the paper's."""
+    network = _beauty()["training"]["network"]
+    for name in ("width", "heads", "inner", "encoder_layers", "decoder_layers"):
+        flag = "--" + name.replace("_", "-")
+        options.add_argument(flag, type=positive, default=network[name])
+
+
+def network_changes(arguments: Namespace) -> dict[str, int]:
+    """The shape that the options of ``add_network`` give."""
+    return {
+        name: getattr(arguments, name)
+        for name in ("width", "heads", "inner", "encoder_layers", "decoder_layers")
+    }
+
+
+def random_denoiser(arguments: Namespace, table: SidTable) -> Denoiser:
+    """A network of the options' shape with freshly drawn weights."""
+    parameters = training_parameters({"network": network_changes(arguments)})
+    config = DenoiserConfig.build(
+        parameters.network, table.digits, table.codes_per_digit, MAX_HISTORY, 0
+    )
+    weights = torch.Generator().manual_seed(arguments.seed)
+    return Denoiser(config).initialize(weights).eval()
+
+
+def stored_denoiser(path: Path) -> Denoiser:
+    """A trained network, without its item identities, which Cornac's has not."""
+    stored: Model = SafetensorsDataset(str(path.resolve()), framework="torch").load()
+    weights = {k: v for k, v in stored.tensors.items() if k != "identities"}
+    return Denoiser.from_saved(weights, stored.metadata | {"identified_items": 0})

@@ -1,0 +1,169 @@
+"""Tokenization: seconds from embeddings to codes, and from codes to a lattice.
+
+Embeddings are synthetic (a mixture of Gaussians), as many and as long as MiniLM's of
+Beauty. Whitening and OPQ are fitted in every round; that all rounds give the same bits
+is checked. A lattice holds all partial SIDs; where SIDs are too long for one, lists of
+SIDs per code (postings) take its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks import inputs
+from benchmarks.common import (
+    Row,
+    hardware,
+    medians,
+    paired,
+    parser,
+    positive,
+    publish,
+    timed,
+)
+from sidiff.decoding.lattice import Lattice, fits
+from sidiff.decoding.postings import Postings
+from sidiff.parameters import TokenizationParameters
+from sidiff.sids.quantizers import Quantizer, fit_quantizer
+from sidiff.sids.whitening import Whitening
+
+CLUSTERS = 200
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and publish."""
+    options = parser("tokenization", __doc__)
+    options.add_argument("--items", type=positive, default=inputs.BEAUTY_ITEMS)
+    options.add_argument("--embedding", type=positive, default=384, help="dimensions")
+    options.add_argument("--dimensions", type=positive, default=256, help="whitened")
+    options.add_argument("--digits", type=positive, default=4)
+    options.add_argument("--codes", type=positive, default=256, help="codes per digit")
+    options.add_argument(
+        "--fits", type=positive, nargs="*", default=[3000], help="items, also fitted"
+    )
+    options.add_argument(
+        "--catalogues",
+        type=positive,
+        nargs="*",
+        default=[inputs.BEAUTY_ITEMS, 100_000, 1_000_000],
+        help="items of the lattices",
+    )
+    options.add_argument(
+        "--digit-counts", type=positive, nargs="*", default=[8], help="also built"
+    )
+    settings = options.parse_args(arguments)
+    torch.set_num_threads(settings.threads)
+    machine = hardware()
+    parameters = inputs.tokenization_parameters(
+        {
+            "digits": settings.digits,
+            "codes": settings.codes,
+            "whitening": {"dimensions": settings.dimensions},
+            "threads": settings.threads,
+        }
+    )
+    rows = [
+        fit(
+            embeddings(items, settings.embedding, settings.seed),
+            parameters,
+            settings.rounds,
+        )
+        for items in [settings.items, *settings.fits]
+    ]
+    shapes = [(items, settings.digits) for items in settings.catalogues]
+    shapes += [(settings.items, digits) for digits in settings.digit_counts]
+    figures: dict[str, Any] = {
+        "seconds": rows[0]["total_s"],
+        "identical": all(row["identical"] for row in rows),
+        "fitting": rows,
+        "lattices": [
+            build(items, digits, settings.codes, settings.seed, settings.rounds)
+            for items, digits in shapes
+        ],
+    }
+    publish(settings, machine, figures)
+
+
+def embeddings(items: int, dimensions: int, seed: int) -> NDArray[np.float32]:
+    """Unit vectors ``(N, D)`` around random centres."""
+    generator = np.random.default_rng(seed)
+    centres = generator.standard_normal((CLUSTERS, dimensions))
+    # Variances that fall off, as those of sentence embeddings do.
+    centres *= np.linspace(1.0, 0.1, dimensions)
+    drawn = centres[generator.integers(CLUSTERS, size=items)]
+    drawn = drawn + 0.5 * generator.standard_normal((items, dimensions))
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    return drawn.astype(np.float32)
+
+
+def fit(
+    vectors: NDArray[np.float32], parameters: TokenizationParameters, rounds: int
+) -> Row:
+    """Whiten, fit the quantizer and encode ``vectors`` ``(N, D)``, all of them."""
+    made: dict[str, Any] = {}
+    codes: list[NDArray[np.uint16]] = []
+    arrays: list[bytes] = []
+
+    def whiten() -> None:
+        settings = parameters.whitening
+        whitening = Whitening.fit(vectors, settings.dimensions, settings.normalize)
+        made["whitened"] = whitening.apply(vectors)
+
+    def quantize() -> None:
+        made["quantizer"] = fit_quantizer(
+            made["whitened"], parameters, int(parameters.codes)
+        )
+
+    def encode() -> None:
+        quantizer: Quantizer = made["quantizer"]
+        codes.append(quantizer.encode(made["whitened"]))
+        tensors, _ = quantizer.to_tensors()
+        arrays.append(b"".join(tensors[name].tobytes() for name in sorted(tensors)))
+
+    seconds = paired(
+        {"whiten": timed(whiten), "fit": timed(quantize), "encode": timed(encode)},
+        max(2, rounds),
+    )
+    middle = medians(seconds)
+    return {
+        "items": len(vectors),
+        **{f"{name}_s": value for name, value in middle.items()},
+        "total_s": sum(middle.values()),
+        "identical": len(set(arrays)) == 1
+        and all(np.array_equal(codes[0], other) for other in codes),
+    }
+
+
+def build(items: int, digits: int, codes: int, seed: int, rounds: int) -> Row:
+    """The lattice, or the postings, of random SIDs ``(N, L)``."""
+    generator = np.random.default_rng(seed)
+    sids = inputs.random_sids(items, digits, codes, generator)
+    whole = fits(items, digits)
+    made: dict[str, Any] = {}
+
+    def work() -> None:
+        if whole:
+            made["tree"] = Lattice.build(sids, codes)
+        else:
+            rows = torch.from_numpy(sids.astype(np.int64))
+            made["tree"] = Postings.build(rows, codes, None)
+
+    seconds = medians(paired({"build": timed(work)}, rounds))["build"]
+    tensors = [part for part in vars(made["tree"]).values() if torch.is_tensor(part)]
+    return {
+        "structure": type(made["tree"]).__name__.lower(),
+        "items": items,
+        "digits": digits,
+        "seconds": seconds,
+        "items_per_second": items / seconds,
+        "mib": sum(part.numel() * part.element_size() for part in tensors) / 2**20,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""Training: samples per second of our optimiser steps and of Cornac's.
+
+Both train one epoch on the same samples: the paper's network for Beauty, OCN with four
+nested views, mean loss per view, clipped AdamW. First the same weights and hidden
+digits are given to both, to show that they do the same work. Then their epochs take
+turns, and a matrix product with them, which says what the machine can do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from benchmarks import flops, inputs, peer
+from benchmarks.common import (
+    Contestant,
+    Row,
+    hardware,
+    medians,
+    paired,
+    parser,
+    peak_memory,
+    positive,
+    publish,
+    speedup,
+    timed,
+)
+from benchmarks.inputs import MAX_HISTORY, Shop
+from sidiff.diffusion.noising import NoisingContext
+from sidiff.parameters import TrainingParameters
+from sidiff.reviews.sequences import training_samples
+from sidiff.training.loop import _Trainer
+from sidiff.training.masking import MaskingLog
+from sidiff.training.progress import Checkpoints
+
+MIN_HISTORY = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and publish."""
+    options = parser("training", __doc__)
+    inputs.add_shop(options, users=256)
+    inputs.add_network(options)
+    options.add_argument(
+        "--batch", type=positive, default=256, help="samples per optimiser step"
+    )
+    options.add_argument(
+        "--samples-per-pass", type=positive, default=128, help="of ours; see conf"
+    )
+    options.add_argument(
+        "--matmul", type=positive, default=2048, help="size of the matrix products"
+    )
+    options.add_argument(
+        "--widths", type=positive, nargs="*", default=[64, 128, 512], help="also tried"
+    )
+    options.add_argument(
+        "--digit-counts", type=positive, nargs="*", default=[8], help="also tried"
+    )
+    options.add_argument(
+        "--memory", action="store_true", help="peak memory, an epoch each in a process"
+    )
+    settings = options.parse_args(arguments)
+    torch.set_num_threads(settings.threads)
+    machine = hardware()
+    shop = inputs.load_shop(settings, options)
+    parameters = inputs.training_parameters(
+        {
+            "network": inputs.network_changes(settings),
+            "batch_size": settings.batch,
+            "samples_per_pass": settings.samples_per_pass,
+            "seed": settings.seed,
+        }
+    )
+    trainer, samples = prepare(shop, parameters)
+    figures: dict[str, Any] = {
+        "samples": len(samples),
+        "steps": -(-len(samples) // settings.batch),
+        "parameters": sum(p.numel() for p in trainer.denoiser.parameters()),
+    }
+    if peer.available():
+        figures["agreement"] = agreement(shop, parameters, settings.batch)
+    contestants: dict[str, Contestant] = {"sidiff": timed(epoch(trainer))}
+    if peer.available():
+        contestants["cornac"] = peer.training(shop, parameters)
+    work = {name: flops.count(one) for name, one in contestants.items()}
+    seconds = paired(contestants | flops.matmuls(settings.matmul), settings.rounds)
+    reached = _matmul_rate(seconds, settings.matmul)
+    figures["speedup_vs_cornac"] = speedup(seconds, "sidiff", "cornac")
+    figures["matmul_gflops"] = reached
+    rows = [
+        _row(name, len(samples), work[name], medians(seconds)[name], reached)
+        for name in contestants
+    ]
+    if settings.memory:
+        makers = {"sidiff": _prepare_ours, "cornac": _prepare_theirs}
+        for row in rows:
+            row["added_mib"] = peak_memory(makers[row["method"]], shop, parameters)
+    figures["training"] = rows
+    figures["share_of_matmul"] = rows[0]["share_of_matmul"]
+    figures["growth"] = growth(settings, parameters, reached)
+    publish(settings, machine, figures)
+
+
+def prepare(
+    shop: Shop, parameters: TrainingParameters
+) -> tuple[_Trainer, NDArray[np.int32]]:
+    """Our trainer as ``sidiff.training.loop.fit`` makes it, and its samples (S, 3)."""
+    samples = training_samples(shop.sequences, "prefix", MIN_HISTORY, MAX_HISTORY)
+    trainer = _Trainer(
+        shop.sequences, samples, shop.table, parameters, MAX_HISTORY, None
+    )
+    return trainer, samples
+
+
+def epoch(trainer: _Trainer) -> Callable[[], object]:
+    """One pass over the trainer's samples."""
+    nowhere = Checkpoints(None, "Benchmark", {}, math.inf)
+
+    def once() -> None:
+        trainer.epoch(tqdm(disable=True), nowhere)
+        trainer.progress.end_epoch({})
+
+    return once
+
+
+class _Recorder(MaskingLog):
+    """Keeps the digits that were hidden last, ``(B, V, L)``."""
+
+    hidden: Tensor
+
+    def add(self, context: NoisingContext, hidden: Tensor) -> None:
+        self.hidden = hidden
+        super().add(context, hidden)
+
+
+def agreement(shop: Shop, parameters: TrainingParameters, size: int) -> Row:
+    """Losses and gradients of one batch, same weights and hidden digits, no dropout.
+
+    Returns:
+        Both losses and their difference; the largest difference of any weight's
+        gradient, relative to the largest gradient; and for how many samples Cornac's
+        network on its own would have hidden the same digits.
+    """
+    trainer, samples = prepare(shop, parameters)
+    samples = samples[:size]
+    trainer.masking = recorder = _Recorder(shop.table.digits, trainer.device)
+    trainer.denoiser.eval()
+    batch = trainer.histories.gather(torch.from_numpy(samples))
+    loss = trainer._loss(batch)
+    ours = loss.total / loss.weight
+    ours.backward()
+    ours = ours.detach()
+    backbone = peer.network(
+        trainer.denoiser,
+        shop.table.codes,
+        n_views=parameters.noising.views,
+        label_smoothing=parameters.label_smoothing,
+    )
+    theirs_in = peer.histories(shop.sequences, samples, len(shop.table.codes))
+    with torch.no_grad():
+        memory, pads = backbone.encode_history(*theirs_in)
+        own_masks = backbone.training_masks(memory, pads, batch.targets)
+    backbone.training_masks = lambda *_: recorder.hidden
+    theirs = backbone(*theirs_in, batch.targets)
+    theirs.backward()
+    theirs = theirs.detach()
+    gradients = {
+        name: weight.grad
+        for name, weight in trainer.denoiser.named_parameters()
+        if weight.grad is not None
+    }
+    expected = {name: weight.grad for name, weight in backbone.named_parameters()}
+    renamed = peer.renamed(gradients, trainer.denoiser.config)
+    largest = max(float(gradient.abs().max()) for gradient in expected.values())
+    return {
+        "loss_sidiff": float(ours),
+        "loss_cornac": float(theirs),
+        "loss_difference": abs(float(ours) - float(theirs)),
+        "gradient_difference": max(
+            float((renamed[name] - gradient).abs().max()) / largest
+            for name, gradient in expected.items()
+        ),
+        "same_digits": float(
+            (own_masks == recorder.hidden).flatten(1).all(1).float().mean()
+        ),
+    }
+
+
+def growth(settings: Any, parameters: TrainingParameters, reached: float) -> list[Row]:
+    """Our cost at other widths (inner is four times as wide) and numbers of digits."""
+    points = [(width, settings.digits) for width in settings.widths]
+    points += [(settings.width, digits) for digits in settings.digit_counts]
+    rows = []
+    for width, digits in points:
+        shop = inputs.synthetic_shop(
+            settings.users, settings.items, digits, settings.codes, settings.seed
+        )
+        network = parameters.network.model_copy(
+            update={"width": width, "inner": 4 * width}
+        )
+        trainer, samples = prepare(
+            shop, parameters.model_copy(update={"network": network})
+        )
+        work = flops.count(epoch(trainer))
+        seconds = medians(paired({"sidiff": timed(epoch(trainer))}, settings.rounds))
+        weights = sum(p.numel() for p in trainer.denoiser.parameters())
+        row = _row("sidiff", len(samples), work, seconds["sidiff"], reached)
+        shape = {"width": width, "digits": digits, "parameters": weights}
+        rows.append(shape | {k: v for k, v in row.items() if k != "method"})
+    return rows
+
+
+def _row(method: str, samples: int, work: int, seconds: float, reached: float) -> Row:
+    return {
+        "method": method,
+        "samples_per_second": samples / seconds,
+        "mflop_per_sample": work / samples / 1e6,
+        "gflops": work / seconds / 1e9,
+        "share_of_matmul": work / seconds / 1e9 / reached,
+    }
+
+
+def _matmul_rate(seconds: dict[str, list[float]], size: int) -> float:
+    """GFLOP/s of the better of the two products, median over the rounds."""
+    known = medians({k: v for k, v in seconds.items() if k.startswith("matmul")})
+    return flops.matmul_flops(size) / min(known.values()) / 1e9
+
+
+def _prepare_ours(shop: Shop, parameters: TrainingParameters) -> Callable[[], object]:
+    return epoch(prepare(shop, parameters)[0])
+
+
+def _prepare_theirs(shop: Shop, parameters: TrainingParameters) -> Callable[[], object]:
+    return peer.training(shop, parameters)
+
+
+if __name__ == "__main__":
+    main()

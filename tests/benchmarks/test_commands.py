@@ -1,0 +1,166 @@
+"""Every benchmark runs, on tiny sizes; how fast is not asked here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+
+from benchmarks import decoding, embedding, flops, inputs, peer, tokenization, training
+from benchmarks.common import peak_memory, speedup, table
+
+NETWORK = [
+    *("--users", "8", "--items", "150", "--digits", "4", "--codes", "8"),
+    *("--width", "16", "--heads", "2", "--inner", "32", "--decoder-layers", "2"),
+]
+CORNAC = pytest.mark.skipif(not peer.available(), reason="the extra bench is missing")
+
+
+def run(main: Any, folder: Path, arguments: list[str]) -> dict[str, Any]:
+    """The figures of one run, as ``--json`` writes them."""
+    threads = torch.get_num_threads()
+    file = folder / "figures.json"
+    try:
+        main([*arguments, "--rounds", "1", "--json", str(file)])
+    finally:
+        torch.set_num_threads(threads)
+    figures = json.loads(file.read_text(encoding="utf-8"))
+    assert figures["settings"]["rounds"] == 1
+    assert figures["hardware"]["processor"]
+    return figures
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    sizes = ["--batch", "16", "--matmul", "64", "--widths", "8", "--digit-counts", "6"]
+    folder = tmp_path_factory.mktemp("training")
+    return run(training.main, folder, [*NETWORK, *sizes])
+
+
+@pytest.fixture(scope="module")
+def decoded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    sizes = ["--wide", "16", "--beam", "4", "--beams", "2"]
+    sizes += ["--catalogues", "200", "--digit-counts", "8"]
+    folder = tmp_path_factory.mktemp("decoding")
+    return run(decoding.main, folder, [*NETWORK, *sizes])
+
+
+class TestTraining:
+    def test_figures(self, trained: dict[str, Any]) -> None:
+        ours = trained["training"][0]
+        assert ours["method"] == "sidiff"
+        assert ours["samples_per_second"] > 0
+        assert trained["share_of_matmul"] > 0
+        shapes = [(row["width"], row["digits"]) for row in trained["growth"]]
+        assert shapes == [(8, 4), (16, 6)]
+
+    @CORNAC
+    def test_cornac_has_the_same_loss(self, trained: dict[str, Any]) -> None:
+        assert trained["agreement"]["loss_difference"] <= 1e-5
+        assert trained["agreement"]["gradient_difference"] <= 1e-5
+        assert trained["agreement"]["same_digits"] == 1
+        assert trained["speedup_vs_cornac"] > 0
+        assert trained["training"][1]["method"] == "cornac"
+
+
+class TestDecoding:
+    def test_figures(self, decoded: dict[str, Any]) -> None:
+        rates = {row["search"]: row["users_per_second"] for row in decoded["decoding"]}
+        assert {"cpd_wide", "cpd_merged", "two_stage_constrained_merged"} <= set(rates)
+        assert min(rates.values()) > 0
+        work = {row["search"]: row["gflop_per_user"] for row in decoded["decoding"]}
+        assert 0 < work["one_pass"] < work["cpd"] < work["cpd_wide"]
+        shapes = [(row["items"], row["digits"]) for row in decoded["growth"]]
+        assert shapes == [(150, 4), (200, 4), (150, 8)]
+
+    @CORNAC
+    def test_cornac_finds_the_same(self, decoded: dict[str, Any]) -> None:
+        assert decoded["agreement"]["cpd_wide"] == 1
+        assert decoded["agreement"]["cpd_constrained"] == 1
+        assert set(decoded["speedup_vs_cornac"]) == {
+            row["search"] for row in decoded["decoding"] if "legal_share" in row
+        }
+
+
+def test_embedding(tmp_path: Path) -> None:
+    figures = run(embedding.main, tmp_path, ["--items", "8", "--lengths", "5"])
+    assert figures["largest_difference"] < 1e-5
+    assert figures["speedup_vs_sentence_transformers"] > 0
+    assert figures["embedding"][0]["sidiff_texts_per_second"] > 0
+    assert figures["growth"][0]["words"] == 5
+
+
+def test_tokenization(tmp_path: Path) -> None:
+    sizes = ["--items", "120", "--embedding", "24", "--dimensions", "16"]
+    sizes += ["--codes", "16", "--fits", "80", "--catalogues", "120", "300"]
+    figures = run(tokenization.main, tmp_path, [*sizes, "--digit-counts", "32"])
+    assert figures["identical"]
+    assert [row["items"] for row in figures["fitting"]] == [120, 80]
+    structures = [row["structure"] for row in figures["lattices"]]
+    assert structures == ["lattice", "lattice", "postings"]
+
+
+def test_stored_artefacts(tmp_path: Path) -> None:
+    shop = inputs.synthetic_shop(users=30, items=60, digits=4, codes=8, seed=1)
+    shop.sequences.to_frame().write_parquet(tmp_path / "sequences.parquet")
+    shop.table.to_frame().write_parquet(tmp_path / "table.parquet")
+    sizes = [*NETWORK, "--batch", "16", "--matmul", "64", "--widths", "--digit-counts"]
+    stored = ["--sequences", str(tmp_path / "sequences.parquet")]
+    with pytest.raises(SystemExit):
+        training.main([*sizes, *stored])
+    stored += ["--sid-table", str(tmp_path / "table.parquet")]
+    figures = run(training.main, tmp_path, [*sizes, *stored])
+    assert figures["samples"] > 0
+    assert figures["growth"] == []
+
+
+def test_shop_is_like_beauty() -> None:
+    shop = inputs.synthetic_shop(users=5000, items=900, digits=4, codes=256, seed=0)
+    lengths = pl.Series(shop.sequences.lengths)
+    assert lengths.min() == 5
+    assert lengths.median() == 6
+    assert lengths.max() == 53
+    assert 8 < shop.sequences.lengths.mean() < 9
+    assert len(shop.table.groups().sid_codes) == 900
+
+
+def test_too_many_sids_are_refused() -> None:
+    with pytest.raises(ValueError, match="few for 60 items"):
+        inputs.synthetic_shop(users=1, items=60, digits=1, codes=8, seed=0)
+
+
+def test_flops_of_a_linear_layer_and_its_gradients() -> None:
+    from sidiff.onednn import Linear  # noqa: PLC0415
+
+    layer = Linear(8, 16)
+    x = torch.rand(3, 4, 8, requires_grad=True)
+    product = 2 * 3 * 4 * 8 * 16
+    assert flops.count(lambda: layer(x)) == product
+    assert flops.count(lambda: layer(x).sum().backward()) == 3 * product
+
+
+def test_speedup_is_the_median_of_ratios() -> None:
+    assert speedup({"a": [1.0, 2.0, 1.0], "b": [4.0, 2.0, 3.0]}, "a", "b") == 3.0
+    assert speedup({"a": [1.0]}, "a", "b") is None
+
+
+def test_table_aligns_and_marks_what_is_missing() -> None:
+    rows = [{"name": "x", "value": 1234.5}, {"name": "longer", "other": True}]
+    assert table(rows).splitlines() == [
+        "name    value  other",
+        "x       1,234      -",
+        "longer      -    yes",
+    ]
+
+
+def _holder(mebibytes: int) -> Callable[[], object]:
+    return lambda: bytearray(b"x") * (mebibytes * 2**20)
+
+
+def test_peak_memory_is_what_the_work_adds() -> None:
+    assert 60 < peak_memory(_holder, 64) < 80
