@@ -131,7 +131,7 @@ def _draw_shares(axes: Axes, rows: pl.DataFrame, what: str, share: str) -> None:
         origin="lower",
         cmap="Blues",
         vmin=0,
-        vmax=max(1e-9, float(shares.max())),
+        vmax=1,
         extent=(
             epochs[0] - 0.5,
             epochs[-1] + 0.5,
