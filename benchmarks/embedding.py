@@ -45,9 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and publish."""
     options = parser("embedding", __doc__)
     options.add_argument("--items", type=positive, default=512, help="texts")
-    options.add_argument(
-        "--words", type=positive, default=18, help="median per text; Beauty: 18"
-    )
+    options.add_argument("--words", type=positive, default=18, help="median per text")
     options.add_argument(
         "--item-texts", type=Path, help="stored item texts (Parquet) to draw from"
     )
@@ -124,8 +122,8 @@ def compare(
 def item_texts(items: int, words: float, seed: int) -> list[str]:
     """Texts that look like an item's metadata, all different.
 
-    Most have about ``words`` words; in Beauty the median is 18, and one in ten has 25
-    or more. One in fifty is four times as long.
+    Most have about ``words`` words: titles and categories of Beauty have 18 in the
+    middle, one in ten has 25 or more. One in fifty is four times as long.
     """
     generator = np.random.default_rng(seed)
     known = np.array(VOCABULARY.split())
