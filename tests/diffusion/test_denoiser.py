@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sidiff.diffusion import denoiser
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.errors import SidiffError
 
@@ -184,6 +185,20 @@ def test_skipped_digits_change_nothing_of_those_asked_for(
             gradients[-1] += [p.grad for p in model.parameters() if p.grad is not None]
     for full, short in zip(*gradients, strict=True):
         torch.testing.assert_close(short, full, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 16), (3, 5, 16), (2, 0, 16), (7, 11, 13, 16)])
+def test_tokens_in_parts_are_the_same_tokens(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(denoiser, "INNER_NUMBERS", 24 * 10)
+    model = build()
+    block = model.encoder[0].feed_forward
+    assert block.rows == 10
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        parts = block(x)
+    torch.testing.assert_close(parts, block(x).detach(), rtol=1e-6, atol=1e-6)
 
 
 def test_hidden_codes_are_not_read() -> None:
