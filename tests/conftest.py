@@ -6,9 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
-# A busy machine is not a failure.
+# A busy machine is not a failure. The networks here are small: several threads would
+# mostly wait for each other, on a busy machine for minutes.
+torch.set_num_threads(1)
 settings.register_profile("sidiff", deadline=None)
 settings.load_profile("sidiff")
 
