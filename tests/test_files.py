@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,18 @@ from sidiff.errors import SidiffError
 from sidiff.files import whole_file
 
 
-@pytest.fixture
+@contextmanager
 def small_disk() -> Iterator[None]:
-    """No file may grow beyond 4 KiB, as on a disk that is full."""
+    """No file may grow beyond 4 KiB, as on a disk that is full.
+
+    Not a fixture: pytest itself may write to a file between two tests.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_the_old_content_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -47,10 +53,11 @@ def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> Non
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_full_disk_is_one_sentence(tmp_path: Path, small_disk: None) -> None:
+def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with (
+        small_disk(),
         pytest.raises(SidiffError, match=r"file cannot be written \(File too large\)"),
         whole_file(path) as part,
     ):

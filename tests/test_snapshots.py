@@ -12,8 +12,6 @@ from sidiff.errors import SidiffError
 from sidiff.snapshots import Snapshot, SnapshotFolder
 from tests.test_files import small_disk
 
-__all__ = ["small_disk"]
-
 
 def snapshot(value: float = 0.1) -> Snapshot:
     arrays = {
@@ -77,12 +75,12 @@ def test_clearing_takes_only_what_was_used(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_the_last_good_one(
-    tmp_path: Path, small_disk: None, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = SnapshotFolder(tmp_path)
     folder.write("one", snapshot())
     big = Snapshot({"matrix": np.ones((100, 100), dtype=np.float32)}, {})
-    with pytest.raises(SidiffError, match="cannot be written"):
+    with small_disk(), pytest.raises(SidiffError, match="cannot be written"):
         folder.write("one", big)
     caplog.set_level(logging.WARNING)
     found = folder.read("one")

@@ -20,8 +20,6 @@ from sidiff.datasets.whole import FigureDataset, JsonDataset, PolarsDataset, Tex
 from sidiff.errors import SidiffError
 from tests.test_files import small_disk
 
-__all__ = ["small_disk"]
-
 FRAME = pl.DataFrame({"a": [1, 2, 3], "b": [[1.0], [], [2.0, 3.0]]})
 
 
@@ -98,12 +96,10 @@ def test_an_error_while_saving_makes_no_version(tmp_path: Path) -> None:
     assert latest.load() == {"a": 1}
 
 
-def test_a_full_disk_is_one_sentence_and_no_version(
-    tmp_path: Path, small_disk: None
-) -> None:
+def test_a_full_disk_is_one_sentence_and_no_version(tmp_path: Path) -> None:
     frames(tmp_path, "one").save(FRAME)
     big = pl.DataFrame({"a": list(range(10_000))})
-    with pytest.raises(DatasetError) as caught:
+    with small_disk(), pytest.raises(DatasetError) as caught:
         frames(tmp_path, "two").save(big)
     problem = find_problem(caught.value)
     assert isinstance(problem, SidiffError)
