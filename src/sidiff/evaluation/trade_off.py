@@ -38,7 +38,7 @@ def trade_off_figure(comparison: pl.DataFrame, methods: Mapping[str, str]) -> Fi
     figure = Figure(figsize=(13, 5.2), dpi=120)
     calls, speed = figure.subplots(1, 2, sharey=True)
     # Laid out by hand, so that labels know where the points will be.
-    figure.subplots_adjust(left=0.06, right=0.98, top=0.9, bottom=0.19, wspace=0.06)
+    figure.subplots_adjust(left=0.075, right=0.98, top=0.9, bottom=0.19, wspace=0.06)
     speed.set_xscale("log")
     for axes, cost in ((calls, "denoiser_calls"), (speed, "users_per_second")):
         _draw(axes, lines, methods, cost)
