@@ -120,13 +120,13 @@ def network(seed: int, **metadata: Any) -> Model:
 
 
 def test_exactly_the_networks_of_the_seeds_are_compared() -> None:
-    further = frames.join_seeds({1: network(1), 2: network(2)})
+    further = frames.join_models({"1": network(1), "2": network(2)})
     chosen = frames.choose_seeds(network(7), further, [2, 7])
     assert list(chosen) == [2, 7]
     assert [model.tensors["weight"][0] for model in chosen.values()] == [2, 7]
     with pytest.raises(SidiffError, match=r"seed 3 of evaluation\.seeds"):
         frames.choose_seeds(network(7), further, [7, 3])
-    other = frames.join_seeds({1: network(1, identities=["b"])})
+    other = frames.join_models({"1": network(1, identities=["b"])})
     with pytest.raises(SidiffError, match="seed 1 was trained on other data"):
         frames.choose_seeds(network(7), other, [7, 1])
 
