@@ -126,13 +126,11 @@ class SnapshotFolder:
             with suppress(FileNotFoundError), store_errors(self._files, file):
                 self._files.rm_file(file)
         self._used.clear()
-        # Object stores have no folders.
-        if (
-            is_local(self._files)
-            and self.path.is_dir()
-            and not any(self.path.iterdir())
-        ):
-            self.path.rmdir()
+        # Object stores have no folders. One that is not empty, or that another run
+        # removes at this moment, is no error.
+        if is_local(self._files):
+            with suppress(OSError):
+                self.path.rmdir()
 
     def _file(self, name: str) -> str:
         return (self.path / f"{name}{ENDING}").as_posix()
