@@ -255,14 +255,13 @@ def test_a_model_without_its_description_is_refused(place: Place) -> None:
     assert "one of them is missing" in str(find_problem(caught.value))
 
 
-def previous(place: Place) -> tuple[PreviousVersion, PreviousModel]:
+def previous(
+    place: Place, load: str | None = None
+) -> tuple[PreviousVersion, PreviousModel]:
+    given, credentials = version("new", load), place.credentials
     return (
-        PreviousVersion(
-            f"{place.address}/f.parquet", ["a"], version("new"), place.credentials
-        ),
-        PreviousModel(
-            f"{place.address}/m.safetensors", version("new"), place.credentials
-        ),
+        PreviousVersion(f"{place.address}/f.parquet", ["a"], given, credentials),
+        PreviousModel(f"{place.address}/m.safetensors", given, credentials),
     )
 
 
@@ -285,7 +284,8 @@ def test_what_an_earlier_run_left(
 
 def test_a_store_that_is_away_is_not_an_empty_one(away: Place) -> None:
     """Or else everything fitted would be fitted anew."""
-    for dataset in previous(away):
+    # While the versions are listed, and while a known one is read.
+    for dataset in (*previous(away), *previous(away, "one")):
         with pytest.raises(DatasetError) as caught:
             dataset.load()
         assert isinstance(find_problem(caught.value), StorageError)
