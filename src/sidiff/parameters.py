@@ -323,10 +323,25 @@ class TrainingParameters(Parameters):
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
     samples_per_pass: Annotated[int, Field(ge=1, le=1_000_000)]
     epochs: PositiveInt
+    engine: Literal["local", "ddp"]
+    workers: Annotated[int, Field(ge=1, le=1024)]
+    restarts: Annotated[int, Field(ge=0, le=1000)]
     checkpoint_seconds: Annotated[float, Field(ge=0.0, le=86_400.0)]
     seed: Seed
     device: Device
     threads: Threads
+
+    @model_validator(mode="after")
+    def _workers_have_work(self) -> Self:
+        most = self.batch_size // self.workers
+        if self.engine != "local" and self.samples_per_pass > most:
+            raise ValueError(
+                f"a batch_size of {self.batch_size} must give each of the "
+                f"{self.workers} workers a part of samples_per_pass "
+                f"({self.samples_per_pass}) samples; lower workers or "
+                f"samples_per_pass, or raise batch_size"
+            )
+        return self
 
     @model_validator(mode="after")
     def _item_loss_has_items(self) -> Self:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,15 @@ class SnapshotFolder:
         self.path = path
         self._used: set[str] = set()
 
+    @property
+    def used(self) -> list[str]:
+        """Names of the snapshots that were read or written through this object."""
+        return sorted(self._used)
+
+    def take_over(self, names: Iterable[str]) -> None:
+        """Count snapshots that another process used as used through this object."""
+        self._used.update(names)
+
     def names(self) -> list[str]:
         """Names of the snapshots that are there, sorted."""
         return sorted(file.stem for file in self.path.glob(f"*{ENDING}"))
@@ -67,7 +77,7 @@ class SnapshotFolder:
             return None
         self._used.add(name)
         try:
-            return _decode(content)
+            return decode(content)
         except ValueError as error:
             aside = file.with_suffix(".damaged")
             logger.warning(
@@ -84,7 +94,7 @@ class SnapshotFolder:
         """
         self._used.add(name)
         with whole_file(self._file(name)) as part:
-            part.write_bytes(_encode(snapshot))
+            part.write_bytes(encode(snapshot))
 
     def clear(self) -> None:
         """Remove what was read or written through this object, and nothing else.
@@ -101,7 +111,8 @@ class SnapshotFolder:
         return self.path / f"{name}{ENDING}"
 
 
-def _encode(snapshot: Snapshot) -> bytes:
+def encode(snapshot: Snapshot) -> bytes:
+    """Return a snapshot as the content of a file."""
     header = {"sha256": _NO_DIGEST.decode(), "state": json.dumps(snapshot.state)}
     content = save(snapshot.arrays, metadata=header)
     start, end = _digest_place(content)
@@ -110,8 +121,8 @@ def _encode(snapshot: Snapshot) -> bytes:
     return content[:start] + digest + content[end:]
 
 
-def _decode(content: bytes) -> Snapshot:
-    """Undo ``_encode``.
+def decode(content: bytes) -> Snapshot:
+    """Undo ``encode``.
 
     Raises:
         ValueError: it is no snapshot, or not the one that was written.

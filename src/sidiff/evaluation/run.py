@@ -118,7 +118,9 @@ def evaluate(evaluator: Evaluator, denoiser: Denoiser) -> Evaluation:
     cost = results.cost
     lengths = (results.items >= 0).sum(1)
     metrics: dict[str, float] = {"n_users": float(len(results.users))}
-    metrics |= ranker.scores(results, parameters.cutoffs, "test")
+    metrics |= ranker.scores(
+        results.items, results.sids, results.targets, parameters.cutoffs, "test"
+    )
     metrics |= m.means(
         m.metrics_from_ranks(popular, parameters.cutoffs), "test/popularity"
     )

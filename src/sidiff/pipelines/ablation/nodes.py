@@ -46,7 +46,7 @@ def train_variants(
     checkpoints: SnapshotFolder,
 ) -> tuple[Model, pl.DataFrame, pl.DataFrame]:
     """Train every variant with every seed; epochs and masks of all of them."""
-    from sidiff.training.loop import fit
+    from sidiff.engines import train
 
     users = to_sequences(sequences, catalogue)
     samples = to_samples(training_samples, users, max_history)
@@ -58,7 +58,7 @@ def train_variants(
     for name, settings in variants.items():
         for seed in ablation.seeds:
             logger.info("Variant %s, seed %d", name, seed)
-            fitted = fit(
+            fitted = train(
                 users,
                 samples,
                 table,

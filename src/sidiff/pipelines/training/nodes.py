@@ -36,11 +36,11 @@ def train_denoiser(
     checkpoints: SnapshotFolder,
 ) -> tuple[Model, pl.DataFrame, pl.DataFrame]:
     """Train; the best epoch's denoiser, one row per epoch, and what was hidden."""
-    from sidiff.training.loop import fit
+    from sidiff.engines import train
 
     users = to_sequences(sequences, catalogue)
     table = to_sid_table(sid_table, catalogue)
-    fitted = fit(
+    fitted = train(
         users,
         to_samples(training_samples, users, max_history),
         table,
@@ -65,7 +65,7 @@ def train_more_seeds(
     checkpoints: SnapshotFolder,
 ) -> Model:
     """Train one denoiser more for every seed to compare beside the main one."""
-    from sidiff.training.loop import fit
+    from sidiff.engines import train
 
     users = to_sequences(sequences, catalogue)
     samples = to_samples(training_samples, users, max_history)
@@ -74,7 +74,7 @@ def train_more_seeds(
     models: dict[str, Model] = {}
     for seed in seeds:
         if seed != training.seed:
-            fitted = fit(
+            fitted = train(
                 users,
                 samples,
                 table,
