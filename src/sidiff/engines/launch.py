@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-import sidiff
 from sidiff.decoding.lattice import Lattice
-from sidiff.diffusion.devices import resolve
 from sidiff.engines.job import REFUSED, Events, Job, read_result
+from sidiff.engines.on_ray import run_on_ray
+from sidiff.engines.processes import run_ddp
 from sidiff.errors import SidiffError
 from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
 from sidiff.training.loop import Fitted, OnEpoch, fit
-
-_POLL_SECONDS = 0.2
 
 
 def train(
@@ -38,10 +30,12 @@ def train(
     on_epoch: OnEpoch,
     lattice: Lattice | None = None,
     checkpoints: SnapshotFolder | None = None,
+    address: str | None = None,
 ) -> Fitted:
     """Do as ``sidiff.training.loop.fit`` does, on the engine that is configured.
 
-    ``on_epoch`` and the log are served by this process in every case.
+    ``on_epoch`` and the log are served by this process in every case. ``address`` is
+    the Ray cluster's, see ``cluster``.
 
     Raises:
         SidiffError: as ``fit``, or the workers were lost too often.
@@ -57,14 +51,20 @@ def train(
             lattice,
             checkpoints,
         )
-    _check_devices(parameters)
     kept = None if checkpoints is None else checkpoints.path.absolute()
     job = Job(sequences, samples, table, parameters, max_history, lattice, kept)
-    with tempfile.TemporaryDirectory(prefix="sidiff_training_") as name:
+    # Machines of a cluster share the folder of the checkpoints, not /tmp.
+    shared = kept if parameters.engine == "ray" else None
+    if shared is not None:
+        shared.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="training_", dir=shared) as name:
         folder = Path(name)
         job.write(folder)
         reports = _Reports(Events(folder), on_epoch)
-        _run_ddp(folder, parameters, reports.pass_on)
+        if parameters.engine == "ddp":
+            run_ddp(folder, parameters, reports.pass_on)
+        else:
+            run_on_ray(folder, parameters, address, reports.pass_on)
         fitted = read_result(folder)
     if reports.refused is not None:
         raise SidiffError(reports.refused)
@@ -108,45 +108,3 @@ class _Reports:
                 self.checkpoints = content
             elif kind == REFUSED:
                 self.refused = content
-
-
-def _check_devices(parameters: TrainingParameters) -> None:
-    if resolve(parameters.device).type != "cuda":
-        return
-    devices = torch.cuda.device_count()
-    if parameters.workers > devices:
-        raise SidiffError(
-            f"training.workers is {parameters.workers} but this machine has {devices} "
-            "CUDA devices; set training.workers to at most that."
-        )
-
-
-def _run_ddp(
-    folder: Path, parameters: TrainingParameters, pass_on: Callable[[], None]
-) -> None:
-    """Let torch's elastic launcher run the workers on this machine."""
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-        f"--nproc-per-node={parameters.workers}",
-        f"--max-restarts={parameters.restarts}",
-        *("-m", "sidiff.engines.worker", str(folder)),
-    ]
-    environment = dict(os.environ)
-    # Kedro finds the package by the project's folder, other processes do not.
-    source = str(Path(sidiff.__file__).parent.parent)
-    paths = [source, environment.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    threads = max(1, (os.cpu_count() or 1) // parameters.workers)
-    environment.setdefault("OMP_NUM_THREADS", str(threads))
-    # The launcher and its workers hold the other end of their input, and end when
-    # this process does, however it ends.
-    with subprocess.Popen(  # noqa: S603 (nothing of the command is the user's)
-        command, stdin=subprocess.PIPE, env=environment
-    ) as launcher:
-        try:
-            while launcher.poll() is None:
-                pass_on()
-                time.sleep(_POLL_SECONDS)
-        finally:
-            launcher.terminate()
-    pass_on()

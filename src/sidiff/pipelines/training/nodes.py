@@ -34,6 +34,7 @@ def train_denoiser(
     parameters: dict[str, Any],
     max_history: int,
     checkpoints: SnapshotFolder,
+    ray_address: str | None,
 ) -> tuple[Model, pl.DataFrame, pl.DataFrame]:
     """Train; the best epoch's denoiser, one row per epoch, and what was hidden."""
     from sidiff.engines import train
@@ -49,6 +50,7 @@ def train_denoiser(
         log_epoch,
         to_lattice(lattice, table),
         checkpoints,
+        ray_address,
     )
     return Model(fitted.weights, fitted.config), fitted.history, fitted.masking
 
@@ -63,6 +65,7 @@ def train_more_seeds(
     seeds: list[int],
     max_history: int,
     checkpoints: SnapshotFolder,
+    ray_address: str | None,
 ) -> Model:
     """Train one denoiser more for every seed to compare beside the main one."""
     from sidiff.engines import train
@@ -83,6 +86,7 @@ def train_more_seeds(
                 lambda epoch, figures: None,
                 to_lattice(lattice, table),
                 checkpoints,
+                ray_address,
             )
             models[str(seed)] = Model(fitted.weights, fitted.config)
     return join_models(models)
