@@ -75,7 +75,7 @@ def ingest(folder: Path, parameters: dict[str, Any]) -> dict[str, int]:
     )
     items.write_parquet(folder / "shelf.parquet")
     report = ingestion.check_rejected_lines(
-        rejected, rejected_items, reviews, metadata, given, "benchmark"
+        rejected, rejected_items, reviews, metadata, given, str(folder), "benchmark"
     )
     (folder / "report.json").write_text(json.dumps(report))
     return {"rows": reviews["rows"], "items": metadata["rows"]}

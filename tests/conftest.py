@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+
+from tests.s3 import Store, running_store
 
 # A busy machine is not a failure. The networks here are small: several threads would
 # mostly wait for each other, on a busy machine for minutes.
@@ -23,3 +26,10 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("no real review files (set SIDIFF_REAL_DATA to their folder)")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Store]:
+    """An S3 server of this machine with a bucket."""
+    with running_store() as store:
+        yield store

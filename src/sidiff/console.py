@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from sidiff.evaluation.headlines import Headline, percent, rate_text
 
+_USER = re.compile(r"://[^/@]*@")
 _ROWS = (
     ("DiffGRM, semantic IDs", "test/sid"),
     ("DiffGRM, items", "test/item"),
@@ -28,22 +29,30 @@ _COLUMNS = (
 
 
 def show_summary(
-    summary: Mapping[str, Any], results: Mapping[str, Path], seconds: float
+    summary: Mapping[str, Any],
+    results: Mapping[str, str],
+    seconds: float,
+    tracking: str | None,
 ) -> None:
     """Draw the summary of a finished run.
 
     Args:
         summary: the data set ``run_summary``; with ``comparison``, the lines of
             ``sidiff.evaluation.headlines``, where the run made one.
-        results: stored files worth opening, by data set name; each lies in a folder
-            named after the version, which is one and the same for a run.
+        results: paths or addresses of stored files worth opening, by data set name;
+            each lies in a folder named after the version, which is one and the same
+            for a run.
         seconds: wall time of the run.
+        tracking: address of MLflow's store; None where the run is not tracked.
     """
-    Console().print(render(summary, results, seconds), highlight=False)
+    Console().print(render(summary, results, seconds, tracking), highlight=False)
 
 
 def render(
-    summary: Mapping[str, Any], results: Mapping[str, Path], seconds: float
+    summary: Mapping[str, Any],
+    results: Mapping[str, str],
+    seconds: float,
+    tracking: str | None,
 ) -> Group:
     """Lay the summary out for 80 columns and more; arguments as ``show_summary``."""
     data, sids = summary["data"], summary["semantic_ids"]
@@ -71,11 +80,12 @@ def render(
     places.add_column(style="bold", no_wrap=True)
     places.add_column(overflow="fold")
     version = ""
-    for name, path in results.items():
-        places.add_row(name, os.path.relpath(path.parent.parent))
-        version = path.parent.name
+    for name, address in results.items():
+        place, version, _ = address.rsplit("/", 2)
+        places.add_row(name, place if "://" in place else os.path.relpath(place))
     places.add_row("lineage", "kedro viz run")
-    places.add_row("all runs", "mlflow ui --backend-store-uri sqlite:///mlflow.db")
+    if tracking:
+        places.add_row("all runs", _runs(tracking))
     compared = summary.get("comparison")
     return Group(
         "",
@@ -86,6 +96,14 @@ def render(
         places,
         "",
     )
+
+
+def _runs(tracking: str) -> str:
+    """Where to look at MLflow's runs: a server's address, or what starts one."""
+    tracking = _USER.sub("://", tracking)
+    if tracking.startswith(("http://", "https://")):
+        return tracking
+    return f"mlflow ui --backend-store-uri {tracking}"
 
 
 def _data_set(name: str, data: Mapping[str, Any]) -> Text:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import subprocess
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from time import perf_counter
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
-from kedro.io import AbstractVersionedDataset, DataCatalog
+from kedro.io import DataCatalog
 from kedro.io.core import VersionNotFoundError
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from sidiff.console import show_summary
-from sidiff.datasets import UnfinishedWork
+from sidiff.datasets import Stored, UnfinishedWork
 from sidiff.errors import SidiffError
 from sidiff.evaluation.headlines import headlines
 from sidiff.pipeline_registry import PIPELINES
@@ -143,19 +143,26 @@ class ProgressHooks:
             "%2d/%d  %-22s %6.1f s", self._done, self._nodes, node.name, seconds
         )
 
-    @hook_impl
+    # First, so that kedro-mlflow has not ended the run yet.
+    @hook_impl(tryfirst=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Show the figures of a run that got as far as having them."""
         if "run_summary" not in pipeline.all_outputs():
             return
         written = _versioned(pipeline.all_outputs(), catalog)
         results = {
-            name: _stored_path(written[name]) for name in RESULTS if name in written
+            name: written[name].stored_address() for name in RESULTS if name in written
         }
         summary = catalog.load("run_summary")
         if "comparison" in written:
             summary["comparison"] = headlines(catalog.load("comparison"))
-        show_summary(summary, results, perf_counter() - self._began)
+        mlflow = active_mlflow()
+        show_summary(
+            summary,
+            results,
+            perf_counter() - self._began,
+            mlflow.get_tracking_uri() if mlflow else None,
+        )
 
 
 class TrackingHooks:
@@ -189,6 +196,7 @@ class TrackingHooks:
         tags = {
             "env": self._env,
             "dataset": catalog.load("params:dataset"),
+            "storage": catalog.load("params:storage"),
             "recipe": catalog.load("params:recipe"),
             "preset": catalog.load("params:preset"),
             "pipeline": what_runs(run_params),
@@ -239,10 +247,11 @@ class TrackingHooks:
             }
         )
         for name, dataset in written.items():
-            path = _stored_path(dataset)
+            path = PurePosixPath(dataset.stored_address())
             report = REPORTING_FOLDER in path.parts or name in REPORTS
             if report and path.suffix in (".json", ".md", ".png"):
-                mlflow.log_artifact(str(path))
+                with dataset.stored_file() as file:
+                    mlflow.log_artifact(str(file))
 
 
 def what_runs(run_params: dict[str, Any]) -> str:
@@ -280,19 +289,11 @@ def git_state(project: Path) -> dict[str, str]:
         return {}
 
 
-def _versioned(
-    names: set[str], catalog: DataCatalog
-) -> dict[str, AbstractVersionedDataset[Any, Any]]:
+def _versioned(names: set[str], catalog: DataCatalog) -> dict[str, Any]:
+    """The data sets among ``names`` that have versions, all of them ``Stored``."""
     datasets = {name: catalog.get(name) for name in sorted(names)}
     return {
         name: dataset
         for name, dataset in datasets.items()
-        if isinstance(dataset, AbstractVersionedDataset)
+        if isinstance(dataset, Stored)
     }
-
-
-def _stored_path(dataset: AbstractVersionedDataset[Any, Any]) -> Path:
-    """Return where the running session stored a data set."""
-    version = dataset.resolve_save_version()
-    paths = (Path(path) for path in dataset.list_versions())
-    return next(path for path in paths if path.parent.name == version)

@@ -13,7 +13,9 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 # Figures are files here; no window system is looked for.
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-from sidiff.context import SidiffContext
+from omegaconf.resolvers import oc
+
+from sidiff.context import SidiffContext, folder, raw_path
 from sidiff.hooks import CrashHooks, InputHooks, ProgressHooks, TrackingHooks
 
 CONTEXT_CLASS = SidiffContext
@@ -23,6 +25,11 @@ CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
     # An environment overlays single values, also inside a group.
-    "merge_strategy": {"parameters": "soft", "globals": "soft"},
-    "custom_resolvers": {"user_path": os.path.expanduser},
+    "merge_strategy": {"parameters": "soft", "globals": "soft", "mlflow": "soft"},
+    "custom_resolvers": {
+        "folder": folder,
+        "raw_path": raw_path,
+        # Kedro has it for credentials only; a container is told its places this way.
+        "oc.env": oc.env,
+    },
 }

@@ -1,8 +1,8 @@
-"""Unfinished work on disk, from which the same work goes on after a crash.
+"""Unfinished work, from which the same work goes on after a crash.
 
-A snapshot is one safetensors file: arrays, and beside them in its header a state as
-JSON and the SHA-256 of everything. It replaces the one before it only when it is
-whole, so there always is a last good one.
+A snapshot is one safetensors file on a disk or in an object store: arrays, and beside
+them in its header a state as JSON and the SHA-256 of everything. It replaces the one
+before it only when it is whole, so there always is a last good one.
 """
 
 from __future__ import annotations
@@ -12,16 +12,24 @@ import json
 import logging
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from sidiff.files import whole_file
+from sidiff.storage import (
+    address_of,
+    is_local,
+    read_bytes,
+    store_errors,
+    whole_object,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +53,27 @@ class Snapshot:
 
 
 class SnapshotFolder:
-    """Snapshots by name, in a folder that need not exist yet."""
+    """Snapshots by name, in a folder that need not exist yet.
 
-    def __init__(self, path: Path) -> None:
-        """Name the folder; nothing is read or made before it is needed."""
+    Raises everywhere:
+        StorageError: the folder lies in a store that cannot be reached.
+    """
+
+    def __init__(self, path: Path, files: Any = None) -> None:
+        """Name the folder; nothing is read or made before it is needed.
+
+        Args:
+            path: the folder, inside ``files``.
+            files: the fsspec file system that holds it; None for this machine's.
+        """
         self.path = path
+        self.files = files or LocalFileSystem()
         self._used: set[str] = set()
+
+    @property
+    def location(self) -> Path:
+        """The folder, as a process of another working folder finds it."""
+        return self.path.absolute() if is_local(self.files) else self.path
 
     @property
     def used(self) -> list[str]:
@@ -63,7 +86,15 @@ class SnapshotFolder:
 
     def names(self) -> list[str]:
         """Names of the snapshots that are there, sorted."""
-        return sorted(file.stem for file in self.path.glob(f"*{ENDING}"))
+        folder = self.path.as_posix()
+        self.files.invalidate_cache()
+        try:
+            with store_errors(self.files, folder):
+                files = self.files.ls(folder, detail=False)
+        except FileNotFoundError:
+            return []
+        paths = [PurePosixPath(file) for file in files]
+        return sorted(path.stem for path in paths if path.suffix == ENDING)
 
     def read(self, name: str) -> Snapshot | None:
         """Return a snapshot, or None where there is none.
@@ -72,18 +103,22 @@ class SnapshotFolder:
         """
         file = self._file(name)
         try:
-            content = file.read_bytes()
+            content = read_bytes(self.files, file)
         except FileNotFoundError:
             return None
         self._used.add(name)
         try:
             return decode(content)
         except ValueError as error:
-            aside = file.with_suffix(".damaged")
+            aside = file.removesuffix(ENDING) + ".damaged"
             logger.warning(
-                "%s is damaged (%s) and not used; it is now %s", file, error, aside.name
+                "%s is damaged (%s) and not used; it is now %s",
+                address_of(self.files, file),
+                error,
+                PurePosixPath(aside).name,
             )
-            file.replace(aside)
+            with store_errors(self.files, file):
+                self.files.mv(file, aside)
             return None
 
     def write(self, name: str, snapshot: Snapshot) -> None:
@@ -93,7 +128,7 @@ class SnapshotFolder:
             SidiffError: the disk is full or refuses; the last one is untouched.
         """
         self._used.add(name)
-        with whole_file(self._file(name)) as part:
+        with whole_object(self.files, self._file(name)) as part:
             part.write_bytes(encode(snapshot))
 
     def clear(self) -> None:
@@ -102,13 +137,18 @@ class SnapshotFolder:
         What other settings left is not of this work and stays.
         """
         for name in self._used:
-            self._file(name).unlink(missing_ok=True)
+            file = self._file(name)
+            with suppress(FileNotFoundError), store_errors(self.files, file):
+                self.files.rm_file(file)
         self._used.clear()
-        if self.path.is_dir() and not any(self.path.iterdir()):
-            self.path.rmdir()
+        # Object stores have no folders. One that is not empty, or that another run
+        # removes at this moment, is no error.
+        if is_local(self.files):
+            with suppress(OSError):
+                self.path.rmdir()
 
-    def _file(self, name: str) -> Path:
-        return self.path / f"{name}{ENDING}"
+    def _file(self, name: str) -> str:
+        return (self.path / f"{name}{ENDING}").as_posix()
 
 
 def encode(snapshot: Snapshot) -> bytes:

@@ -45,8 +45,3 @@ def test_the_preview_is_the_first_rows(tmp_path: Path) -> None:
         "columns": ["user_id", "timestamp"],
         "data": [["b", 3], ["a", 1]],
     }
-
-
-def test_another_machine_is_refused() -> None:
-    with pytest.raises(DatasetError, match="give a local path"):
-        StreamedParquet("s3://bucket/interactions.parquet")

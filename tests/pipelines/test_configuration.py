@@ -20,17 +20,26 @@ def load(
 
 
 @pytest.mark.parametrize(
-    "env", ["local", "beauty", "beauty_cpu", "beauty_study", "sports", "toys", "own"]
+    "env",
+    [
+        *("local", "beauty", "beauty_cpu", "beauty_study", "sports", "toys"),
+        *("own", "prod"),
+    ],
 )
 @pytest.mark.parametrize("preset", ["sidiff", "paper", "release"])
 @pytest.mark.parametrize("recipe", ["diffgrm", "mdgr"])
 def test_every_environment_is_complete(
-    project: Path, env: str, preset: str, recipe: str
+    project: Path,
+    env: str,
+    preset: str,
+    recipe: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("SIDIFF_STORAGE", "memory:///bucket")
     parameters = load(project, env, {"preset": preset, "recipe": recipe})
     assert validate(parameters).keys() == GROUPS.keys()
     assert (parameters["preset"], parameters["recipe"]) == (preset, recipe)
-    assert parameters["dataset"] == ("sample" if env == "local" else env)
+    assert parameters["dataset"] == {"local": "sample", "prod": "shop"}.get(env, env)
     training, evaluation = parameters["training"], parameters["evaluation"]
     noising = training["noising"]
     search = training["validation"]["decoding"]["method"]

@@ -5,6 +5,7 @@ from sidiff.datasets.raw_file import RawFile
 from sidiff.datasets.safetensors import Model, SafetensorsDataset
 from sidiff.datasets.streamed_parquet import StreamedParquet
 from sidiff.datasets.unfinished import UnfinishedWork
+from sidiff.datasets.versions import Stored
 
 __all__ = [
     "Model",
@@ -12,6 +13,7 @@ __all__ = [
     "PreviousVersion",
     "RawFile",
     "SafetensorsDataset",
+    "Stored",
     "StreamedParquet",
     "UnfinishedWork",
 ]

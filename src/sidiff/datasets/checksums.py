@@ -3,45 +3,67 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from sidiff.errors import SidiffError
-from sidiff.files import whole_file
+from sidiff.storage import address_of, local_copy, read_bytes, whole_object
 
 CHECKSUM = ".sha256"
 """Ending of the file beside a stored one; ``sha256sum --check`` understands it."""
 
 
-def write_checksum(path: Path, part: Path) -> None:
-    """Write the checksum of ``part``, which is to become ``path``.
+def write_checksum(files: Any, path: str, part: Path) -> None:
+    """Write the checksum of ``part``, which is to become ``path`` of ``files``.
 
     Raises:
-        SidiffError: the disk is full or refuses.
+        SidiffError: the disk is full or the store refuses.
     """
-    with whole_file(_checksum_of(path)) as checksum:
-        checksum.write_text(f"{_digest(part)}  {path.name}\n")
+    with whole_object(files, path + CHECKSUM) as checksum:
+        checksum.write_text(f"{_digest(part)}  {PurePosixPath(path).name}\n")
 
 
-def check(path: Path) -> None:
-    """Compare a stored file with its checksum, where it has one.
+def read_checksum(files: Any, path: str) -> str | None:
+    """Return the checksum of a stored file; None where it has none.
+
+    Raises:
+        StorageError: the store cannot be read.
+    """
+    try:
+        words = read_bytes(files, path + CHECKSUM).decode().split()
+    except FileNotFoundError:
+        return None
+    return words[0] if words else ""
+
+
+def check(files: Any, path: str, copy: Path) -> None:
+    """Compare a file of this machine with the checksum of ``path``, if there is one.
 
     Raises:
         SidiffError: they differ.
     """
-    checksum = _checksum_of(path)
-    if not (path.is_file() and checksum.is_file()):
-        return
-    if checksum.read_text().split()[:1] != [_digest(path)]:
+    checksum = read_checksum(files, path)
+    if checksum is not None and copy.is_file() and checksum != _digest(copy):
         raise SidiffError(
-            f"{path} is damaged: its SHA-256 differs from the one in {checksum.name}; "
-            "run the stage that writes it again, or choose another version with "
-            "--load-versions."
+            f"{address_of(files, path)} is damaged: its SHA-256 differs from the one "
+            f"in {PurePosixPath(path).name}{CHECKSUM}; run the stage that writes it "
+            "again, or choose another version with --load-versions."
         )
 
 
-def _checksum_of(path: Path) -> Path:
-    """Where the checksum of a stored file lies."""
-    return path.with_name(path.name + CHECKSUM)
+@contextmanager
+def checked_copy(files: Any, path: str) -> Iterator[Path]:
+    """Name a file on this machine with the content of ``path``, after a check.
+
+    Raises:
+        SidiffError: it is not what was stored, or the store cannot be read.
+        FileNotFoundError: the store has no such object.
+    """
+    with local_copy(files, path) as copy:
+        check(files, path, copy)
+        yield copy
 
 
 def _digest(path: Path) -> str:

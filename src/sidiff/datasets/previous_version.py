@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, NoReturn, TypeVar
 
 import fsspec
 import polars as pl
 from kedro.io import AbstractVersionedDataset, DatasetError
-from kedro.io.core import (
-    Version,
-    VersionNotFoundError,
-    get_filepath_str,
-    get_protocol_and_path,
-)
+from kedro.io.core import Version, VersionNotFoundError, get_protocol_and_path
 
-from sidiff.datasets.checksums import check
+from sidiff.datasets.checksums import checked_copy
 from sidiff.datasets.safetensors import Model, SafetensorsDataset
+from sidiff.datasets.versions import Stored
 from sidiff.errors import SidiffError
+from sidiff.storage import StorageError, address_of
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 
-class _Previous(AbstractVersionedDataset[NoReturn, T | None]):
+class _Previous(Stored, AbstractVersionedDataset[NoReturn, T | None]):
     """The latest stored version of something, ``None`` where there is none.
 
     A second, read-only name for the file of another data set. The node that makes
@@ -37,11 +34,13 @@ class _Previous(AbstractVersionedDataset[NoReturn, T | None]):
         self,
         filepath: str,
         version: Version | None = None,
+        credentials: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         protocol, path = get_protocol_and_path(filepath, version)
+        self._address, self._credentials = filepath, credentials
         self._protocol = protocol
-        self._fs = fsspec.filesystem(protocol)
+        self._fs = fsspec.filesystem(protocol, **(credentials or {}))
         self.metadata = metadata
         super().__init__(
             filepath=PurePosixPath(path),
@@ -51,14 +50,21 @@ class _Previous(AbstractVersionedDataset[NoReturn, T | None]):
         )
 
     def load(self) -> T | None:
-        """Read the latest version; ``None`` if there is none that can be used."""
+        """Read the latest version; ``None`` if there is none that can be used.
+
+        Raises:
+            StorageError: the store cannot be read, which says nothing of the version.
+        """
         try:
-            path = get_filepath_str(self._get_load_path(), self._protocol)
+            version = self.resolve_load_version()
         except VersionNotFoundError:
             return None
         try:
-            return self._read(path)
-        except (OSError, DatasetError, SidiffError, pl.exceptions.PolarsError) as error:
+            return self._read(version)
+        except StorageError:
+            raise
+        except (OSError, SidiffError, pl.exceptions.PolarsError) as error:
+            path = address_of(self._fs, self._place(self._get_load_path()))
             logger.warning("%s cannot be read and is ignored: %s", path, error)
             return None
 
@@ -70,7 +76,7 @@ class _Previous(AbstractVersionedDataset[NoReturn, T | None]):
         """
         raise DatasetError(f"{self._filepath} is read-only under this name")
 
-    def _read(self, path: str) -> T | None:
+    def _read(self, version: str | None) -> T | None:
         raise NotImplementedError
 
     def _exists(self) -> bool:
@@ -89,6 +95,7 @@ class PreviousVersion(_Previous[pl.DataFrame]):
         filepath: str,
         columns: list[str],
         version: Version | None = None,
+        credentials: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         """Name the table.
@@ -97,16 +104,16 @@ class PreviousVersion(_Previous[pl.DataFrame]):
             filepath: path or fsspec address of the versioned Parquet file.
             columns: what a usable table has; another one counts as none.
             version: set by Kedro.
+            credentials: for the file system.
             metadata: for plugins, ignored here.
         """
         self._columns = columns
-        super().__init__(filepath, version, metadata)
+        super().__init__(filepath, version, credentials, metadata)
 
-    def _read(self, path: str) -> pl.DataFrame | None:
-        if self._protocol == "file":
-            check(Path(path))
-        with self._fs.open(path, "rb") as file:
-            frame = pl.read_parquet(file)
+    def _read(self, version: str | None) -> pl.DataFrame | None:
+        path = self._place(self._get_load_path())
+        with checked_copy(self._fs, path) as file:
+            frame = pl.read_parquet(file, glob=False)
         return frame if set(self._columns) <= set(frame.columns) else None
 
 
@@ -121,6 +128,7 @@ class PreviousModel(_Previous[Model]):
         self,
         filepath: str,
         version: Version | None = None,
+        credentials: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         """Name the pair.
@@ -128,10 +136,15 @@ class PreviousModel(_Previous[Model]):
         Args:
             filepath: path or fsspec address of the ``.safetensors`` file.
             version: set by Kedro.
+            credentials: for the file system.
             metadata: for plugins, ignored here.
         """
-        super().__init__(filepath, version, metadata)
+        super().__init__(filepath, version, credentials, metadata)
 
-    def _read(self, path: str) -> Model | None:
-        address = path if "://" in path else f"{self._protocol}://{path}"
-        return SafetensorsDataset(address).load()
+    def _read(self, version: str | None) -> Model | None:
+        stored = SafetensorsDataset(
+            self._address, version=Version(version, None), credentials=self._credentials
+        )
+        # Not Kedro's wrapper around it, which hides what went wrong.
+        model: Model = SafetensorsDataset.load.__wrapped__(stored)  # type: ignore[attr-defined]
+        return model

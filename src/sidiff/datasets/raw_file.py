@@ -10,11 +10,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 from kedro.io import AbstractDataset
 
 from sidiff.errors import SidiffError
 from sidiff.files import whole_file
 from sidiff.reviews.download import fetch
+from sidiff.storage import whole_object
 
 _WILDCARD = re.compile(r"[*?\[]")
 
@@ -35,6 +37,7 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
         filepath: str,
         copies: str,
         url: str | None = None,
+        credentials: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         """Name the files.
@@ -44,12 +47,14 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
                 pattern such as ``logs/*.csv``, or an address of any of these
                 (``s3://...``, whatever fsspec knows), or of one file by http(s).
             copies: local folder for the files of an address.
-            url: http(s) address to fetch a local file from when it is absent.
+            url: http(s) address to fetch a single file from when it is absent.
+            credentials: for the file system of an address.
             metadata: for plugins, ignored here.
         """
         self._filepath = filepath
         self._copies = Path(copies)
         self._url = url
+        self._credentials = credentials or {}
         self.metadata = metadata
 
     def load(self) -> list[Path]:
@@ -61,8 +66,11 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
         Raises:
             SidiffError: there is no such file, or it could not be fetched.
         """
+        if _is_http(self._filepath):
+            name = PurePosixPath(urlsplit(self._filepath).path).name
+            return [fetch(self._filepath, self._copies / name)]
         if _is_address(self._filepath):
-            return _fetch_all(self._filepath, self._copies)
+            return self._copy_all()
         path = Path(self._filepath)
         if path.is_file():
             return [path]
@@ -91,10 +99,12 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
         Readers see the old file or the whole new one, never a part of it.
 
         Raises:
-            SidiffError: the disk is full or refuses; the old file is as it was.
+            SidiffError: the disk is full or the store refuses; the old file is as it
+                was.
         """
+        files, path = self._place()
         with (
-            whole_file(Path(self._filepath)) as part,
+            whole_object(files, path) as part,
             part.open("wb") as raw,
             # No name and no time in the header: equal lines, equal bytes.
             gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as file,
@@ -102,8 +112,39 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
             for line in data:
                 file.write(line.encode() + b"\n")
 
+    def _place(self) -> tuple[Any, str]:
+        """The file system of the files, and where they lie in it."""
+        if not _is_address(self._filepath):
+            return LocalFileSystem(), self._filepath
+        files, path = fsspec.core.url_to_fs(self._filepath, **self._credentials)
+        files.invalidate_cache()
+        return files, path
+
+    def _copy_all(self) -> list[Path]:
+        """Copy the files of an address, as far as they are not here in this state."""
+        try:
+            files, root = self._place()
+            if self._url is not None and not files.exists(root):
+                with whole_object(files, root) as part:
+                    fetch(self._url, part)
+            names = _remote_names(files, root)
+            found = [_copy(files, name, self._copies) for name in names]
+        except SidiffError:
+            raise
+        # Each file system has errors of its own, not all of them an OSError.
+        except Exception as error:
+            raise SidiffError(
+                f"{self._filepath} cannot be read ({type(error).__name__}: {error}): "
+                "correct the address and the credentials, or install what its file "
+                'system needs (for s3: pip install "sidiff[s3]").'
+            ) from error
+        return _not_empty(found) or found
+
     def _exists(self) -> bool:
-        return Path(self._filepath).exists()
+        if _is_http(self._filepath):
+            return False
+        files, path = self._place()
+        return bool(files.exists(path))
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._filepath, "url": self._url}
@@ -111,6 +152,10 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
 
 def _is_address(path: str) -> bool:
     return "://" in path
+
+
+def _is_http(path: str) -> bool:
+    return path.startswith(("http://", "https://"))
 
 
 def _not_empty(paths: list[Path]) -> list[Path]:
@@ -127,23 +172,6 @@ def _files_below(folder: Path) -> list[Path]:
 
 def _is_data(parts: tuple[str, ...]) -> bool:
     return not any(part.startswith(("_", ".")) for part in parts)
-
-
-def _fetch_all(address: str, copies: Path) -> list[Path]:
-    """Copy the files of an address, as far as they are not here in the same state."""
-    if address.startswith(("http://", "https://")):
-        return [fetch(address, copies / PurePosixPath(urlsplit(address).path).name)]
-    try:
-        files, root = fsspec.core.url_to_fs(address)
-        names = _remote_names(files, root)
-        found = [_copy(files, name, copies) for name in names]
-    except (OSError, ImportError, ValueError) as error:
-        raise SidiffError(
-            f"{address} cannot be read ({type(error).__name__}: {error}): correct the "
-            "address and the credentials, or install what its file system needs (for "
-            's3: pip install "sidiff[s3]").'
-        ) from error
-    return _not_empty(found) or found
 
 
 def _remote_names(files: Any, root: str) -> list[str]:

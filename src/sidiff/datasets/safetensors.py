@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 import fsspec
 import numpy as np
-from kedro.io import AbstractVersionedDataset, DatasetError
-from kedro.io.core import Version, get_filepath_str, get_protocol_and_path
+from kedro.io import AbstractVersionedDataset
+from kedro.io.core import Version, get_protocol_and_path
 from safetensors import numpy as numpy_backend
 
+from sidiff.datasets.versions import Stored
 from sidiff.errors import SidiffError
-from sidiff.files import whole_file
+from sidiff.storage import address_of, read_bytes, whole_object
 
 
 class Model(NamedTuple):
@@ -26,7 +27,7 @@ class Model(NamedTuple):
     """Everything else, as JSON knows it."""
 
 
-class SafetensorsDataset(AbstractVersionedDataset[Model, Model]):
+class SafetensorsDataset(Stored, AbstractVersionedDataset[Model, Model]):
     """A versioned pair ``NAME.safetensors`` (arrays) and ``NAME.json`` (the rest).
 
     The JSON holds the SHA-256 of the arrays, which loading checks. It is written
@@ -68,24 +69,24 @@ class SafetensorsDataset(AbstractVersionedDataset[Model, Model]):
         """Read both files.
 
         Raises:
-            SidiffError: a file is missing, or the arrays are not those that were
-                saved.
+            SidiffError: a file is missing, the arrays are not those that were
+                saved, or the store cannot be read.
         """
-        path = get_filepath_str(self._get_load_path(), self._protocol)
+        path = self._place(self._get_load_path())
         try:
-            weights: bytes = self._fs.cat_file(path)
-            description = json.loads(self._fs.cat_file(_description(path)))
+            weights = read_bytes(self._fs, path)
+            description = json.loads(read_bytes(self._fs, _description(path)))
         except FileNotFoundError as error:
             raise SidiffError(
-                f"{path} and its description .json belong together and one of them is "
-                "missing; run the stage that writes them again, or choose another "
-                "version with --load-versions."
+                f"{address_of(self._fs, path)} and its description .json belong "
+                "together and one of them is missing; run the stage that writes them "
+                "again, or choose another version with --load-versions."
             ) from error
         if hashlib.sha256(weights).hexdigest() != description["sha256"]:
             raise SidiffError(
-                f"{path} is damaged: its SHA-256 differs from the one in "
-                f"{PurePosixPath(_description(path)).name}; run the stage that writes "
-                "it again, or choose another version with --load-versions."
+                f"{address_of(self._fs, path)} is damaged: its SHA-256 differs from "
+                f"the one in {PurePosixPath(_description(path)).name}; run the stage "
+                "that writes it again, or choose another version with --load-versions."
             )
         return Model(_backend(self._framework).load(weights), description["metadata"])
 
@@ -93,9 +94,10 @@ class SafetensorsDataset(AbstractVersionedDataset[Model, Model]):
         """Write both files; a reader never sees a part of one.
 
         Raises:
-            SidiffError: the disk is full or refuses; there is no new version then.
+            SidiffError: the disk is full or the store refuses; there is no new
+                version then.
         """
-        path = get_filepath_str(self._get_save_path(), self._protocol)
+        path = self._place(self._get_save_path())
         tensors, metadata = data
         weights: bytes = _backend(self._framework).save(
             {name: _contiguous(tensor) for name, tensor in tensors.items()}
@@ -112,22 +114,10 @@ class SafetensorsDataset(AbstractVersionedDataset[Model, Model]):
         text = json.dumps(description, indent=2, allow_nan=False) + "\n"
         self._write(_description(path), text.encode())
         self._write(path, weights)
-        self._fs.invalidate_cache(path)
 
     def _write(self, path: str, content: bytes) -> None:
-        if self._protocol != "file":
-            # Object stores show a file only when it is complete.
-            self._fs.pipe_file(path, content)
-            return
-        with whole_file(Path(path)) as part:
+        with whole_object(self._fs, path) as part:
             part.write_bytes(content)
-
-    def _exists(self) -> bool:
-        try:
-            path = get_filepath_str(self._get_load_path(), self._protocol)
-        except DatasetError:
-            return False
-        return bool(self._fs.exists(path))
 
     def _describe(self) -> dict[str, Any]:
         return {

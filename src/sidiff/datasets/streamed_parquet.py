@@ -2,77 +2,90 @@
 
 from __future__ import annotations
 
+import atexit
+from functools import cache
 from pathlib import Path, PurePosixPath
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 import fsspec
 import polars as pl
-from kedro.io import AbstractVersionedDataset, DatasetError
+from kedro.io import AbstractVersionedDataset
 from kedro.io.core import Version, get_protocol_and_path
 from kedro_datasets._typing import TablePreview
 
-from sidiff.datasets.checksums import check, write_checksum
+from sidiff.datasets.checksums import check, read_checksum, write_checksum
+from sidiff.datasets.versions import Stored
 from sidiff.files import whole_file
+from sidiff.storage import download, is_local, whole_object
 
 
-class StreamedParquet(AbstractVersionedDataset[pl.LazyFrame, pl.LazyFrame]):
-    """A local Parquet file that is scanned, and written batch by batch.
+class StreamedParquet(Stored, AbstractVersionedDataset[pl.LazyFrame, pl.LazyFrame]):
+    """A Parquet file that is scanned, and written batch by batch.
 
     Polars' lazy data set of kedro-datasets collects the whole table to save it.
+
+    In an object store it is written here and uploaded; to read it, it is copied here
+    once, and the copy is removed when the process ends: a scan goes over it several
+    times. There must be room for both below ``TMPDIR``.
     """
 
     def __init__(
         self,
         filepath: str,
         version: Version | None = None,
+        credentials: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         """Name the table.
 
         Args:
-            filepath: path of the Parquet file.
+            filepath: path or fsspec address of the Parquet file.
             version: set by Kedro.
+            credentials: for the file system.
             metadata: for plugins, ignored here.
-
-        Raises:
-            DatasetError: the path is an address of another file system.
         """
         protocol, path = get_protocol_and_path(filepath, version)
-        if protocol != "file":
-            raise DatasetError(f"{filepath} is not on this machine: give a local path.")
-        files = fsspec.filesystem("file")
+        self._protocol = protocol
+        self._fs = fsspec.filesystem(protocol, **(credentials or {}))
         self.metadata = metadata
         super().__init__(
             filepath=PurePosixPath(path),
             version=version,
-            exists_function=files.exists,
-            glob_function=files.glob,
+            exists_function=self._fs.exists,
+            glob_function=self._fs.glob,
         )
 
     def load(self) -> pl.LazyFrame:
         """Name the rows, in the order of the file; none is read yet.
 
         Raises:
-            SidiffError: the file is not the one that was stored.
+            SidiffError: the file is not the one that was stored, or the store cannot
+                be read.
         """
-        path = Path(self._get_load_path())
-        check(path)
-        return pl.scan_parquet(path, glob=False)
+        path = self._place(self._get_load_path())
+        if is_local(self._fs):
+            check(self._fs, path, Path(path))
+            return pl.scan_parquet(path, glob=False)
+        return pl.scan_parquet(self._copied(path), glob=False)
 
     def save(self, data: pl.LazyFrame) -> None:
         """Write the rows in their order, and a checksum beside them.
 
         Raises:
-            SidiffError: the disk is full or refuses; there is no new version then.
+            SidiffError: the disk is full or the store refuses; there is no new
+                version then.
         """
-        path = Path(self._get_save_path())
-        with whole_file(path) as part:
+        path = self._place(self._get_save_path())
+        with whole_object(self._fs, path) as part:
             data.sink_parquet(part, maintain_order=True)
-            write_checksum(path, part)
+            write_checksum(self._fs, path, part)
 
     def preview(self, nrows: int) -> TablePreview:
         """Return the first rows as kedro-viz shows them."""
-        head = self._copy().load().head(nrows).collect()
+        with self._fs.open(self._place(self._get_load_path()), "rb") as file:
+            head = pl.read_parquet(file, n_rows=nrows)
         return TablePreview(
             {
                 "index": list(range(len(head))),
@@ -81,11 +94,30 @@ class StreamedParquet(AbstractVersionedDataset[pl.LazyFrame, pl.LazyFrame]):
             }
         )
 
-    def _exists(self) -> bool:
-        try:
-            return Path(self._get_load_path()).exists()
-        except DatasetError:
-            return False
+    def _copied(self, path: str) -> Path:
+        """Return the file of this machine that holds what a store has at ``path``."""
+        digest = read_checksum(self._fs, path)
+        # By content; a table without a checksum gets a folder of its own every time.
+        known = digest is not None and digest.isalnum()
+        folder = _copies() / str(digest) if known else Path(mkdtemp(dir=_copies()))
+        copy = folder / PurePosixPath(path).name
+        if not copy.exists():
+            with whole_file(copy) as part:
+                download(self._fs, path, part)
+                check(self._fs, path, part)
+        return copy
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "version": self._version}
+        return {
+            "filepath": str(self._filepath),
+            "protocol": self._protocol,
+            "version": self._version,
+        }
+
+
+@cache
+def _copies() -> Path:
+    """The folder of the copies, until the process ends."""
+    folder = mkdtemp(prefix="sidiff-")
+    atexit.register(rmtree, folder, ignore_errors=True)
+    return Path(folder)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NoReturn
 
+import fsspec
 from kedro.io import AbstractDataset, DatasetError
+from kedro.io.core import get_protocol_and_path
 
 from sidiff.snapshots import SnapshotFolder
 
@@ -18,14 +20,22 @@ class UnfinishedWork(AbstractDataset[NoReturn, SnapshotFolder]):
     has ended well.
     """
 
-    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        filepath: str,
+        credentials: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         """Name the folder.
 
         Args:
-            filepath: a folder on this machine, made when it is needed.
+            filepath: path or fsspec address of a folder, made when it is needed.
+            credentials: for the file system.
             metadata: for plugins, ignored here.
         """
-        self._folder = SnapshotFolder(Path(filepath))
+        protocol, path = get_protocol_and_path(filepath)
+        files = fsspec.filesystem(protocol, **(credentials or {}))
+        self._folder = SnapshotFolder(Path(path), files)
         self.metadata = metadata
 
     def load(self) -> SnapshotFolder:

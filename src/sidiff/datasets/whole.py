@@ -1,68 +1,66 @@
 """Kedro's own file data sets, except that a version is whole or absent, and checked.
 
-Kedro's write in place: a crash in the middle leaves half a file as the latest version.
+Kedro's write in place: a crash in the middle leaves half a file as the latest version,
+and so does an error in an object store, where closing the half file uploads it.
 Apart from the other data sets, because these libraries are slow to import.
 """
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Self
 
-from kedro.io.core import get_filepath_str
+from fsspec.implementations.local import LocalFileSystem
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.matplotlib import MatplotlibDataset
 from kedro_datasets.polars import EagerPolarsDataset
 from kedro_datasets.text import TextDataset
 
-from sidiff.datasets.checksums import check, write_checksum
-from sidiff.files import whole_file
+from sidiff.datasets.checksums import checked_copy, write_checksum
+from sidiff.datasets.versions import Stored
+from sidiff.storage import whole_object
 
 
-class _Whole:
+class _Whole(Stored):
     """Mixin before a file data set of Kedro's; its arguments are that data set's.
 
-    On this machine's disk a file is written under another name, and takes its own when
-    it and its checksum are on the disk. Object stores show whole files only, and are
-    left as they are.
+    A file is written under another name on this machine, and takes its own, here or in
+    an object store, when it and its checksum are there.
     """
-
-    _part: PurePosixPath | None = None
 
     def save(self, data: Any) -> None:
         """Store ``data`` as a whole file with a checksum beside it.
 
         Raises:
-            SidiffError: the disk is full or refuses; there is no new version then.
+            SidiffError: the disk is full or the store refuses; there is no new
+                version then.
         """
         inner: Any = super()
-        if self._protocol != "file":  # type: ignore[attr-defined]
-            inner.save.__wrapped__(self, data)
-            return
-        path = Path(self._get_save_path())
-        with whole_file(path) as part:
-            self._part = PurePosixPath(part)
-            try:
-                # Not Kedro's wrapper around it, which looks for the version it made.
-                inner.save.__wrapped__(self, data)
-            finally:
-                self._part = None
-            write_checksum(path, part)
+        path = self._place(self._get_save_path())
+        with whole_object(self._fs, path) as part:
+            # Not Kedro's wrapper around it, which looks for the version it made.
+            inner.save.__wrapped__(self._at(part), data)
+            write_checksum(self._fs, path, part)
 
     def load(self) -> Any:
         """Read what was stored.
 
         Raises:
-            SidiffError: the file is not the one that was stored.
+            SidiffError: the file is not the one that was stored, or the store cannot
+                be read.
         """
         inner: Any = super()
-        if self._protocol == "file":  # type: ignore[attr-defined]
-            check(Path(get_filepath_str(inner._get_load_path(), "file")))
-        return inner.load.__wrapped__(self)
+        path = self._place(inner._get_load_path())
+        with checked_copy(self._fs, path) as file:
+            return inner.load.__wrapped__(self._at(file))
 
-    def _get_save_path(self) -> PurePosixPath:
-        inner: Any = super()
-        return self._part or inner._get_save_path()
+    def _at(self, path: Path) -> Self:
+        """The same data set, unversioned, as a file of this machine."""
+        here: Any = copy(self)
+        here._fs, here._protocol = LocalFileSystem(), "file"
+        here._filepath, here._version = PurePosixPath(path), None
+        return here
 
 
 class PolarsDataset(_Whole, EagerPolarsDataset):  # type: ignore[misc]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import tempfile
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sidiff.decoding.lattice import Lattice
-from sidiff.engines.job import REFUSED, Events, Job, read_result
+from sidiff.engines.exchange import REFUSED, Exchange
+from sidiff.engines.job import Job, result_from_bytes
 from sidiff.engines.on_ray import run_on_ray
 from sidiff.engines.processes import run_ddp
 from sidiff.errors import SidiffError
@@ -51,24 +50,15 @@ def train(
             lattice,
             checkpoints,
         )
-    kept = None if checkpoints is None else checkpoints.path.absolute()
-    job = Job(sequences, samples, table, parameters, max_history, lattice, kept)
-    # Machines of a cluster share the folder of the checkpoints, not /tmp.
-    shared = kept if parameters.engine == "ray" else None
-    if shared is not None:
-        shared.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="training_", dir=shared) as name:
-        folder = Path(name)
-        job.write(folder)
-        reports = _Reports(Events(folder), on_epoch)
-        if parameters.engine == "ddp":
-            run_ddp(folder, parameters, reports.pass_on)
-        else:
-            run_on_ray(folder, parameters, address, reports.pass_on)
-        fitted = read_result(folder)
+    job = Job(sequences, samples, table, parameters, max_history, lattice, checkpoints)
+    reports = _Reports(on_epoch)
+    if parameters.engine == "ddp":
+        result = run_ddp(job, reports.pass_on)
+    else:
+        result = run_on_ray(job, reports.pass_on, address)
     if reports.refused is not None:
         raise SidiffError(reports.refused)
-    if fitted is None:
+    if result is None:
         raise SidiffError(
             "The training ended without a result: its workers were lost more than "
             f"training.restarts ({parameters.restarts}) times, as said above; run the "
@@ -76,7 +66,7 @@ def train(
         )
     if checkpoints is not None:
         checkpoints.take_over(reports.checkpoints)
-    return fitted
+    return result_from_bytes(result)
 
 
 class _Reports:
@@ -87,16 +77,15 @@ class _Reports:
         checkpoints: names of the snapshots that they used.
     """
 
-    def __init__(self, events: Events, on_epoch: OnEpoch) -> None:
+    def __init__(self, on_epoch: OnEpoch) -> None:
         self.refused: str | None = None
         self.checkpoints: list[str] = []
-        self._events = events
         self._on_epoch = on_epoch
         self._last_epoch = 0
 
-    def pass_on(self) -> None:
+    def pass_on(self, exchange: Exchange) -> None:
         """Pass on what came since the last call."""
-        for kind, content in self._events.read():
+        for kind, content in exchange.events():
             if kind == "log":
                 level, name, message = content
                 logging.getLogger(name).log(level, "%s", message)

@@ -17,20 +17,18 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from sidiff.diffusion.devices import resolve
-from sidiff.engines.job import REFUSED, Events, Job, LogEvents, write_result
+from sidiff.engines.exchange import REFUSED, Exchange, FolderExchange, LogReports
+from sidiff.engines.job import Job, result_to_bytes
 from sidiff.errors import SidiffError
-from sidiff.snapshots import SnapshotFolder
 from sidiff.training.loop import fit
 from sidiff.training.workers import Workers
 
 
-def work(folder: Path, workers: Workers) -> None:
-    """Run the job in ``folder`` as one of ``workers``; report events and the result."""
-    job, events = Job.read(folder), Events(folder)
-    if any(kind == REFUSED for kind, _ in events.read()):
+def work(job: Job, exchange: Exchange, workers: Workers) -> None:
+    """Do the job as one of ``workers``, and report it."""
+    if any(kind == REFUSED for kind, _ in exchange.events()):
         return
-    checkpoints = None if job.checkpoints is None else SnapshotFolder(job.checkpoints)
-    logger, handler = logging.getLogger("sidiff"), LogEvents(events)
+    logger, handler = logging.getLogger("sidiff"), LogReports(exchange)
     if workers.first:
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
@@ -41,16 +39,17 @@ def work(folder: Path, workers: Workers) -> None:
             job.table,
             job.parameters,
             job.max_history,
-            lambda epoch, figures: events.write("epoch", [epoch, figures]),
+            lambda epoch, figures: exchange.report("epoch", [epoch, figures]),
             job.lattice,
-            checkpoints,
+            job.checkpoints,
             workers,
         )
         if workers.first:
-            events.write("checkpoints", checkpoints.used if checkpoints else [])
-            write_result(folder, fitted)
+            used = [] if job.checkpoints is None else job.checkpoints.used
+            exchange.report("checkpoints", used)
+            exchange.finish(result_to_bytes(fitted))
     except SidiffError as error:
-        events.write(REFUSED, str(error))
+        exchange.report(REFUSED, str(error))
     finally:
         logger.removeHandler(handler)
 
@@ -58,13 +57,14 @@ def work(folder: Path, workers: Workers) -> None:
 def main() -> None:
     """Join the other workers and work."""
     threading.Thread(target=_end_with_the_run, daemon=True).start()
-    folder = Path(sys.argv[1])
-    device = resolve(Job.read(folder).parameters.device)
+    exchange = FolderExchange(Path(sys.argv[1]))
+    job = Job.from_bytes(exchange.job())
+    device = resolve(job.parameters.device)
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     _connect("nccl" if device.type == "cuda" else "gloo")
     try:
-        work(folder, Workers.connected())
+        work(job, exchange, Workers.connected())
     finally:
         dist.destroy_process_group()
 

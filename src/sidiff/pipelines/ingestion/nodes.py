@@ -52,6 +52,7 @@ def check_rejected_lines(
     reviews: Report,
     metadata: Report,
     parameters: dict[str, Any],
+    storage: str,
     dataset: str,
 ) -> Report:
     """Join the two accounts, or stop at too many malformed rows.
@@ -73,7 +74,7 @@ def check_rejected_lines(
     except SidiffError as error:
         raise SidiffError(
             f"{str(error).rstrip('.')}; such lines are listed in "
-            f"data/02_intermediate/{dataset}/rejected_*.parquet."
+            f"{storage}/02_intermediate/{dataset}/rejected_*.parquet."
         ) from error
     return {
         "layout": reviews["layout"],

@@ -31,6 +31,7 @@ def create_pipeline() -> Pipeline:
                     "reviews_account",
                     "metadata_account",
                     "params:ingestion",
+                    "params:storage",
                     "params:dataset",
                 ],
                 outputs="ingestion_report",

@@ -1,0 +1,91 @@
+"""What the versioned data sets have in common: which versions there are, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kedro.io import DatasetError
+from kedro.io.core import Version, VersionNotFoundError, get_filepath_str
+
+from sidiff.storage import address_of, local_copy, store_errors
+
+
+class Stored:
+    """Mixin before a versioned data set that has ``_fs`` and ``_protocol``."""
+
+    _fs: Any
+    _protocol: str
+    _filepath: PurePosixPath
+    _version: Version | None
+
+    def stored_address(self) -> str:
+        """Path or address of what the running session stores under this name."""
+        return address_of(self._fs, self._place(self._save_path()))
+
+    @contextmanager
+    def stored_file(self) -> Iterator[Path]:
+        """Name a file on this machine with what the running session stored.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        with local_copy(self._fs, self._place(self._save_path())) as copy:
+            yield copy
+
+    def _get_versions(self) -> list[str]:
+        """Return the stored versions' paths, the latest first.
+
+        Kedro's own asks a store once per version, takes what fsspec remembers of an
+        earlier listing, and counts an unreachable store as an empty one: for a stage
+        that extends what is there, a reason to begin anew.
+
+        Raises:
+            StorageError: the store cannot be listed.
+        """
+        folder = self._place(self._filepath)
+        self._fs.invalidate_cache()
+        with store_errors(self._fs, folder, absence=True):
+            found = self._fs.find(folder)
+        paths = [PurePosixPath(path) for path in found]
+        return sorted(
+            (
+                str(path)
+                for path in paths
+                if path.name == self._filepath.name
+                and path.parent.parent.name == self._filepath.name
+            ),
+            reverse=True,
+        )
+
+    def _get_save_path(self) -> PurePosixPath:
+        path = self._save_path()
+        if self._version and self._is_there(path):
+            raise DatasetError(
+                f"{address_of(self._fs, self._place(path))} must not exist: a version "
+                "is written once."
+            )
+        return path
+
+    def _exists(self) -> bool:
+        mine: Any = self
+        try:
+            return self._is_there(mine._get_load_path())
+        except VersionNotFoundError:
+            return False
+
+    def _is_there(self, path: PurePosixPath) -> bool:
+        place = self._place(path)
+        with store_errors(self._fs, place):
+            return bool(self._fs.exists(place))
+
+    def _save_path(self) -> PurePosixPath:
+        mine: Any = self
+        if not self._version:
+            return self._filepath
+        return PurePosixPath(mine._get_versioned_path(mine.resolve_save_version()))
+
+    def _place(self, path: PurePosixPath) -> str:
+        return get_filepath_str(path, self._protocol)

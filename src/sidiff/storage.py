@@ -1,0 +1,114 @@
+"""Files on this machine or in an object store, by the same few calls.
+
+``files`` is an fsspec file system throughout, and a path is one inside it. What is
+written is whole or absent: on a disk by rename, in an object store because an object
+appears when its upload is complete. So everything is made as a file on this machine
+first, below the folder of ``TMPDIR``, and an error on the way uploads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
+
+from sidiff.errors import SidiffError
+from sidiff.files import disk_errors, whole_file
+
+
+class StorageError(SidiffError):
+    """The store itself failed: away, not permitted, no such bucket."""
+
+
+def is_local(files: Any) -> bool:
+    """Whether the files lie on this machine (or on what is mounted there)."""
+    return isinstance(files, LocalFileSystem)
+
+
+def address_of(files: Any, path: str) -> str:
+    """Return the path as a person names it, with the protocol of a store."""
+    return path if is_local(files) else str(files.unstrip_protocol(path))
+
+
+@contextmanager
+def whole_object(files: Any, path: str) -> Iterator[Path]:
+    """Write a file or an object that readers see whole or not at all.
+
+    Yields:
+        Where to write it, on this machine. It takes its place when the block ends
+        without an error.
+
+    Raises:
+        SidiffError: the disk is full, or the store refuses; an older file is as it was.
+    """
+    if is_local(files):
+        with whole_file(Path(path)) as part:
+            yield part
+        return
+    with TemporaryDirectory(prefix="sidiff-") as folder:
+        part = Path(folder) / PurePosixPath(path).name
+        with disk_errors(part):
+            yield part
+        with store_errors(files, path, absence=True):
+            files.put_file(str(part), path)
+        files.invalidate_cache(path)
+
+
+@contextmanager
+def local_copy(files: Any, path: str) -> Iterator[Path]:
+    """Name a file on this machine with the content of ``path``, for a while.
+
+    Raises:
+        FileNotFoundError: the store has no such object.
+        StorageError: the store cannot be read.
+    """
+    if is_local(files):
+        yield Path(path)
+        return
+    with TemporaryDirectory(prefix="sidiff-") as folder:
+        copy = Path(folder) / PurePosixPath(path).name
+        download(files, path, copy)
+        yield copy
+
+
+def download(files: Any, path: str, target: Path) -> None:
+    """Copy an object to a file of this machine; raises as ``local_copy``."""
+    with store_errors(files, path):
+        files.get_file(path, str(target))
+
+
+def read_bytes(files: Any, path: str) -> bytes:
+    """Return the content of a file or an object; raises as ``local_copy``."""
+    with store_errors(files, path):
+        return bytes(files.cat_file(path))
+
+
+@contextmanager
+def store_errors(files: Any, path: str, *, absence: bool = False) -> Iterator[None]:
+    """Say in one sentence that a store failed; errors of a disk pass unchanged.
+
+    Args:
+        files: the file system.
+        path: what is read or written in it.
+        absence: count ``FileNotFoundError`` too. Only when writing or listing: it is
+            about the bucket then, and about the object when reading.
+
+    Raises:
+        StorageError: in place of whatever the file system raised.
+    """
+    try:
+        yield
+    # Each file system has errors of its own, not all of them an OSError.
+    except Exception as error:
+        if is_local(files) or (isinstance(error, FileNotFoundError) and not absence):
+            raise
+        raise StorageError(
+            f"{address_of(files, path)} cannot be reached ({type(error).__name__}: "
+            f"{error}): correct the address or the credentials (docs/deployment.md), "
+            "or run the same command again when the store is back: what was stored "
+            "before is untouched."
+        ) from error
