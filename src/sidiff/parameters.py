@@ -34,6 +34,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_differ)]
 PositiveInt = Annotated[int, Field(ge=1)]
+Workers = Annotated[int, Field(ge=1, le=1024)]
 Device = Literal["auto", "cpu", "cuda"]
 Threads = Annotated[int, Field(ge=0, le=1024)]
 MethodName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,39}$")]
@@ -123,6 +124,8 @@ class EmbeddingParameters(Parameters):
     batch_size: Annotated[int, Field(ge=1, le=4096)]
     shard_batches: Annotated[int, Field(ge=1, le=100_000)]
     device: Device
+    engine: Literal["local", "ray"]
+    workers: Workers
 
 
 class WhiteningParameters(Parameters):
@@ -310,6 +313,12 @@ class AuxiliaryParameters(Parameters):
     history_share: Share
 
 
+class RayParameters(Parameters):
+    """The cluster of what has ``engine: ray``."""
+
+    address: Annotated[str, Field(min_length=1)] | None
+
+
 class TrainingParameters(Parameters):
     """The denoiser and its training loop (pipeline ``training``)."""
 
@@ -323,10 +332,25 @@ class TrainingParameters(Parameters):
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
     samples_per_pass: Annotated[int, Field(ge=1, le=1_000_000)]
     epochs: PositiveInt
+    engine: Literal["local", "ddp", "ray"]
+    workers: Workers
+    restarts: Annotated[int, Field(ge=0, le=1000)]
     checkpoint_seconds: Annotated[float, Field(ge=0.0, le=86_400.0)]
     seed: Seed
     device: Device
     threads: Threads
+
+    @model_validator(mode="after")
+    def _workers_have_work(self) -> Self:
+        most = self.batch_size // self.workers
+        if self.engine != "local" and self.samples_per_pass > most:
+            raise ValueError(
+                f"a batch_size of {self.batch_size} must give each of the "
+                f"{self.workers} workers a part of samples_per_pass "
+                f"({self.samples_per_pass}) samples; lower workers or "
+                f"samples_per_pass, or raise batch_size"
+            )
+        return self
 
     @model_validator(mode="after")
     def _item_loss_has_items(self) -> Self:
@@ -353,6 +377,8 @@ class EvaluationParameters(Parameters):
     users_per_batch: PositiveInt
     device: Device
     threads: Threads
+    engine: Literal["local", "ray"]
+    workers: Workers
 
     @model_validator(mode="after")
     def _lists_fit(self) -> Self:
@@ -509,6 +535,7 @@ GROUPS: dict[str, type[Parameters]] = {
     "embedding": EmbeddingParameters,
     "tokenization": TokenizationParameters,
     "training": TrainingParameters,
+    "ray": RayParameters,
     "evaluation": EvaluationParameters,
     "baselines": BaselinesParameters,
     "comparison": ComparisonParameters,

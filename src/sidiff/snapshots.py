@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -66,16 +67,30 @@ class SnapshotFolder:
             files: the fsspec file system that holds it; None for this machine's.
         """
         self.path = path
-        self._files = files or LocalFileSystem()
+        self.files = files or LocalFileSystem()
         self._used: set[str] = set()
+
+    @property
+    def location(self) -> Path:
+        """The folder, as a process of another working folder finds it."""
+        return self.path.absolute() if is_local(self.files) else self.path
+
+    @property
+    def used(self) -> list[str]:
+        """Names of the snapshots that were read or written through this object."""
+        return sorted(self._used)
+
+    def take_over(self, names: Iterable[str]) -> None:
+        """Count snapshots that another process used as used through this object."""
+        self._used.update(names)
 
     def names(self) -> list[str]:
         """Names of the snapshots that are there, sorted."""
         folder = self.path.as_posix()
-        self._files.invalidate_cache()
+        self.files.invalidate_cache()
         try:
-            with store_errors(self._files, folder):
-                files = self._files.ls(folder, detail=False)
+            with store_errors(self.files, folder):
+                files = self.files.ls(folder, detail=False)
         except FileNotFoundError:
             return []
         paths = [PurePosixPath(file) for file in files]
@@ -88,22 +103,22 @@ class SnapshotFolder:
         """
         file = self._file(name)
         try:
-            content = read_bytes(self._files, file)
+            content = read_bytes(self.files, file)
         except FileNotFoundError:
             return None
         self._used.add(name)
         try:
-            return _decode(content)
+            return decode(content)
         except ValueError as error:
             aside = file.removesuffix(ENDING) + ".damaged"
             logger.warning(
                 "%s is damaged (%s) and not used; it is now %s",
-                address_of(self._files, file),
+                address_of(self.files, file),
                 error,
                 PurePosixPath(aside).name,
             )
-            with store_errors(self._files, file):
-                self._files.mv(file, aside)
+            with store_errors(self.files, file):
+                self.files.mv(file, aside)
             return None
 
     def write(self, name: str, snapshot: Snapshot) -> None:
@@ -113,8 +128,8 @@ class SnapshotFolder:
             SidiffError: the disk is full or refuses; the last one is untouched.
         """
         self._used.add(name)
-        with whole_object(self._files, self._file(name)) as part:
-            part.write_bytes(_encode(snapshot))
+        with whole_object(self.files, self._file(name)) as part:
+            part.write_bytes(encode(snapshot))
 
     def clear(self) -> None:
         """Remove what was read or written through this object, and nothing else.
@@ -123,12 +138,12 @@ class SnapshotFolder:
         """
         for name in self._used:
             file = self._file(name)
-            with suppress(FileNotFoundError), store_errors(self._files, file):
-                self._files.rm_file(file)
+            with suppress(FileNotFoundError), store_errors(self.files, file):
+                self.files.rm_file(file)
         self._used.clear()
         # Object stores have no folders. One that is not empty, or that another run
         # removes at this moment, is no error.
-        if is_local(self._files):
+        if is_local(self.files):
             with suppress(OSError):
                 self.path.rmdir()
 
@@ -136,7 +151,8 @@ class SnapshotFolder:
         return (self.path / f"{name}{ENDING}").as_posix()
 
 
-def _encode(snapshot: Snapshot) -> bytes:
+def encode(snapshot: Snapshot) -> bytes:
+    """Return a snapshot as the content of a file."""
     header = {"sha256": _NO_DIGEST.decode(), "state": json.dumps(snapshot.state)}
     content = save(snapshot.arrays, metadata=header)
     start, end = _digest_place(content)
@@ -145,8 +161,8 @@ def _encode(snapshot: Snapshot) -> bytes:
     return content[:start] + digest + content[end:]
 
 
-def _decode(content: bytes) -> Snapshot:
-    """Undo ``_encode``.
+def decode(content: bytes) -> Snapshot:
+    """Undo ``encode``.
 
     Raises:
         ValueError: it is no snapshot, or not the one that was written.

@@ -123,7 +123,7 @@ def test_credentials_reach_the_files(project: Path, raw: dict[str, str] | None) 
             for name in ("interactions", "denoiser", "metrics", "previous_sid_table"):
                 files = catalog.get(name)._fs
                 assert (files.key, files.endpoint_url) == ("k", given["endpoint_url"])
-            assert catalog.get("checkpoints").load()._files.key == "k"
+            assert catalog.get("checkpoints").load().files.key == "k"
             wanted = "k" if raw is None else "other"
             assert catalog.get("raw_reviews")._place()[0].key == wanted
     finally:

@@ -6,6 +6,7 @@ import torch
 
 from sidiff.diffusion.noising import NoisingContext
 from sidiff.training.masking import MaskingLog
+from sidiff.training.workers import ALONE
 
 BATCH, VIEWS, DIGITS, CODES = 30, 3, 4, 5
 
@@ -47,6 +48,7 @@ def test_shares_are_those_of_a_plain_count() -> None:
     } | {("digit", value): count / views for value, count in enumerate(digits)}
     for value, (there, hidden_) in enumerate(explained):
         expected["in_history", value] = hidden_ / there
+    log.end_step(ALONE)
     rows = log.rows(epoch=7)
     assert {row["epoch"] for row in rows} == {7}
     actual = {(row["of"], row["value"]): row["share"] for row in rows}

@@ -99,7 +99,7 @@ def train(
     steps = -(-len(samples) // budget.batch_size) * budget.epochs
     stopping = EarlyStopping(budget.stopping)
     device = next(model.parameters()).device
-    progress = Progress(model, optimizer, stopping, order, {}, device)
+    progress = Progress(model, optimizer, stopping, order, device)
     kept.resume(progress)
     with tqdm(
         total=len(samples) * budget.epochs,

@@ -132,19 +132,26 @@ class Ranker:
         return Results(items, scores, sids, users, targets, history, cost)
 
     def scores(
-        self, results: Results, cutoffs: Sequence[int], prefix: str
+        self,
+        items: NDArray[np.int64],
+        sids: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        cutoffs: Sequence[int],
+        prefix: str,
     ) -> dict[str, float]:
         """Mean metrics at both levels: ``prefix/sid/...`` and ``prefix/item/...``.
 
+        ``items`` and ``sids`` ``(U, k)`` are what was ranked, as in ``Results``, and
+        ``targets`` ``(U,)`` the items that were chosen.
         ``prefix/item_expected`` is the expectation of the item level where the items
         of one SID come in random order instead of by popularity; it follows from the
         ranked SIDs alone, so it knows nothing of rescoring.
         """
-        targets = self.groups.sid_of_item[results.targets]
+        target_sids = self.groups.sid_of_item[targets]
         sizes = self.groups.sizes
-        sid = m.sid_metrics(results.sids, targets, cutoffs)
-        item = m.sid_metrics(results.items, results.targets, cutoffs)
-        expected = m.item_metrics(results.sids, targets, sizes, cutoffs)
+        sid = m.sid_metrics(sids, target_sids, cutoffs)
+        item = m.sid_metrics(items, targets, cutoffs)
+        expected = m.item_metrics(sids, target_sids, sizes, cutoffs)
         return (
             m.means(sid, f"{prefix}/sid")
             | m.means(item, f"{prefix}/item")

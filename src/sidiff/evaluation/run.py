@@ -92,10 +92,13 @@ class Evaluator:
         self,
         denoiser: Denoiser,
         decoding: DecodingParameters,
-        label: str,
+        label: str | None,
         users: NDArray[np.int64] | None = None,
     ) -> Results:
-        """Rank items for the test users, or those in rows ``users`` of the split."""
+        """Rank items for the test users, or those in rows ``users`` of the split.
+
+        ``label`` names the progress bar; None shows none.
+        """
         parameters = self.parameters
         with cpu_threads(parameters.threads):
             return self.ranker.rank(
@@ -104,7 +107,7 @@ class Evaluator:
                 decoding,
                 parameters.top_k,
                 parameters.users_per_batch,
-                f"decoding, {label}",
+                None if label is None else f"decoding, {label}",
                 exclude_seen=parameters.exclude_seen,
             )
 
@@ -118,7 +121,9 @@ def evaluate(evaluator: Evaluator, denoiser: Denoiser) -> Evaluation:
     cost = results.cost
     lengths = (results.items >= 0).sum(1)
     metrics: dict[str, float] = {"n_users": float(len(results.users))}
-    metrics |= ranker.scores(results, parameters.cutoffs, "test")
+    metrics |= ranker.scores(
+        results.items, results.sids, results.targets, parameters.cutoffs, "test"
+    )
     metrics |= m.means(
         m.metrics_from_ranks(popular, parameters.cutoffs), "test/popularity"
     )

@@ -46,14 +46,18 @@ from sidiff.reviews.sequences import (
     training_items,
 )
 from sidiff.sids.table import SidTable
-from sidiff.snapshots import SnapshotFolder
+from sidiff.snapshots import SnapshotFolder, decode, encode
 from sidiff.training.masking import MaskingLog
 from sidiff.training.progress import Checkpoints, Progress, cpu_weights
 from sidiff.training.schedule import EarlyStopping, learning_rate
+from sidiff.training.workers import ALONE, Workers
 
 logger = logging.getLogger(__name__)
 
 SCORE_CUTOFF = 10
+_WITHOUT_EFFECT = {"checkpoint_seconds", "engine", "workers", "restarts"}
+"""Parameters that do not decide what is learnt; how many workers there are decides the
+rounding, and is asked of the workers themselves."""
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after every epoch (from 1) with its figures."""
 
@@ -86,6 +90,7 @@ def fit(
     on_epoch: OnEpoch,
     lattice: Lattice | None = None,
     checkpoints: SnapshotFolder | None = None,
+    workers: Workers = ALONE,
 ) -> Fitted:
     """Train a denoiser and keep the weights of its best validated epoch.
 
@@ -103,6 +108,8 @@ def fit(
         lattice: of the SIDs, for validation; made anew where it is not given.
         checkpoints: where unfinished runs lie, each under its own fingerprint; None
             to keep none. They stay until the caller clears the folder.
+        workers: the processes that run this at once on the same arguments; all get
+            the same weights, and the first alone writes, logs and calls ``on_epoch``.
 
     Raises:
         SidiffError: no samples, a setting that does not fit the data, or a checkpoint
@@ -114,25 +121,36 @@ def fit(
             "filtering.min_history; lower it or bring longer histories."
         )
     with cpu_threads(parameters.threads):
-        trainer = _Trainer(sequences, samples, table, parameters, max_history, lattice)
+        trainer = _Trainer(
+            sequences, samples, table, parameters, max_history, lattice, workers
+        )
         decides = {
             "model": "denoiser",
-            "parameters": parameters.model_dump(exclude={"checkpoint_seconds"}),
+            "parameters": parameters.model_dump(exclude=_WITHOUT_EFFECT),
+            "workers": workers.size,
             "max_history": max_history,
             "sequences": trainer.sequences,
             "sid_table": trainer.sid_table,
             "samples": samples_fingerprint(samples),
         }
         kept = Checkpoints(
-            checkpoints, "Denoiser", decides, parameters.checkpoint_seconds
+            checkpoints if workers.first else None,
+            "Denoiser",
+            decides,
+            parameters.checkpoint_seconds,
         )
-        return _fit(trainer, on_epoch, kept)
+        return _fit(trainer, on_epoch if workers.first else _unheard, kept)
+
+
+def _unheard(epoch: int, figures: dict[str, float]) -> None:
+    """What workers other than the first do with the figures of an epoch."""
 
 
 def _fit(trainer: _Trainer, on_epoch: OnEpoch, kept: Checkpoints) -> Fitted:
     parameters, progress = trainer.parameters, trainer.progress
     stopping = progress.stopping
     kept.resume(progress)
+    trainer.agree()
     for row in progress.rows:
         on_epoch(row["epoch"], {k: v for k, v in row.items() if k != "epoch"})
     size = len(trainer.samples)
@@ -142,7 +160,7 @@ def _fit(trainer: _Trainer, on_epoch: OnEpoch, kept: Checkpoints) -> Fitted:
         desc="Training",
         unit=" samples",
         unit_scale=True,
-        disable=None,
+        disable=None if trainer.workers.first else True,
     ) as bar:
         while not progress.finished:
             epoch = progress.epochs + 1
@@ -153,7 +171,7 @@ def _fit(trainer: _Trainer, on_epoch: OnEpoch, kept: Checkpoints) -> Fitted:
             bar.set_postfix_str(f"epoch {epoch}, loss {figures['train/loss']:.3f}")
             if stopping.due(epoch, parameters.epochs):
                 figures |= trainer.validate()
-                logger.info(
+                trainer.log(
                     "Epoch %d of %d: loss %.3f, validation NDCG@%d %.4f (SID), "
                     "%.4f (item), %.0f samples/s",
                     epoch,
@@ -199,8 +217,10 @@ class _Trainer:
         parameters: TrainingParameters,
         max_history: int,
         lattice: Lattice | None,
+        workers: Workers = ALONE,
     ) -> None:
         self.parameters = parameters
+        self.workers = workers
         self.device = resolve(parameters.device)
         item_ids = sequences.item_ids
         self.identified: list[str] = []
@@ -214,12 +234,9 @@ class _Trainer:
             max_history,
             len(self.identified),
         )
-        # Three streams, so that one choice (more views, say) does not shift another.
-        seed = parameters.seed
-        torch.manual_seed(seed)  # dropout draws from the global stream only
-        order = torch.Generator().manual_seed(seed)
-        self.noise = torch.Generator(self.device).manual_seed(seed + 1)
-        weights = torch.Generator().manual_seed(seed + 2)
+        order = torch.Generator().manual_seed(parameters.seed)
+        self.noise = torch.Generator(self.device)
+        weights = torch.Generator().manual_seed(parameters.seed + 2)
         self.denoiser = Denoiser(config).initialize(weights).to(self.device)
         self.denoiser.train()
         self.optimizer = torch.optim.AdamW(
@@ -234,9 +251,8 @@ class _Trainer:
             self.optimizer,
             EarlyStopping(parameters.validation),
             order,
-            {"views": self.noise},
             self.device,
-            self.masking.counts,
+            {"masking": self.masking.total},
         )
         self.samples = torch.from_numpy(samples)
         self.sid_table = table.fingerprint
@@ -254,8 +270,25 @@ class _Trainer:
             parameters.validation.max_users,
             parameters.seed,
         )
+        users, _, ends = self.validation_samples.T
+        targets = sequences.items[sequences.offsets[users] + ends]
+        self.validation_targets = targets.astype(np.int64)
         steps_per_epoch = -(-len(samples) // parameters.batch_size)
         self.total_steps = steps_per_epoch * parameters.epochs
+
+    def agree(self) -> None:
+        """Let every worker begin where the first one does."""
+        if self.workers.size == 1:
+            return
+        content = encode(self.progress.snapshot()) if self.workers.first else b""
+        content = self.workers.from_first(content, self.device)
+        if not self.workers.first:
+            self.progress.restore(decode(content))
+
+    def log(self, message: str, *values: Any) -> None:
+        """Log a line, once for all workers."""
+        if self.workers.first:
+            logger.info(message, *values)
 
     def epoch(self, bar: tqdm, kept: Checkpoints) -> dict[str, float]:
         """The rest of a pass over the samples in a fresh random order."""
@@ -274,15 +307,26 @@ class _Trainer:
     def validate(self) -> dict[str, float]:
         """Validation metrics and the score that selects the checkpoint."""
         parameters = self.parameters.validation
-        ranking = self.ranker.rank(
-            self.denoiser,
-            self.validation_samples,
-            parameters.decoding,
-            SCORE_CUTOFF,
-            parameters.users_per_batch,
-            None,
-        )
-        figures = self.ranker.scores(ranking, [SCORE_CUTOFF], "validation")
+        samples = self.validation_samples
+        items, sids = np.zeros((2, len(samples), SCORE_CUTOFF), dtype=np.int64)
+        # Whole batches, so that lists do not depend on how many workers there are.
+        order = np.argsort(samples[:, 2] - samples[:, 1], kind="stable")
+        batches = np.split(order, range(0, len(order), parameters.users_per_batch)[1:])
+        mine = [rows for _, rows in self.workers.share(batches)]
+        if mine:
+            rows = np.concatenate(mine)
+            ranking = self.ranker.rank(
+                self.denoiser,
+                samples[rows],
+                parameters.decoding,
+                SCORE_CUTOFF,
+                parameters.users_per_batch,
+                None,
+            )
+            items[rows], sids[rows] = ranking.items, ranking.sids
+        items, sids = self.workers.add_up_arrays([items, sids], self.device)
+        targets = self.validation_targets
+        figures = self.ranker.scores(items, sids, targets, [SCORE_CUTOFF], "validation")
         level = f"validation/{parameters.level}"
         ndcg = figures[f"{level}/ndcg_at_{SCORE_CUTOFF}"]
         recall = figures[f"{level}/recall_at_{SCORE_CUTOFF}"]
@@ -294,11 +338,16 @@ class _Trainer:
         """One optimiser step on ``batch`` ``(B, 3)``."""
         total = torch.zeros((), device=self.device)
         weight = torch.zeros((), device=self.device)
-        for part in by_length(batch, self.parameters.samples_per_pass):
+        parts = list(by_length(batch, self.parameters.samples_per_pass))
+        for number, part in self.workers.share(parts):
+            self._seed_draws(number)
             loss = self._loss(self.histories.gather(part))
             loss.total.backward()
             total += loss.total.detach()
             weight += loss.weight
+        self.workers.add_up_gradients(list(self.denoiser.parameters()))
+        self.workers.add_up([total, weight])
+        self.masking.end_step(self.workers)
         gradients = [p.grad for p in self.denoiser.parameters() if p.grad is not None]
         torch._foreach_div_(gradients, weight)
         torch.nn.utils.clip_grad_norm_(
@@ -309,6 +358,22 @@ class _Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return Loss(total, weight)
+
+    def _seed_draws(self, part: int) -> None:
+        """Let noise and dropout follow from seed, step and part of the batch alone.
+
+        So they are the same whichever worker has the part, and after a resumption.
+        """
+        source = np.random.SeedSequence(
+            [self.parameters.seed, self.progress.step, part]
+        )
+        noise, dropout = source.generate_state(2, np.uint64).tolist()
+        self.noise.manual_seed(noise)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(dropout)
+        else:
+            # Not torch.manual_seed, which sees to every kind of device each time.
+            torch.default_generator.manual_seed(dropout)
 
     def _loss(self, batch: HistoryBatch) -> Loss:
         parameters = self.parameters

@@ -9,41 +9,39 @@ from torch import Tensor
 
 from sidiff.diffusion.noising import NoisingContext
 from sidiff.diffusion.noising.orders import history_support
+from sidiff.training.workers import Workers
 
 
 class MaskingLog:
     """Counts of hidden digits since the last ``rows``.
 
     Attributes:
-        sizes: views with 0, 1, ... L digits hidden, ``(L + 1,)``.
-        digits: views in which each digit is hidden, ``(L,)``.
-        explained: digits that the history has not, and has, the code of; how many of
-            each there were, and how many were hidden, ``(2, 2)``.
+        total: views with 0, 1, ... L digits hidden; views in which each digit is
+            hidden; digits that the history has not, and has, the code of, each as how
+            many there were and how many were hidden. ``(L + 1 + L + 4,)``.
     """
 
     def __init__(self, digits: int, device: torch.device) -> None:
         """Nothing counted yet."""
-        self.sizes = torch.zeros(digits + 1, dtype=torch.int64, device=device)
-        self.digits = torch.zeros(digits, dtype=torch.int64, device=device)
-        self.explained = torch.zeros(2, 2, dtype=torch.int64, device=device)
-
-    @property
-    def counts(self) -> dict[str, Tensor]:
-        """All that is counted, by name."""
-        return {
-            "sizes": self.sizes,
-            "digits": self.digits,
-            "explained": self.explained,
-        }
+        self._digits = digits
+        self.total = torch.zeros(2 * digits + 5, dtype=torch.int64, device=device)
+        self._step = torch.zeros_like(self.total)
 
     def add(self, context: NoisingContext, hidden: Tensor) -> None:
-        """Count the views ``hidden`` ``(B, V, L)`` bool of one batch."""
-        self.sizes += hidden.sum(2).flatten().bincount(minlength=len(self.sizes))
-        self.digits += hidden.sum((0, 1))
+        """Count the views ``hidden`` ``(B, V, L)`` bool of a part of a batch."""
+        sizes, digits, explained = self._split(self._step)
+        sizes += hidden.sum(2).flatten().bincount(minlength=len(sizes))
+        digits += hidden.sum((0, 1))
         known = (history_support(context, recency=1.0) > 0).long()
         times = hidden.sum(1)
-        self.explained[:, 0] += hidden.shape[1] * known.flatten().bincount(minlength=2)
-        self.explained[:, 1].scatter_add_(0, known.flatten(), times.flatten())
+        explained[:, 0] += hidden.shape[1] * known.flatten().bincount(minlength=2)
+        explained[:, 1].scatter_add_(0, known.flatten(), times.flatten())
+
+    def end_step(self, workers: Workers) -> None:
+        """Take what all workers counted since the last step into the total."""
+        workers.add_up([self._step])
+        self.total += self._step
+        self._step.zero_()
 
     def rows(self, epoch: int) -> list[dict[str, Any]]:
         """Shares of ``epoch``, and start anew: epoch, of, value, share.
@@ -52,16 +50,21 @@ class MaskingLog:
         views; ``digit`` number ``value`` hidden; hidden digits among those that the
         history has the code of (``in_history`` 1) or not (0).
         """
-        views = self.sizes.sum().clamp(min=1)
+        sizes, digits, explained = self._split(self.total)
+        views = sizes.sum().clamp(min=1)
         shares = {
-            "views": self.sizes / views,
-            "digit": self.digits / views,
-            "in_history": self.explained[:, 1] / self.explained[:, 0].clamp(min=1),
+            "views": sizes / views,
+            "digit": digits / views,
+            "in_history": explained[:, 1] / explained[:, 0].clamp(min=1),
         }
-        for counts in self.counts.values():
-            counts.zero_()
+        self.total.zero_()
         return [
             {"epoch": epoch, "of": of, "value": value, "share": share}
             for of, tensor in shares.items()
             for value, share in enumerate(tensor.tolist())
         ]
+
+    def _split(self, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Views: sizes ``(L + 1,)``, digits ``(L,)``, explained ``(2, 2)``."""
+        sizes, digits, explained = counts.split([self._digits + 1, self._digits, 4])
+        return sizes, digits, explained.view(2, 2)

@@ -33,7 +33,6 @@ class Progress:
         optimizer: its optimiser.
         stopping: its validation scores.
         order: draws the order of the samples, once an epoch.
-        noise: further generators, by name.
         best: weights of the best validated epoch, on the CPU.
         rows: figures of the finished epochs.
         batch: batches done of the epoch that runs.
@@ -50,7 +49,6 @@ class Progress:
         optimizer: torch.optim.Optimizer,
         stopping: EarlyStopping,
         order: torch.Generator,
-        noise: Mapping[str, torch.Generator],
         device: torch.device,
         counts: Mapping[str, Tensor] | None = None,
     ) -> None:
@@ -58,7 +56,6 @@ class Progress:
         self.optimizer = optimizer
         self.stopping = stopping
         self.order = order
-        self.noise = dict(noise)
         self.best = cpu_weights(model)
         self.rows: list[dict[str, Any]] = []
         self.notes: list[dict[str, Any]] = []
@@ -104,7 +101,6 @@ class Progress:
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{k}": v for k, v in values.items()}
         tensors |= {f"counts/{k}": v for k, v in self.counts.items()}
-        tensors |= {f"noise/{k}": g.get_state() for k, g in self.noise.items()}
         tensors["order"] = self._order_before
         tensors["random"] = torch.get_rng_state()
         if self._device.type == "cuda":
@@ -137,8 +133,6 @@ class Progress:
             moments.setdefault(int(index), {})[key] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        for name, generator in self.noise.items():
-            generator.set_state(torch.tensor(arrays[f"noise/{name}"]))
         # The epoch that runs draws its order once more.
         self.order.set_state(torch.tensor(arrays["order"]))
         self._order_before = self.order.get_state()

@@ -44,9 +44,10 @@ def train_variants(
     parameters: dict[str, Any],
     max_history: int,
     checkpoints: SnapshotFolder,
+    ray_address: str | None,
 ) -> tuple[Model, pl.DataFrame, pl.DataFrame]:
     """Train every variant with every seed; epochs and masks of all of them."""
-    from sidiff.training.loop import fit
+    from sidiff.engines import train
 
     users = to_sequences(sequences, catalogue)
     samples = to_samples(training_samples, users, max_history)
@@ -58,7 +59,7 @@ def train_variants(
     for name, settings in variants.items():
         for seed in ablation.seeds:
             logger.info("Variant %s, seed %d", name, seed)
-            fitted = fit(
+            fitted = train(
                 users,
                 samples,
                 table,
@@ -67,6 +68,7 @@ def train_variants(
                 lambda epoch, figures: None,
                 to_lattice(lattice, table),
                 checkpoints,
+                ray_address,
             )
             models[f"{name}/{seed}"] = Model(fitted.weights, fitted.config)
             mark = (pl.lit(name).alias("method"), pl.lit(seed).alias("seed"))
@@ -87,6 +89,7 @@ def rank_variants(
     lattice: Model,
     evaluation: dict[str, Any],
     parameters: dict[str, Any],
+    ray_address: str | None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Decode the test split with the network of every variant and seed."""
     from sidiff.diffusion.denoiser import Denoiser
@@ -101,7 +104,7 @@ def rank_variants(
     for name, model in split_models(variant_denoisers).items():
         method, seed = name.split("/")
         evaluator = evaluator_of(
-            model, sequences, catalogue, sid_table, lattice, evaluation
+            model, sequences, catalogue, sid_table, lattice, evaluation, ray_address
         )
         ranked = evaluator.rank(
             Denoiser.from_saved(model.tensors, model.metadata),

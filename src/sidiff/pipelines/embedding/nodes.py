@@ -27,12 +27,18 @@ def embed_items(
     previous_item_embeddings: pl.DataFrame | None,
     parameters: dict[str, Any],
     embedding_shards: SnapshotFolder,
+    ray_address: str | None,
 ) -> pl.DataFrame:
     """Encode the texts that neither the previous version nor a shard holds."""
-    from sidiff.sids.encoder import Shards, embed, load_encoder
+    from sidiff.sids.encoder import Encoder, Shards, embed, load_encoder
 
     embedding = EmbeddingParameters.model_validate(parameters)
-    encoder = load_encoder(embedding.encoder, embedding.device)
+    encoder: Encoder
+    encoder = local = load_encoder(embedding.encoder, embedding.device)
+    if embedding.engine == "ray":
+        from sidiff.engines.encoding import RayEncoder
+
+        encoder = RayEncoder(local, embedding.device, embedding.workers, ray_address)
     return embed(
         item_texts,
         encoder,

@@ -25,6 +25,7 @@ def create_pipeline() -> Pipeline:
                     "previous_item_embeddings",
                     "params:embedding",
                     "embedding_shards",
+                    "params:ray.address",
                 ],
                 outputs="item_embeddings",
                 name="embed_items",

@@ -36,13 +36,22 @@ def evaluate_denoiser(
     sid_table: pl.DataFrame,
     lattice: Model,
     parameters: dict[str, Any],
+    ray_address: str | None,
 ) -> tuple[pl.DataFrame, dict[str, float]]:
     """Recommend items to every user of the test split, and measure the hits."""
     from sidiff.diffusion.denoiser import Denoiser
     from sidiff.evaluation.run import evaluate
 
     evaluation = evaluate(
-        evaluator_of(denoiser, sequences, catalogue, sid_table, lattice, parameters),
+        evaluator_of(
+            denoiser,
+            sequences,
+            catalogue,
+            sid_table,
+            lattice,
+            parameters,
+            ray_address,
+        ),
         Denoiser.from_saved(denoiser.tensors, denoiser.metadata),
     )
     log_metrics(evaluation.rates)
@@ -57,13 +66,14 @@ def compare_decoders(
     sid_table: pl.DataFrame,
     lattice: Model,
     parameters: dict[str, Any],
+    ray_address: str | None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Decode the test split in every way, with the networks of all seeds."""
     from sidiff.diffusion.denoiser import Denoiser
     from sidiff.evaluation import run
 
     evaluator = evaluator_of(
-        denoiser, sequences, catalogue, sid_table, lattice, parameters
+        denoiser, sequences, catalogue, sid_table, lattice, parameters, ray_address
     )
     models = choose_seeds(denoiser, seed_denoisers, evaluator.parameters.seeds)
     for model in models.values():
@@ -84,6 +94,7 @@ def evaluator_of(
     sid_table: pl.DataFrame,
     lattice: Model,
     parameters: dict[str, Any],
+    ray_address: str | None = None,
 ) -> Evaluator:
     """Lay out the test split for a network, having checked that they belong together.
 
@@ -101,14 +112,20 @@ def evaluator_of(
             "The stored denoiser was trained on other sequences: figures of the test "
             "split hold only if none of its targets were trained on"
         )
-    return Evaluator(
+    evaluation = EvaluationParameters.model_validate(parameters)
+    layout = (
         users,
         table,
         identity_rows(denoiser.metadata.get("identities", []), table.item_ids),
         to_lattice(lattice, table),
-        EvaluationParameters.model_validate(parameters),
+        evaluation,
         int(denoiser.metadata["max_history"]),
     )
+    if evaluation.engine == "ray":
+        from sidiff.engines.ranking import RayEvaluator
+
+        return RayEvaluator(*layout, address=ray_address)
+    return Evaluator(*layout)
 
 
 def plot_metrics(metrics: dict[str, float]) -> Figure:

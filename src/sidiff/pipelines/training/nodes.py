@@ -34,13 +34,14 @@ def train_denoiser(
     parameters: dict[str, Any],
     max_history: int,
     checkpoints: SnapshotFolder,
+    ray_address: str | None,
 ) -> tuple[Model, pl.DataFrame, pl.DataFrame]:
     """Train; the best epoch's denoiser, one row per epoch, and what was hidden."""
-    from sidiff.training.loop import fit
+    from sidiff.engines import train
 
     users = to_sequences(sequences, catalogue)
     table = to_sid_table(sid_table, catalogue)
-    fitted = fit(
+    fitted = train(
         users,
         to_samples(training_samples, users, max_history),
         table,
@@ -49,6 +50,7 @@ def train_denoiser(
         log_epoch,
         to_lattice(lattice, table),
         checkpoints,
+        ray_address,
     )
     return Model(fitted.weights, fitted.config), fitted.history, fitted.masking
 
@@ -63,9 +65,10 @@ def train_more_seeds(
     seeds: list[int],
     max_history: int,
     checkpoints: SnapshotFolder,
+    ray_address: str | None,
 ) -> Model:
     """Train one denoiser more for every seed to compare beside the main one."""
-    from sidiff.training.loop import fit
+    from sidiff.engines import train
 
     users = to_sequences(sequences, catalogue)
     samples = to_samples(training_samples, users, max_history)
@@ -74,7 +77,7 @@ def train_more_seeds(
     models: dict[str, Model] = {}
     for seed in seeds:
         if seed != training.seed:
-            fitted = fit(
+            fitted = train(
                 users,
                 samples,
                 table,
@@ -83,6 +86,7 @@ def train_more_seeds(
                 lambda epoch, figures: None,
                 to_lattice(lattice, table),
                 checkpoints,
+                ray_address,
             )
             models[str(seed)] = Model(fitted.weights, fitted.config)
     return join_models(models)

@@ -1,0 +1,9 @@
+"""Where a training runs: in this process, in several of this machine, or on a cluster.
+
+``sidiff.training.loop.fit`` is the same everywhere; these modules carry its arguments
+to the processes that run it, and what they report back to the one that asked.
+"""
+
+from sidiff.engines.launch import train
+
+__all__ = ["train"]

@@ -1,0 +1,88 @@
+"""A Ray cluster, joined for as long as it is needed."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sidiff
+from sidiff.errors import SidiffError
+
+
+@contextmanager
+def cluster(address: str | None, processes: int) -> Iterator[Any]:
+    """Join a Ray cluster for the block; yields the module ``ray``.
+
+    Args:
+        address: of a running cluster, as Ray writes it; None for one of this machine
+            that ends with the block.
+        processes: CPUs that a cluster of this machine offers.
+
+    Raises:
+        SidiffError: Ray is not installed, there is no cluster at the address, or what
+            it does for the block fails.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray  # noqa: PLC0415 (an extra, and slow to import)
+    except ImportError:
+        raise SidiffError(
+            "An engine is 'ray' but Ray is not installed; run pip install "
+            "'sidiff[ray]', or set that engine to another."
+        ) from None
+    if ray.is_initialized():  # the program around this one has joined already
+        with _clear_errors(ray):
+            yield ray
+        return
+    options: dict[str, Any] = {"address": address}
+    if address is None:
+        options = {
+            "address": "local",
+            "num_cpus": processes,
+            "include_dashboard": False,
+            "runtime_env": {"env_vars": {"PYTHONPATH": source_paths()}},
+        }
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise SidiffError(
+            f"There is no Ray cluster at ray.address {address!r}; start one there, or "
+            "set it to null for one of this machine."
+        ) from error
+    try:
+        with _clear_errors(ray):
+            yield ray
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _clear_errors(ray: Any) -> Iterator[None]:
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        # The last line of a long report is the error of the process that failed.
+        *_, reason = str(error).strip().splitlines()
+        reason = reason.removeprefix(f"{SidiffError.__module__}.SidiffError: ")
+        raise SidiffError(f"The work on the Ray cluster failed: {reason}") from error
+
+
+def source_paths() -> str:
+    """PYTHONPATH with which another process finds this package.
+
+    Kedro finds it by the project's folder, where it need not be installed.
+    """
+    source = str(Path(sidiff.__file__).parent.parent)
+    return os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
+
+
+def uses_gpus(ray: Any, device: str, processes: int) -> bool:
+    """Whether each of the processes is to have a GPU of the cluster."""
+    if device == "auto":
+        return bool(ray.cluster_resources().get("GPU", 0) >= processes)
+    return device == "cuda"

@@ -1,0 +1,138 @@
+"""Batch inference on a Ray cluster, by Ray Data: items ranked for many users."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from sidiff.decoding.lattice import Lattice
+from sidiff.diffusion.denoiser import Denoiser
+from sidiff.engines.cluster import cluster, uses_gpus
+from sidiff.evaluation.results import Cost, Results
+from sidiff.evaluation.run import Evaluator
+from sidiff.parameters import DecodingParameters, EvaluationParameters
+from sidiff.reviews.sequences import Sequences
+from sidiff.sids.table import SidTable
+
+_TASKS_PER_WORKER = 8
+"""Enough for workers of unequal speed to end together, and for the bar to move."""
+
+
+class RayEvaluator(Evaluator):
+    """The test split, decoded by the processes of a cluster."""
+
+    def __init__(
+        self,
+        sequences: Sequences,
+        table: SidTable,
+        identities: NDArray[np.int64],
+        lattice: Lattice | None,
+        parameters: EvaluationParameters,
+        max_history: int,
+        address: str | None,
+    ) -> None:
+        """As for ``Evaluator``, with the address of the cluster."""
+        super().__init__(sequences, table, identities, lattice, parameters, max_history)
+        self._layout = (sequences, table, identities, lattice, parameters, max_history)
+        self._address = address
+
+    def rank(
+        self,
+        denoiser: Denoiser,
+        decoding: DecodingParameters,
+        label: str | None,
+        users: NDArray[np.int64] | None = None,
+    ) -> Results:
+        """Rank items for the test users, or those in rows ``users`` of the split.
+
+        The lists are those of one process: users share their batch with the same
+        others.
+        """
+        if users is None:
+            users = np.arange(len(self.samples))
+        samples, workers = self.samples[users], self.parameters.workers
+        order = np.argsort(samples[:, 2] - samples[:, 1], kind="stable")
+        per_batch = self.parameters.users_per_batch
+        batches = -(-len(order) // per_batch)
+        per_task = per_batch * -(-batches // (workers * _TASKS_PER_WORKER))
+        tasks = np.split(order, range(0, len(order), per_task)[1:])
+        began = time.perf_counter()
+        done: list[dict[str, Any]] = []
+        with (
+            cluster(self._address, workers) as ray,
+            tqdm(
+                total=len(order),
+                desc=f"decoding, {label}",
+                unit="user",
+                disable=None if label else True,
+            ) as bar,
+        ):
+            from ray.data import DataContext  # noqa: PLC0415
+
+            context = DataContext.get_current()
+            context.enable_progress_bars = False
+            context.execution_options.preserve_order = True
+            weights = {name: t.cpu() for name, t in denoiser.state_dict().items()}
+            held = ray.put((self._layout, weights, denoiser.saved_config(), decoding))
+            rows = [{"users": users[task]} for task in tasks]
+            gpus = uses_gpus(ray, self.parameters.device, workers)
+            data = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+                _Process,
+                fn_constructor_args=([held],),
+                concurrency=workers,
+                num_gpus=1 if gpus else 0,
+            )
+            for row in data.iter_rows():
+                done.append(row)
+                bar.update(len(row["users"]))
+        return _join(done, tasks, time.perf_counter() - began)
+
+
+class _Process:
+    """Evaluator and network, in a process of the cluster."""
+
+    def __init__(self, held: list[Any]) -> None:
+        import ray  # noqa: PLC0415 (an extra)
+
+        # In a list, in which Ray leaves a reference alone.
+        layout, weights, config, decoding = ray.get(held[0])
+        self._evaluator = Evaluator(*layout)
+        self._denoiser = Denoiser.from_saved(weights, config)
+        self._decoding = decoding
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        found = self._evaluator.rank(
+            self._denoiser, self._decoding, None, np.asarray(row["users"])
+        )
+        return _to_row(found)
+
+
+_ARRAYS = ("items", "scores", "sids", "users", "targets", "history")
+_MEANS = ("denoiser_calls", "distinct_states", "legal_share", "completed_share")
+
+
+def _to_row(found: Results) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(found, name) for name in _ARRAYS}
+    return row | {name: getattr(found.cost, name) for name in _MEANS}
+
+
+def _join(
+    rows: list[dict[str, Any]], tasks: list[NDArray[np.int64]], seconds: float
+) -> Results:
+    """Results in the order of the users, of rows in the order of the tasks."""
+    # Where each user's row lies among those of all tasks, one after the other.
+    places = np.argsort(np.concatenate(tasks))
+    arrays = {
+        name: np.concatenate([row[name] for row in rows])[places] for name in _ARRAYS
+    }
+    sizes = [len(task) for task in tasks]
+    means = {
+        name: float(np.average([row[name] for row in rows], weights=sizes))
+        for name in _MEANS
+    }
+    cost = Cost(seconds=seconds, users_per_second=sum(sizes) / seconds, **means)
+    return Results(**arrays, cost=cost)

