@@ -28,6 +28,7 @@ from kedro.config import OmegaConfigLoader
 from sidiff.datasets import StreamedParquet
 from sidiff.pipelines.filtering import nodes as filtering
 from sidiff.pipelines.ingestion import nodes as ingestion
+from sidiff.settings import CONFIG_LOADER_ARGS
 
 ROWS_PER_USER = 20
 ROWS_PER_ITEM = 200
@@ -118,7 +119,7 @@ def _core(folder: Path) -> StreamedParquet:
 
 def _measure(stage: str, folder: Path, results: Any) -> None:
     warnings.simplefilter("ignore")  # of Kedro's own configuration loader
-    conf = OmegaConfigLoader("conf", base_env="base", default_run_env="base")
+    conf = OmegaConfigLoader("conf", env="base", **CONFIG_LOADER_ARGS)
     parameters = conf["parameters"]
     began = perf_counter()
     outcome = STAGES[stage](folder, parameters)

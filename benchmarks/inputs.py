@@ -29,6 +29,7 @@ from sidiff.parameters import (
     TrainingParameters,
 )
 from sidiff.reviews.sequences import Sequences
+from sidiff.settings import CONFIG_LOADER_ARGS
 from sidiff.sids.table import SidTable
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -126,11 +127,9 @@ def _beauty() -> dict[str, Any]:
         warnings.filterwarnings("ignore", "register_new_resolver", UserWarning)
         loader = OmegaConfigLoader(
             str(CONF),
-            base_env="base",
-            default_run_env="beauty",
+            env="beauty",
             runtime_params={"preset": "paper"},
-            # As in sidiff.settings, which would import all of Kedro and MLflow.
-            merge_strategy={"parameters": "soft", "globals": "soft"},
+            **CONFIG_LOADER_ARGS,
         )
         return loader["parameters"]
 

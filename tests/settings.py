@@ -15,15 +15,14 @@ from sidiff.parameters import (
     EvaluationParameters,
     TrainingParameters,
 )
+from sidiff.settings import CONFIG_LOADER_ARGS
 
 CONF = Path(__file__).parents[1] / "conf"
 
 
 @cache
 def _base() -> dict[str, Any]:
-    return OmegaConfigLoader(str(CONF), base_env="base", default_run_env="local")[
-        "parameters"
-    ]
+    return OmegaConfigLoader(str(CONF), **CONFIG_LOADER_ARGS)["parameters"]
 
 
 def settings(group: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:
