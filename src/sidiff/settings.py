@@ -13,6 +13,8 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 # Figures are files here; no window system is looked for.
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+from typing import Any
+
 from omegaconf.resolvers import oc
 
 from sidiff.context import SidiffContext, folder, raw_path
@@ -21,7 +23,7 @@ from sidiff.hooks import CrashHooks, InputHooks, ProgressHooks, TrackingHooks
 CONTEXT_CLASS = SidiffContext
 HOOKS = (InputHooks(), CrashHooks(), ProgressHooks(), TrackingHooks())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
-CONFIG_LOADER_ARGS = {
+CONFIG_LOADER_ARGS: dict[str, Any] = {
     "base_env": "base",
     "default_run_env": "local",
     # An environment overlays single values, also inside a group.

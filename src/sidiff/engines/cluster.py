@@ -27,7 +27,8 @@ def cluster(address: str | None, processes: int) -> Iterator[Any]:
             it does for the block fails.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Its files have the rest; the screen is for what a person must see.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray  # noqa: PLC0415 (an extra, and slow to import)
     except ImportError:
@@ -70,6 +71,40 @@ def _clear_errors(ray: Any) -> Iterator[None]:
         *_, reason = str(error).strip().splitlines()
         reason = reason.removeprefix(f"{SidiffError.__module__}.SidiffError: ")
         raise SidiffError(f"The work on the Ray cluster failed: {reason}") from error
+
+
+def mapped(
+    ray: Any,
+    rows: list[dict[str, Any]],
+    work: type,
+    arguments: tuple[Any, ...],
+    processes: int,
+    device: str,
+) -> Iterator[dict[str, Any]]:
+    """Map rows by Ray Data, in their order, as they are done.
+
+    Args:
+        ray: the module, its cluster joined.
+        rows: what is to be done, one task each.
+        work: made once in every process from ``arguments``; called with a row, it
+            returns one.
+        arguments: see ``work``.
+        processes: number of processes.
+        device: "auto", "cpu" or "cuda"; whether each of them is given a GPU.
+    """
+    from ray.data import ActorPoolStrategy, DataContext  # noqa: PLC0415 (an extra)
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = True
+    data = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+        work,
+        fn_constructor_args=arguments,
+        compute=ActorPoolStrategy(size=processes),
+        num_gpus=1 if uses_gpus(ray, device, processes) else 0,
+    )
+    yield from data.iter_rows()
 
 
 def source_paths() -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sidiff.engines.cluster import cluster, uses_gpus
+from sidiff.engines.cluster import cluster, mapped
 from sidiff.errors import SidiffError
 from sidiff.sids.encoder import SentenceEncoder, load_encoder
 
@@ -39,21 +39,9 @@ class RayEncoder:
     def encode(self, batches: Sequence[Sequence[str]]) -> Iterator[NDArray[np.float32]]:
         """Encode batches of texts, in order: (n, d) float32 of each."""
         with cluster(self._address, self._workers) as ray:
-            from ray.data import DataContext  # noqa: PLC0415
-
-            context = DataContext.get_current()
-            context.enable_progress_bars = False
-            context.execution_options.preserve_order = True
-            device = self._device
-            gpus = uses_gpus(ray, device, self._workers)
             rows = [{"texts": list(batch)} for batch in batches]
-            data = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-                _Copy,
-                fn_constructor_args=(self._name, device, self.fingerprint),
-                concurrency=self._workers,
-                num_gpus=1 if gpus else 0,
-            )
-            for row in data.iter_rows():
+            arguments = (self._name, self._device, self.fingerprint)
+            for row in mapped(ray, rows, _Copy, arguments, self._workers, self._device):
                 yield row["vectors"]
 
 

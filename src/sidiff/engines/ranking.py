@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from sidiff.decoding.lattice import Lattice
 from sidiff.diffusion.denoiser import Denoiser
-from sidiff.engines.cluster import cluster, uses_gpus
+from sidiff.engines.cluster import cluster, mapped
 from sidiff.evaluation.results import Cost, Results
 from sidiff.evaluation.run import Evaluator
 from sidiff.parameters import DecodingParameters, EvaluationParameters
@@ -71,22 +71,11 @@ class RayEvaluator(Evaluator):
                 disable=None if label else True,
             ) as bar,
         ):
-            from ray.data import DataContext  # noqa: PLC0415
-
-            context = DataContext.get_current()
-            context.enable_progress_bars = False
-            context.execution_options.preserve_order = True
             weights = {name: t.cpu() for name, t in denoiser.state_dict().items()}
             held = ray.put((self._layout, weights, denoiser.saved_config(), decoding))
             rows = [{"users": users[task]} for task in tasks]
-            gpus = uses_gpus(ray, self.parameters.device, workers)
-            data = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-                _Process,
-                fn_constructor_args=([held],),
-                concurrency=workers,
-                num_gpus=1 if gpus else 0,
-            )
-            for row in data.iter_rows():
+            device = self.parameters.device
+            for row in mapped(ray, rows, _Process, ([held],), workers, device):
                 done.append(row)
                 bar.update(len(row["users"]))
         return _join(done, tasks, time.perf_counter() - began)
