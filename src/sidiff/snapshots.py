@@ -76,6 +76,11 @@ class SnapshotFolder:
         return self.path.absolute() if is_local(self.files) else self.path
 
     @property
+    def address(self) -> str:
+        """The folder as a person names it."""
+        return address_of(self.files, self.path.as_posix())
+
+    @property
     def used(self) -> list[str]:
         """Names of the snapshots that were read or written through this object."""
         return sorted(self._used)

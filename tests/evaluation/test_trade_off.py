@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidiff.evaluation.comparison import SCHEMA
 from sidiff.evaluation.results import Cost
-from sidiff.evaluation.trade_off import trade_off_figure
+from sidiff.evaluation.trade_off import pareto_front, trade_off_figure
 
 POINTS = {
     "cpd": (8.0, 20.0, 0.05),
@@ -23,6 +26,8 @@ METHODS = {
     "two_stage": "two_stage",
     "item_vectors": "item_vectors",
 }
+NAMES = (["CPD", "cpd fixed order", "two stage"], ["two stage"])
+"""Of all points where calls are counted, of the best ones beside the rate."""
 
 
 def comparison() -> pl.DataFrame:
@@ -53,7 +58,7 @@ def test_every_search_is_a_point_and_its_name_hides_no_other() -> None:
         searched = {key: point for key, point in POINTS.items() if point[0]}
         assert drawn == {(point[place], point[2]) for point in searched.values()}
         names = [text.get_text() for text in axes.texts]
-        assert sorted(names) == ["CPD", "cpd fixed order", "two stage"]
+        assert sorted(names) == NAMES[place]
         boxes = [text.get_window_extent() for text in axes.texts]
         for i, box in enumerate(boxes):
             assert not any(box.overlaps(other) for other in boxes[:i])
@@ -65,3 +70,26 @@ def test_without_cpd_there_is_no_level_to_keep() -> None:
     frame = comparison().filter(pl.col("method") != "cpd")
     for axes in trade_off_figure(frame, METHODS).axes:
         assert not [line for line in axes.lines if line.get_linestyle() == "--"]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 5), st.integers(0, 5)), min_size=1, max_size=12)
+)
+def test_the_front_is_what_nothing_dominates(points: list[tuple[int, int]]) -> None:
+    for cost, sign in (("denoiser_calls", 1), ("users_per_second", -1)):
+        lines = [
+            SimpleNamespace(**{cost: price}, ndcg=SimpleNamespace(mean=value))
+            for price, value in points
+        ]
+        found = {
+            (getattr(line, cost), line.ndcg.mean) for line in pareto_front(lines, cost)
+        }
+        expected = {
+            (price, value)
+            for price, value in points
+            if not any(
+                (sign * p <= sign * price and v >= value) and (p, v) != (price, value)
+                for p, v in points
+            )
+        }
+        assert found == expected

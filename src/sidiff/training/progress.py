@@ -193,7 +193,7 @@ class Checkpoints:
             logger.warning(
                 "The checkpoint %s is of another run in spite of its name and is not "
                 "used; %s training starts anew",
-                self._folder.path / self._name,
+                f"{self._folder.address}/{self._name}",
                 self._label,
             )
             return
@@ -234,7 +234,7 @@ class Checkpoints:
                 "want to go on with",
                 self._label,
                 len(others),
-                folder.path,
+                folder.address,
             )
 
 
