@@ -24,6 +24,7 @@ from sidiff.diffusion.devices import cpu_threads, resolve
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.errors import SidiffError
 from sidiff.evaluation.results import Results
+from sidiff.fingerprints import short
 from sidiff.parameters import BaselinesParameters, TrainingParameters
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
 from sidiff.sids.table import SidTable
@@ -275,11 +276,13 @@ class _Stage:
         return self._rank(rank_batch, f"ranking, SASRec, seed {seed}")
 
     def autoregressive(self, fitted: Fitted, seed: int) -> Results:
-        if fitted.config["sid_table"] != self.table.fingerprint:
+        trained_on = fitted.config.get("sid_table")
+        if trained_on != self.table.fingerprint:
             raise SidiffError(
-                "The stored autoregressive decoder was trained on other semantic IDs; "
-                "run kedro run --pipeline=baselines again, or choose matching "
-                "--load-versions."
+                "The stored autoregressive decoder was trained on SID table "
+                f"{short(trained_on)}, the stored table is "
+                f"{short(self.table.fingerprint)}; run kedro run --pipeline=baselines "
+                "again, or choose matching --load-versions."
             )
         self._check_sequences(fitted, "autoregressive decoder")
         weights = fitted.of_seed(seed)
@@ -300,10 +303,12 @@ class _Stage:
         return self._rank(rank_batch, label, self.table.digits)
 
     def _check_sequences(self, fitted: Fitted, name: str) -> None:
-        if fitted.config["sequences"] != self.sequences.fingerprint:
+        trained_on = fitted.config.get("sequences")
+        if trained_on != self.sequences.fingerprint:
             raise SidiffError(
-                f"The stored {name} was trained on other sequences or items; run kedro "
-                "run --pipeline=baselines again, or choose matching --load-versions."
+                f"The stored {name} was trained on sequences {short(trained_on)}, the "
+                f"stored ones are {short(self.sequences.fingerprint)}; run kedro run "
+                "--pipeline=baselines again, or choose matching --load-versions."
             )
 
     def _rank(

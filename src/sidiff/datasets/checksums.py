@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from polars.exceptions import PolarsError
+from safetensors import SafetensorError
 
 from sidiff.errors import SidiffError
 from sidiff.files import whole_file
@@ -37,6 +42,24 @@ def check(path: Path) -> None:
             "run the stage that writes it again, or choose another version with "
             "--load-versions."
         )
+
+
+@contextmanager
+def read_errors(path: Path) -> Iterator[None]:
+    """Say in one sentence that a stored file cannot be read.
+
+    Raises:
+        SidiffError: in the place of what reading it raised.
+    """
+    try:
+        yield
+    except (OSError, ValueError, PolarsError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error).strip()
+        raise SidiffError(
+            f"{path} cannot be read ({reason.partition(chr(10))[0].rstrip('.')}); run "
+            "the stage that writes it again, or choose another version with "
+            "--load-versions."
+        ) from error
 
 
 def _checksum_of(path: Path) -> Path:

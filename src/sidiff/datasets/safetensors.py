@@ -13,8 +13,10 @@ from kedro.io import AbstractVersionedDataset, DatasetError
 from kedro.io.core import Version, get_filepath_str, get_protocol_and_path
 from safetensors import numpy as numpy_backend
 
+from sidiff.datasets.checksums import read_errors
 from sidiff.errors import SidiffError
 from sidiff.files import whole_file
+from sidiff.fingerprints import of_values
 
 
 class Model(NamedTuple):
@@ -68,26 +70,35 @@ class SafetensorsDataset(AbstractVersionedDataset[Model, Model]):
         """Read both files.
 
         Raises:
-            SidiffError: a file is missing, or the arrays are not those that were
-                saved.
+            SidiffError: a file is missing or cannot be read, or its content is not
+                what was saved.
         """
         path = get_filepath_str(self._get_load_path(), self._protocol)
         try:
             weights: bytes = self._fs.cat_file(path)
-            description = json.loads(self._fs.cat_file(_description(path)))
+            text: bytes = self._fs.cat_file(_description(path))
         except FileNotFoundError as error:
             raise SidiffError(
                 f"{path} and its description .json belong together and one of them is "
                 "missing; run the stage that writes them again, or choose another "
                 "version with --load-versions."
             ) from error
+        with read_errors(Path(_description(path))):
+            description = json.loads(text)
+            if set(description) < {"sha256", "metadata"}:
+                raise ValueError("no sha256 or no metadata in it")
+            noted = description.get("metadata_sha256")
+            if noted not in (None, of_values(description["metadata"])):
+                raise ValueError("damaged: its metadata are not those that were stored")
         if hashlib.sha256(weights).hexdigest() != description["sha256"]:
             raise SidiffError(
                 f"{path} is damaged: its SHA-256 differs from the one in "
                 f"{PurePosixPath(_description(path)).name}; run the stage that writes "
                 "it again, or choose another version with --load-versions."
             )
-        return Model(_backend(self._framework).load(weights), description["metadata"])
+        with read_errors(Path(path)):
+            tensors = _backend(self._framework).load(weights)
+        return Model(tensors, description["metadata"])
 
     def save(self, data: Model) -> None:
         """Write both files; a reader never sees a part of one.
@@ -108,6 +119,7 @@ class SafetensorsDataset(AbstractVersionedDataset[Model, Model]):
                 for name, tensor in tensors.items()
             },
             "metadata": metadata,
+            "metadata_sha256": of_values(json.loads(json.dumps(metadata))),
         }
         text = json.dumps(description, indent=2, allow_nan=False) + "\n"
         self._write(_description(path), text.encode())

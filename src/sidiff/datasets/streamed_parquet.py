@@ -11,7 +11,7 @@ from kedro.io import AbstractVersionedDataset, DatasetError
 from kedro.io.core import Version, get_protocol_and_path
 from kedro_datasets._typing import TablePreview
 
-from sidiff.datasets.checksums import check, write_checksum
+from sidiff.datasets.checksums import check, read_errors, write_checksum
 from sidiff.files import whole_file
 
 
@@ -53,11 +53,14 @@ class StreamedParquet(AbstractVersionedDataset[pl.LazyFrame, pl.LazyFrame]):
         """Name the rows, in the order of the file; none is read yet.
 
         Raises:
-            SidiffError: the file is not the one that was stored.
+            SidiffError: the file cannot be read, or is not the one that was stored.
         """
         path = Path(self._get_load_path())
-        check(path)
-        return pl.scan_parquet(path, glob=False)
+        with read_errors(path):
+            check(path)
+            rows = pl.scan_parquet(path, glob=False)
+            rows.collect_schema()
+        return rows
 
     def save(self, data: pl.LazyFrame) -> None:
         """Write the rows in their order, and a checksum beside them.

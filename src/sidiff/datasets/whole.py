@@ -15,7 +15,7 @@ from kedro_datasets.matplotlib import MatplotlibDataset
 from kedro_datasets.polars import EagerPolarsDataset
 from kedro_datasets.text import TextDataset
 
-from sidiff.datasets.checksums import check, write_checksum
+from sidiff.datasets.checksums import check, read_errors, write_checksum
 from sidiff.files import whole_file
 
 
@@ -53,12 +53,14 @@ class _Whole:
         """Read what was stored.
 
         Raises:
-            SidiffError: the file is not the one that was stored.
+            SidiffError: the file cannot be read, or is not the one that was stored.
         """
         inner: Any = super()
-        if self._protocol == "file":  # type: ignore[attr-defined]
-            check(Path(get_filepath_str(inner._get_load_path(), "file")))
-        return inner.load.__wrapped__(self)
+        path = Path(get_filepath_str(inner._get_load_path(), "file"))
+        with read_errors(path):
+            if self._protocol == "file":  # type: ignore[attr-defined]
+                check(path)
+            return inner.load.__wrapped__(self)
 
     def _get_save_path(self) -> PurePosixPath:
         inner: Any = super()
