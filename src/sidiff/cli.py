@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from errno import EDQUOT, ENOSPC
@@ -10,7 +11,7 @@ from typing import Any
 import click
 from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
-from kedro.framework.cli.utils import CONTEXT_SETTINGS
+from kedro.framework.cli.utils import CONTEXT_SETTINGS, KedroCliError
 from kedro.io import DatasetError
 from pydantic import ValidationError
 from yaml import YAMLError
@@ -21,6 +22,18 @@ from sidiff.pipeline_registry import PIPELINES
 
 class RunCommand(click.Command):
     """Kedro's own command, with sidiff's errors shown without a traceback."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the command, and show what Kedro finds wrong with it.
+
+        Raises:
+            click.ClickException: holds the sentence, which Kedro's own exception
+                does not print; exit code 1.
+        """
+        try:
+            return super().make_context(*args, **kwargs)
+        except KedroCliError as error:
+            raise click.ClickException(_one_line(error)) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run, and turn a ``SidiffError`` anywhere in the chain into a message.
@@ -40,7 +53,12 @@ class RunCommand(click.Command):
             problem = find_problem(error) or _full_disk(error) or _misuse(error)
             if problem is None:
                 raise
-            raise click.ClickException(" ".join(str(problem).split())) from error
+            raise click.ClickException(_one_line(problem)) from error
+
+
+def _one_line(error: Exception) -> str:
+    # Kedro's own messages may be several sentences and lines.
+    return re.sub(r"\. (?=[A-Z])", "; ", " ".join(str(error).split()))
 
 
 def _check_pipelines(names: Iterable[str]) -> None:

@@ -722,17 +722,25 @@ def _vectors_exist(models: Mapping[str, Parameters]) -> list[str]:
     if not (
         isinstance(training, TrainingParameters)
         and isinstance(evaluation, EvaluationParameters)
-        and not training.network.item_identity
     ):
         return []
-    places = {
+    searches = {
         "training.validation.decoding": training.validation.decoding,
         "evaluation.decoding": evaluation.decoding,
     }
+    return _without_vectors(searches, training, "training")
+
+
+def _without_vectors(
+    searches: Mapping[str, DecodingParameters], training: TrainingParameters, own: str
+) -> list[str]:
+    """Searches by vectors that items do not have in the training named ``own``."""
+    if training.network.item_identity:
+        return []
     return [
-        f"{name}.method item_vectors needs training.network.item_identity true, which "
-        "is false; change one of them"
-        for name, decoding in places.items()
+        f"{name}.method item_vectors needs {own}.network.item_identity true, which is "
+        "false; change one of them"
+        for name, decoding in searches.items()
         if decoding.method == "item_vectors"
     ]
 
@@ -782,11 +790,18 @@ def _variants_fit(models: Mapping[str, Parameters]) -> list[str]:
     if _views_fit(models):  # of the settings that all variants begin with
         return wrong
     others = {key: value for key, value in models.items() if key != "training"}
-    return wrong + [
-        problem.replace("training.", f"ablation.variants.{name}.")
-        for name, settings in variants.items()
-        for problem in _views_fit({**others, "training": settings})
-    ]
+    ranker = evaluation.other_decoders().get(ablation.decoder)
+    for name, settings in variants.items():
+        own = f"ablation.variants.{name}"
+        wrong += [
+            problem.replace("training.", f"{own}.")
+            for problem in _views_fit({**others, "training": settings})
+        ]
+        searches = {f"{own}.validation.decoding": settings.validation.decoding}
+        if ranker is not None:
+            searches[f"evaluation.decoders.{ablation.decoder}"] = ranker
+        wrong += _without_vectors(searches, settings, own)
+    return wrong
 
 
 def _views_fit(models: Mapping[str, Parameters]) -> list[str]:

@@ -236,6 +236,7 @@ class _Stage:
         self.parameters = parameters
         self.device = resolve(parameters.device)
         self.samples = evaluation_samples(sequences, "test", max_history)
+        self.max_history = max_history
         self.counts = training_counts(sequences)
         self.sid_items = SidItems(table.groups(), self.counts, self.device)
         self.k = k
@@ -265,7 +266,7 @@ class _Stage:
         return self._rank(rank_batch, "ranking, Markov")
 
     def sasrec(self, fitted: Fitted, seed: int) -> Results:
-        self._check_sequences(fitted, "SASRec")
+        self._check_data(fitted, "SASRec")
         model = SasRec.from_saved(fitted.of_seed(seed), fitted.config)
         model = model.to(self.device)
 
@@ -284,7 +285,7 @@ class _Stage:
                 f"{short(self.table.fingerprint)}; run kedro run --pipeline=baselines "
                 "again, or choose matching --load-versions."
             )
-        self._check_sequences(fitted, "autoregressive decoder")
+        self._check_data(fitted, "autoregressive decoder")
         weights = fitted.of_seed(seed)
         model = cast(
             AutoregressiveDecoder,
@@ -302,13 +303,20 @@ class _Stage:
         label = f"decoding, autoregressive, seed {seed}"
         return self._rank(rank_batch, label, self.table.digits)
 
-    def _check_sequences(self, fitted: Fitted, name: str) -> None:
+    def _check_data(self, fitted: Fitted, name: str) -> None:
         trained_on = fitted.config.get("sequences")
         if trained_on != self.sequences.fingerprint:
             raise SidiffError(
                 f"The stored {name} was trained on sequences {short(trained_on)}, the "
                 f"stored ones are {short(self.sequences.fingerprint)}; run kedro run "
                 "--pipeline=baselines again, or choose matching --load-versions."
+            )
+        longest = fitted.config.get("max_history")
+        if longest != self.max_history:
+            raise SidiffError(
+                f"The stored {name} reads histories of at most {longest} items, "
+                f"filtering.max_history is {self.max_history}; run kedro run "
+                "--pipeline=baselines again, or give the value it was trained with."
             )
 
     def _rank(

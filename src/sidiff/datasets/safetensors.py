@@ -85,7 +85,7 @@ class SafetensorsDataset(AbstractVersionedDataset[Model, Model]):
             ) from error
         with read_errors(Path(_description(path))):
             description = json.loads(text)
-            if set(description) < {"sha256", "metadata"}:
+            if not {"sha256", "metadata"} <= set(description):
                 raise ValueError("no sha256 or no metadata in it")
             noted = description.get("metadata_sha256")
             if noted not in (None, of_values(description["metadata"])):
