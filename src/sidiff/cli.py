@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from errno import EDQUOT, ENOSPC
 from typing import Any
 
 import click
 from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
-from kedro.framework.cli.utils import CONTEXT_SETTINGS
+from kedro.framework.cli.utils import CONTEXT_SETTINGS, KedroCliError
+from kedro.io import DatasetError
+from pydantic import ValidationError
+from yaml import YAMLError
 
 from sidiff.errors import SidiffError
+from sidiff.pipeline_registry import PIPELINES
 
 
 class RunCommand(click.Command):
     """Kedro's own command, with sidiff's errors shown without a traceback."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the command, and show what Kedro finds wrong with it.
+
+        Raises:
+            click.ClickException: holds the sentence, which Kedro's own exception
+                does not print; exit code 1.
+        """
+        try:
+            return super().make_context(*args, **kwargs)
+        except KedroCliError as error:
+            raise click.ClickException(_one_line(error)) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run, and turn a ``SidiffError`` anywhere in the chain into a message.
@@ -28,12 +47,27 @@ class RunCommand(click.Command):
         if pipeline and not ctx.params.get("pipelines"):
             ctx.params.update(pipeline=None, pipelines=pipeline.split(","))
         try:
+            _check_pipelines(ctx.params.get("pipelines") or [])
             return super().invoke(ctx)
         except Exception as error:
             problem = find_problem(error) or _full_disk(error) or _misuse(error)
             if problem is None:
                 raise
-            raise click.ClickException(str(problem)) from error
+            raise click.ClickException(_one_line(problem)) from error
+
+
+def _one_line(error: Exception) -> str:
+    # Kedro's own messages may be several sentences and lines.
+    return re.sub(r"\. (?=[A-Z])", "; ", " ".join(str(error).split()))
+
+
+def _check_pipelines(names: Iterable[str]) -> None:
+    known = [*PIPELINES, "full", "__default__"]
+    for name in names:
+        if name.strip() not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else ", ".join(known[:-1])
+            raise SidiffError(f"There is no pipeline {name} ({hint}).")
 
 
 def find_problem(error: BaseException | None) -> SidiffError | None:
@@ -63,21 +97,30 @@ def _full_disk(error: BaseException | None) -> SidiffError | None:
 
 
 def _misuse(error: Exception) -> Exception | None:
-    """Return ``error`` if Kedro itself refused the command: no such pipeline, say."""
-    if not isinstance(error, ValueError | MissingConfigException):
-        return None
+    """Return ``error`` if Kedro itself refused the command or its configuration."""
     traceback = error.__traceback__
-    module = ""
+    module = function = ""
     while traceback is not None:
         module = traceback.tb_frame.f_globals.get("__name__", "")
+        function = traceback.tb_frame.f_code.co_name
         traceback = traceback.tb_next
-    return (
-        error
-        if module.startswith(
-            ("kedro.framework", "kedro.config", "kedro.pipeline.pipeline")
+    if function == "load_obj" and isinstance(error, AttributeError | ImportError):
+        return SidiffError(f"There is no such runner ({error}); leave --runner out.")
+    if isinstance(error, DatasetError) and function == "from_config":
+        told = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
+        return SidiffError(
+            f"The catalogue does not fit ({told}); correct it, or the command."
         )
-        else None
+    if isinstance(error, ValidationError) and error.title == "KedroMlflowConfig":
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return SidiffError(f"mlflow.yml: {place}: {first['msg']}; correct that file.")
+    refused = isinstance(
+        error, ValueError | MissingConfigException | YAMLError
+    ) and module.startswith(
+        ("kedro.framework", "kedro.config", "kedro.pipeline.pipeline")
     )
+    return error if refused else None
 
 
 run = RunCommand(

@@ -11,16 +11,21 @@ from __future__ import annotations
 
 import logging
 import os
-from difflib import get_close_matches
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import fsspec
 from fsspec.utils import get_protocol
+from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
 from kedro.framework.project import pipelines
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from sidiff.errors import SidiffError
-from sidiff.parameters import GROUPS, validate
+from sidiff.legal import meant, places, shown
+from sidiff.parameters import GROUPS, validate, validate_run
 from sidiff.pipeline_registry import full_pipeline
 
 logger = logging.getLogger(__name__)
@@ -39,14 +44,35 @@ class SidiffContext(KedroContext):
         """Check the configuration and settle what ``full`` consists of.
 
         Raises:
-            SidiffError: a parameter is unknown or illegal, or ``storage`` names no
-                place that can be written to.
+            SidiffError: the configuration cannot be read, a parameter is unknown or
+                illegal, or ``storage`` names no place that can be written to.
         """
         super().__init__(*args, **kwargs)
-        shared = self.config_loader["globals"]
+        shared = self._read("globals")
         given = self._runtime_params or {}
-        _check_names(given, shared)
-        parameters = self.config_loader["parameters"]
+        validate_run(given, shared)
+        _check_names(given)
+        _check_columns(given, shared)
+        parameters = self._read("parameters")
+        _check_names(parameters)
+        missing = [
+            name
+            for name in (*GROUPS, "recipe", "preset", "dataset")
+            if name not in parameters
+        ]
+        if missing:
+            raise SidiffError(
+                f"The parameters {', '.join(missing)} are in no file of "
+                f"{self.config_loader.conf_source}; take over the files of conf/base."
+            )
+        for option in ("dataset", "recipe", "preset"):
+            used = given.get(option, shared[option])
+            if parameters[option] != used:
+                raise SidiffError(
+                    f"A file of parameters sets {option} to {parameters[option]}, but "
+                    f"the catalogue and other values go by {used}; set it in "
+                    f"globals.yml or with --params={option}=NAME."
+                )
         validate(parameters)
         _check_places(parameters["storage"], shared["scratch"])
         sample = self.sample = _is_sample(given, shared["raw"]["source"])
@@ -61,6 +87,40 @@ class SidiffContext(KedroContext):
                 "dataset=NAME to --params to keep them apart.",
                 shared["dataset"],
             )
+
+    def _read(self, kind: str) -> dict[str, Any]:
+        """One kind of configuration, merged; a sentence where that fails."""
+        try:
+            return dict(self.config_loader[kind])
+        except MissingConfigException as error:
+            known = sorted(
+                folder.name
+                for folder in Path(self.config_loader.conf_source).glob("*/")
+                if folder.name not in ("base", "local")
+            )
+            if self.env is not None and self.env not in (*known, "base", "local"):
+                raise SidiffError(
+                    f"There is no environment {self.env}; choose one of "
+                    f"{', '.join(known)} with --env, or leave it out."
+                ) from error
+            raise SidiffError(f"{_line(error)}; correct --conf-source.") from error
+        except OmegaConfBaseException as error:
+            where = f"{error.full_key}: " if error.full_key else ""
+            raise SidiffError(
+                f"The {kind} in {self.config_loader.conf_source} cannot be put "
+                f"together ({where}{_line(error)}); correct that value."
+            ) from error
+        except (TypeError, AttributeError) as error:
+            raise SidiffError(
+                f"The {kind} in {self.config_loader.conf_source} cannot be put "
+                "together: a file, or a group in one, is a list or a value where names "
+                "with values must stand; correct that file."
+            ) from error
+        except (ValueError, YAMLError) as error:
+            raise SidiffError(
+                f"The {kind} in {self.config_loader.conf_source} cannot be read "
+                f"({_line(error)}); correct that file."
+            ) from error
 
     def _get_config_credentials(self) -> dict[str, Any]:
         """Return the credentials, empty ones where nobody gave any.
@@ -111,28 +171,37 @@ def _check_places(storage: str, scratch: str) -> None:
         ) from error
 
 
-def _check_names(given: dict[str, Any], shared: dict[str, Any]) -> None:
+def _line(error: Exception) -> str:
+    return " ".join(str(error).partition("\n")[0].split()).rstrip(".")
+
+
+def _check_names(names: Iterable[str]) -> None:
     known = [*GROUPS, *RUN_OPTIONS]
-    for name in given:
+    for name in names:
         if name not in known:
-            matches = get_close_matches(name, known, n=1)
+            everywhere: dict[str, list[str]] = {}
+            for group, model in GROUPS.items():
+                for place, _ in places(group, model):
+                    everywhere.setdefault(place.rpartition(".")[2], []).append(place)
             hint = (
-                f"did you mean {matches[0]}?"
-                if matches
-                else f"known: {', '.join(known)}"
+                meant(name, {one: [one] for one in known})
+                or meant(name, everywhere)
+                or f"known: {', '.join(known)}"
             )
             raise SidiffError(f"There is no parameter {name} ({hint}).")
+
+
+def _check_columns(given: dict[str, Any], shared: dict[str, Any]) -> None:
     for option in ("recipe", "preset"):
-        columns, chosen = shared[f"{option}s"], given.get(option)
-        if chosen is not None and chosen not in columns:
+        columns = shared[f"{option}s"]
+        if option in given and str(given[option]) not in columns:
+            chosen = shown(given[option], quoted=False) or '""'
             raise SidiffError(
                 f"There is no {option} {chosen}; choose one of {', '.join(columns)}."
             )
 
 
 def _is_sample(given: dict[str, Any], source: str) -> bool:
-    if source not in ("sample", "files"):
-        raise SidiffError(f"raw.source in globals.yml is {source}: sample or files.")
     named = [name for name in ("raw_reviews", "raw_metadata") if name in given]
     if source == "sample" and len(named) == 1:
         raise SidiffError(

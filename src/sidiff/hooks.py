@@ -17,9 +17,12 @@ from kedro.pipeline.node import Node
 from sidiff.console import show_summary
 from sidiff.datasets import Stored, UnfinishedWork
 from sidiff.errors import SidiffError
+from sidiff.evaluation.filters import read_ids
 from sidiff.evaluation.headlines import headlines
+from sidiff.parameters import GROUPS
 from sidiff.pipeline_registry import PIPELINES
 from sidiff.pipelines.tracking import active_mlflow
+from sidiff.sids.table import read_table
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +65,17 @@ class InputHooks:
         """Check that every stored input has the version that will be read.
 
         Raises:
-            SidiffError: names the first one that is missing, and who makes it; or
-                the generator would write over real raw files.
+            SidiffError: names the first one that is missing, and who makes it; a
+                parameter names a file or a device that is not there; or the
+                generator would write over real raw files.
         """
+        parameters = {
+            name: catalog.load(f"params:{name}")
+            for name in GROUPS
+            if f"params:{name}" in pipeline.inputs()
+        }
+        _check_files(parameters, pipeline.all_outputs())
+        _check_devices(parameters)
         if not self._sample and "raw_reviews" in pipeline.all_outputs():
             raise SidiffError(
                 "The synthetic shop would be written over real raw files; run "
@@ -88,6 +99,34 @@ class InputHooks:
                 f"{name} was never stored; make it with kedro run --pipeline={stage} "
                 "(and the same --env), or run the whole with --pipeline=full."
             )
+
+
+def _check_files(parameters: dict[str, Any], outputs: set[str]) -> None:
+    """Read the files that parameters name now, not after hours of training."""
+    tokenization = parameters.get("tokenization", {})
+    if tokenization.get("quantizer") == "table" and "sid_table" in outputs:
+        read_table(Path(tokenization["table"]).expanduser())
+    for name in ("allow_items", "deny_items"):
+        path = parameters.get("evaluation", {}).get(name)
+        if path is not None:
+            read_ids(path, name)
+
+
+def _check_devices(parameters: dict[str, Any]) -> None:
+    asking = [
+        name
+        for name in ("embedding", "training", "evaluation", "baselines")
+        if parameters.get(name, {}).get("device") == "cuda"
+    ]
+    if not asking:
+        return
+    from torch.cuda import is_available  # noqa: PLC0415 (slow to import)
+
+    if not is_available():
+        raise SidiffError(
+            f"{asking[0]}.device is cuda, but torch sees no CUDA device; set it to "
+            "auto or cpu."
+        )
 
 
 class CrashHooks:

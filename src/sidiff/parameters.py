@@ -8,13 +8,13 @@ the first node runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -22,23 +22,54 @@ from pydantic import (
 )
 
 from sidiff.errors import SidiffError
+from sidiff.legal import placed, problems
 
-
-def _differ(values: list[int]) -> list[int]:
-    if len(set(values)) < len(values):
-        raise ValueError(f"{values} must differ from each other")
-    return values
-
+MAX_PRODUCT_CODES = 256
+"""Most codes per digit of ``opq`` and ``pq``: faiss trains them with 8 bits a code."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Weight = Annotated[float, Field(ge=0.0, le=100.0)]
+Chance = Annotated[float, Field(ge=0.0, lt=1.0)]
+LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
+Beam = Annotated[int, Field(ge=1, le=65_536)]
+Rows = Annotated[int, Field(ge=1, le=1_000_000)]
+Users = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
+Cutoff = Annotated[int, Field(ge=1, le=10_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_differ)]
-PositiveInt = Annotated[int, Field(ge=1)]
+Seeds = Annotated[list[Seed], Field(min_length=1, max_length=100)]
 Workers = Annotated[int, Field(ge=1, le=1024)]
 Device = Literal["auto", "cpu", "cuda"]
 Threads = Annotated[int, Field(ge=0, le=1024)]
-MethodName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,39}$")]
-Column = Annotated[str, Field(min_length=1)]
+MethodName = Annotated[
+    str,
+    Field(
+        pattern="^[a-z][a-z0-9_]{0,39}$",
+        description="of 1 to 40 small letters, digits and _, a letter first",
+    ),
+]
+Column = Annotated[str, Field(min_length=1, max_length=1000)]
+DatasetName = Annotated[
+    str,
+    # A number is a name as well: nobody can quote it in --params.
+    BeforeValidator(lambda name: str(name) if type(name) is int else name),
+    Field(
+        pattern=r"^\w[\w.-]{0,99}$",
+        description="the name of a folder: 1 to 100 letters, digits, _, . and -, no . "
+        "or - first",
+    ),
+]
+Columns = Annotated[
+    dict[str, dict[str, Any]],
+    Field(min_length=1, description="columns of values, each under its name"),
+]
+Url = Annotated[
+    str,
+    Field(
+        pattern="^https?://.", max_length=4096, description="an http or https address"
+    ),
+]
+FilePath = Annotated[str, Field(min_length=1, max_length=4096)]
 ItemField = Literal["title", "brand", "categories", "price", "features", "description"]
 TimeUnit = Literal["s", "ms", "us", "ns", "datetime"]
 
@@ -47,9 +78,16 @@ Group = TypeVar("Group", bound="Parameters")
 
 
 class Parameters(BaseModel):
-    """Base of all groups: frozen, and an unknown name is an error."""
+    """Base of all groups: frozen, and an unknown name is an error.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Strict, because nodes also take single values from the configuration as they
+    stand there: ``"50"`` or ``true`` is no number. A validator's message is a clause in
+    which names with a leading dot are relative to its group (``sidiff.legal``).
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False
+    )
 
 
 class SampleDataParameters(Parameters):
@@ -103,8 +141,8 @@ class FilteringParameters(Parameters):
     def _history_range(self) -> Self:
         if self.min_history > self.max_history:
             raise ValueError(
-                f"min_history ({self.min_history}) must not exceed "
-                f"max_history ({self.max_history})"
+                f".min_history ({self.min_history}) must not exceed "
+                f".max_history ({self.max_history})"
             )
         return self
 
@@ -113,14 +151,14 @@ class TextFieldParameters(Parameters):
     """One piece of an item's text: which field, and the label before it."""
 
     field: Column
-    label: str
+    label: Annotated[str, Field(max_length=200)]
 
 
 class EmbeddingParameters(Parameters):
     """Item text and its sentence encoder (pipeline ``embedding``)."""
 
-    text: Annotated[list[TextFieldParameters], Field(min_length=1)]
-    encoder: Annotated[str, Field(min_length=1)]
+    text: Annotated[list[TextFieldParameters], Field(min_length=1, max_length=1000)]
+    encoder: FilePath
     batch_size: Annotated[int, Field(ge=1, le=4096)]
     shard_batches: Annotated[int, Field(ge=1, le=100_000)]
     device: Device
@@ -154,7 +192,7 @@ class TokenizationParameters(Parameters):
     seed: Seed
     threads: Annotated[int, Field(ge=1, le=256)]
     device: Device
-    table: str | None
+    table: FilePath | None
     collisions: Literal["share", "repair", "extra_digit"]
     new_items: Literal["keep", "refit"]
 
@@ -168,15 +206,20 @@ class TokenizationParameters(Parameters):
         if self.quantizer in ("opq", "pq"):
             if self.whitening.dimensions % self.digits:
                 raise ValueError(
-                    f"digits ({self.digits}) must divide whitening.dimensions "
-                    f"({self.whitening.dimensions})"
+                    f".digits ({self.digits}) must divide .whitening.dimensions "
+                    f"({self.whitening.dimensions}) without rest"
                 )
-            if self.codes != "auto" and self.codes & (self.codes - 1):
+            if self.codes != "auto" and (
+                self.codes & (self.codes - 1) or self.codes > MAX_PRODUCT_CODES
+            ):
                 raise ValueError(
-                    f"codes ({self.codes}) must be a power of two for {self.quantizer}"
+                    f".codes ({self.codes}) must be a power of two, at most "
+                    f"{MAX_PRODUCT_CODES}, where .quantizer is {self.quantizer}"
                 )
         if self.quantizer == "table" and not self.table:
-            raise ValueError("table must name a Parquet file when quantizer is 'table'")
+            raise ValueError(
+                ".table must name a Parquet file where .quantizer is table"
+            )
         return self
 
 
@@ -188,15 +231,17 @@ class NetworkParameters(Parameters):
     inner: Annotated[int, Field(ge=4, le=65536)]
     encoder_layers: Annotated[int, Field(ge=1, le=64)]
     decoder_layers: Annotated[int, Field(ge=1, le=64)]
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)]
+    dropout: Chance
     cross_pad: Literal["sink", "mask"]
     item_identity: bool
-    identity_dropout: Annotated[float, Field(ge=0.0, lt=1.0)]
+    identity_dropout: Chance
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
         if self.width % self.heads:
-            raise ValueError(f"heads ({self.heads}) must divide width ({self.width})")
+            raise ValueError(
+                f".heads ({self.heads}) must divide .width ({self.width}) without rest"
+            )
         return self
 
 
@@ -236,11 +281,11 @@ class NoisingParameters(Parameters):
 class OptimizerParameters(Parameters):
     """AdamW and its schedule."""
 
-    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)]
+    learning_rate: LearningRate
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)]
-    warmup_steps: Annotated[int, Field(ge=0)]
+    warmup_steps: Annotated[int, Field(ge=0, le=10_000_000)]
     schedule: Literal["cosine", "constant"]
-    max_gradient_norm: Annotated[float, Field(gt=0.0)]
+    max_gradient_norm: Annotated[float, Field(gt=0.0, le=1_000_000.0)]
 
 
 class RescoringParameters(Parameters):
@@ -248,12 +293,15 @@ class RescoringParameters(Parameters):
 
     items: Annotated[int, Field(ge=0, le=10_000)]
     orders: Annotated[int, Field(ge=0, le=64)]
-    item_weight: Annotated[float, Field(ge=0.0, le=100.0)]
+    item_weight: Weight
 
     @model_validator(mode="after")
     def _something_scores(self) -> Self:
         if self.items and not self.orders and not self.item_weight:
-            raise ValueError("orders or item_weight must be above 0, or items 0")
+            raise ValueError(
+                ".orders or .item_weight must be above 0 where .items "
+                f"({self.items}) is"
+            )
         return self
 
 
@@ -271,7 +319,7 @@ class DecodingParameters(Parameters):
 
     method: Literal["cpd", "two_stage", "adaptive", "one_pass", "item_vectors"]
     order: Literal["confidence", "random", "fixed"]
-    beam: Annotated[int, Field(ge=1, le=65536)]
+    beam: Beam
     merge: Literal["none", "max", "sum"]
     constraint: Literal["none", "items"]
     weighting: Literal["model", "legal"]
@@ -283,16 +331,18 @@ class DecodingParameters(Parameters):
     @model_validator(mode="after")
     def _legal_needs_the_constraint(self) -> Self:
         if self.weighting == "legal" and self.constraint != "items":
-            raise ValueError("weighting legal needs constraint items")
+            raise ValueError(
+                f".weighting legal needs .constraint items, which is {self.constraint}"
+            )
         return self
 
 
 class StoppingParameters(Parameters):
     """When a model in training is validated, and when it has stopped improving."""
 
-    first_epoch: PositiveInt
-    every_epochs: PositiveInt
-    patience: PositiveInt
+    first_epoch: Epochs
+    every_epochs: Epochs
+    patience: Epochs
 
 
 class ValidationParameters(StoppingParameters):
@@ -301,15 +351,15 @@ class ValidationParameters(StoppingParameters):
     level: Literal["sid", "item"]
     ndcg_weight: Share
     decoding: DecodingParameters
-    max_users: Annotated[int, Field(ge=0)]
-    users_per_batch: PositiveInt
+    max_users: Users
+    users_per_batch: Rows
 
 
 class AuxiliaryParameters(Parameters):
     """Losses beside the denoising one; weight 0 leaves one out."""
 
-    item_weight: Annotated[float, Field(ge=0.0, le=100.0)]
-    history_weight: Annotated[float, Field(ge=0.0, le=100.0)]
+    item_weight: Weight
+    history_weight: Weight
     history_share: Share
 
 
@@ -325,13 +375,13 @@ class TrainingParameters(Parameters):
     network: NetworkParameters
     noising: NoisingParameters
     auxiliary: AuxiliaryParameters
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)]
+    label_smoothing: Chance
     loss_reduction: Literal["per_view", "pooled"]
     optimizer: OptimizerParameters
     validation: ValidationParameters
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
-    samples_per_pass: Annotated[int, Field(ge=1, le=1_000_000)]
-    epochs: PositiveInt
+    batch_size: Rows
+    samples_per_pass: Rows
+    epochs: Epochs
     engine: Literal["local", "ddp", "ray"]
     workers: Workers
     restarts: Annotated[int, Field(ge=0, le=1000)]
@@ -356,8 +406,8 @@ class TrainingParameters(Parameters):
     def _item_loss_has_items(self) -> Self:
         if self.auxiliary.item_weight and not self.network.item_identity:
             raise ValueError(
-                "auxiliary.item_weight needs network.item_identity: true, "
-                "or set it to 0"
+                f".auxiliary.item_weight ({self.auxiliary.item_weight}) must be 0 "
+                "where .network.item_identity is false"
             )
         return self
 
@@ -366,15 +416,17 @@ class EvaluationParameters(Parameters):
     """Decoding, metrics and reports (pipeline ``evaluation``)."""
 
     decoding: DecodingParameters
-    decoders: dict[MethodName, dict[str, Any]]
-    decoder_users: Annotated[int, Field(ge=0)]
+    decoders: Annotated[
+        dict[MethodName, dict[str, Any]], Field(min_length=1, max_length=1000)
+    ]
+    decoder_users: Users
     seeds: Seeds
-    cutoffs: Annotated[list[PositiveInt], Field(min_length=1)]
-    top_k: Annotated[int, Field(ge=1, le=10_000)]
+    cutoffs: Annotated[list[Cutoff], Field(min_length=1, max_length=100)]
+    top_k: Cutoff
     exclude_seen: bool
-    allow_items: str | None
-    deny_items: str | None
-    users_per_batch: PositiveInt
+    allow_items: FilePath | None
+    deny_items: FilePath | None
+    users_per_batch: Rows
     device: Device
     threads: Threads
     engine: Literal["local", "ray"]
@@ -382,9 +434,11 @@ class EvaluationParameters(Parameters):
 
     @model_validator(mode="after")
     def _lists_fit(self) -> Self:
+        _check_distinct("seeds", self.seeds)
+        _check_distinct("cutoffs", self.cutoffs)
         if max(self.cutoffs) > self.top_k:
             raise ValueError(
-                f"top_k ({self.top_k}) must be at least the largest cutoff "
+                f".top_k ({self.top_k}) must be at least the largest of .cutoffs "
                 f"({max(self.cutoffs)})"
             )
         self.other_decoders()
@@ -396,7 +450,7 @@ class EvaluationParameters(Parameters):
         Raises:
             ValueError: a changed setting is unknown or illegal.
         """
-        return _changed(self.decoding, self.decoders, "decoders")
+        return _changed(self.decoding, self.decoders, ".decoders")
 
 
 class MarkovParameters(Parameters):
@@ -414,38 +468,37 @@ class SasRecSettings(Parameters):
     heads: Annotated[int, Field(ge=1, le=128)]
     inner: Annotated[int, Field(ge=4, le=65536)]
     layers: Annotated[int, Field(ge=1, le=64)]
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)]
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)]
+    dropout: Chance
+    label_smoothing: Chance
     optimizer: OptimizerParameters
     stopping: StoppingParameters
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
-    users_per_pass: Annotated[int, Field(ge=1, le=1_000_000)]
-    epochs: PositiveInt
+    batch_size: Rows
+    users_per_pass: Rows
+    epochs: Epochs
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
         if self.width % self.heads:
-            raise ValueError(f"heads ({self.heads}) must divide width ({self.width})")
+            raise ValueError(
+                f".heads ({self.heads}) must divide .width ({self.width}) without rest"
+            )
         return self
 
 
 class SasRecParameters(SasRecSettings):
     """A SASRec and the variations of it to try."""
 
-    tune: list[dict[str, Any]]
+    tune: Annotated[list[dict[str, Any]], Field(max_length=1000)]
 
     @model_validator(mode="after")
     def _tune_fits(self) -> Self:
-        for changes in self.tune:
+        for number, changes in enumerate(self.tune):
             try:
                 self._changed(changes)
             except ValidationError as error:
-                details = "; ".join(
-                    _sentence("", detail).removeprefix(".") for detail in error.errors()
-                )
-                raise ValueError(f"the change {changes} does not fit: {details}") from (
-                    error
-                )
+                raise ValueError(
+                    "; ".join(problems(f".tune[{number}]", SasRecSettings, error))
+                ) from error
         return self
 
     def candidates(self) -> list[SasRecSettings]:
@@ -461,9 +514,9 @@ class SasRecParameters(SasRecSettings):
 class AutoregressiveParameters(Parameters):
     """The autoregressive SID decoder, as far as it differs from ``training``."""
 
-    epochs: PositiveInt
-    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)]
-    beam: Annotated[int, Field(ge=1, le=65536)]
+    epochs: Epochs
+    learning_rate: LearningRate
+    beam: Beam
 
 
 class BaselinesParameters(Parameters):
@@ -471,14 +524,19 @@ class BaselinesParameters(Parameters):
 
     methods: Annotated[
         list[Literal["popularity", "markov", "sasrec", "autoregressive"]],
-        Field(min_length=1),
+        Field(min_length=1, max_length=4),
     ]
     markov: MarkovParameters
     sasrec: SasRecParameters
     autoregressive: AutoregressiveParameters
-    users_per_batch: PositiveInt
+    users_per_batch: Rows
     device: Device
     threads: Threads
+
+    @model_validator(mode="after")
+    def _methods_differ(self) -> Self:
+        _check_distinct("methods", self.methods)
+        return self
 
 
 class BootstrapParameters(Parameters):
@@ -492,32 +550,42 @@ class BootstrapParameters(Parameters):
 class ComparisonParameters(Parameters):
     """Decoders and baselines side by side (pipeline ``comparison``)."""
 
-    references: Annotated[
-        list[Annotated[str, Field(min_length=1)]],
-        Field(min_length=1),
-    ]
+    references: Annotated[list[MethodName], Field(min_length=1, max_length=1000)]
     bootstrap: BootstrapParameters
-    popularity_edges: Annotated[list[PositiveInt], Field(min_length=1)]
+    popularity_edges: Annotated[
+        list[Annotated[int, Field(ge=1, le=1_000_000_000)]],
+        Field(min_length=1, max_length=100),
+    ]
     history_edges: Annotated[
-        list[Annotated[int, Field(ge=2)]],
-        Field(min_length=1),
+        list[Annotated[int, Field(ge=2, le=1_000_000)]],
+        Field(min_length=1, max_length=100),
     ]
 
     @model_validator(mode="after")
     def _edges_increase(self) -> Self:
+        _check_distinct("references", self.references)
         for name in ("popularity_edges", "history_edges"):
             edges = getattr(self, name)
             if any(high <= low for low, high in pairwise(edges)):
-                raise ValueError(f"{name} ({edges}) must increase from one to the next")
+                raise ValueError(
+                    f".{name} ({edges}) must increase from one to the next"
+                )
         return self
 
 
 class AblationParameters(Parameters):
     """Trainings that differ in stated settings (pipeline ``ablation``)."""
 
-    variants: Annotated[dict[MethodName, dict[str, Any]], Field(min_length=1)]
+    variants: Annotated[
+        dict[MethodName, dict[str, Any]], Field(min_length=1, max_length=1000)
+    ]
     seeds: Seeds
     decoder: MethodName
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> Self:
+        _check_distinct("seeds", self.seeds)
+        return self
 
     def trainings(self, training: TrainingParameters) -> dict[str, TrainingParameters]:
         """The settings of every variant: ``training`` with what it changes.
@@ -525,7 +593,56 @@ class AblationParameters(Parameters):
         Raises:
             ValueError: a changed setting is unknown or illegal.
         """
-        return _changed(training, self.variants, "variants")
+        return _changed(training, self.variants, ".variants")
+
+
+class RawParameters(Parameters):
+    """Where the raw files are (``raw`` in globals.yml)."""
+
+    source: Literal["sample", "files"]
+    reviews: FilePath
+    metadata: FilePath
+    reviews_url: Url | None
+    metadata_url: Url | None
+
+
+class RunParameters(Parameters):
+    """What holds for the whole run, beside the groups."""
+
+    dataset: DatasetName
+    raw_reviews: FilePath
+    raw_metadata: FilePath
+
+
+class SharedParameters(Parameters):
+    """globals.yml: what the catalogue and several groups share."""
+
+    dataset: DatasetName
+    recipe: str
+    preset: str
+    raw: RawParameters
+    recipes: Columns
+    presets: Columns
+
+    @model_validator(mode="after")
+    def _columns_agree(self) -> Self:
+        for table in ("recipes", "presets"):
+            columns: dict[str, dict[str, Any]] = getattr(self, table)
+            known = next(iter(columns.values()))
+            for name, column in columns.items():
+                for value in known.keys() ^ column.keys():
+                    has = "lacks" if value in known else "has"
+                    raise ValueError(
+                        f".{table}.{name} {has} the name {value}, but must have those "
+                        f"of the other {table} ({', '.join(known)})"
+                    )
+            chosen = getattr(self, table.removesuffix("s"))
+            if chosen not in columns:
+                raise ValueError(
+                    f".{table.removesuffix('s')} is {chosen}, but must be one of "
+                    f"{', '.join(columns)}"
+                )
+        return self
 
 
 GROUPS: dict[str, type[Parameters]] = {
@@ -543,6 +660,34 @@ GROUPS: dict[str, type[Parameters]] = {
 }
 
 
+def validate_run(given: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
+    """Check globals.yml and what holds for the whole run.
+
+    Args:
+        given: parameters by name, of which those of ``RunParameters`` are looked at.
+        shared: globals.yml.
+
+    Raises:
+        SidiffError: names every wrong value and what it may be.
+    """
+    try:
+        checked = SharedParameters.model_validate(dict(shared))
+    except ValidationError as error:
+        clauses = problems("", SharedParameters, error)
+        raise SidiffError(f"Wrong values in globals.yml: {'; '.join(clauses)}.") from (
+            error
+        )
+    raw = {"raw_reviews": checked.raw.reviews, "raw_metadata": checked.raw.metadata}
+    values = {"dataset": checked.dataset, **raw, **given}
+    try:
+        RunParameters.model_validate(
+            {name: values[name] for name in RunParameters.model_fields}
+        )
+    except ValidationError as error:
+        clauses = problems("", RunParameters, error)
+        raise SidiffError(f"Wrong parameters: {'; '.join(clauses)}.") from error
+
+
 def validate(parameters: Mapping[str, Any]) -> dict[str, Parameters]:
     """Check every known group of ``parameters``.
 
@@ -557,17 +702,17 @@ def validate(parameters: Mapping[str, Any]) -> dict[str, Parameters]:
         SidiffError: names every wrong value, the rule it breaks and what was given.
     """
     models: dict[str, Parameters] = {}
-    problems: list[str] = []
+    wrong: list[str] = []
     for name, group in GROUPS.items():
         if name not in parameters:
             continue
         try:
             models[name] = group.model_validate(parameters[name])
         except ValidationError as error:
-            problems.extend(_sentence(name, detail) for detail in error.errors())
-    problems.extend(_across_groups(models))
-    if problems:
-        raise SidiffError("Wrong parameters: " + "; ".join(problems) + ".")
+            wrong += problems(name, group, error)
+    wrong += _across_groups(models)
+    if wrong:
+        raise SidiffError("Wrong parameters: " + "; ".join(wrong) + ".")
     return models
 
 
@@ -592,9 +737,9 @@ def _fields_exist(models: Mapping[str, Parameters]) -> list[str]:
         return []
     known = get_args(ItemField)
     return [
-        f"embedding.text: there is no field {part.field} in layout {ingestion.layout} "
-        f"({', '.join(known)})"
-        for part in embedding.text
+        f"embedding.text[{place}].field is {part.field}, but must be one of "
+        f"{', '.join(known)} with ingestion.layout {ingestion.layout}"
+        for place, part in enumerate(embedding.text)
         if part.field not in known
     ]
 
@@ -606,15 +751,24 @@ def _vectors_exist(models: Mapping[str, Parameters]) -> list[str]:
         and isinstance(evaluation, EvaluationParameters)
     ):
         return []
-    places = {
+    searches = {
         "training.validation.decoding": training.validation.decoding,
         "evaluation.decoding": evaluation.decoding,
     }
+    return _without_vectors(searches, training, "training")
+
+
+def _without_vectors(
+    searches: Mapping[str, DecodingParameters], training: TrainingParameters, own: str
+) -> list[str]:
+    """Searches by vectors that items do not have in the training named ``own``."""
+    if training.network.item_identity:
+        return []
     return [
-        f"{name}.method item_vectors needs training.network.item_identity: true; set "
-        "it to cpd"
-        for name, decoding in places.items()
-        if decoding.method == "item_vectors" and not training.network.item_identity
+        f"{name}.method item_vectors needs {own}.network.item_identity true, which is "
+        "false; change one of them"
+        for name, decoding in searches.items()
+        if decoding.method == "item_vectors"
     ]
 
 
@@ -629,8 +783,13 @@ def _references_exist(models: Mapping[str, Parameters]) -> list[str]:
         return []
     methods = [*evaluation.decoders, *baselines.methods]
     return [
-        f"comparison.references: {name} is neither in evaluation.decoders nor in "
-        f"baselines.methods ({', '.join(methods)})"
+        f"evaluation.decoders names {name}, as does baselines.methods; give the "
+        "decoder another name"
+        for name in evaluation.decoders
+        if name in baselines.methods
+    ] + [
+        f"comparison.references names {name}, but its names must be in "
+        f"evaluation.decoders or baselines.methods ({', '.join(methods)})"
         for name in comparison.references
         if name not in methods
     ]
@@ -645,24 +804,31 @@ def _variants_fit(models: Mapping[str, Parameters]) -> list[str]:
         and isinstance(evaluation, EvaluationParameters)
     ):
         return []
-    problems = []
+    wrong = []
+    if ablation.decoder not in evaluation.decoders:
+        wrong.append(
+            f"ablation.decoder is {ablation.decoder}, but must be one of "
+            f"evaluation.decoders ({', '.join(evaluation.decoders)})"
+        )
     try:
         variants = ablation.trainings(training)
     except ValueError as error:
-        problems.append(f"ablation.{error}")
-    else:
-        others = {key: value for key, value in models.items() if key != "training"}
-        for name, settings in variants.items():
-            problems += [
-                f"ablation.variants.{name}: {problem}"
-                for problem in _views_fit({**others, "training": settings})
-            ]
-    if ablation.decoder not in evaluation.decoders:
-        problems.append(
-            f"ablation.decoder: {ablation.decoder} is not in evaluation.decoders "
-            f"({', '.join(evaluation.decoders)})"
-        )
-    return problems
+        return [*wrong, placed("ablation", str(error))]
+    if _views_fit(models):  # of the settings that all variants begin with
+        return wrong
+    others = {key: value for key, value in models.items() if key != "training"}
+    ranker = evaluation.other_decoders().get(ablation.decoder)
+    for name, settings in variants.items():
+        own = f"ablation.variants.{name}"
+        wrong += [
+            problem.replace("training.", f"{own}.")
+            for problem in _views_fit({**others, "training": settings})
+        ]
+        searches = {f"{own}.validation.decoding": settings.validation.decoding}
+        if ranker is not None:
+            searches[f"evaluation.decoders.{ablation.decoder}"] = ranker
+        wrong += _without_vectors(searches, settings, own)
+    return wrong
 
 
 def _views_fit(models: Mapping[str, Parameters]) -> list[str]:
@@ -674,9 +840,9 @@ def _views_fit(models: Mapping[str, Parameters]) -> list[str]:
     noising = training.noising
     if noising.amount == "nested" and noising.views > tokenization.sid_digits:
         return [
-            f"training.noising.views ({noising.views}) must not exceed the "
+            f"training.noising.views ({noising.views}) must be at most the "
             f"{tokenization.sid_digits} digits of a semantic ID (tokenization.digits) "
-            "with nested views (training.noising.amount)"
+            "where training.noising.amount is nested"
         ]
     return []
 
@@ -691,8 +857,8 @@ def _changed(
         try:
             result[name] = type(base).model_validate(settings)
         except ValidationError as error:
-            sentence = _sentence(f"{where}.{name}", error.errors()[0])
-            raise ValueError(sentence) from error
+            clauses = problems(f"{where}.{name}", type(base), error)
+            raise ValueError("; ".join(clauses)) from error
     return result
 
 
@@ -708,14 +874,7 @@ def _overlaid(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     return result
 
 
-def _sentence(group: str, detail: Any) -> str:
-    path = ".".join([group, *(str(part) for part in detail["loc"])])
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    if detail["type"] == "value_error":
-        return f"{path}: {message}"
-    if detail["type"] == "extra_forbidden":
-        return f"{path} is not a parameter (remove it or correct its spelling)"
-    if detail["type"] == "missing":
-        return f"{path} is missing"
-    return f"{path} is {detail['input']!r}: {message}"
+def _check_distinct(name: str, values: Sequence[Any]) -> None:
+    if len(set(values)) < len(values):
+        listed = ", ".join(str(value) for value in values)
+        raise ValueError(f".{name} ({listed}) must all be different")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from sidiff.cli import RunCommand, find_problem
+from sidiff.cli import RunCommand, find_problem, run
 from sidiff.errors import SidiffError
 
 from .conftest import ROOT
@@ -60,6 +60,15 @@ def test_a_run_shows_one_line_per_node_and_no_noise(project: Path) -> None:
             ["--pipeline=ingestion", "--params=raw_reviews=no.gz,raw_metadata=no.gz"],
             "There is no file",
         ),
+        (["--params=training.epochs=0"], "a whole number from 1 to 100,000."),
+        (["--params=training.epcohs=5"], "did you mean training.epochs?"),
+        (["--params=preset=papre"], "choose one of sidiff, paper, release."),
+        (["--env=beuaty"], "There is no environment beuaty; choose one of beauty"),
+        (
+            ["--pipeline=evaluation", "--params=evaluation.deny_items=gone.txt"],
+            "evaluation.deny_items names gone.txt",
+        ),
+        (["--load-versions=denoisr:2026-11-22T15.37.24.549Z"], "denoisr"),
     ],
 )
 def test_an_error_is_one_sentence(
@@ -71,6 +80,23 @@ def test_an_error_is_one_sentence(
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argument", "sentence"),
+    [
+        ("--pipeline=trainig", "no pipeline trainig (did you mean training?)."),
+        ("--pipeline=zzz", "no pipeline zzz (sample_data, ingestion, "),
+        ("--load-versions=denoiser", "found denoiser instead"),
+        ("--load-versions=denoiser:../x", "'../x' is not allowed"),
+    ],
+)
+def test_a_command_that_cannot_be_is_one_sentence(argument: str, sentence: str) -> None:
+    done = CliRunner().invoke(run, [argument])
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: ")
+    assert sentence in done.output
+    assert done.output.count("\n") == 1
 
 
 def test_the_installed_entry_point_runs_with_a_named_configuration(

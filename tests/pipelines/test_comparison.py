@@ -59,7 +59,7 @@ def ranked(method: str, seed: int, users: int) -> pl.DataFrame:
     scores = np.zeros(items.shape, dtype=np.float32)
     history = np.arange(users) % 20 + 1
     made = Results(items, scores, items // 2, np.arange(users), targets, history, cost)
-    return made.to_frame(method, seed, table().fingerprint)
+    return made.to_frame(method, seed, table().fingerprint, "sequences")
 
 
 def inputs() -> dict[str, pl.DataFrame]:
@@ -71,6 +71,7 @@ def inputs() -> dict[str, pl.DataFrame]:
             "item_id": ids,
             "training_count": count,
             "in_training": count > 0,
+            "sequences": "sequences",
         }
     )
 

@@ -7,7 +7,6 @@ import pytest
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 
-from sidiff.errors import SidiffError
 from sidiff.parameters import GROUPS, validate
 
 
@@ -126,65 +125,6 @@ def test_full_begins_where_the_data_are(project: Path) -> None:
     assert nodes(project, "beauty", None) == with_shop - generator
     assert nodes(project, None, own) == with_shop - generator
     assert nodes(project, None, None) == with_shop
-
-
-@pytest.mark.parametrize(
-    ("params", "sentence"),
-    [
-        ({"preset": "papre"}, "There is no preset papre; choose one of sidiff"),
-        ({"recipe": "mgdr"}, "There is no recipe mgdr; choose one of diffgrm, mdgr"),
-        ({"trainig": {"epochs": 2}}, "did you mean training?"),
-        ({"training": {"noising": {"amount": "some"}}}, "training.noising.amount"),
-        (
-            {"training": {"noising": {"curriculum": {"saturation": 0}}}},
-            "training.noising.curriculum.saturation is 0",
-        ),
-        (
-            {"training": {"noising": {"history": {"sign": 2}}}},
-            "training.noising.history.sign is 2",
-        ),
-        ({"training": {"noising": {"views": 5}}}, "training.noising.views (5)"),
-        (
-            {"evaluation": {"decoding": {"parallel": {"threshold": 1.5}}}},
-            "evaluation.decoding.parallel.threshold is 1.5",
-        ),
-        (
-            {"evaluation": {"decoding": {"parallel": {"digits_per_step": 0}}}},
-            "evaluation.decoding.parallel.digits_per_step is 0",
-        ),
-        (
-            {"ablation": {"variants": {"mine": {"epoch": 3}}}},
-            "ablation.variants.mine.epoch is not a parameter",
-        ),
-        (
-            {"ablation": {"variants": {"mine": {"noising": {"views": 9}}}}},
-            "ablation.variants.mine: training.noising.views (9)",
-        ),
-        ({"ablation": {"decoder": "cdp"}}, "ablation.decoder: cdp is not in"),
-        ({"ablation": {"seeds": [1, 1]}}, "ablation.seeds: [1, 1] must differ"),
-        ({"training": {"epochs": 0}}, "training.epochs is 0"),
-        ({"training": {"epoch": 2}}, "training.epoch is not a parameter"),
-        ({"evaluation": {"top_k": 3}}, "top_k"),
-        ({"comparison": {"references": ["cdp"]}}, "cdp is neither in evaluation"),
-        (
-            {"evaluation": {"decoders": {"mine": {"beam": 0}}}},
-            "evaluation: decoders.mine.beam is 0",
-        ),
-        (
-            {"training": {"network": {"item_identity": False}}},
-            "auxiliary.item_weight needs network.item_identity",
-        ),
-        ({"comparison": {"popularity_edges": [1, 5, 5]}}, "must increase"),
-        ({"comparison": {"bootstrap": {"level": 95}}}, "comparison.bootstrap.level"),
-        ({"raw_reviews": "r.gz"}, "raw_reviews alone"),
-    ],
-)
-def test_a_wrong_value_is_named_before_anything_runs(
-    project: Path, params: dict[str, Any], sentence: str
-) -> None:
-    with pytest.raises(SidiffError) as error:
-        load(project, None, params)
-    assert sentence in str(error.value)
 
 
 def test_paths_of_own_files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,31 +1,38 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 
 from sidiff.errors import SidiffError
 from sidiff.pipelines import frames
+from sidiff.reviews.sequences import Sequences
 
-CATALOGUE = pl.DataFrame(
-    {"item_id": ["a", "b", "c"], "in_training": [True, False, True]}
+SEQUENCES = Sequences(
+    np.array([0, 1, 2, 0, 2, 1], dtype=np.int32),
+    np.array([0, 4, 6]),
+    pl.Series(["u", "v"]),
+    pl.Series("item_id", ["a", "b", "c"]),
 )
-SEQUENCES = pl.DataFrame({"user_id": ["u", "v"], "items": [[0, 1, 2, 0], [2, 1]]})
+CATALOGUE = pl.DataFrame(
+    {
+        "item_id": ["a", "b", "c"],
+        "in_training": [True, False, True],
+        "sequences": SEQUENCES.fingerprint,
+    }
+)
 
 
-def test_samples_round_trip() -> None:
-    sequences = frames.to_sequences(SEQUENCES, CATALOGUE)
+def test_sequences_and_samples_round_trip(tmp_path: Path) -> None:
     samples = np.array([[0, 0, 3], [1, 0, 1]], dtype=np.int32)
-    frame = frames.samples_to_frame(samples)
-    np.testing.assert_array_equal(frames.to_samples(frame, sequences, 50), samples)
-
-
-@pytest.mark.parametrize("row", [(2, 0, 1), (0, 0, 4), (1, 1, 2)])
-def test_samples_of_other_sequences_are_refused(row: tuple[int, int, int]) -> None:
-    sequences = frames.to_sequences(SEQUENCES, CATALOGUE)
-    frame = frames.samples_to_frame(np.array([row], dtype=np.int32))
-    with pytest.raises(SidiffError, match="other sequences"):
-        frames.to_samples(frame, sequences, 50)
+    frames.sequences_to_frame(SEQUENCES).write_parquet(tmp_path / "sequences")
+    frames.samples_to_frame(samples, SEQUENCES).write_parquet(tmp_path / "samples")
+    again = frames.to_sequences(pl.read_parquet(tmp_path / "sequences"), CATALOGUE)
+    assert again.fingerprint == SEQUENCES.fingerprint
+    stored = pl.read_parquet(tmp_path / "samples")
+    np.testing.assert_array_equal(frames.to_samples(stored, again, 50), samples)
 
 
 @pytest.mark.parametrize("ids", [["a", "b"], ["b", "a", "c"]])
@@ -34,7 +41,7 @@ def test_rows_of_another_catalogue_are_refused(ids: list[str]) -> None:
     embeddings = pl.DataFrame({"item_id": ids, "embedding": vectors})
     table = pl.DataFrame({"item_id": ids, "codes_per_digit": 2, "code_0": 1})
     with pytest.raises(SidiffError, match="--pipeline=embedding"):
-        frames.to_embeddings(embeddings, CATALOGUE)
+        frames.to_embeddings(embeddings, CATALOGUE, "item_embeddings")
     with pytest.raises(SidiffError, match="--pipeline=tokenization"):
         frames.to_sid_table(table, CATALOGUE)
 

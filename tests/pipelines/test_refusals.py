@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 from kedro.framework.session import KedroSession
 
@@ -16,8 +15,6 @@ from sidiff.cli import _misuse
 from sidiff.datasets import Model
 from sidiff.errors import SidiffError
 from sidiff.pipelines import frames
-from sidiff.reviews.sequences import Sequences
-from sidiff.sids.table import SidTable
 
 from .conftest import SMALL, Run
 
@@ -49,13 +46,6 @@ def test_a_denoiser_of_another_table_is_refused(full_run: str, run: Run) -> None
     run("evaluation")
 
 
-def test_a_denoiser_without_a_table_is_refused() -> None:
-    table = SidTable(np.zeros((1, 2), dtype=np.uint16), pl.Series(["a"]), 4)
-    with pytest.raises(SidiffError, match="choose matching --load-versions"):
-        frames.check_trained_on(Model({}, {}), table)
-    frames.check_trained_on(Model({}, {"sid_table": table.fingerprint}), table)
-
-
 def test_rows_of_a_rejected_ingestion_go_no_further(
     project: Path, full_run: str, run: Run
 ) -> None:
@@ -74,32 +64,8 @@ def test_rows_of_a_rejected_ingestion_go_no_further(
     spoilt.write_text("\n".join([*lines[:-60], *["{broken"] * 60]))
     with pytest.raises(SidiffError, match="rejected_"):
         run("ingestion", given)
-    with pytest.raises(SidiffError, match="last accepted ingestion"):
+    with pytest.raises(SidiffError, match="the last accepted ingestion is"):
         run("filtering", given)
-
-
-def test_samples_longer_than_the_network_reads_are_refused() -> None:
-    sequences = Sequences(
-        np.arange(6, dtype=np.int32),
-        np.array([0, 6]),
-        pl.Series(["u"]),
-        pl.Series(list("abcdef")),
-    )
-    frame = frames.samples_to_frame(np.array([[0, 0, 3]], dtype=np.int32))
-    assert frames.to_samples(frame, sequences, 3).tolist() == [[0, 0, 3]]
-    with pytest.raises(SidiffError, match="histories of 3 items"):
-        frames.to_samples(frame, sequences, 2)
-
-
-def test_more_views_than_digits_are_refused_before_anything_runs(
-    project: Path,
-) -> None:
-    params = {"tokenization": {"digits": 2}, "training": {"noising": {"views": 3}}}
-    with (
-        pytest.raises(SidiffError, match=r"views \(3\) must not exceed"),
-        KedroSession.create(project, runtime_params=params) as session,
-    ):
-        session.load_context()
 
 
 def test_kedros_own_refusals_are_told_from_defects(project: Path) -> None:
@@ -127,27 +93,5 @@ def test_exactly_the_networks_of_the_seeds_are_compared() -> None:
     with pytest.raises(SidiffError, match=r"seed 3 of evaluation\.seeds"):
         frames.choose_seeds(network(7), further, [7, 3])
     other = frames.join_models({"1": network(1, identities=["b"])})
-    with pytest.raises(SidiffError, match="seed 1 was trained on other data"):
+    with pytest.raises(SidiffError, match=r"seed 1 was trained with items \w{12}, the"):
         frames.choose_seeds(network(7), other, [7, 1])
-
-
-def test_a_lattice_of_another_table_is_refused() -> None:
-    table = SidTable(np.zeros((1, 2), dtype=np.uint16), pl.Series(["a"]), 4)
-    with pytest.raises(SidiffError, match="lattice is of SID table 0000"):
-        frames.to_lattice(Model({}, {"sid_table": "0" * 64}), table)
-    long = Model({}, {"sid_table": table.fingerprint})
-    assert frames.to_lattice(long, table) is None
-
-
-def test_item_vectors_need_identities_before_anything_runs(project: Path) -> None:
-    params = {
-        "training": {
-            "network": {"item_identity": False},
-            "auxiliary": {"item_weight": 0.0},
-        }
-    }
-    with (
-        pytest.raises(SidiffError, match=r"evaluation\.decoding\.method item_vectors"),
-        KedroSession.create(project, runtime_params=params) as session,
-    ):
-        session.load_context()

@@ -121,7 +121,9 @@ def test_an_item_of_the_earlier_table_must_be_there(
 ) -> None:
     parameters = settings(quantizer="random")
     table, _ = run(embeddings, trained, parameters)
-    with pytest.raises(SidiffError, match="1 items of the SID table to extend"):
+    with pytest.raises(
+        SidiffError, match=r"1 items of SID table \w{12}, which is to be"
+    ):
         tokenizer.assign_sids(
             embeddings[1:], trained[1:], IDS[1:], None, None, parameters, table
         )

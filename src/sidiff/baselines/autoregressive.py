@@ -107,6 +107,8 @@ class CausalDecoderLayer(DecoderLayer):
 class AutoregressiveDecoder(Denoiser):
     """History encoder and left-to-right SID decoder, with the denoiser's weights."""
 
+    STORED = ("autoregressive decoder", "baselines")
+
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__(config)
         self.decoder = nn.ModuleList(

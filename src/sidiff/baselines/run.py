@@ -24,6 +24,7 @@ from sidiff.diffusion.devices import cpu_threads, resolve
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.errors import SidiffError
 from sidiff.evaluation.results import Results
+from sidiff.fingerprints import short
 from sidiff.parameters import BaselinesParameters, TrainingParameters
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
 from sidiff.sids.table import SidTable
@@ -235,6 +236,7 @@ class _Stage:
         self.parameters = parameters
         self.device = resolve(parameters.device)
         self.samples = evaluation_samples(sequences, "test", max_history)
+        self.max_history = max_history
         self.counts = training_counts(sequences)
         self.sid_items = SidItems(table.groups(), self.counts, self.device)
         self.k = k
@@ -264,7 +266,7 @@ class _Stage:
         return self._rank(rank_batch, "ranking, Markov")
 
     def sasrec(self, fitted: Fitted, seed: int) -> Results:
-        self._check_sequences(fitted, "SASRec")
+        self._check_data(fitted, "SASRec")
         model = SasRec.from_saved(fitted.of_seed(seed), fitted.config)
         model = model.to(self.device)
 
@@ -275,13 +277,15 @@ class _Stage:
         return self._rank(rank_batch, f"ranking, SASRec, seed {seed}")
 
     def autoregressive(self, fitted: Fitted, seed: int) -> Results:
-        if fitted.config["sid_table"] != self.table.fingerprint:
+        trained_on = fitted.config.get("sid_table")
+        if trained_on != self.table.fingerprint:
             raise SidiffError(
-                "The stored autoregressive decoder was trained on other semantic IDs; "
-                "run kedro run --pipeline=baselines again, or choose matching "
-                "--load-versions."
+                "The stored autoregressive decoder was trained on SID table "
+                f"{short(trained_on)}, the stored table is "
+                f"{short(self.table.fingerprint)}; run kedro run --pipeline=baselines "
+                "again, or choose matching --load-versions."
             )
-        self._check_sequences(fitted, "autoregressive decoder")
+        self._check_data(fitted, "autoregressive decoder")
         weights = fitted.of_seed(seed)
         model = cast(
             AutoregressiveDecoder,
@@ -299,11 +303,20 @@ class _Stage:
         label = f"decoding, autoregressive, seed {seed}"
         return self._rank(rank_batch, label, self.table.digits)
 
-    def _check_sequences(self, fitted: Fitted, name: str) -> None:
-        if fitted.config["sequences"] != self.sequences.fingerprint:
+    def _check_data(self, fitted: Fitted, name: str) -> None:
+        trained_on = fitted.config.get("sequences")
+        if trained_on != self.sequences.fingerprint:
             raise SidiffError(
-                f"The stored {name} was trained on other sequences or items; run kedro "
-                "run --pipeline=baselines again, or choose matching --load-versions."
+                f"The stored {name} was trained on sequences {short(trained_on)}, the "
+                f"stored ones are {short(self.sequences.fingerprint)}; run kedro run "
+                "--pipeline=baselines again, or choose matching --load-versions."
+            )
+        longest = fitted.config.get("max_history")
+        if longest != self.max_history:
+            raise SidiffError(
+                f"The stored {name} reads histories of at most {longest} items, "
+                f"filtering.max_history is {self.max_history}; run kedro run "
+                "--pipeline=baselines again, or give the value it was trained with."
             )
 
     def _rank(

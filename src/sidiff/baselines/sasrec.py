@@ -30,7 +30,7 @@ from sidiff.diffusion.denoiser import DenoiserConfig, EncoderLayer, draw_weights
 from sidiff.diffusion.dropout import Dropout
 from sidiff.diffusion.histories import Histories
 from sidiff.diffusion.objective import Loss
-from sidiff.errors import SidiffError
+from sidiff.diffusion.stored import load_weights, read_config
 from sidiff.onednn import product
 from sidiff.parameters import SasRecSettings
 from sidiff.reviews.sequences import Sequences, evaluation_samples
@@ -128,17 +128,12 @@ class SasRec(nn.Module):
         """Rebuild a SASRec, in evaluation mode, from weights and configuration.
 
         Raises:
-            SidiffError: the weights do not belong to the configuration.
+            SidiffError: the weights do not belong to the configuration, or that is
+                not complete.
         """
-        names = SasRecConfig.__dataclass_fields__
-        model = cls(SasRecConfig(**{k: v for k, v in config.items() if k in names}))
-        try:
-            model.load_state_dict(dict(weights))
-        except RuntimeError as error:
-            raise SidiffError(
-                "The stored SASRec's weights do not fit its configuration; train it "
-                f"again with `kedro run --pipeline=baselines` ({error})."
-            ) from error
+        named = ("SASRec", "baselines")
+        model = cls(read_config(SasRecConfig, config, *named))
+        load_weights(model, weights, *named)
         return model.eval()
 
 

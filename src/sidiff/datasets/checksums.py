@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from polars.exceptions import PolarsError
+from safetensors import SafetensorError
+
 from sidiff.errors import SidiffError
 from sidiff.storage import address_of, local_copy, read_bytes, whole_object
 
@@ -64,6 +67,24 @@ def checked_copy(files: Any, path: str) -> Iterator[Path]:
     with local_copy(files, path) as copy:
         check(files, path, copy)
         yield copy
+
+
+@contextmanager
+def read_errors(path: str) -> Iterator[None]:
+    """Say in one sentence that a stored file cannot be read.
+
+    Raises:
+        SidiffError: in the place of what reading it raised.
+    """
+    try:
+        yield
+    except (OSError, ValueError, PolarsError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error).strip()
+        raise SidiffError(
+            f"{path} cannot be read ({reason.partition(chr(10))[0].rstrip('.')}); run "
+            "the stage that writes it again, or choose another version with "
+            "--load-versions."
+        ) from error
 
 
 def _digest(path: Path) -> str:

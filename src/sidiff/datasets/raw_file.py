@@ -64,7 +64,8 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
         or ``.``: other tools leave such parts and markers.
 
         Raises:
-            SidiffError: there is no such file, or it could not be fetched.
+            SidiffError: there is no such file, it may not be read, or it could not be
+                fetched.
         """
         if _is_http(self._filepath):
             name = PurePosixPath(urlsplit(self._filepath).path).name
@@ -72,6 +73,15 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
         if _is_address(self._filepath):
             return self._copy_all()
         path = Path(self._filepath)
+        try:
+            return self._find(path)
+        except OSError as error:
+            raise SidiffError(
+                f"{path} cannot be read ({error.strerror}): give sidiff the right to "
+                "read it, or correct the path."
+            ) from error
+
+    def _find(self, path: Path) -> list[Path]:
         if path.is_file():
             return [path]
         if path.is_dir():

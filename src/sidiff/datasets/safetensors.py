@@ -13,8 +13,10 @@ from kedro.io import AbstractVersionedDataset
 from kedro.io.core import Version, get_protocol_and_path
 from safetensors import numpy as numpy_backend
 
+from sidiff.datasets.checksums import read_errors
 from sidiff.datasets.versions import Stored
 from sidiff.errors import SidiffError
+from sidiff.fingerprints import of_values
 from sidiff.storage import address_of, read_bytes, whole_object
 
 
@@ -69,26 +71,35 @@ class SafetensorsDataset(Stored, AbstractVersionedDataset[Model, Model]):
         """Read both files.
 
         Raises:
-            SidiffError: a file is missing, the arrays are not those that were
-                saved, or the store cannot be read.
+            SidiffError: a file is missing or cannot be read, its content is not what
+                was saved, or the store cannot be read.
         """
         path = self._place(self._get_load_path())
         try:
             weights = read_bytes(self._fs, path)
-            description = json.loads(read_bytes(self._fs, _description(path)))
+            text = read_bytes(self._fs, _description(path))
         except FileNotFoundError as error:
             raise SidiffError(
                 f"{address_of(self._fs, path)} and its description .json belong "
                 "together and one of them is missing; run the stage that writes them "
                 "again, or choose another version with --load-versions."
             ) from error
+        with read_errors(address_of(self._fs, _description(path))):
+            description = json.loads(text)
+            if not {"sha256", "metadata"} <= set(description):
+                raise ValueError("no sha256 or no metadata in it")
+            noted = description.get("metadata_sha256")
+            if noted not in (None, of_values(description["metadata"])):
+                raise ValueError("damaged: its metadata are not those that were stored")
         if hashlib.sha256(weights).hexdigest() != description["sha256"]:
             raise SidiffError(
                 f"{address_of(self._fs, path)} is damaged: its SHA-256 differs from "
                 f"the one in {PurePosixPath(_description(path)).name}; run the stage "
                 "that writes it again, or choose another version with --load-versions."
             )
-        return Model(_backend(self._framework).load(weights), description["metadata"])
+        with read_errors(address_of(self._fs, path)):
+            tensors = _backend(self._framework).load(weights)
+        return Model(tensors, description["metadata"])
 
     def save(self, data: Model) -> None:
         """Write both files; a reader never sees a part of one.
@@ -110,6 +121,7 @@ class SafetensorsDataset(Stored, AbstractVersionedDataset[Model, Model]):
                 for name, tensor in tensors.items()
             },
             "metadata": metadata,
+            "metadata_sha256": of_values(json.loads(json.dumps(metadata))),
         }
         text = json.dumps(description, indent=2, allow_nan=False) + "\n"
         self._write(_description(path), text.encode())

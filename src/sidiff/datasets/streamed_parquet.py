@@ -15,10 +15,15 @@ from kedro.io import AbstractVersionedDataset
 from kedro.io.core import Version, get_protocol_and_path
 from kedro_datasets._typing import TablePreview
 
-from sidiff.datasets.checksums import check, read_checksum, write_checksum
+from sidiff.datasets.checksums import (
+    check,
+    read_checksum,
+    read_errors,
+    write_checksum,
+)
 from sidiff.datasets.versions import Stored
 from sidiff.files import whole_file
-from sidiff.storage import download, is_local, whole_object
+from sidiff.storage import address_of, download, is_local, whole_object
 
 
 class StreamedParquet(Stored, AbstractVersionedDataset[pl.LazyFrame, pl.LazyFrame]):
@@ -61,14 +66,19 @@ class StreamedParquet(Stored, AbstractVersionedDataset[pl.LazyFrame, pl.LazyFram
         """Name the rows, in the order of the file; none is read yet.
 
         Raises:
-            SidiffError: the file is not the one that was stored, or the store cannot
-                be read.
+            SidiffError: the file cannot be read or is not the one that was stored, or
+                the store cannot be read.
         """
         path = self._place(self._get_load_path())
-        if is_local(self._fs):
-            check(self._fs, path, Path(path))
-            return pl.scan_parquet(path, glob=False)
-        return pl.scan_parquet(self._copied(path), glob=False)
+        with read_errors(address_of(self._fs, path)):
+            local = Path(path)
+            if is_local(self._fs):
+                check(self._fs, path, local)
+            else:
+                local = self._copied(path)
+            rows = pl.scan_parquet(local, glob=False)
+            rows.collect_schema()
+        return rows
 
     def save(self, data: pl.LazyFrame) -> None:
         """Write the rows in their order, and a checksum beside them.

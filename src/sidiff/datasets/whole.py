@@ -17,9 +17,9 @@ from kedro_datasets.matplotlib import MatplotlibDataset
 from kedro_datasets.polars import EagerPolarsDataset
 from kedro_datasets.text import TextDataset
 
-from sidiff.datasets.checksums import checked_copy, write_checksum
+from sidiff.datasets.checksums import checked_copy, read_errors, write_checksum
 from sidiff.datasets.versions import Stored
-from sidiff.storage import whole_object
+from sidiff.storage import address_of, whole_object
 
 
 class _Whole(Stored):
@@ -47,12 +47,15 @@ class _Whole(Stored):
         """Read what was stored.
 
         Raises:
-            SidiffError: the file is not the one that was stored, or the store cannot
-                be read.
+            SidiffError: the file cannot be read or is not the one that was stored, or
+                the store cannot be read.
         """
         inner: Any = super()
         path = self._place(inner._get_load_path())
-        with checked_copy(self._fs, path) as file:
+        with (
+            read_errors(address_of(self._fs, path)),
+            checked_copy(self._fs, path) as file,
+        ):
             return inner.load.__wrapped__(self._at(file))
 
     def _at(self, path: Path) -> Self:

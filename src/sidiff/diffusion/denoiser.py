@@ -25,15 +25,15 @@ R items with an identity.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sidiff.diffusion.dropout import Dropout
-from sidiff.errors import SidiffError
+from sidiff.diffusion.stored import load_weights, read_config
 from sidiff.onednn import Linear
 from sidiff.parameters import NetworkParameters
 
@@ -322,6 +322,9 @@ class DecoderLayer(nn.Module):
 class Denoiser(nn.Module):
     """History encoder and bidirectional SID decoder (DiffGRM, section 3)."""
 
+    STORED: ClassVar[tuple[str, str]] = ("denoiser", "training")
+    """What it is stored as, and the pipeline that trains it: for messages."""
+
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
         self.config = config
@@ -516,19 +519,11 @@ class Denoiser(nn.Module):
         """Rebuild a denoiser, in evaluation mode, from weights and configuration.
 
         Raises:
-            SidiffError: the weights do not belong to the configuration.
+            SidiffError: the weights do not belong to the configuration, or that is
+                not complete.
         """
-        names = {field.name for field in fields(DenoiserConfig)}
-        denoiser = cls(
-            DenoiserConfig(**{k: v for k, v in config.items() if k in names})
-        )
-        try:
-            denoiser.load_state_dict(dict(weights))
-        except RuntimeError as error:
-            raise SidiffError(
-                "The stored denoiser's weights do not fit its configuration; "
-                f"train it again with `kedro run --pipeline=training` ({error})."
-            ) from error
+        denoiser = cls(read_config(DenoiserConfig, config, *cls.STORED))
+        load_weights(denoiser, weights, *cls.STORED)
         return denoiser.eval()
 
 

@@ -45,17 +45,26 @@ def allowed_items(
     return marked
 
 
-def _among(item_ids: pl.Series, path: str, name: str) -> NDArray[np.bool_]:
+def read_ids(path: str, name: str) -> pl.Series:
+    """Read the item ids of the list ``evaluation.NAME``.
+
+    Raises:
+        SidiffError: the file is missing or not text.
+    """
     try:
         lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise SidiffError(
-            f"evaluation.{name}: {path} cannot be read as a text file with one item id "
-            f"a line ({error})."
+            f"evaluation.{name} names {path}, which cannot be read ({reason}); give a "
+            "text file with one item id a line, or null."
         ) from error
-    wanted = pl.Series(
-        [line.strip() for line in lines if line.strip()], dtype=pl.String
-    )
+    ids = [line.strip() for line in lines if line.strip()]
+    return pl.Series(ids, dtype=pl.String)
+
+
+def _among(item_ids: pl.Series, path: str, name: str) -> NDArray[np.bool_]:
+    wanted = read_ids(path, name)
     found = item_ids.is_in(wanted.implode()).to_numpy()
     unknown = wanted.n_unique() - int(found.sum())
     if unknown:

@@ -65,11 +65,14 @@ class Results:
             history=self.history[rows],
         )
 
-    def to_frame(self, method: str, seed: int, table: str) -> pl.DataFrame:
+    def to_frame(
+        self, method: str, seed: int, table: str, sequences: str
+    ) -> pl.DataFrame:
         """One row per user: method, seed, user, target, history, items, sids.
 
         ``table`` is the fingerprint of the SID table whose rows and items the numbers
-        are; it goes along as column ``sid_table``.
+        are, ``sequences`` that of the users' sequences; they go along as columns
+        ``sid_table`` and ``sequences``.
         """
         width = self.items.shape[1]
         return pl.DataFrame(
@@ -80,6 +83,9 @@ class Results:
                 "seed": pl.repeat(seed, len(self.users), dtype=pl.Int32, eager=True),
                 "sid_table": pl.repeat(
                     table, len(self.users), dtype=pl.String, eager=True
+                ),
+                "sequences": pl.repeat(
+                    sequences, len(self.users), dtype=pl.String, eager=True
                 ),
                 "user": self.users.astype(np.int32),
                 "target": self.targets.astype(np.int32),

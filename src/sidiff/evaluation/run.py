@@ -171,7 +171,10 @@ def compare_decoders(
                 )
                 continue
             ranked = evaluator.rank(denoiser, decoding, f"{name}, seed {seed}", users)
-            results.append(ranked.to_frame(name, seed, evaluator.table.fingerprint))
+            table, sequences = evaluator.table, evaluator.sequences
+            results.append(
+                ranked.to_frame(name, seed, table.fingerprint, sequences.fingerprint)
+            )
             costs.append(cost_frame(name, seed, ranked.cost))
     if not results:
         raise SidiffError(

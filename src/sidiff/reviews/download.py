@@ -219,4 +219,7 @@ def _opener() -> urllib.request.OpenerDirector:
 
 
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or error or type(error).__name__)
+    """What went wrong, in the words of the system and without its number."""
+    reason = getattr(error, "reason", None) or error
+    words = getattr(reason, "strerror", None) or str(reason)
+    return str(words) or type(error).__name__

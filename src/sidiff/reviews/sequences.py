@@ -22,6 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sidiff.errors import SidiffError
+from sidiff.fingerprints import add_texts
 from sidiff.reviews.kcore import encode
 
 TieBreak = Literal["item_id", "file_order"]
@@ -67,9 +68,7 @@ class Sequences:
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the items' ids and of what every user had, in order."""
         digest = hashlib.sha256()
-        for item_id in self.item_ids.to_list():
-            name = item_id.encode()
-            digest.update(b"%d:%s," % (len(name), name))
+        add_texts(digest, self.item_ids.to_list())
         digest.update(self.items.astype("<i4").tobytes())
         digest.update(self.offsets.astype("<i8").tobytes())
         return digest.hexdigest()

@@ -8,7 +8,6 @@ arrays, the embeddings of its items, and which of them were held out of training
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,12 @@ import numpy as np
 import polars as pl
 
 from sidiff.errors import SidiffError
+from sidiff.fingerprints import of_texts, of_values, short
 from sidiff.sids.table import SidTable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from sidiff.parameters import TokenizationParameters
@@ -69,7 +71,7 @@ class Origin:
         """
         return cls(
             _settings_print(parameters),
-            _arrays_print(whitening, quantizer),
+            fitted_print(whitening, quantizer),
             pl.DataFrame(
                 {"item_id": item_ids, "embedding": prints, "held_out": held_out}
             ),
@@ -100,15 +102,17 @@ class Origin:
         if extends is None:
             return None
         detached = Origin.detach(stored) if stored is not None else None
+        there = None
         if detached is not None:
             table, origin = detached
+            there = table.fingerprint
             same = (origin.settings, origin.fitted) == (self.settings, self.fitted)
             if same and extends in table.fingerprints():
                 return table
         raise SidiffError(
-            f"The stored quantizer is there to extend SID table {extends[:12]}, and no "
-            "such table is stored with these settings; run kedro run "
-            "--pipeline=tokenization as a whole."
+            f"The stored quantizer is there to extend SID table {short(extends)}, and "
+            f"what is stored is table {short(there)}, or one of other settings; run "
+            "kedro run --pipeline=tokenization as a whole."
         )
 
     @classmethod
@@ -172,23 +176,32 @@ def rows_in(item_ids: pl.Series, earlier: SidTable) -> NDArray[np.int64]:
     )["row"]
     if rows.null_count():
         raise SidiffError(
-            f"{rows.null_count():,} items of the SID table to extend are not in the "
-            "catalogue; run kedro run --pipeline=tokenization as a whole."
+            f"{rows.null_count():,} items of SID table {short(earlier.fingerprint)}, "
+            f"which is to be extended, are not in catalogue "
+            f"{short(of_texts(item_ids.to_list()))}; run kedro run "
+            "--pipeline=tokenization as a whole."
         )
     return rows.to_numpy().astype(np.int64)
 
 
-def _settings_print(parameters: TokenizationParameters) -> str:
-    settings = parameters.model_dump(exclude=set(FREE_SETTINGS))
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+def fitted_print(whitening: Whitening | None, quantizer: Quantizer | None) -> str:
+    """SHA-256 (hex) of the arrays of both."""
+    return arrays_print(
+        *(part.to_tensors()[0] if part else {} for part in (whitening, quantizer))
+    )
 
 
-def _arrays_print(whitening: Whitening | None, quantizer: Quantizer | None) -> str:
+def arrays_print(*groups: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 (hex) of arrays by name."""
     digest = hashlib.sha256()
-    for part in (whitening, quantizer):
-        tensors: dict[str, NDArray[Any]] = part.to_tensors()[0] if part else {}
+    for tensors in groups:
         digest.update(f"{len(tensors)}\n".encode())
         for name, array in sorted(tensors.items()):
             digest.update(f"{name} {array.shape} {array.dtype}\n".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def _settings_print(parameters: TokenizationParameters) -> str:
+    settings = parameters.model_dump(exclude=set(FREE_SETTINGS))
+    return of_values(settings)

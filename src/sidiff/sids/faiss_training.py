@@ -27,9 +27,6 @@ logger = logging.getLogger(__name__)
 KMEANS_ITERATIONS = 20
 """Iterations of each residual k-means, as in the release."""
 
-MAX_PRODUCT_CODES = 256
-"""faiss stores at most 8 bits per digit in an inverted list."""
-
 
 class ProductCodebooks(NamedTuple):
     """A trained product quantizer of d dimensions, L digits, K codes.

@@ -18,12 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from sidiff.errors import SidiffError
-from sidiff.sids.faiss_training import (
-    MAX_PRODUCT_CODES,
-    gpu_wanted,
-    train_kmeans,
-    train_product,
-)
+from sidiff.parameters import MAX_PRODUCT_CODES
+from sidiff.sids.faiss_training import gpu_wanted, train_kmeans, train_product
 from sidiff.sids.threads import faiss_threads, single_threaded_blas
 
 if TYPE_CHECKING:

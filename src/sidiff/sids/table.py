@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from sidiff.errors import SidiffError
+from sidiff.fingerprints import add_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,9 +152,7 @@ class SidTable:
         """SHA-256 (hex) of the item ids, their order, all codes, and K."""
         digest = hashlib.sha256()
         digest.update(f"sids {self.codes.shape} {self.codes_per_digit}\n".encode())
-        for item_id in self.item_ids.to_list():
-            name = item_id.encode()
-            digest.update(b"%d:%s," % (len(name), name))
+        add_texts(digest, self.item_ids.to_list())
         digest.update(self.codes.astype("<u2").tobytes())
         return digest.hexdigest()
 
@@ -215,17 +214,7 @@ def load_table(
         SidiffError: no such file, not Parquet, a column or an item is missing, an
             item occurs twice, or a code is out of range.
     """
-    if not path.is_file():
-        raise SidiffError(
-            f"There is no SID table {path}; correct tokenization.table or make it."
-        )
-    try:
-        frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise SidiffError(f"The SID table {path} is not a Parquet file.") from error
-    if "item_id" not in frame.columns:
-        raise SidiffError(f"The SID table {path} has no column item_id.")
-    frame = frame.with_columns(pl.col("item_id").cast(pl.String))
+    frame = read_table(path).with_columns(pl.col("item_id").cast(pl.String))
     wanted = pl.DataFrame({"item_id": pl.Series(item_ids, dtype=pl.String)})
     frame = frame.join(wanted, on="item_id", how="semi")
     missing = wanted.join(frame, on="item_id", how="anti")
@@ -248,6 +237,31 @@ def load_table(
         codes = max(2, int(matrix.max(initial=0)) + 1)
         logger.info("Codes per digit: %d, the largest code of %s", codes, path.name)
     return SidTable(matrix, frame["item_id"], int(codes))
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """Read the file that ``tokenization.table`` names; its codes are not checked yet.
+
+    Raises:
+        SidiffError: there is no such file, it is not Parquet, or names no items.
+    """
+    try:
+        if not path.is_file():
+            raise SidiffError(
+                f"There is no SID table {path}; correct tokenization.table or make it."
+            )
+        frame = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise SidiffError(
+            f"The SID table {path} is not a Parquet file that can be read; correct "
+            "tokenization.table."
+        ) from error
+    if "item_id" not in frame.columns:
+        raise SidiffError(
+            f"The SID table {path} has no column item_id, it has "
+            f"{', '.join(frame.columns)}; add it."
+        )
+    return frame
 
 
 def _code_matrix(frame: pl.DataFrame) -> NDArray[Any]:

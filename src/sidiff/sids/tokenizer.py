@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sidiff.errors import SidiffError
+from sidiff.fingerprints import short
 from sidiff.sids.collisions import extra_digit, repair, unused
 from sidiff.sids.extension import Origin, reason_to_refit, rows_in
 from sidiff.sids.quantizers import (
@@ -255,9 +256,11 @@ def quantization_error(
         codes = codes[:, : parameters.digits]
     repaired = parameters.collisions == "repair"
     if not (_is_repair_of if repaired else _are_equal)(natural, codes, table):
+        given = SidTable(natural, table.item_ids, quantizer.codes_per_digit)
         raise SidiffError(
-            "The stored sid_table was not made with the stored whitening and "
-            "quantizer; run kedro run --pipeline=tokenization again."
+            f"The stored sid_table {short(table.fingerprint)} was not made with the "
+            "stored whitening and quantizer, which give table "
+            f"{short(given.fingerprint)}; run kedro run --pipeline=tokenization again."
         )
     x = whitened.astype(np.float64)
     error = ((x - quantizer.reconstruct(codes)) ** 2).sum(axis=1).mean()
@@ -299,6 +302,22 @@ def _is_repair_of(
         kept == len(group_codes(natural[first]).sizes)
         and not unused(natural[~stays], codes).any()
     )
+
+
+def whitening_settings(parameters: TokenizationParameters) -> dict[str, Any]:
+    """The settings that a whitening is fitted with, by name."""
+    if parameters.quantizer not in WHITENED:
+        return {"quantizer": parameters.quantizer}
+    names = {"quantizer", "whitening"}
+    return parameters.model_dump(mode="json", include=names)
+
+
+def quantizer_settings(parameters: TokenizationParameters) -> dict[str, Any]:
+    """The settings that a quantizer is fitted with, by name."""
+    if parameters.quantizer not in FITTED:
+        return {"quantizer": parameters.quantizer}
+    names = {"digits", "codes", "seed", "threads"}
+    return whitening_settings(parameters) | parameters.model_dump(include=names)
 
 
 def pack(

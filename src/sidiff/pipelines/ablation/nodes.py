@@ -112,8 +112,8 @@ def rank_variants(
             f"{method}, seed {seed}",
             chosen_users(len(evaluator.samples), settings),
         )
-        table = evaluator.table.fingerprint
-        results.append(ranked.to_frame(method, int(seed), table))
+        prints = evaluator.table.fingerprint, evaluator.sequences.fingerprint
+        results.append(ranked.to_frame(method, int(seed), *prints))
         costs.append(cost_frame(method, int(seed), ranked.cost))
     return pl.concat(results), pl.concat(costs)
 
@@ -131,7 +131,7 @@ def compare_variants(
     from sidiff.evaluation.comparison import compare, flat_report
 
     table = to_sid_table(sid_table, catalogue)
-    check_ranked_with(results, "ablation_results", table)
+    check_ranked_with(results, "ablation_results", table, catalogue)
     first = next(iter(AblationParameters.model_validate(parameters).variants))
     settings = ComparisonParameters.model_validate(comparison)
     compared = compare(

@@ -106,7 +106,9 @@ def rank_baselines(
     )
     return (
         pl.concat(
-            one.results.to_frame(one.method, one.seed, table.fingerprint)
+            one.results.to_frame(
+                one.method, one.seed, table.fingerprint, users.fingerprint
+            )
             for one in ranked
         ),
         pl.concat(cost_frame(one.method, one.seed, one.results.cost) for one in ranked),

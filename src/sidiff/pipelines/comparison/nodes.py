@@ -30,8 +30,8 @@ def compare_methods(
     from sidiff.evaluation.comparison import compare, flat_report
 
     table = to_sid_table(sid_table, catalogue)
-    check_ranked_with(decoder_results, "decoder_results", table)
-    check_ranked_with(baseline_results, "baseline_results", table)
+    check_ranked_with(decoder_results, "decoder_results", table, catalogue)
+    check_ranked_with(baseline_results, "baseline_results", table, catalogue)
     comparison = compare(
         {"decoder": decoder_results, "baseline": baseline_results},
         {"decoder": decoder_costs, "baseline": baseline_costs},

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from sidiff.parameters import EmbeddingParameters
+from sidiff.pipelines.frames import INGESTED
 from sidiff.reviews.text import render_texts
 from sidiff.snapshots import SnapshotFolder
 
@@ -19,7 +20,8 @@ def render_item_texts(
 ) -> pl.DataFrame:
     """Say in words what each item of the catalogue is."""
     template = EmbeddingParameters.model_validate(parameters).text
-    return render_texts(items, catalogue["item_id"], template)
+    fields = items.drop(INGESTED, strict=False)  # no field of an item
+    return render_texts(fields, catalogue["item_id"], template)
 
 
 def embed_items(

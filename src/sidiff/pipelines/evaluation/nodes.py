@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sidiff.datasets import Model
+from sidiff.fingerprints import short
 from sidiff.parameters import EvaluationParameters
 from sidiff.pipelines.frames import (
     check_trained_on,
@@ -109,8 +110,11 @@ def evaluator_of(
     users = to_sequences(sequences, catalogue)
     if denoiser.metadata.get("sequences") != users.fingerprint:
         logger.warning(
-            "The stored denoiser was trained on other sequences: figures of the test "
-            "split hold only if none of its targets were trained on"
+            "The stored denoiser was trained on sequences %s, the stored ones are %s: "
+            "figures of the test split hold only if none of its targets were trained "
+            "on",
+            short(denoiser.metadata.get("sequences")),
+            short(users.fingerprint),
         )
     evaluation = EvaluationParameters.model_validate(parameters)
     layout = (

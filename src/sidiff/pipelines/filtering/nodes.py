@@ -9,8 +9,10 @@ import polars as pl
 
 from sidiff.parameters import FilteringParameters
 from sidiff.pipelines.frames import (
+    MADE_OF,
     check_ingested,
     samples_to_frame,
+    sequences_to_frame,
     to_held_out,
     to_samples,
     to_sequences,
@@ -28,8 +30,7 @@ def filter_k_core(
     parameters: dict[str, Any],
 ) -> pl.LazyFrame:
     """Keep the interactions of the k-core."""
-    rows = interactions.select(pl.len()).collect().item()
-    check_ingested(rows, "interactions", ingestion_report["reviews"])
+    check_ingested(interactions, "interactions", ingestion_report["reviews"])
     filtering = FilteringParameters.model_validate(parameters)
     return k_core(interactions, filtering.core, filtering.repeats)
 
@@ -46,7 +47,8 @@ def build_sequences(
         The sequences, the training samples, and the catalogue, whose row number is
         the item index that all later stages share.
     """
-    check_ingested(len(items), "items", ingestion_report["metadata"])
+    check_ingested(core_interactions, "core_interactions", ingestion_report["reviews"])
+    check_ingested(items.lazy(), "items", ingestion_report["metadata"])
     filtering = FilteringParameters.model_validate(parameters)
     sequences = seq.build_sequences(
         core_interactions,
@@ -67,6 +69,9 @@ def build_sequences(
             "training_count": seq.training_counts(sequences),
             "in_training": seq.training_items(samples, sequences),
             "held_out": held_out,
+            MADE_OF: pl.repeat(
+                sequences.fingerprint, sequences.n_items, dtype=pl.String, eager=True
+            ),
         }
     ).join(
         items.select("item_id", "title", has_metadata=pl.lit(value=True)),
@@ -75,8 +80,8 @@ def build_sequences(
         maintain_order="left",
     )
     return (
-        sequences.to_frame(),
-        samples_to_frame(samples),
+        sequences_to_frame(sequences),
+        samples_to_frame(samples, sequences),
         catalogue.with_columns(pl.col("has_metadata").fill_null(value=False)),
     )
 

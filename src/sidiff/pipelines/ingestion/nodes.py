@@ -11,7 +11,9 @@ from typing import Any
 import polars as pl
 
 from sidiff.errors import SidiffError
+from sidiff.fingerprints import of_values
 from sidiff.parameters import IngestionParameters
+from sidiff.pipelines.frames import with_fingerprint
 from sidiff.reviews import ingestion, own_data
 from sidiff.reviews.ingestion import Ingested
 
@@ -29,7 +31,8 @@ def ingest_reviews(
         read = ingestion.join(
             [ingestion.ingest_reviews(path, given.layout) for path in paths]
         )
-    return read.frame, read.rejected, _account(paths, given.layout, read)
+    account = _account(paths, given, read)
+    return with_fingerprint(read.frame, account), read.rejected, account
 
 
 def ingest_metadata(
@@ -43,7 +46,8 @@ def ingest_metadata(
         read = ingestion.first_of_each_item(
             [ingestion.ingest_items(path, given.layout) for path in paths]
         )
-    return read.frame.collect(), read.rejected, _account(paths, given.layout, read)
+    account = _account(paths, given, read)
+    return with_fingerprint(read.frame, account).collect(), read.rejected, account
 
 
 def check_rejected_lines(
@@ -84,20 +88,24 @@ def check_rejected_lines(
     }
 
 
-def _account(paths: Sequence[Path], layout: str, read: Ingested) -> Report:
+def _account(
+    paths: Sequence[Path], given: IngestionParameters, read: Ingested
+) -> Report:
     digests = [_sha256(path) for path in paths]
     several = hashlib.sha256(" ".join(digests).encode()).hexdigest()
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    return {
+    account = {
         "file": paths[0].name + more,
         "bytes": sum(path.stat().st_size for path in paths),
         "sha256": several if more else digests[0],
-        "layout": layout,
+        "layout": given.layout,
         "lines": read.lines,
         "rows": read.rows,
         "rejected": read.set_aside,
         "duplicates": read.duplicates,
     }
+    columns = given.model_dump(include={"interactions", "items"})
+    return account | {"fingerprint": of_values([account, columns])}
 
 
 def _sha256(path: Path) -> str:

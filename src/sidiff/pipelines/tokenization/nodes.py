@@ -18,6 +18,14 @@ from sidiff.pipelines.frames import (
     to_sid_table,
     to_trained,
 )
+from sidiff.pipelines.tokenization.checks import (
+    check_fitted,
+    check_quantizer,
+    check_vectors,
+    check_whitening,
+    model_print,
+    vectors_print,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +42,7 @@ def describe_items(
 
     tokenization = TokenizationParameters.model_validate(parameters)
     settings = tokenization.collaborative
-    text = to_embeddings(item_embeddings, catalogue)
+    text = to_embeddings(item_embeddings, catalogue, "item_embeddings")
     if not settings.weight:
         return item_embeddings
     histories = collaborative.history_vectors(
@@ -64,12 +72,17 @@ def fit_whitening(
     """Fit the whitening on the items of the training samples, or keep the one there is.
 
     The decision between the two is taken here, for the whole stage. It travels in the
-    metadata as ``extends``: the fingerprint of the table that new items join, or None.
+    metadata as ``extends``: the fingerprint of the table that new items join, or None;
+    so do the vectors and settings that the whitening is for.
     """
     from sidiff.sids import tokenizer
 
     tokenization = TokenizationParameters.model_validate(parameters)
     embeddings = to_embeddings(item_vectors, catalogue)
+    made_of = {
+        "item_vectors": vectors_print(item_vectors),
+        "settings": tokenizer.whitening_settings(tokenization),
+    }
     if previous_whitening and previous_quantizer and previous_sid_table is not None:
         extends = tokenizer.table_to_extend(
             previous_sid_table,
@@ -81,11 +94,11 @@ def fit_whitening(
             tokenization,
         )
         if extends is not None:
-            return _extending(previous_whitening, extends)
+            return _noted(previous_whitening, {"extends": extends} | made_of)
     whitening = tokenizer.learn_whitening(
         embeddings, to_trained(catalogue), tokenization
     )
-    return _extending(Model(*tokenizer.pack(whitening)), None)
+    return _noted(Model(*tokenizer.pack(whitening)), {"extends": None} | made_of)
 
 
 def fit_quantizer(
@@ -98,16 +111,23 @@ def fit_quantizer(
     """Fit the quantizer on the items of the training samples, or keep the old one."""
     from sidiff.sids import tokenizer
 
+    tokenization = TokenizationParameters.model_validate(parameters)
+    check_whitening(whitening, item_vectors, tokenizer.whitening_settings(tokenization))
     extends = whitening.metadata.get("extends")
+    made_of = {
+        "extends": extends,
+        "whitening": model_print(whitening),
+        "settings": tokenizer.quantizer_settings(tokenization),
+    }
     if extends is not None and previous_quantizer is not None:
-        return _extending(previous_quantizer, extends)
+        return _noted(previous_quantizer, made_of)
     quantizer = tokenizer.learn_quantizer(
         to_embeddings(item_vectors, catalogue),
         to_trained(catalogue),
         tokenizer.unpack_whitening(*whitening),
-        TokenizationParameters.model_validate(parameters),
+        tokenization,
     )
-    return _extending(Model(*tokenizer.pack(quantizer)), None)
+    return _noted(Model(*tokenizer.pack(quantizer)), made_of)
 
 
 def assign_sids(
@@ -123,6 +143,8 @@ def assign_sids(
     from sidiff.sids.extension import Origin
 
     tokenization = TokenizationParameters.model_validate(parameters)
+    check_whitening(whitening, item_vectors, tokenizer.whitening_settings(tokenization))
+    check_quantizer(quantizer, whitening, tokenizer.quantizer_settings(tokenization))
     embeddings = to_embeddings(item_vectors, catalogue)
     parts = (
         tokenizer.unpack_whitening(*whitening),
@@ -172,16 +194,22 @@ def report_sids(
     from sidiff.sids import report, tokenizer
 
     table = to_sid_table(sid_table, catalogue)
+    check_vectors(sid_table, item_vectors)
+    check_quantizer(quantizer, whitening)
+    parts = (
+        tokenizer.unpack_whitening(*whitening),
+        tokenizer.unpack_quantizer(*quantizer),
+    )
+    check_fitted(sid_table, *parts)
     error = tokenizer.quantization_error(
         table,
         to_embeddings(item_vectors, catalogue),
-        tokenizer.unpack_whitening(*whitening),
-        tokenizer.unpack_quantizer(*quantizer),
+        *parts,
         TokenizationParameters.model_validate(parameters),
     )
     numbers = report.sid_report(table, to_trained(catalogue), error)
     return numbers, report.sid_figure(table)
 
 
-def _extending(model: Model, table: str | None) -> Model:
-    return Model(model.tensors, model.metadata | {"extends": table})
+def _noted(model: Model, made_of: dict[str, Any]) -> Model:
+    return Model(model.tensors, model.metadata | made_of)

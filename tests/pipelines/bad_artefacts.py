@@ -1,0 +1,684 @@
+"""Stored things of two runs put together, and stored things that are damaged.
+
+Every mix must name both by the beginning of their fingerprints.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sidiff.baselines.sasrec import SasRec
+from sidiff.datasets import Model, SafetensorsDataset, StreamedParquet
+from sidiff.datasets.whole import JsonDataset, PolarsDataset
+from sidiff.diffusion.denoiser import Denoiser
+from sidiff.fingerprints import of_texts, short
+from sidiff.pipelines.baselines.nodes import rank_baselines
+from sidiff.pipelines.comparison.nodes import compare_methods
+from sidiff.pipelines.evaluation.nodes import compare_decoders, evaluator_of
+from sidiff.pipelines.filtering.nodes import build_sequences, filter_k_core
+from sidiff.pipelines.frames import (
+    join_models,
+    to_samples,
+    to_sequences,
+)
+from sidiff.pipelines.tokenization import nodes as tokenization
+from sidiff.pipelines.tokenization.checks import model_print, vectors_print
+from sidiff.pipelines.training.nodes import train_denoiser
+from sidiff.sids.table import SidTable
+from sidiff.snapshots import SnapshotFolder
+
+from ..settings import settings
+from .bad_cases import Case, Place
+from .stored_shops import (
+    MAX_HISTORY,
+    StoredShop,
+    rankings,
+    tokenization_settings,
+    tokenize,
+    untrained_denoiser,
+    vectors_of,
+)
+
+Words = Callable[[Place], list[str]]
+
+
+def both(*names: Callable[[StoredShop], str]) -> Words:
+    """The prints of the two shops, one each unless two are named."""
+    first, second = (names * 2)[:2]
+    return lambda place: [short(first(place.shop)), short(second(place.other))]
+
+
+def sequences(shop: StoredShop) -> str:
+    return shop.sequences_print
+
+
+def table(shop: StoredShop) -> str:
+    return shop.table.fingerprint
+
+
+def ingestion(name: str) -> Callable[[StoredShop], str]:
+    return lambda shop: str(shop.ingestion_report[name]["fingerprint"])
+
+
+def items(shop: StoredShop) -> str:
+    return of_texts(shop.catalogue["item_id"].to_list())
+
+
+def other_codes(shop: StoredShop) -> tuple[Model, Model, pl.DataFrame, Model]:
+    """The same shop tokenized with another seed."""
+    return tokenize(shop.item_vectors, shop.catalogue, seed=99)
+
+
+def train(place: Place, **changes: Any) -> None:
+    inputs = {
+        name: getattr(place.shop, name)
+        for name in (
+            "sequences",
+            "catalogue",
+            "training_samples",
+            "sid_table",
+            "lattice",
+        )
+    }
+    small = {
+        "network.width": 8,
+        "network.heads": 2,
+        "network.inner": 8,
+        "network.decoder_layers": 1,
+        "validation.max_users": 5,
+        "epochs": 1,
+    }
+    train_denoiser(
+        **(inputs | changes),
+        parameters=settings("training", small),
+        max_history=MAX_HISTORY,
+        checkpoints=SnapshotFolder(place.folder / "checkpoints"),
+    )
+
+
+def evaluate(place: Place, **changes: Any) -> None:
+    """Lay out the test split as every evaluation does."""
+    inputs = {
+        name: getattr(place.shop, name)
+        for name in ("denoiser", "sequences", "catalogue", "sid_table", "lattice")
+    }
+    evaluator_of(**(inputs | changes), parameters=settings("evaluation"))
+
+
+def decode(place: Place, further: Model, seeds: list[int]) -> None:
+    shop = place.shop
+    compare_decoders(
+        shop.denoiser,
+        further,
+        shop.sequences,
+        shop.catalogue,
+        shop.sid_table,
+        shop.lattice,
+        settings("evaluation", {"seeds": seeds}),
+    )
+
+
+def of_seed(model: Model, seed: int, **metadata: Any) -> Model:
+    stored = Model(model.tensors, model.metadata | {"seed": seed} | metadata)
+    return join_models({str(seed): stored})
+
+
+def assign(place: Place, **changes: Any) -> None:
+    shop = place.shop
+    inputs: dict[str, Any] = {
+        "item_vectors": shop.item_vectors,
+        "catalogue": shop.catalogue,
+        "whitening": shop.whitening,
+        "quantizer": shop.quantizer,
+        "previous_sid_table": None,
+        "parameters": tokenization_settings(),
+    }
+    tokenization.assign_sids(**(inputs | changes))
+
+
+def report(place: Place, **changes: Any) -> None:
+    shop = place.shop
+    inputs = {
+        name: getattr(shop, name)
+        for name in ("sid_table", "catalogue", "item_vectors", "whitening", "quantizer")
+    }
+    tokenization.report_sids(
+        **(inputs | {"parameters": tokenization_settings()} | changes)
+    )
+
+
+def fit_quantizer(place: Place, **changes: Any) -> None:
+    shop = place.shop
+    inputs = {
+        "item_vectors": shop.item_vectors,
+        "catalogue": shop.catalogue,
+        "whitening": shop.whitening,
+        "previous_quantizer": None,
+        "parameters": tokenization_settings(),
+    }
+    tokenization.fit_quantizer(**(inputs | changes))
+
+
+def extend(place: Place, **changes: Any) -> None:
+    """Let new items join a table that is not the stored one."""
+    shop = place.shop
+    notes = shop.whitening.metadata | {"extends": table(place.other)}
+    whitening = Model(shop.whitening.tensors, notes)
+    quantizer = Model(
+        shop.quantizer.tensors,
+        shop.quantizer.metadata | {"extends": table(place.other)},
+    )
+    assign(
+        place,
+        whitening=whitening,
+        quantizer=quantizer,
+        previous_sid_table=shop.sid_table,
+        **changes,
+    )
+
+
+def filter_rows(place: Place, rows: pl.LazyFrame) -> None:
+    filter_k_core(rows, place.shop.ingestion_report, settings("filtering", {"core": 2}))
+
+
+def sequence(place: Place, **changes: Any) -> None:
+    shop = place.shop
+    inputs = {
+        "core_interactions": shop.core_interactions,
+        "items": shop.items,
+        "ingestion_report": shop.ingestion_report,
+    }
+    build_sequences(**(inputs | changes), parameters=settings("filtering"))
+
+
+def baselines(place: Place, method: str, metadata: dict[str, Any]) -> None:
+    shop = place.shop
+    left_out = Model({}, {"seeds": []})
+    stored = Model({}, metadata)
+    rank_baselines(
+        stored if method == "sasrec" else left_out,
+        stored if method == "autoregressive" else left_out,
+        shop.sequences,
+        shop.catalogue,
+        shop.sid_table,
+        settings("baselines", {"methods": [method]}),
+        settings("evaluation"),
+        MAX_HISTORY,
+    )
+
+
+def compare(place: Place, **changes: Any) -> None:
+    shop = place.shop
+    decoder, decoder_costs = rankings(shop, "cpd")
+    baseline, baseline_costs = rankings(shop, "sasrec")
+    inputs: dict[str, Any] = {
+        "decoder_results": decoder,
+        "decoder_costs": decoder_costs,
+        "baseline_results": baseline,
+        "baseline_costs": baseline_costs,
+        "catalogue": shop.catalogue,
+        "sid_table": shop.sid_table,
+        "evaluation": settings("evaluation"),
+        "parameters": settings("comparison", {"bootstrap.resamples": 5}),
+    }
+    compare_methods(**(inputs | changes))
+
+
+def results_with(place: Place, **columns: str) -> pl.DataFrame:
+    frame, _ = rankings(place.shop, "sasrec")
+    marks = {name: pl.lit(text) for name, text in columns.items()}
+    return frame.with_columns(**marks)
+
+
+def own_fingerprint(place: Place) -> list[str]:
+    return [short(table(place.shop)), short(table_of(other_codes(place.shop), place))]
+
+
+def table_of(made: tuple[Model, Model, pl.DataFrame, Model], place: Place) -> str:
+    return SidTable.from_frame(made[2]).fingerprint
+
+
+def stored(
+    kind: type, name: str, data: Callable[[Place], Any], damage: Callable[[Path], None]
+) -> Callable[[Place], Any]:
+    """Store something, damage the file, and read it."""
+
+    def spoil(place: Place) -> None:
+        path = place.folder / name
+        dataset = kind(filepath=str(path), **_ARGUMENTS.get(kind, {}))
+        dataset.save(data(place))
+        damage(path)
+        rows = kind(filepath=str(path), **_ARGUMENTS.get(kind, {})).load()
+        if isinstance(rows, pl.LazyFrame):
+            rows.collect()
+
+    return spoil
+
+
+_ARGUMENTS: dict[type, dict[str, Any]] = {
+    PolarsDataset: {"file_format": "parquet"},
+    SafetensorsDataset: {"framework": "numpy"},
+}
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def cut_without_checksum(path: Path) -> None:
+    cut(path)
+    path.with_name(path.name + ".sha256").unlink()
+
+
+def description(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        beside = path.with_suffix(".json")
+        read = json.loads(beside.read_text())
+        change(read)
+        beside.write_text(json.dumps(read))
+
+    return damage
+
+
+def no_weights(path: Path) -> None:
+    digest = sha256(b"no weights").hexdigest()
+    path.write_bytes(b"no weights")
+    description(lambda read: read.update(sha256=digest))(path)
+
+
+def lazy_vectors(place: Place) -> pl.LazyFrame:
+    return place.shop.item_vectors.lazy()
+
+
+def model(place: Place) -> Model:
+    return place.shop.quantizer
+
+
+def vectors(place: Place) -> pl.DataFrame:
+    return place.shop.item_vectors
+
+
+DAMAGES = [
+    Case(
+        f"{what}, {how}",
+        stored(kind, name, data, damage),
+        (name.partition(".")[0], words, "--load-versions"),
+    )
+    for what, kind, name, data in (
+        ("a table", PolarsDataset, "table.parquet", vectors),
+        (
+            "a streamed table",
+            StreamedParquet,
+            "rows.parquet",
+            lazy_vectors,
+        ),
+        ("a report", JsonDataset, "report.json", lambda p: p.shop.ingestion_report),
+    )
+    for how, damage, words in (
+        ("cut short", cut, "is damaged: its SHA-256 differs"),
+        ("a bit flipped", flip, "is damaged: its SHA-256 differs"),
+        ("cut short and without checksum", cut_without_checksum, "cannot be read"),
+    )
+] + [
+    Case(
+        f"a model, {how}",
+        stored(SafetensorsDataset, "model.safetensors", model, damage),
+        (words, "--load-versions"),
+    )
+    for how, damage, words in (
+        ("cut short", cut, "model.safetensors is damaged: its SHA-256"),
+        ("a bit flipped", flip, "model.safetensors is damaged: its SHA-256"),
+        ("no description", lambda p: p.with_suffix(".json").unlink(), "one of them is"),
+        (
+            "a description cut short",
+            lambda p: cut(p.with_suffix(".json")),
+            "model.json cannot be read",
+        ),
+        (
+            "a description of another release",
+            description(lambda read: read.pop("metadata")),
+            "no sha256 or no metadata",
+        ),
+        (
+            "metadata changed by hand",
+            description(lambda read: read["metadata"].update(kind="opq")),
+            "metadata are not those that were stored",
+        ),
+        (
+            "of no known format",
+            no_weights,
+            "model.safetensors cannot be read",
+        ),
+    )
+]
+
+CASES = [
+    # ingestion to sequences
+    Case(
+        "interactions of another ingestion",
+        lambda place: filter_rows(place, place.other.interactions),
+        both(ingestion("reviews")),
+    ),
+    Case(
+        "interactions stored before they knew their ingestion",
+        lambda place: filter_rows(
+            place, place.shop.interactions.drop("ingestion_fingerprint")
+        ),
+        lambda place: [
+            "ingestion none",
+            short(ingestion("reviews")(place.shop)),
+            "--pipeline=ingestion",
+        ],
+    ),
+    Case(
+        "a core of another ingestion",
+        lambda place: sequence(place, core_interactions=place.other.core_interactions),
+        both(ingestion("reviews")),
+    ),
+    Case(
+        "items of another ingestion",
+        lambda place: sequence(place, items=place.other.items),
+        both(ingestion("metadata")),
+    ),
+    Case(
+        "sequences of another shop",
+        lambda place: train(place, sequences=place.other.sequences),
+        both(sequences),
+    ),
+    Case(
+        "a catalogue of another shop",
+        lambda place: train(place, catalogue=place.other.catalogue),
+        both(sequences),
+    ),
+    Case(
+        "a catalogue stored before it knew its sequences",
+        lambda place: train(place, catalogue=place.shop.catalogue.drop("sequences")),
+        lambda place: ["sequences none", short(sequences(place.shop))],
+    ),
+    Case(
+        "training samples of another shop",
+        lambda place: train(place, training_samples=place.other.training_samples),
+        both(sequences),
+    ),
+    Case(
+        "training samples longer than the network reads",
+        lambda place: to_samples(
+            place.shop.training_samples,
+            to_sequences(place.shop.sequences, place.shop.catalogue),
+            2,
+        ),
+        ("filtering.max_history is 2", "--pipeline=filtering"),
+    ),
+    # embedding and tokenization
+    Case(
+        "embeddings of another catalogue",
+        lambda place: tokenization.describe_items(
+            place.other.item_vectors,
+            place.shop.sequences,
+            place.shop.catalogue,
+            tokenization_settings(),
+        ),
+        lambda place: [*both(items)(place), "item_embeddings", "--pipeline=embedding"],
+    ),
+    Case(
+        "a whitening of other embeddings",
+        lambda place: fit_quantizer(
+            place, item_vectors=vectors_of(place.shop.catalogue, 7)
+        ),
+        lambda place: [
+            short(vectors_print(place.shop.item_vectors)),
+            short(vectors_print(vectors_of(place.shop.catalogue, 7))),
+        ],
+    ),
+    Case(
+        "a whitening of other settings",
+        lambda place: fit_quantizer(
+            place, parameters=tokenization_settings(**{"whitening.dimensions": 4})
+        ),
+        ("tokenization.whitening", "'dimensions': 8", "'dimensions': 4"),
+    ),
+    Case(
+        "a quantizer of another whitening",
+        lambda place: assign(
+            place,
+            whitening=tokenization.fit_whitening(
+                place.shop.item_vectors,
+                place.shop.catalogue.with_columns(
+                    in_training=pl.int_range(pl.len()) > 5
+                ),
+                None,
+                None,
+                None,
+                tokenization_settings(),
+            ),
+        ),
+        lambda place: [short(model_print(place.shop.whitening)), "quantizer"],
+    ),
+    Case(
+        "a quantizer of another number of digits",
+        lambda place: assign(place, parameters=tokenization_settings(digits=2)),
+        ("tokenization.digits 4, which is now 2",),
+    ),
+    Case(
+        "a quantizer of another kind",
+        lambda place: assign(place, parameters=tokenization_settings(quantizer="opq")),
+        ("tokenization.quantizer pq, which is now opq",),
+    ),
+    Case(
+        "a table of other embeddings",
+        lambda place: report(place, item_vectors=vectors_of(place.shop.catalogue, 7)),
+        lambda place: [
+            "sid_table",
+            short(vectors_print(place.shop.item_vectors)),
+            short(vectors_print(vectors_of(place.shop.catalogue, 7))),
+        ],
+    ),
+    Case(
+        "a table of another quantizer",
+        lambda place: report(place, sid_table=other_codes(place.shop)[2]),
+        lambda place: [
+            short(other_codes(place.shop)[2]["fitted"][0]),
+            short(place.shop.sid_table["fitted"][0]),
+        ],
+    ),
+    Case(
+        "a table of another catalogue",
+        lambda place: report(place, sid_table=place.other.sid_table),
+        both(items),
+    ),
+    Case(
+        "a table to extend that is not the stored one",
+        extend,
+        both(table),
+    ),
+    Case(
+        "a stored table without a column",
+        lambda place: evaluate(
+            place, sid_table=place.shop.sid_table.drop("codes_per_digit")
+        ),
+        ("lacks the column item_id or codes_per_digit",),
+    ),
+    Case(
+        "a lattice of another table",
+        lambda place: train(place, lattice=other_codes(place.shop)[3]),
+        own_fingerprint,
+    ),
+    Case(
+        "a lattice that names no table",
+        lambda place: train(place, lattice=Model(place.shop.lattice.tensors, {})),
+        lambda place: ["SID table none", short(table(place.shop))],
+    ),
+    # denoisers
+    Case(
+        "a denoiser of another table",
+        lambda place: evaluate(
+            place,
+            sid_table=other_codes(place.shop)[2],
+            lattice=other_codes(place.shop)[3],
+        ),
+        own_fingerprint,
+    ),
+    Case(
+        "a denoiser of another shop",
+        lambda place: evaluate(place, denoiser=place.other.denoiser),
+        both(table),
+    ),
+    Case(
+        "a denoiser that names no table",
+        lambda place: evaluate(place, denoiser=Model({}, {})),
+        lambda place: ["SID table none", short(table(place.shop)), "--load-versions"],
+    ),
+    Case(
+        "a denoiser of another vocabulary than it says",
+        lambda place: Denoiser.from_saved(
+            place.shop.denoiser.tensors,
+            place.shop.denoiser.metadata | {"codes_per_digit": 16},
+        ),
+        ("do not fit its configuration", "codes is (32, 8) and should be (64, 8)"),
+    ),
+    Case(
+        "a denoiser with weights too many",
+        lambda place: Denoiser.from_saved(
+            place.shop.denoiser.tensors | {"more": np.zeros(2)},
+            place.shop.denoiser.metadata,
+        ),
+        ("more is (2,) and should be missing", "--pipeline=training"),
+    ),
+    Case(
+        "a denoiser of an older release",
+        lambda place: Denoiser.from_saved(
+            place.shop.denoiser.tensors,
+            {k: v for k, v in place.shop.denoiser.metadata.items() if k != "heads"},
+        ),
+        ("says nothing of its heads", "another release", "--pipeline=training"),
+    ),
+    Case(
+        "a SASRec of an older release",
+        lambda place: SasRec.from_saved({}, {"items": 3}),
+        ("The stored SASRec says nothing of its", "--pipeline=baselines"),
+    ),
+    Case(
+        "a seed that was never trained",
+        lambda place: decode(place, Model({}, {}), [2024, 3]),
+        ("seed 3 of evaluation.seeds", "--pipeline=training"),
+    ),
+    Case(
+        "a seed of another shop",
+        lambda place: decode(place, of_seed(place.other.denoiser, 3), [2024, 3]),
+        both(sequences),
+    ),
+    Case(
+        "a seed of another table",
+        lambda place: decode(
+            place,
+            of_seed(
+                untrained_denoiser(
+                    place.shop.sequences,
+                    place.shop.catalogue,
+                    other_codes(place.shop)[2],
+                ),
+                3,
+            ),
+            [2024, 3],
+        ),
+        own_fingerprint,
+    ),
+    Case(
+        "a seed of other known items",
+        lambda place: decode(
+            place, of_seed(place.shop.denoiser, 3, identities=["a"]), [2024, 3]
+        ),
+        lambda place: [
+            short(of_texts(["a"])),
+            short(of_texts(place.shop.denoiser.metadata["identities"])),
+        ],
+    ),
+    # baselines and comparison
+    Case(
+        "a SASRec of another shop",
+        lambda place: baselines(
+            place, "sasrec", {"seeds": [2024], "sequences": sequences(place.other)}
+        ),
+        both(sequences),
+    ),
+    Case(
+        "an autoregressive decoder of another table",
+        lambda place: baselines(
+            place, "autoregressive", {"seeds": [2024], "sid_table": table(place.other)}
+        ),
+        both(table),
+    ),
+    Case(
+        "a SASRec of other seeds",
+        lambda place: baselines(place, "sasrec", {"seeds": [7]}),
+        ("seeds [7], not [2024]", "--pipeline=baselines"),
+    ),
+    Case(
+        "a SASRec of longer histories",
+        lambda place: baselines(
+            place,
+            "sasrec",
+            {
+                "seeds": [2024],
+                "sequences": sequences(place.shop),
+                "max_history": MAX_HISTORY + 1,
+            },
+        ),
+        ("histories of at most 51 items, filtering.max_history is 50",),
+    ),
+    Case(
+        "rankings of another table",
+        lambda place: compare(
+            place, baseline_results=results_with(place, sid_table=table(place.other))
+        ),
+        lambda place: [*both(table)(place), "--pipeline=baselines"],
+    ),
+    Case(
+        "rankings of the users of another shop",
+        lambda place: compare(
+            place,
+            baseline_results=results_with(place, sequences=sequences(place.other)),
+        ),
+        lambda place: [*both(sequences)(place), "baseline_results"],
+    ),
+    Case(
+        "rankings of nobody",
+        lambda place: compare(
+            place, decoder_results=rankings(place.shop, "cpd")[0].clear()
+        ),
+        ("decoder_results are empty", "--pipeline=evaluation"),
+    ),
+    Case(
+        "rankings shorter than the cutoffs",
+        lambda place: compare(
+            place, evaluation=settings("evaluation", {"cutoffs": [20], "top_k": 20})
+        ),
+        ("hold 10 places, fewer than the cutoff 20",),
+    ),
+    *DAMAGES,
+]
+
+UNSPOILT = [
+    train,
+    evaluate,
+    assign,
+    report,
+    fit_quantizer,
+    sequence,
+    compare,
+    lambda place: filter_rows(place, place.shop.interactions),
+]
+"""What the cases change one thing of."""

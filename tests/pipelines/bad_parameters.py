@@ -1,0 +1,407 @@
+"""Parameters that are wrong: each given as a user gives it, by run-time parameters."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from kedro.framework.session import KedroSession
+
+from .bad_cases import Case, Place
+
+NAN, INF = math.nan, math.inf
+ONE_STAR = "a whole number from 1 to 64"
+CHANCE = "a number at least 0 and below 1"
+SHARE = "a number from 0 to 1"
+SEED = "a whole number from 0 to 2,147,483,647"
+THREADS = "a whole number from 0 to 1,024"
+ROWS = "a whole number from 1 to 1,000,000"
+EPOCHS = "a whole number from 1 to 100,000"
+DEVICES = "auto, cpu or cuda"
+
+WRONG_VALUES: list[tuple[str, Any, str]] = [
+    # the synthetic shop
+    ("sample_data.users", 49, "a whole number from 50 to 1,000,000"),
+    ("sample_data.items", 100_001, "a whole number from 60 to 100,000"),
+    ("sample_data.seed", -1, SEED),
+    # ingestion
+    (
+        "ingestion.layout",
+        "amazon2015",
+        "amazon2014, amazon2018, amazon2023 or table",
+    ),
+    ("ingestion.max_rejected_share", 1.01, SHARE),
+    ("ingestion.max_rejected_share", NAN, SHARE),
+    ("ingestion.interactions.user", "", "a text of 1 to 1,000 characters"),
+    ("ingestion.interactions.item", 7, "a text of 1 to 1,000 characters"),
+    ("ingestion.interactions.timestamp", None, "a text of 1 to 1,000 characters"),
+    ("ingestion.interactions.time_unit", "h", "s, ms, us, ns or datetime"),
+    ("ingestion.interactions.rating", [], "null, or a text of 1 to 1,000 characters"),
+    ("ingestion.items.item", "", "a text of 1 to 1,000 characters"),
+    # filtering
+    ("filtering.core", 0, "a whole number from 1 to 1,000"),
+    ("filtering.core", 2.5, "a whole number from 1 to 1,000"),
+    ("filtering.repeats", "remove", "keep or drop"),
+    ("filtering.tie_break", None, "item_id or file_order"),
+    ("filtering.windows", "suffix", "prefix or all"),
+    ("filtering.min_history", 0, "a whole number from 1 to 1,000"),
+    ("filtering.max_history", "50", "a whole number from 1 to 1,000"),
+    ("filtering.catalogue", "all", "core or metadata"),
+    ("filtering.cold_share", 0.51, "a number from 0 to 0.5"),
+    # embedding
+    (
+        "embedding.text",
+        [],
+        "a list of 1 to 1,000 entries, each a group of field, label",
+    ),
+    ("embedding.encoder", "", "a text of 1 to 4,096 characters"),
+    ("embedding.batch_size", 0, "a whole number from 1 to 4,096"),
+    ("embedding.shard_batches", 100_001, "a whole number from 1 to 100,000"),
+    ("embedding.device", "gpu", DEVICES),
+    # tokenization
+    ("tokenization.quantizer", "kmeans", "opq, pq, rq_kmeans, random or table"),
+    ("tokenization.collaborative.weight", -0.1, SHARE),
+    ("tokenization.collaborative.dimensions", 1, "a whole number from 2 to 4,096"),
+    ("tokenization.collaborative.window", 0, "a whole number from 1 to 1,000"),
+    ("tokenization.whitening.dimensions", 5000, "a whole number from 2 to 4,096"),
+    ("tokenization.whitening.normalize", 1, "true or false"),
+    ("tokenization.digits", 65, ONE_STAR),
+    ("tokenization.codes", 1, "auto, or a whole number from 2 to 65,536"),
+    ("tokenization.codes", "many", "auto, or a whole number from 2 to 65,536"),
+    ("tokenization.threads", 0, "a whole number from 1 to 256"),
+    ("tokenization.table", 3, "null, or a text of 1 to 4,096 characters"),
+    ("tokenization.collisions", "ignore", "share, repair or extra_digit"),
+    ("tokenization.new_items", True, "keep or refit"),
+    # training
+    ("training.epochs", 0, EPOCHS),
+    ("training.epochs", True, EPOCHS),
+    ("training.epochs", 10**12, EPOCHS),
+    ("training.network.width", 3, "a whole number from 4 to 8,192"),
+    ("training.network.encoder_layers", 65, ONE_STAR),
+    ("training.network.dropout", 1.0, CHANCE),
+    ("training.network.cross_pad", "zero", "sink or mask"),
+    ("training.noising.views", 99, ONE_STAR),
+    ("training.noising.amount", "some", "nested, curriculum or chance"),
+    ("training.noising.order", "length", "confidence, history or random"),
+    ("training.noising.hide_probability", 0.0, "a number above 0 and at most 1"),
+    ("training.noising.coherent", "yes", "true or false"),
+    ("training.noising.curriculum.saturation", 0, "a number above 0 and at most 1"),
+    ("training.noising.history.sign", 2, "-1, 0 or 1"),
+    ("training.noising.history.temperature", 0.001, "a number from 0.01 to 100"),
+    ("training.auxiliary.history_weight", 101, "a number from 0 to 100"),
+    ("training.optimizer.learning_rate", 0, "a number above 0 and at most 1"),
+    ("training.optimizer.weight_decay", INF, SHARE),
+    ("training.optimizer.warmup_steps", -1, "a whole number from 0 to 10,000,000"),
+    (
+        "training.optimizer.max_gradient_norm",
+        INF,
+        "a number above 0 and at most 1,000,000",
+    ),
+    ("training.validation.patience", 0, EPOCHS),
+    ("training.validation.max_users", -5, "a whole number from 0 to 1,000,000,000"),
+    ("training.validation.level", "code", "sid or item"),
+    ("training.label_smoothing", NAN, CHANCE),
+    ("training.batch_size", 1000.0, ROWS),
+    ("training.checkpoint_seconds", 86_401, "a number from 0 to 86,400"),
+    ("training.threads", 1025, THREADS),
+    # evaluation
+    ("evaluation.top_k", 10_001, "a whole number from 1 to 10,000"),
+    (
+        "evaluation.cutoffs",
+        [],
+        "a list of 1 to 100 entries, each a whole number from 1 to 10,000",
+    ),
+    ("evaluation.cutoffs[0]", [0, 10], "a whole number from 1 to 10,000"),
+    ("evaluation.seeds", 2024, f"a list of 1 to 100 entries, each {SEED}"),
+    ("evaluation.seeds[1]", [1, "two"], SEED),
+    ("evaluation.exclude_seen", "no", "true or false"),
+    ("evaluation.decoding.beam", 0, "a whole number from 1 to 65,536"),
+    (
+        "evaluation.decoding.method",
+        "beam_search",
+        "cpd, two_stage, adaptive, one_pass or item_vectors",
+    ),
+    ("evaluation.decoding.parallel.threshold", 1.5, "a number above 0 and at most 1"),
+    ("evaluation.decoding.parallel.digits_per_step", 0, ONE_STAR),
+    ("evaluation.decoding.rescoring.items", 10_001, "a whole number from 0 to 10,000"),
+    ("evaluation.decoders.mine.beam", 0, "a whole number from 1 to 65,536"),
+    ("evaluation.decoders.mine", 3, "a group of names and values"),
+    # baselines
+    (
+        "baselines.methods[0]",
+        ["svd"],
+        "popularity, markov, sasrec or autoregressive",
+    ),
+    ("baselines.markov.decay", 2, SHARE),
+    ("baselines.markov.repeat", NAN, "a number from 0 to 1,000"),
+    ("baselines.sasrec.layers", 0, ONE_STAR),
+    ("baselines.sasrec.tune[0].dropout", [{"dropout": 1.0}], CHANCE),
+    ("baselines.sasrec.stopping.every_epochs", 0, EPOCHS),
+    ("baselines.autoregressive.learning_rate", 2, "a number above 0 and at most 1"),
+    ("baselines.users_per_batch", 0, ROWS),
+    # comparison and ablation
+    ("comparison.bootstrap.level", 95, "a number above 0 and below 1"),
+    ("comparison.bootstrap.resamples", 0, "a whole number from 1 to 100,000"),
+    ("comparison.history_edges[0]", [1], "a whole number from 2 to 1,000,000"),
+    ("ablation.decoder", "C P D", "of 1 to 40 small letters, digits and _"),
+    ("ablation.variants.mine.epochs", 0, EPOCHS),
+    ("ablation.seeds", [], f"a list of 1 to 100 entries, each {SEED}"),
+    # whole groups
+    ("training", None, "a group of network, noising,"),
+    ("training.network", 3, "a group of width, heads,"),
+]
+"""Name as a user writes it (an entry of a list in brackets), value, what is legal.
+
+With brackets the value is that of the whole list.
+"""
+
+NOT_PARAMETERS = [
+    ("training.epoch", "did you mean training.epochs?"),
+    ("training.learning_rate", "did you mean training.optimizer.learning_rate?"),
+    ("training.validation.decoding.beem", "training.validation.decoding.beam?"),
+    ("baselines.sasrec.layer", "did you mean baselines.sasrec.layers?"),
+    ("ablation.variants.mine.epoch", "did you mean ablation.variants.mine.epochs?"),
+    ("evaluation.decoders.mine.bean", "did you mean evaluation.decoders.mine.beam?"),
+    ("sample_data.zzz", "known: users, items, seed"),
+]
+"""Names that are none, and what the sentence offers in their place."""
+
+COMBINATIONS: list[tuple[dict[str, Any], list[str]]] = [
+    (
+        {"filtering": {"min_history": 60}},
+        ["filtering.min_history (60)", "filtering.max_history (50)"],
+    ),
+    (
+        {"tokenization": {"digits": 5}},
+        ["tokenization.digits (5) must divide tokenization.whitening.dimensions (64)"],
+    ),
+    (
+        {"tokenization": {"codes": 100}},
+        ["tokenization.codes (100) must be a power of two, at most 256"],
+    ),
+    (
+        {"tokenization": {"codes": 512}},
+        ["tokenization.codes (512)", "where tokenization.quantizer is opq"],
+    ),
+    (
+        {"tokenization": {"quantizer": "table"}},
+        ["tokenization.table must name", "tokenization.quantizer is table"],
+    ),
+    (
+        {"training": {"network": {"heads": 5}}},
+        ["training.network.heads (5) must divide training.network.width (96)"],
+    ),
+    (
+        {"baselines": {"sasrec": {"tune": [{"heads": 3}]}}},
+        ["baselines.sasrec.tune[0].heads (3) must divide"],
+    ),
+    (
+        {"training": {"noising": {"views": 5}}},
+        ["training.noising.views (5)", "4 digits", "tokenization.digits"],
+    ),
+    (
+        {"ablation": {"variants": {"mine": {"noising": {"views": 9}}}}},
+        ["ablation.variants.mine.noising.views (9)", "4 digits"],
+    ),
+    (
+        {"training": {"network": {"item_identity": False}}},
+        ["training.auxiliary.item_weight (1.0) must be 0"],
+    ),
+    (
+        {
+            "training": {
+                "network": {"item_identity": False},
+                "auxiliary": {"item_weight": 0.0},
+            }
+        },
+        ["evaluation.decoding.method item_vectors", "training.network.item_identity"],
+    ),
+    (
+        {
+            "ablation": {
+                "decoder": "item_vectors",
+                "variants": {
+                    "bare": {
+                        "network": {"item_identity": False},
+                        "auxiliary": {"item_weight": 0.0},
+                    }
+                },
+            }
+        },
+        [
+            "evaluation.decoders.item_vectors.method item_vectors",
+            "ablation.variants.bare.network.item_identity",
+        ],
+    ),
+    (
+        {"evaluation": {"decoding": {"weighting": "legal", "constraint": "none"}}},
+        ["evaluation.decoding.weighting legal", "evaluation.decoding.constraint items"],
+    ),
+    (
+        {"evaluation": {"decoding": {"rescoring": {"orders": 0, "item_weight": 0}}}},
+        ["evaluation.decoding.rescoring.orders", "must be above 0"],
+    ),
+    ({"evaluation": {"top_k": 3}}, ["evaluation.top_k (3)", "evaluation.cutoffs (10)"]),
+    ({"evaluation": {"cutoffs": [5, 5]}}, ["evaluation.cutoffs (5, 5)", "different"]),
+    ({"ablation": {"seeds": [1, 1]}}, ["ablation.seeds (1, 1)", "different"]),
+    (
+        {"baselines": {"methods": ["sasrec", "sasrec"]}},
+        ["baselines.methods (sasrec, sasrec)", "different"],
+    ),
+    (
+        {"evaluation": {"decoders": {"markov": {}}}},
+        ["evaluation.decoders names markov", "baselines.methods"],
+    ),
+    (
+        {"evaluation": {"decoders": {"My Decoder": {}}}},
+        ["evaluation.decoders names My Decoder", "small letters"],
+    ),
+    (
+        {"comparison": {"references": ["cdp"]}},
+        ["comparison.references names cdp", "as_configured, item_vectors, cpd"],
+    ),
+    ({"ablation": {"decoder": "cdp"}}, ["ablation.decoder is cdp", "as_configured"]),
+    (
+        {"comparison": {"popularity_edges": [1, 5, 5]}},
+        ["comparison.popularity_edges ([1, 5, 5]) must increase"],
+    ),
+    (
+        {"embedding": {"text": [{"field": "color", "label": ""}]}},
+        ["embedding.text[0].field is color", "title, brand", "amazon2014"],
+    ),
+    (
+        {"embedding": {"text": [{"field": "title"}]}},
+        ["embedding.text[0].label is missing", "a text of 0 to 200 characters"],
+    ),
+    (
+        {"ingestion": {"items": {"fields": {"titel": "name"}}}},
+        ["ingestion.items.fields names titel", "title, brand, categories, price"],
+    ),
+    (
+        {"training": {"epochs": 0, "seed": -1}},
+        ["training.epochs is 0", "training.seed"],
+    ),
+]
+"""Values that exclude each other, and names inside of values."""
+
+RUN_OPTIONS: list[tuple[dict[str, Any], list[str]]] = [
+    ({"preset": "papre"}, ["preset papre", "sidiff, paper, release"]),
+    ({"preset": None}, ["preset null", "sidiff, paper, release"]),
+    ({"recipe": "mgdr"}, ["recipe mgdr", "diffgrm, mdgr"]),
+    ({"dataset": "../elsewhere"}, ["dataset is", "letters, digits"]),
+    ({"dataset": ""}, ['dataset is ""', "1 to 100 letters"]),
+    ({"raw_reviews": "r.gz"}, ["raw_reviews alone", "raw_metadata=PATH"]),
+    (
+        {"raw_reviews": None, "raw_metadata": 3},
+        ["raw_reviews is null", "raw_metadata is 3", "a text of 1 to 4,096"],
+    ),
+    ({"trainig": {"epochs": 2}}, ["trainig", "did you mean training?"]),
+    ({"epochs": 3}, ["epochs", "training.epochs", "baselines.sasrec.epochs"]),
+    ({"zzzzzz": 3}, ["zzzzzz", "known: sample_data, ingestion,"]),
+]
+"""What stands beside the groups of parameters."""
+
+FILES: list[tuple[str, str, list[str]]] = [
+    ("parameters.yml", "trainig: {epochs: 2}", ["trainig", "did you mean training?"]),
+    ("parameters.yml", "preset: paper", ["preset to paper", "go by sidiff"]),
+    ("parameters.yml", "dataset: mine", ["dataset to mine", "globals.yml"]),
+    ("parameters.yml", "training: {epochs: 2", ["parameters.yml", "cannot be read"]),
+    ("parameters.yml", "training: [1]", ["parameters", "a list or a value"]),
+    (
+        "parameters.yml",
+        "training: {epochs: '${globals:nosuch}'}",
+        ["training.epochs", "nosuch"],
+    ),
+    ("globals.yml", "raw: {souce: files}", ["raw.souce", "did you mean raw.source?"]),
+    ("globals.yml", "raw: {source: fils}", ["raw.source is", "sample or files"]),
+    ("globals.yml", "raw: {reviews_url: 'ftp://x'}", ["raw.reviews_url", "http"]),
+    ("globals.yml", "datset: mine", ["datset", "did you mean dataset?"]),
+    ("globals.yml", "preset: papre", ["preset is papre", "sidiff, paper, release"]),
+    (
+        "globals.yml",
+        "presets: {paper: {merg: none}}",
+        ["presets.paper has the name merg"],
+    ),
+]
+"""A file of the environment, what it says, and what the sentence must say."""
+
+
+def load(place: Place, given: dict[str, Any] | None, env: str | None = None) -> None:
+    """What every command does first: session, context, checks."""
+    with KedroSession.create(place.project, env=env, runtime_params=given) as session:
+        session.load_context()
+
+
+def nested(name: str, value: Any) -> dict[str, Any]:
+    """A value under its dotted name; what comes after a bracket is inside of it."""
+    for part in reversed(name.partition("[")[0].split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def in_a_file(place: Place, name: str, text: str) -> None:
+    """Write a file of an environment of its own, and load that."""
+    folder = place.project / "conf" / "spoilt"
+    folder.mkdir(exist_ok=True)
+    file = folder / name
+    file.write_text(text)
+    try:
+        load(place, None, "spoilt")
+    finally:
+        file.unlink()
+
+
+def environment_without_parameters(place: Place) -> None:
+    base = place.project / "conf" / "base" / "parameters" / "ablation.yml"
+    text = base.read_text()
+    base.unlink()
+    try:
+        load(place, None)
+    finally:
+        base.write_text(text)
+
+
+CASES = [
+    *(
+        Case(
+            f"{name}={value!r:.40}",
+            lambda place, n=name, v=value: load(place, nested(n, v)),  # type: ignore[misc]
+            (f"{name} is ", "but must be ", legal),
+        )
+        for name, value, legal in WRONG_VALUES
+    ),
+    *(
+        Case(
+            name,
+            lambda place, n=name: load(place, nested(n, 1)),  # type: ignore[misc]
+            (f"{name} is not a parameter", hint),
+        )
+        for name, hint in NOT_PARAMETERS
+    ),
+    *(
+        Case(
+            str(given)[:70],
+            lambda place, g=given: load(place, g),  # type: ignore[misc]
+            words,
+        )
+        for given, words in [*COMBINATIONS, *RUN_OPTIONS]
+    ),
+    *(
+        Case(
+            f"{name}: {text}",
+            lambda place, n=name, t=text: in_a_file(place, n, t),  # type: ignore[misc]
+            words,
+        )
+        for name, text, words in FILES
+    ),
+    Case(
+        "no such environment",
+        lambda place: load(place, None, "beuaty"),
+        ("environment beuaty", "beauty, beauty_cpu"),
+    ),
+    Case(
+        "a group in no file",
+        environment_without_parameters,
+        ("ablation", "conf/base"),
+    ),
+]
