@@ -366,7 +366,7 @@ class AuxiliaryParameters(Parameters):
 class RayParameters(Parameters):
     """The cluster of what has ``engine: ray``."""
 
-    address: Annotated[str, Field(min_length=1)] | None
+    address: Annotated[str, Field(min_length=1, max_length=4096)] | None
 
 
 class TrainingParameters(Parameters):
@@ -618,6 +618,8 @@ class SharedParameters(Parameters):
     """globals.yml: what the catalogue and several groups share."""
 
     dataset: DatasetName
+    storage: Annotated[str, Field(max_length=4096)]
+    scratch: FilePath
     recipe: str
     preset: str
     raw: RawParameters

@@ -34,6 +34,7 @@ from sidiff.storage import (
 logger = logging.getLogger(__name__)
 
 ENDING = ".safetensors"
+_ABSENT = (FileNotFoundError, NotADirectoryError)
 _DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 _NO_DIGEST = b"0" * 64
 _LENGTH_BYTES = 8
@@ -96,7 +97,7 @@ class SnapshotFolder:
         try:
             with store_errors(self.files, folder):
                 files = self.files.ls(folder, detail=False)
-        except FileNotFoundError:
+        except _ABSENT:
             return []
         paths = [PurePosixPath(file) for file in files]
         return sorted(path.stem for path in paths if path.suffix == ENDING)
@@ -109,7 +110,7 @@ class SnapshotFolder:
         file = self._file(name)
         try:
             content = read_bytes(self.files, file)
-        except FileNotFoundError:
+        except _ABSENT:
             return None
         self._used.add(name)
         try:

@@ -28,7 +28,8 @@ def test_a_job_is_read_back(tmp_path: Path, with_lattice: bool) -> None:
     if with_lattice:
         codes = table.groups().sid_codes
         lattice = Lattice.build(codes, table.codes_per_digit)
-    kept = SnapshotFolder(Path("/checkpoints"), DirFileSystem(str(tmp_path)))
+    (tmp_path / "checkpoints").mkdir()
+    kept = SnapshotFolder(Path("checkpoints"), DirFileSystem(str(tmp_path)))
     job = Job(sequences, samples, table, parameters(), MAX_HISTORY, lattice, kept)
     read = Job.from_bytes(job.to_bytes())
     assert read.sequences.fingerprint == sequences.fingerprint

@@ -100,6 +100,7 @@ def train(place: Place, **changes: Any) -> None:
         parameters=settings("training", small),
         max_history=MAX_HISTORY,
         checkpoints=SnapshotFolder(place.folder / "checkpoints"),
+        ray_address=None,
     )
 
 
@@ -122,6 +123,7 @@ def decode(place: Place, further: Model, seeds: list[int]) -> None:
         shop.sid_table,
         shop.lattice,
         settings("evaluation", {"seeds": seeds}),
+        None,
     )
 
 

@@ -106,7 +106,9 @@ def too_many_malformed(place: Place) -> None:
     path = place.file("half.json", REVIEW + b"{broken\n")
     given = settings("ingestion")
     _, rejected, account = ingest_reviews([path], given)
-    check_rejected_lines(rejected, rejected.clear(), account, account, given, "mine")
+    check_rejected_lines(
+        rejected, rejected.clear(), account, account, given, "data", "mine"
+    )
 
 
 def nothing_listens() -> str:
