@@ -57,7 +57,7 @@ class SidiffContext(KedroContext):
         _check_names(parameters)
         missing = [
             name
-            for name in (*GROUPS, "recipe", "preset", "dataset")
+            for name in (*GROUPS, "recipe", "preset", "dataset", "storage")
             if name not in parameters
         ]
         if missing:
@@ -65,11 +65,13 @@ class SidiffContext(KedroContext):
                 f"The parameters {', '.join(missing)} are in no file of "
                 f"{self.config_loader.conf_source}; take over the files of conf/base."
             )
-        for option in ("dataset", "recipe", "preset"):
-            used = given.get(option, shared[option])
-            if parameters[option] != used:
+        for option in ("dataset", "recipe", "preset", "storage"):
+            used, value = given.get(option, shared[option]), parameters[option]
+            if option == "storage":
+                used, value = folder(used), folder(value)
+            if value != used:
                 raise SidiffError(
-                    f"A file of parameters sets {option} to {parameters[option]}, but "
+                    f"A file of parameters sets {option} to {value}, but "
                     f"the catalogue and other values go by {used}; set it in "
                     f"globals.yml or with --params={option}=NAME."
                 )

@@ -116,7 +116,9 @@ def _check_devices(parameters: dict[str, Any]) -> None:
     asking = [
         name
         for name in ("embedding", "training", "evaluation", "baselines")
+        # On a cluster the GPUs are elsewhere.
         if parameters.get(name, {}).get("device") == "cuda"
+        and parameters[name].get("engine") != "ray"
     ]
     if not asking:
         return

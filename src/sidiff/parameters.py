@@ -69,6 +69,8 @@ Url = Annotated[
         pattern="^https?://.", max_length=4096, description="an http or https address"
     ),
 ]
+# May be empty in globals.yml of an environment that leaves it to each machine.
+Storage = Annotated[str, Field(max_length=4096)]
 FilePath = Annotated[str, Field(min_length=1, max_length=4096)]
 ItemField = Literal["title", "brand", "categories", "price", "features", "description"]
 TimeUnit = Literal["s", "ms", "us", "ns", "datetime"]
@@ -395,10 +397,9 @@ class TrainingParameters(Parameters):
         most = self.batch_size // self.workers
         if self.engine != "local" and self.samples_per_pass > most:
             raise ValueError(
-                f"a batch_size of {self.batch_size} must give each of the "
-                f"{self.workers} workers a part of samples_per_pass "
-                f"({self.samples_per_pass}) samples; lower workers or "
-                f"samples_per_pass, or raise batch_size"
+                f".batch_size ({self.batch_size}) must be at least .workers "
+                f"({self.workers}) times .samples_per_pass ({self.samples_per_pass}) "
+                f"where .engine is {self.engine}"
             )
         return self
 
@@ -610,6 +611,7 @@ class RunParameters(Parameters):
     """What holds for the whole run, beside the groups."""
 
     dataset: DatasetName
+    storage: Storage
     raw_reviews: FilePath
     raw_metadata: FilePath
 
@@ -618,7 +620,7 @@ class SharedParameters(Parameters):
     """globals.yml: what the catalogue and several groups share."""
 
     dataset: DatasetName
-    storage: Annotated[str, Field(max_length=4096)]
+    storage: Storage
     scratch: FilePath
     recipe: str
     preset: str
@@ -680,7 +682,7 @@ def validate_run(given: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
             error
         )
     raw = {"raw_reviews": checked.raw.reviews, "raw_metadata": checked.raw.metadata}
-    values = {"dataset": checked.dataset, **raw, **given}
+    values = {"dataset": checked.dataset, "storage": checked.storage, **raw, **given}
     try:
         RunParameters.model_validate(
             {name: values[name] for name in RunParameters.model_fields}

@@ -220,7 +220,7 @@ def test_what_a_worker_refuses_is_the_runs_refusal(tmp_path: Path) -> None:
 
 
 def test_each_worker_must_have_work() -> None:
-    with pytest.raises(ValueError, match="lower workers or samples_per_pass"):
+    with pytest.raises(ValueError, match=r"must be at least \.workers \(4\)"):
         parameters(engine="ddp", workers=4, batch_size=32, samples_per_pass=16)
     alone: TrainingParameters = parameters(
         engine="local", workers=4, batch_size=32, samples_per_pass=16

@@ -104,7 +104,14 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("training.batch_size", 1000.0, ROWS),
     ("training.checkpoint_seconds", 86_401, "a number from 0 to 86,400"),
     ("training.threads", 1025, THREADS),
+    ("training.engine", "spark", "local, ddp or ray"),
+    ("training.workers", 0, "a whole number from 1 to 1,024"),
+    ("training.restarts", -1, "a whole number from 0 to 1,000"),
+    ("embedding.engine", "ddp", "local or ray"),
+    ("embedding.workers", 1025, "a whole number from 1 to 1,024"),
+    ("ray.address", "", "null, or a text of 1 to 4,096 characters"),
     # evaluation
+    ("evaluation.engine", None, "local or ray"),
     ("evaluation.top_k", 10_001, "a whole number from 1 to 10,000"),
     (
         "evaluation.cutoffs",
@@ -186,6 +193,13 @@ COMBINATIONS: list[tuple[dict[str, Any], list[str]]] = [
     (
         {"tokenization": {"quantizer": "table"}},
         ["tokenization.table must name", "tokenization.quantizer is table"],
+    ),
+    (
+        {"training": {"engine": "ddp", "workers": 16}},
+        [
+            "training.batch_size (256)",
+            "training.workers (16) times training.samples_per_pass (128)",
+        ],
     ),
     (
         {"training": {"network": {"heads": 5}}},
@@ -290,6 +304,9 @@ RUN_OPTIONS: list[tuple[dict[str, Any], list[str]]] = [
     ({"recipe": "mgdr"}, ["recipe mgdr", "diffgrm, mdgr"]),
     ({"dataset": "../elsewhere"}, ["dataset is", "letters, digits"]),
     ({"dataset": ""}, ['dataset is ""', "1 to 100 letters"]),
+    ({"storage": ""}, ["no place to store anything", "SIDIFF_STORAGE"]),
+    ({"storage": 7}, ["storage is 7", "a text of 0 to 4,096 characters"]),
+    ({"storage": "https://host/x"}, ["storage is https://host/x", "object store"]),
     ({"raw_reviews": "r.gz"}, ["raw_reviews alone", "raw_metadata=PATH"]),
     (
         {"raw_reviews": None, "raw_metadata": 3},
@@ -315,6 +332,8 @@ FILES: list[tuple[str, str, list[str]]] = [
     ("globals.yml", "raw: {souce: files}", ["raw.souce", "did you mean raw.source?"]),
     ("globals.yml", "raw: {source: fils}", ["raw.source is", "sample or files"]),
     ("globals.yml", "raw: {reviews_url: 'ftp://x'}", ["raw.reviews_url", "http"]),
+    ("globals.yml", "scratch: 's3://x'", ["scratch", "a folder on this machine"]),
+    ("parameters.yml", "storage: there", ["storage to there", "go by data"]),
     ("globals.yml", "datset: mine", ["datset", "did you mean dataset?"]),
     ("globals.yml", "preset: papre", ["preset is papre", "sidiff, paper, release"]),
     (

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sidiff.cli import find_problem
+from sidiff.hooks import _check_devices
 from sidiff.legal import legal, places
 from sidiff.parameters import GROUPS, validate
 
@@ -67,6 +68,11 @@ def test_what_is_not_spoilt_is_accepted(
     bad_parameters.load(place, None)
     for action in bad_artefacts.UNSPOILT:
         action(place)
+
+
+def test_a_cluster_has_gpus_of_its_own() -> None:
+    """This machine need not have one."""
+    _check_devices({"training": {"device": "cuda", "engine": "ray"}})
 
 
 def parameters() -> Iterator[tuple[str, FieldInfo]]:
