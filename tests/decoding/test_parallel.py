@@ -87,9 +87,12 @@ class PlainSearch:
         children: list[tuple[State, float]] = []
         for state, score in self.beams:
             open_ = [digit for digit in range(DIGITS) if state[digit] == HIDDEN]
-            choices = (
-                [(digit,) for digit in open_] if serial else [self.surest(state, count)]
-            )
+            if self.p.order == "fixed":
+                choices = [tuple(open_[:count])]
+            elif serial:
+                choices = [(digit,) for digit in open_]
+            else:
+                choices = [self.surest(state, count)]
             for digits in choices:
                 for codes in itertools.product(range(CODES), repeat=len(digits)):
                     child = filled(state, digits, codes)
@@ -129,7 +132,7 @@ def plain_adaptive(
     search, done, calls = PlainSearch(model, user, p, items), 0, 0
     while done < DIGITS:
         state = search.beams[0][0]
-        sure = [
+        sure = {
             digit
             for digit in range(DIGITS)
             if state[digit] == HIDDEN
@@ -138,7 +141,9 @@ def plain_adaptive(
                 for code in range(CODES)
                 if search.legal(filled(state, (digit,), (code,)))
             )
-        ]
+        }
+        if p.order == "fixed":
+            sure = set(itertools.takewhile(sure.__contains__, range(done, DIGITS)))
         count = 1 if done < p.parallel.warmup_steps else max(1, len(sure))
         search.step(count, serial=count == 1)
         done, calls = done + count, calls + 1
@@ -256,6 +261,35 @@ def test_long_ids_take_the_stated_number_of_calls(digits, constraint) -> None:
             check(found, [(sid, scores[sid]) for sid in best])
 
 
+@pytest.mark.parametrize("decode", [two_stage.decode, adaptive.decode])
+def test_sums_over_flat_distributions_end(decode) -> None:
+    """Four billion SIDs, all but equally good: no end of candidates for the best."""
+    digits, size = 8, 16
+
+    class Even(TableModel):
+        def __init__(self) -> None:
+            super().__init__(0, digits=1)
+            self.config.digits, self.config.codes_per_digit = digits, size
+
+        def logits(self, codes, hidden, memory, wanted=None):
+            # Every state prefers other codes, by a little.
+            symbols = torch.where(hidden, codes.new_tensor(size), codes)
+            state = (symbols * 31 ** torch.arange(digits)).sum(-1)[..., None, None]
+            place = torch.arange(digits * size).view(digits, size)
+            return 0.01 * torch.sin((state % 9973) * (place + 1.0))
+
+    p = stages(2, 6, 0.01, beam=8, merge="sum")
+    catalogue = catalogue_of(np.zeros((1, digits), dtype=int), size)
+    model = Even()
+    decoded = decode(model, model.memory, p, catalogue, NOTHING)
+    for user in range(USERS):
+        found = listed(decoded, user)
+        assert len({sid for sid, _ in found}) == p.beam
+        # Nearly a sixteenth each digit, by at most 28 ways from 8 beams.
+        one_way = -digits * math.log(size)
+        assert all(-0.1 < s - one_way < math.log(28 * 2) + 0.1 for _, s in found)
+
+
 @pytest.mark.parametrize("blocked_share", [0.3, 0.9])
 def test_blocked_sids_are_never_reached_together(blocked_share) -> None:
     """Each user has SIDs of their own that may not come up."""
@@ -277,14 +311,21 @@ def test_blocked_sids_are_never_reached_together(blocked_share) -> None:
 @pytest.mark.parametrize("threshold", [0.1, 0.45, 0.6, 0.9])
 @pytest.mark.parametrize("warmup", [0, 2])
 @pytest.mark.parametrize("constraint", ["none", "items"])
+@pytest.mark.parametrize("order", ["confidence", "fixed"])
 def test_adaptive_decoding_equals_the_plain_search(
-    merge, threshold, warmup, constraint
+    merge, threshold, warmup, constraint, order
 ) -> None:
     model = model_of(seed=int(100 * threshold) + warmup)
     rng = np.random.default_rng(1)
     sids = np.unique(rng.integers(0, CODES, (40, DIGITS)), axis=0)
     items = [tuple(sid) for sid in sids.tolist()]
-    p = stages(warmup, 1, threshold, beam=200, merge=merge, constraint=constraint)
+    p = stages(
+        *(warmup, 1, threshold),
+        beam=200,
+        merge=merge,
+        constraint=constraint,
+        order=order,
+    )
     catalogue = catalogue_of(sids, CODES)
     decoded = adaptive.decode(model, model.memory, p, catalogue, NOTHING)
     calls = []
@@ -322,5 +363,7 @@ def test_confidence_is_of_the_legal_codes(measure) -> None:
         elif measure == "max_probability":
             expected = max(values)
         else:
-            expected = sum(math.exp(v) * v for v in values)
+            whole = math.fsum(math.exp(v) for v in values)
+            shares = [math.exp(v) / whole for v in values]
+            expected = sum(share * math.log(share) for share in shares)
         assert float(actual[place]) == pytest.approx(expected, abs=1e-6)

@@ -1,9 +1,10 @@
 """Adaptive decoding: easy users cost fewer denoiser calls.
 
 Beyond the papers. After each call a user's best state says how many digits it is sure
-of: those whose confidence exceeds ``threshold``. So many are filled in all the user's
-beams without asking again, at least one; a single one is filled as by CPD. A user whose
-SIDs are complete leaves the batch.
+of: those whose most probable code has more than ``threshold``. So many, the most
+probable first, are filled in all the user's beams without asking again, at least one;
+a single one is filled as by CPD. Where the order is given, it is the next ones up to
+the first that is not sure. A user whose SIDs are complete leaves the batch.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def decode(
     finished: list[tuple[Tensor, Beams]] = []
     while len(users):
         log_p = search.log_p(beams, memory, constraint)
-        count = _sure_digits(log_p, filled, parameters)
+        count = _sure_digits(search, log_p, filled)
         parts = []
         # At most L kinds of users, however many users.
         for kind in (filled * (digits + 1) + count).unique().tolist():
@@ -65,13 +66,18 @@ def decode(
     return search.decoded(_rows(_joined([part for _, part in finished]), order))
 
 
-def _sure_digits(
-    log_p: Tensor, filled: Tensor, parameters: DecodingParameters
-) -> Tensor:
+def _sure_digits(search: Search, log_p: Tensor, filled: Tensor) -> Tensor:
     """Digits to fill in one go, ``(B,)``, at least 1."""
-    sure = confidences(log_p[:, :1], "max_probability")[:, 0].exp()
-    count = (sure > parameters.parallel.threshold).sum(1).clamp(min=1)
-    return torch.where(filled < parameters.parallel.warmup_steps, 1, count)
+    stages = search.parameters.parallel
+    best = confidences(log_p[:, :1], "max_probability")[:, 0]
+    sure = best.exp() > stages.threshold
+    if search.parameters.order != "confidence":
+        sequence = search.order.int().argmax(1)
+        places = torch.arange(len(sequence), device=filled.device)
+        done = places < filled[:, None]
+        # Until the first place whose digit is not sure, without those done before.
+        sure = (sure[:, sequence] | done).cumprod(1).bool() & ~done
+    return torch.where(filled < stages.warmup_steps, 1, sure.sum(1).clamp(min=1))
 
 
 def _fill(
@@ -89,7 +95,9 @@ def _fill(
         children = fill_one(search, beams, log_p, filled)
     else:
         theirs = None if constraint is None else constraint.take(rows)
-        children = fill_many(search, beams, log_p, filled, count, theirs)
+        children = fill_many(
+            search, beams, log_p, filled, count, theirs, "max_probability"
+        )
     missing = search.parameters.beam - children.scores.shape[1]
     return Beams(
         F.pad(children.codes, (0, 0, 0, missing)),

@@ -26,13 +26,16 @@ from sidiff.errors import SidiffError
 MAX_EDGES = 2**25
 """Edges, at most, of a lattice that is worth its memory: 16 bytes each, half a GiB."""
 
+MAX_DIGITS = 10
+"""Beyond these even a small catalogue's lattice is a hundred times its postings."""
+
 
 def fits(sids: int, digits: int) -> bool:
     """Whether the lattice of so many SIDs is small enough, whatever their codes.
 
-    So it is for a million SIDs of 4 digits, 32,768 of 8, and none of 24.
+    So it is for a million SIDs of 4 digits, 32,768 of 8, and none of 16.
     """
-    return sids * digits * 2 ** (digits - 1) <= MAX_EDGES
+    return digits <= MAX_DIGITS and sids * digits * 2 ** (digits - 1) <= MAX_EDGES
 
 
 @dataclass(frozen=True, eq=False)

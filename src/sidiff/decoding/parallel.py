@@ -8,6 +8,11 @@ best can always be had, so the best ``width`` of each round contain the beginnin
 the best ``width`` of the end, and nothing is lost (the pairwise merging of sorted
 lists, without the lists). Under the constraint it is a bound: a beam search in which
 every step leads to an item.
+
+Under ``merge: sum`` a state's score is the sum over its ways from all beams. A state
+outside the best children may still have the greater sum, so more children are made
+until none can, or until there are ``WIDEST`` times as many as beams: flat distributions
+have no end of children that are all but equally good.
 """
 
 from __future__ import annotations
@@ -23,6 +28,12 @@ from sidiff.decoding.beams import Beams
 from sidiff.decoding.constraint import Constraint
 from sidiff.decoding.search import Search
 
+WIDEST = 16
+"""Children made in search of the best sums, at most, as a multiple of the beam."""
+
+
+Confidence = Literal["max_probability", "negative_entropy"]
+
 
 class _Choice(NamedTuple):
     """The digits that every beam fills, best first.
@@ -36,20 +47,22 @@ class _Choice(NamedTuple):
     log_p: Tensor
 
 
-def confidences(
-    log_p: Tensor, measure: Literal["max_probability", "negative_entropy"]
-) -> Tensor:
+def confidences(log_p: Tensor, measure: Confidence) -> Tensor:
     """How sure each digit is, ``(B, A, L)``; -inf where no code is legal.
 
     Args:
         log_p: ``(B, A, L, K)``, -inf where illegal.
-        measure: log of the largest probability, or negative entropy (nats).
+        measure: log of the largest probability, or negative entropy (nats) of the
+            legal codes, among which probability is shared out: otherwise a digit whose
+            legal codes are all but impossible would count as sure.
     """
     best = log_p.amax(-1)
     if measure == "max_probability":
         return best
-    known = log_p.masked_fill(log_p == -torch.inf, 0.0)
-    negative_entropy = (log_p.exp() * known).sum(-1)
+    # Where nothing is legal, anything but NaN.
+    shared = log_p - log_p.logsumexp(-1, keepdim=True).nan_to_num(neginf=0.0)
+    known = shared.masked_fill(log_p == -torch.inf, 0.0)
+    negative_entropy = (shared.exp() * known).sum(-1)
     return negative_entropy.masked_fill(best == -torch.inf, -torch.inf)
 
 
@@ -60,6 +73,7 @@ def fill_many(
     filled: int,
     count: int,
     constraint: Constraint | None,
+    measure: Confidence,
 ) -> Beams:
     """Fill ``count`` digits of every beam and keep the best children.
 
@@ -70,31 +84,34 @@ def fill_many(
         filled: number of filled digits.
         count: digits to fill, at most those open.
         constraint: of these users; None where every step is legal.
+        measure: of the digits' confidence.
     """
     parameters = search.parameters
     log_p = search.allowed(log_p, filled, count)
-    sure = confidences(log_p, parameters.parallel.confidence)
+    sure = confidences(log_p, measure)
     digits = sure.sort(dim=2, descending=True, stable=True).indices[..., :count]
     wanted = digits[..., None].expand(*digits.shape, log_p.shape[3])
     choice = _Choice(digits, log_p.gather(2, wanted))
     width, size = parameters.beam, log_p.shape[3]
     if parameters.merge == "none":
         return _children(beams, choice, width, constraint)
-    # No state is reached from more parents than these.
-    ways = min(beams.scores.shape[1], math.comb(filled + count, count))
+    # No state is scored by more ways than these, each from a parent of its own.
+    ways = 1
+    if parameters.merge == "sum":
+        ways = min(beams.scores.shape[1], math.comb(filled + count, count))
+    best_child = beams.scores + choice.log_p.amax(3).sum(2)
     reach = 2 * width
     while True:
         children = _children(beams, choice, reach, constraint)
         exhausted = children.scores.shape[1] < reach
-        outside = children.scores[:, -1]  # no other child is better than this
+        # No other child is better than this, nor than its parent's best.
+        outside = torch.minimum(best_child, children.scores[:, -1:])
         distinct = b.keep_best(children, reach, size)
         if parameters.merge == "sum":
             distinct = distinct._replace(scores=_arrivals(beams, distinct, choice))
         scores, kept = distinct.scores.topk(min(width, distinct.scores.shape[1]), dim=1)
-        # Under `sum` a state outside may add up to `ways` times the best there.
-        reserve = math.log(ways) if parameters.merge == "sum" else 0.0
-        lost = (outside > -torch.inf) & (outside + reserve > scores[:, -1])
-        if exhausted or not bool(lost.any()):
+        lost = outside.topk(ways, dim=1).values.logsumexp(1) > scores[:, -1]
+        if exhausted or reach >= WIDEST * width or not bool(lost.any()):
             return distinct.take(kept, scores)
         reach *= 2
 

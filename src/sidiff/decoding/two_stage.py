@@ -42,6 +42,14 @@ def decode(
             filled += 1
         else:
             count = min(stages.digits_per_step, digits - filled)
-            beams = fill_many(search, beams, log_p, filled, count, search.constraint)
+            beams = fill_many(
+                search,
+                beams,
+                log_p,
+                filled,
+                count,
+                search.constraint,
+                stages.confidence,
+            )
             filled += count
     return search.decoded(beams)
