@@ -41,6 +41,7 @@ Seeds = Annotated[list[Seed], Field(min_length=1, max_length=100)]
 Workers = Annotated[int, Field(ge=1, le=1024)]
 Device = Literal["auto", "cpu", "cuda"]
 Threads = Annotated[int, Field(ge=0, le=1024)]
+Precision = Literal["float32", "bfloat16"]
 MethodName = Annotated[
     str,
     Field(
@@ -164,6 +165,7 @@ class EmbeddingParameters(Parameters):
     batch_size: Annotated[int, Field(ge=1, le=4096)]
     shard_batches: Annotated[int, Field(ge=1, le=100_000)]
     device: Device
+    precision: Precision
     engine: Literal["local", "ray"]
     workers: Workers
 
@@ -390,6 +392,7 @@ class TrainingParameters(Parameters):
     checkpoint_seconds: Annotated[float, Field(ge=0.0, le=86_400.0)]
     seed: Seed
     device: Device
+    precision: Precision
     threads: Threads
 
     @model_validator(mode="after")
@@ -429,6 +432,7 @@ class EvaluationParameters(Parameters):
     deny_items: FilePath | None
     users_per_batch: Rows
     device: Device
+    precision: Precision
     threads: Threads
     engine: Literal["local", "ray"]
     workers: Workers

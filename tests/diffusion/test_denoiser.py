@@ -201,6 +201,27 @@ def test_tokens_in_parts_are_the_same_tokens(
     torch.testing.assert_close(parts, block(x).detach(), rtol=1e-6, atol=1e-6)
 
 
+def test_bfloat16_products_are_those_of_float32_but_for_rounding() -> None:
+    model = build(scale=4.0, width=64, inner=128)
+    history, lengths, codes, hidden = batch(model, [3, 7, 1, 0])
+
+    def logits() -> Tensor:
+        return model.logits(codes, hidden, model.encode(history, lengths))[hidden]
+
+    exact = logits()
+    model.precision = "bfloat16"
+    rounded = logits()
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    # 8 bits of significand, some dozens of products one after the other.
+    assert float((rounded - exact).detach().std() / exact.detach().std()) < 0.05
+    # Logits themselves are not rounded to 8 bits: all of them differ.
+    assert len(rounded.flatten().unique()) > 0.9 * rounded.numel()
+    rounded.logsumexp(-1).sum().backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert all(g.dtype == torch.float32 and g.isfinite().all() for g in gradients)
+
+
 def test_hidden_codes_are_not_read() -> None:
     model = build()
     history, sizes, codes, hidden = batch(model, [3, 5])

@@ -95,6 +95,7 @@ def test_texts_are_encoded_as_by_one_process() -> None:
 def test_another_encoder_on_the_cluster_is_refused() -> None:
     class Other:
         name, fingerprint, dimension = ENCODER, "0" * 64, 384
+        precision = "float32"
 
         def lengths(self, texts: list[str]) -> np.ndarray:
             return np.ones(len(texts), dtype=np.int64)

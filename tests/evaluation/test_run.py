@@ -105,6 +105,21 @@ def test_every_decoder_ranks_for_the_same_users(shop, denoiser) -> None:
     assert one.to_list() == [1.0, 1.0]
 
 
+def test_lists_in_bfloat16_are_mostly_those_in_float32(
+    shop, denoiser, evaluation
+) -> None:
+    lowered = evaluate(evaluator(shop, precision="bfloat16"), denoiser)
+    columns = ["user_id", "item_id"]
+    exact = evaluation.recommendations.select(columns)
+    same = lowered.recommendations.join(exact, on=columns, how="semi")
+    assert len(same) / len(exact) > 0.8
+    assert not lowered.recommendations["score"].equals(
+        evaluation.recommendations["score"]
+    )
+    again = evaluate(evaluator(shop), denoiser)
+    assert again.metrics == evaluation.metrics
+
+
 def test_seen_and_denied_items_are_not_recommended(shop, denoiser, tmp_path) -> None:
     sequences, _ = shop
     allow, deny = tmp_path / "allow.txt", tmp_path / "deny.txt"

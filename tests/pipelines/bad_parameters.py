@@ -17,6 +17,7 @@ SEED = "a whole number from 0 to 2,147,483,647"
 THREADS = "a whole number from 0 to 1,024"
 ROWS = "a whole number from 1 to 1,000,000"
 EPOCHS = "a whole number from 1 to 100,000"
+PRECISIONS = "float32 or bfloat16"
 DEVICES = "auto, cpu or cuda"
 
 WRONG_VALUES: list[tuple[str, Any, str]] = [
@@ -58,6 +59,9 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("embedding.batch_size", 0, "a whole number from 1 to 4,096"),
     ("embedding.shard_batches", 100_001, "a whole number from 1 to 100,000"),
     ("embedding.device", "gpu", DEVICES),
+    ("embedding.precision", "float16", PRECISIONS),
+    ("training.precision", "bf16", PRECISIONS),
+    ("evaluation.precision", 16, PRECISIONS),
     # tokenization
     ("tokenization.quantizer", "kmeans", "opq, pq, rq_kmeans, random or table"),
     ("tokenization.collaborative.weight", -0.1, SHARE),

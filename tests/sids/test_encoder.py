@@ -277,6 +277,18 @@ def test_the_packaged_encoder_knows_what_words_mean() -> None:
     assert x[0] @ x[1] > 0.2 + x[0] @ x[2]
 
 
+def test_bfloat16_is_another_encoder_with_almost_the_same_vectors() -> None:
+    exact = load_encoder(PACKAGED, "cpu")
+    lowered = load_encoder(PACKAGED, "cpu", "bfloat16")
+    assert lowered.fingerprint != exact.fingerprint
+    first = embed(FRAME, exact, 8, None)
+    second = embed(FRAME, lowered, 8, first)
+    assert not set(first["fingerprint"]) & set(second["fingerprint"])
+    x, y = first["embedding"].to_numpy(), second["embedding"].to_numpy()
+    assert not np.array_equal(x, y)
+    assert float((x * y).sum(1).min()) > 0.999
+
+
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(SidiffError, match="holds no complete"):
         load_encoder(str(tmp_path), "cpu")

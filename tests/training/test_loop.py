@@ -88,6 +88,17 @@ def test_it_learns_the_next_item(shop) -> None:
     assert fitted.history["train/loss"][-1] < fitted.history["train/loss"][0]
 
 
+def test_it_learns_in_bfloat16(shop) -> None:
+    exact, _ = run(shop, parameters(epochs=60))
+    lowered = parameters(epochs=60, precision="bfloat16")
+    fitted, _ = run(shop, lowered)
+    again, _ = run(shop, lowered)
+    assert fitted.history["validation/item/ndcg_at_10"].max() > 0.9
+    assert fitted.history.equals(again.history)
+    assert not torch.equal(fitted.weights["codes"], exact.weights["codes"])
+    assert fitted.weights["codes"].dtype == torch.float32
+
+
 def test_the_same_seed_gives_the_same_weights(shop) -> None:
     first, _ = run(shop, parameters())
     second, _ = run(shop, parameters())

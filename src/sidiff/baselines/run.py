@@ -20,7 +20,7 @@ from sidiff.baselines.autoregressive import (
 from sidiff.baselines.counts import Markov
 from sidiff.baselines.ranking import Lists, RankBatch, SidItems, rank_users
 from sidiff.baselines.sasrec import SasRec, fit_sasrec
-from sidiff.diffusion.devices import cpu_threads, resolve
+from sidiff.devices import cpu_threads, resolve
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.errors import SidiffError
 from sidiff.evaluation.results import Results

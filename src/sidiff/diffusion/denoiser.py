@@ -32,10 +32,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sidiff.devices import products_in
 from sidiff.diffusion.dropout import Dropout
 from sidiff.diffusion.stored import load_weights, read_config
 from sidiff.onednn import Linear
-from sidiff.parameters import NetworkParameters
+from sidiff.parameters import NetworkParameters, Precision
 
 INITIAL_STD = 0.02
 
@@ -320,7 +321,13 @@ class DecoderLayer(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """History encoder and bidirectional SID decoder (DiffGRM, section 3)."""
+    """History encoder and bidirectional SID decoder (DiffGRM, section 3).
+
+    Attributes:
+        config: its shape and function.
+        precision: of the products in encoder and decoder. What leads to logits is
+            always float32, whose 24 bits tell codes and items apart that are close.
+    """
 
     STORED: ClassVar[tuple[str, str]] = ("denoiser", "training")
     """What it is stored as, and the pipeline that trains it: for messages."""
@@ -328,6 +335,7 @@ class Denoiser(nn.Module):
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
         self.config = config
+        self.precision: Precision = "float32"
         rows = config.digits * config.codes_per_digit
         self.codes = nn.Parameter(torch.empty(rows, config.width))
         self.masks = nn.Parameter(torch.empty(config.digits, config.width))
@@ -377,6 +385,16 @@ class Denoiser(nn.Module):
         Returns:
             The memory that ``logits`` reads.
         """
+        with products_in(self.precision, history.device):
+            return self._encode(history, lengths, identities, hidden)
+
+    def _encode(
+        self,
+        history: Tensor,
+        lengths: Tensor,
+        identities: Tensor | None,
+        hidden: Tensor | None,
+    ) -> Memory:
         length = history.shape[1]
         slots = torch.arange(length, device=history.device)
         real = slots < lengths[:, None]
@@ -430,21 +448,30 @@ class Denoiser(nn.Module):
             Logits ``(B, V, L, K)``; those of digits not asked for carry no meaning.
         """
         config = self.config
-        mask_rows = len(self.codes) + torch.arange(config.digits, device=codes.device)
-        rows = torch.where(hidden, mask_rows, codes + self.first_row)
+        with products_in(self.precision, codes.device):
+            asked = hidden if wanted is None else wanted
+            x = self._decode(codes, hidden, memory, asked)
+        tokens = x.unflatten(1, codes.shape[1:]).flatten(0, 1).transpose(0, 1)
+        tables = self.codes.view(config.digits, config.codes_per_digit, -1)
+        logits = torch.bmm(tokens, tables.transpose(1, 2))
+        return logits.transpose(0, 1).unflatten(0, codes.shape[:2])
+
+    def _decode(
+        self, codes: Tensor, hidden: Tensor, memory: Memory, asked: Tensor
+    ) -> Tensor:
+        """Normed states of digits ``(B, V * L, d)``; anything where not asked for."""
+        digits = torch.arange(self.config.digits, device=codes.device)
+        rows = torch.where(hidden, len(self.codes) + digits, codes + self.first_row)
         x = self.dropout(F.embedding(rows, torch.cat([self.codes, self.masks])))
         layers = cast(list[DecoderLayer], list(self.decoder))
         for layer, keys, values in zip(layers, memory.keys, memory.values, strict=True):
             if layer is not layers[-1]:
                 x = layer(x, keys, values, memory.bias)
         # Of the last layer's outputs only those asked for are needed.
-        x, place = _asked_first(layers[-1].mix(x), hidden if wanted is None else wanted)
+        x, place = _asked_first(layers[-1].mix(x), asked)
         x = layers[-1].read(x, memory.keys[-1], memory.values[-1], memory.bias)
-        x = self.norm(x)[:, 0].gather(1, place[..., None].expand(-1, -1, x.shape[3]))
-        tokens = x.unflatten(1, codes.shape[1:]).flatten(0, 1).transpose(0, 1)
-        tables = self.codes.view(config.digits, config.codes_per_digit, -1)
-        logits = torch.bmm(tokens, tables.transpose(1, 2))
-        return logits.transpose(0, 1).unflatten(0, codes.shape[:2])
+        place = place[..., None].expand(-1, -1, x.shape[3])
+        return self.norm(x)[:, 0].gather(1, place)
 
     def unprojected(self, memory: Memory) -> Memory:
         """The memory as the released OCN probe sees it: raw states as K and V.

@@ -11,6 +11,7 @@ from typing import Any
 
 import sidiff
 from sidiff.errors import SidiffError
+from sidiff.parameters import Device
 
 
 @contextmanager
@@ -79,7 +80,7 @@ def mapped(
     work: type,
     arguments: tuple[Any, ...],
     processes: int,
-    device: str,
+    device: Device,
 ) -> Iterator[dict[str, Any]]:
     """Map rows by Ray Data, in their order, as they are done.
 
@@ -116,7 +117,7 @@ def source_paths() -> str:
     return os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
 
 
-def uses_gpus(ray: Any, device: str, processes: int) -> bool:
+def uses_gpus(ray: Any, device: Device, processes: int) -> bool:
     """Whether each of the processes is to have a GPU of the cluster."""
     if device == "auto":
         return bool(ray.cluster_resources().get("GPU", 0) >= processes)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sidiff.engines.cluster import cluster, mapped
 from sidiff.errors import SidiffError
+from sidiff.parameters import Device, Precision
 from sidiff.sids.encoder import SentenceEncoder, load_encoder
 
 
@@ -21,7 +22,7 @@ class RayEncoder:
     """
 
     def __init__(
-        self, local: SentenceEncoder, device: str, workers: int, address: str | None
+        self, local: SentenceEncoder, device: Device, workers: int, address: str | None
     ) -> None:
         """Spread the work of an encoder.
 
@@ -33,14 +34,15 @@ class RayEncoder:
         """
         self.fingerprint, self.dimension = local.fingerprint, local.dimension
         self.lengths = local.lengths
-        self._name, self._device = local.name, device
+        self._name, self._precision = local.name, local.precision
+        self._device = device
         self._workers, self._address = workers, address
 
     def encode(self, batches: Sequence[Sequence[str]]) -> Iterator[NDArray[np.float32]]:
         """Encode batches of texts, in order: (n, d) float32 of each."""
         with cluster(self._address, self._workers) as ray:
             rows = [{"texts": list(batch)} for batch in batches]
-            arguments = (self._name, self._device, self.fingerprint)
+            arguments = (self._name, self._device, self._precision, self.fingerprint)
             for row in mapped(ray, rows, _Copy, arguments, self._workers, self._device):
                 yield row["vectors"]
 
@@ -48,8 +50,10 @@ class RayEncoder:
 class _Copy:
     """The encoder, in a process of the cluster."""
 
-    def __init__(self, name: str, device: str, fingerprint: str) -> None:
-        self._encoder = load_encoder(name, device)
+    def __init__(
+        self, name: str, device: Device, precision: Precision, fingerprint: str
+    ) -> None:
+        self._encoder = load_encoder(name, device, precision)
         if self._encoder.fingerprint != fingerprint:
             raise SidiffError(
                 f"The encoder {name!r} of a machine of the cluster "

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from sidiff.diffusion.devices import resolve
+from sidiff.devices import resolve
 from sidiff.engines.cluster import source_paths
 from sidiff.engines.exchange import Exchange, FolderExchange
 from sidiff.engines.job import Job

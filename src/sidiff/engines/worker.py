@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from sidiff.diffusion.devices import resolve
+from sidiff.devices import resolve
 from sidiff.engines.exchange import REFUSED, Exchange, FolderExchange, LogReports
 from sidiff.engines.job import Job, result_to_bytes
 from sidiff.errors import SidiffError

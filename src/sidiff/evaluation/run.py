@@ -11,8 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sidiff.decoding.lattice import Lattice
+from sidiff.devices import cpu_threads, resolve
 from sidiff.diffusion.denoiser import Denoiser
-from sidiff.diffusion.devices import cpu_threads, resolve
 from sidiff.errors import SidiffError
 from sidiff.evaluation import metrics as m
 from sidiff.evaluation.filters import allowed_items
@@ -100,6 +100,7 @@ class Evaluator:
         ``label`` names the progress bar; None shows none.
         """
         parameters = self.parameters
+        denoiser.precision = parameters.precision
         with cpu_threads(parameters.threads):
             return self.ranker.rank(
                 denoiser.to(self.device),

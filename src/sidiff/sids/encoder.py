@@ -19,7 +19,6 @@ import numpy as np
 import polars as pl
 from tqdm.auto import tqdm
 
-from sidiff.errors import SidiffError
 from sidiff.sids.quiet import quiet_hugging_face
 from sidiff.snapshots import Snapshot, SnapshotFolder
 
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
+
+    from sidiff.parameters import Device, Precision
 
 logger = logging.getLogger(__name__)
 
@@ -55,15 +56,19 @@ class SentenceEncoder:
 
     Attributes:
         name: as given to ``load_encoder``.
-        fingerprint: SHA-256 (hex) of weights, tokenizer and configuration; the same
-            model from another place has the same one.
+        precision: of the matrix products.
+        fingerprint: SHA-256 (hex) of weights, tokenizer, configuration and precision;
+            the same model from another place has the same one.
         dimension: length d of an embedding.
         max_tokens: longer texts are cut to this many tokens; None for no limit.
     """
 
-    def __init__(self, name: str, model: SentenceTransformer) -> None:
+    def __init__(
+        self, name: str, model: SentenceTransformer, precision: Precision = "float32"
+    ) -> None:
         self.name = name
-        self.fingerprint = _fingerprint(model)
+        self.precision: Precision = precision
+        self.fingerprint = _fingerprint(model, precision)
         self.dimension = int(model.get_embedding_dimension() or 0)
         self.max_tokens: int | None = model.max_seq_length
         self._model = model.eval()
@@ -105,10 +110,13 @@ class SentenceEncoder:
     def _encode_batch(self, texts: Sequence[str]) -> NDArray[np.float32]:
         import torch  # noqa: PLC0415 (slow to import)
 
+        from sidiff.devices import products_in  # noqa: PLC0415 (likewise)
+
         prompt = self._model.prompts.get(self._model.default_prompt_name or "")
         with self._tokenizing:  # a fast tokenizer must not be shared while it works
             features = self._model.preprocess(list(texts), prompt=prompt or None)
-        with torch.inference_mode():
+        lowered = products_in(self.precision, self._model.device)
+        with torch.inference_mode(), lowered:
             inputs = {
                 name: value.to(self._model.device) if torch.is_tensor(value) else value
                 for name, value in features.items()
@@ -176,7 +184,9 @@ class Shards:
         self._folder.write(names[0], shard)
 
 
-def load_encoder(name: str, device: str) -> SentenceEncoder:
+def load_encoder(
+    name: str, device: Device, precision: Precision = "float32"
+) -> SentenceEncoder:
     """Load a sentence encoder.
 
     Args:
@@ -184,23 +194,18 @@ def load_encoder(name: str, device: str) -> SentenceEncoder:
             local folder, or the name of any sentence-transformers model, which is
             downloaded once into the Hugging Face cache.
         device: "auto", "cpu" or "cuda".
+        precision: of the matrix products.
 
     Raises:
         SidiffError: there is no such model, it cannot be downloaded, the folder holds
             none, or there is no CUDA device where one is demanded.
     """
     with quiet_hugging_face():
-        import torch  # noqa: PLC0415 (slow to import)
+        from sidiff.devices import resolve  # noqa: PLC0415 (slow to import)
+        from sidiff.sids.hub import load_model  # noqa: PLC0415 (likewise)
 
-        from sidiff.sids.hub import load_model  # noqa: PLC0415
-
-        if device == "cuda" and not torch.cuda.is_available():
-            raise SidiffError(
-                "torch sees no CUDA device; set embedding.device to auto or cpu."
-            )
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        return SentenceEncoder(name, load_model(name, device))
+        model = load_model(name, resolve(device).type)
+        return SentenceEncoder(name, model, precision)
 
 
 def embed(
@@ -313,7 +318,7 @@ def _text_fingerprint(encoder: Encoder, text: str) -> str:
     return hashlib.sha256(f"{encoder.fingerprint}\n{text}".encode()).hexdigest()
 
 
-def _fingerprint(model: SentenceTransformer) -> str:
+def _fingerprint(model: SentenceTransformer, precision: Precision) -> str:
     import torch  # noqa: PLC0415 (slow to import)
 
     digest = hashlib.sha256()
@@ -323,6 +328,8 @@ def _fingerprint(model: SentenceTransformer) -> str:
         flat = tensor.detach().cpu().contiguous().view(-1)
         digest.update(flat.view(torch.uint8).numpy().data)
     digest.update(json.dumps(_configuration(model), sort_keys=True).encode())
+    if precision != "float32":
+        digest.update(precision.encode())
     return digest.hexdigest()
 
 

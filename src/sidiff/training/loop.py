@@ -22,8 +22,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sidiff.decoding.lattice import Lattice
+from sidiff.devices import cpu_threads, resolve
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig, ItemTable, Memory
-from sidiff.diffusion.devices import cpu_threads, resolve
 from sidiff.diffusion.histories import Histories, HistoryBatch, identity_rows
 from sidiff.diffusion.noising import NoisingContext, hidden_digits
 from sidiff.diffusion.noising.orders import rarity
@@ -239,6 +239,7 @@ class _Trainer:
         weights = torch.Generator().manual_seed(parameters.seed + 2)
         self.denoiser = Denoiser(config).initialize(weights).to(self.device)
         self.denoiser.train()
+        self.denoiser.precision = parameters.precision
         self.optimizer = torch.optim.AdamW(
             self.denoiser.parameters(),
             lr=parameters.optimizer.learning_rate,

@@ -36,7 +36,9 @@ def embed_items(
 
     embedding = EmbeddingParameters.model_validate(parameters)
     encoder: Encoder
-    encoder = local = load_encoder(embedding.encoder, embedding.device)
+    encoder = local = load_encoder(
+        embedding.encoder, embedding.device, embedding.precision
+    )
     if embedding.engine == "ray":
         from sidiff.engines.encoding import RayEncoder
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from sidiff.errors import SidiffError
-from sidiff.parameters import Device
+from sidiff.parameters import Device, Precision
 
 
 def resolve(device: Device) -> torch.device:
@@ -23,6 +23,12 @@ def resolve(device: Device) -> torch.device:
             "device is 'cuda' but torch sees no CUDA device; set it to 'auto' or 'cpu'."
         )
     return torch.device("cuda" if available and device != "cpu" else "cpu")
+
+
+def products_in(precision: Precision, device: torch.device) -> torch.autocast:
+    """Compute matrix products in ``precision`` inside the block; float32 in and out."""
+    lowered = precision != "float32"
+    return torch.autocast(device.type, torch.bfloat16, enabled=lowered)
 
 
 @contextmanager
