@@ -1,13 +1,15 @@
 """Embedding: texts per second of our encoder path and of sentence-transformers' own.
 
 Both run the embedded MiniLM on the same distinct texts and threads. Ours sorts all of
-them by their tokens, fills batches of about equal length and multiplies by oneDNN; the
-other is ``SentenceTransformer.encode`` as it comes. That the vectors agree is shown.
+them by their tokens, fills batches of about equal length and multiplies by oneDNN, in
+float32 or in bfloat16; the other is ``SentenceTransformer.encode`` as it comes. That
+the vectors agree is shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,23 +61,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(settings.threads)
     machine = hardware()
     with quiet_hugging_face():
-        ours, theirs = load_encoder(PACKAGED, "cpu"), load_model(PACKAGED, "cpu")
+        ours = load_encoder(PACKAGED, "cpu")
+        lowered = load_encoder(PACKAGED, "cpu", "bfloat16")
+        theirs = load_model(PACKAGED, "cpu")
     if settings.item_texts:
         stored = pl.read_parquet(settings.item_texts)["text"].unique()
         size = min(settings.items, len(stored))
         texts = stored.sample(size, seed=settings.seed).to_list()
     else:
         texts = item_texts(settings.items, settings.words, settings.seed)
-    row = compare(ours, theirs, texts, settings.batch, settings.rounds)
+    row = compare(ours, lowered, theirs, texts, settings.batch, settings.rounds)
     figures: dict[str, Any] = {
         "texts": len(texts),
         "speedup_vs_sentence_transformers": row["speedup"],
+        "bfloat16_speedup_vs_sentence_transformers": row["bfloat16_speedup"],
         "largest_difference": row["largest_difference"],
+        "bfloat16_least_cosine": row["bfloat16_least_cosine"],
         "embedding": [row],
         "growth": [
             {"words": words}
             | compare(
                 ours,
+                lowered,
                 theirs,
                 item_texts(len(texts) // 4 + 1, words, settings.seed),
                 settings.batch,
@@ -88,22 +95,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def compare(
-    ours: SentenceEncoder, theirs: Any, texts: list[str], batch: int, rounds: int
+    ours: SentenceEncoder,
+    lowered: SentenceEncoder,
+    theirs: Any,
+    texts: list[str],
+    batch: int,
+    rounds: int,
 ) -> Row:
-    """Both on the same texts; the vectors have unit length, D numbers each."""
+    """All on the same texts; the vectors have unit length, D numbers each."""
     vectors: dict[str, NDArray[np.float32]] = {}
     frame = pl.DataFrame({"item_id": [str(row) for row in range(len(texts))]})
     frame = frame.with_columns(text=pl.Series(texts))
 
-    def by_us() -> None:
-        embedded = embed(frame, ours, batch, None)
-        vectors["ours"] = embedded["embedding"].to_numpy()
+    def by_us(name: str, encoder: SentenceEncoder) -> None:
+        embedded = embed(frame, encoder, batch, None)
+        vectors[name] = embedded["embedding"].to_numpy()
 
     def by_them() -> None:
         vectors["theirs"] = theirs.encode(texts, show_progress_bar=False)
 
     seconds = paired(
-        {"sidiff": timed(by_us), "sentence_transformers": timed(by_them)}, rounds
+        {
+            "sidiff": timed(partial(by_us, "ours", ours)),
+            "bfloat16": timed(partial(by_us, "lowered", lowered)),
+            "sentence_transformers": timed(by_them),
+        },
+        rounds,
     )
     middle = medians(seconds)
     tokens = int(ours.lengths(texts).sum())
@@ -113,9 +130,14 @@ def compare(
         "sidiff_texts_per_second": len(texts) / middle["sidiff"],
         "sentence_transformers_texts_per_second": len(texts)
         / middle["sentence_transformers"],
+        "bfloat16_texts_per_second": len(texts) / middle["bfloat16"],
         "speedup": speedup(seconds, "sidiff", "sentence_transformers"),
+        "bfloat16_speedup": speedup(seconds, "bfloat16", "sentence_transformers"),
         "sidiff_tokens_per_second": tokens / middle["sidiff"],
         "largest_difference": float(difference),
+        "bfloat16_least_cosine": float(
+            (vectors["ours"] * vectors["lowered"]).sum(1).min()
+        ),
     }
 
 

@@ -78,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "seed": settings.seed,
         }
     )
+    lowered = parameters.model_copy(update={"precision": "bfloat16"})
     trainer, samples = prepare(shop, parameters)
     figures: dict[str, Any] = {
         "samples": len(samples),
@@ -86,22 +87,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     if peer.available():
         figures["agreement"] = agreement(shop, parameters, settings.batch)
-    contestants: dict[str, Contestant] = {"sidiff": timed(epoch(trainer))}
+    contestants: dict[str, Contestant] = {
+        "sidiff": timed(epoch(trainer)),
+        "sidiff_bfloat16": timed(epoch(prepare(shop, lowered)[0])),
+    }
     if peer.available():
         contestants["cornac"] = peer.training(shop, parameters)
     work = {name: flops.count(one) for name, one in contestants.items()}
     seconds = paired(contestants | flops.matmuls(settings.matmul), settings.rounds)
     reached = _matmul_rate(seconds, settings.matmul)
     figures["speedup_vs_cornac"] = speedup(seconds, "sidiff", "cornac")
+    figures["speedup_of_bfloat16"] = speedup(seconds, "sidiff_bfloat16", "sidiff")
     figures["matmul_gflops"] = reached
     rows = [
         _row(name, len(samples), work[name], medians(seconds)[name], reached)
         for name in contestants
     ]
     if settings.memory:
-        makers = {"sidiff": _prepare_ours, "cornac": _prepare_theirs}
+        makers = {
+            "sidiff": (_prepare_ours, parameters),
+            "sidiff_bfloat16": (_prepare_ours, lowered),
+            "cornac": (_prepare_theirs, parameters),
+        }
         for row in rows:
-            row["added_mib"] = peak_memory(makers[row["method"]], shop, parameters)
+            maker, theirs = makers[row["method"]]
+            row["added_mib"] = peak_memory(maker, shop, theirs)
     figures["training"] = rows
     figures["share_of_matmul"] = rows[0]["share_of_matmul"]
     figures["growth"] = growth(settings, parameters, reached)
