@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from pathlib import PurePosixPath
 from typing import Any, NoReturn, TypeVar
 
-import fsspec
 import polars as pl
-from kedro.io import AbstractVersionedDataset, DatasetError
-from kedro.io.core import Version, VersionNotFoundError, get_protocol_and_path
+from kedro.io import DatasetError
+from kedro.io.core import Version, VersionNotFoundError
 
 from sidiff.datasets.checksums import checked_copy
-from sidiff.datasets.safetensors import Model, SafetensorsDataset
-from sidiff.datasets.versions import Stored
+from sidiff.datasets.safetensors import Model, read_model
+from sidiff.datasets.versions import StoredFile
 from sidiff.errors import SidiffError
 from sidiff.storage import StorageError, address_of
 
@@ -22,32 +20,13 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class _Previous(Stored, AbstractVersionedDataset[NoReturn, T | None]):
+class _Previous(StoredFile[NoReturn, T | None]):
     """The latest stored version of something, ``None`` where there is none.
 
     A second, read-only name for the file of another data set. The node that makes
     the next version reads it through this name and reuses what is still right;
     Kedro sees no cycle.
     """
-
-    def __init__(
-        self,
-        filepath: str,
-        version: Version | None = None,
-        credentials: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        protocol, path = get_protocol_and_path(filepath, version)
-        self._address, self._credentials = filepath, credentials
-        self._protocol = protocol
-        self._fs = fsspec.filesystem(protocol, **(credentials or {}))
-        self.metadata = metadata
-        super().__init__(
-            filepath=PurePosixPath(path),
-            version=version,
-            exists_function=self._fs.exists,
-            glob_function=self._fs.glob,
-        )
 
     def load(self) -> T | None:
         """Read the latest version; ``None`` if there is none that can be used.
@@ -56,11 +35,11 @@ class _Previous(Stored, AbstractVersionedDataset[NoReturn, T | None]):
             StorageError: the store cannot be read, which says nothing of the version.
         """
         try:
-            version = self.resolve_load_version()
+            self.resolve_load_version()
         except VersionNotFoundError:
             return None
         try:
-            return self._read(version)
+            return self._read()
         except StorageError:
             raise
         except (OSError, SidiffError, pl.exceptions.PolarsError) as error:
@@ -76,15 +55,12 @@ class _Previous(Stored, AbstractVersionedDataset[NoReturn, T | None]):
         """
         raise DatasetError(f"{self._filepath} is read-only under this name")
 
-    def _read(self, version: str | None) -> T | None:
+    def _read(self) -> T | None:
         raise NotImplementedError
 
     def _exists(self) -> bool:
         # No earlier version is as good an answer as any, so nothing is ever missing.
         return True
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "version": self._version}
 
 
 class PreviousVersion(_Previous[pl.DataFrame]):
@@ -96,6 +72,7 @@ class PreviousVersion(_Previous[pl.DataFrame]):
         columns: list[str],
         version: Version | None = None,
         credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         """Name the table.
@@ -105,12 +82,13 @@ class PreviousVersion(_Previous[pl.DataFrame]):
             columns: what a usable table has; another one counts as none.
             version: set by Kedro.
             credentials: for the file system.
+            fs_args: more arguments of the file system.
             metadata: for plugins, ignored here.
         """
         self._columns = columns
-        super().__init__(filepath, version, credentials, metadata)
+        super().__init__(filepath, version, credentials, fs_args, metadata)
 
-    def _read(self, version: str | None) -> pl.DataFrame | None:
+    def _read(self) -> pl.DataFrame | None:
         path = self._place(self._get_load_path())
         with checked_copy(self._fs, path) as file:
             frame = pl.read_parquet(file, glob=False)
@@ -124,27 +102,5 @@ class PreviousModel(_Previous[Model]):
     under the data set's own name; a damaged pair counts as none.
     """
 
-    def __init__(
-        self,
-        filepath: str,
-        version: Version | None = None,
-        credentials: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        """Name the pair.
-
-        Args:
-            filepath: path or fsspec address of the ``.safetensors`` file.
-            version: set by Kedro.
-            credentials: for the file system.
-            metadata: for plugins, ignored here.
-        """
-        super().__init__(filepath, version, credentials, metadata)
-
-    def _read(self, version: str | None) -> Model | None:
-        stored = SafetensorsDataset(
-            self._address, version=Version(version, None), credentials=self._credentials
-        )
-        # Not Kedro's wrapper around it, which hides what went wrong.
-        model: Model = SafetensorsDataset.load.__wrapped__(stored)  # type: ignore[attr-defined]
-        return model
+    def _read(self) -> Model | None:
+        return read_model(self._fs, self._place(self._get_load_path()), "numpy")

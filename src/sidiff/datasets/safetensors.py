@@ -7,14 +7,12 @@ import json
 from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 
-import fsspec
 import numpy as np
-from kedro.io import AbstractVersionedDataset
-from kedro.io.core import Version, get_protocol_and_path
+from kedro.io.core import Version
 from safetensors import numpy as numpy_backend
 
 from sidiff.datasets.checksums import read_errors
-from sidiff.datasets.versions import Stored
+from sidiff.datasets.versions import StoredFile
 from sidiff.errors import SidiffError
 from sidiff.fingerprints import of_values
 from sidiff.storage import address_of, read_bytes, whole_object
@@ -29,7 +27,7 @@ class Model(NamedTuple):
     """Everything else, as JSON knows it."""
 
 
-class SafetensorsDataset(Stored, AbstractVersionedDataset[Model, Model]):
+class SafetensorsDataset(StoredFile[Model, Model]):
     """A versioned pair ``NAME.safetensors`` (arrays) and ``NAME.json`` (the rest).
 
     The JSON holds the SHA-256 of the arrays, which loading checks. It is written
@@ -55,17 +53,8 @@ class SafetensorsDataset(Stored, AbstractVersionedDataset[Model, Model]):
             fs_args: more arguments of the file system.
             metadata: for plugins, ignored here.
         """
-        protocol, path = get_protocol_and_path(filepath, version)
-        self._protocol = protocol
-        self._fs = fsspec.filesystem(protocol, **(credentials or {}), **(fs_args or {}))
         self._framework = framework
-        self.metadata = metadata
-        super().__init__(
-            filepath=PurePosixPath(path),
-            version=version,
-            exists_function=self._fs.exists,
-            glob_function=self._fs.glob,
-        )
+        super().__init__(filepath, version, credentials, fs_args, metadata)
 
     def load(self) -> Model:
         """Read both files.
@@ -75,31 +64,7 @@ class SafetensorsDataset(Stored, AbstractVersionedDataset[Model, Model]):
                 was saved, or the store cannot be read.
         """
         path = self._place(self._get_load_path())
-        try:
-            weights = read_bytes(self._fs, path)
-            text = read_bytes(self._fs, _description(path))
-        except FileNotFoundError as error:
-            raise SidiffError(
-                f"{address_of(self._fs, path)} and its description .json belong "
-                "together and one of them is missing; run the stage that writes them "
-                "again, or choose another version with --load-versions."
-            ) from error
-        with read_errors(address_of(self._fs, _description(path))):
-            description = json.loads(text)
-            if not {"sha256", "metadata"} <= set(description):
-                raise ValueError("no sha256 or no metadata in it")
-            noted = description.get("metadata_sha256")
-            if noted not in (None, of_values(description["metadata"])):
-                raise ValueError("damaged: its metadata are not those that were stored")
-        if hashlib.sha256(weights).hexdigest() != description["sha256"]:
-            raise SidiffError(
-                f"{address_of(self._fs, path)} is damaged: its SHA-256 differs from "
-                f"the one in {PurePosixPath(_description(path)).name}; run the stage "
-                "that writes it again, or choose another version with --load-versions."
-            )
-        with read_errors(address_of(self._fs, path)):
-            tensors = _backend(self._framework).load(weights)
-        return Model(tensors, description["metadata"])
+        return read_model(self._fs, path, self._framework)
 
     def save(self, data: Model) -> None:
         """Write both files; a reader never sees a part of one.
@@ -132,12 +97,41 @@ class SafetensorsDataset(Stored, AbstractVersionedDataset[Model, Model]):
             part.write_bytes(content)
 
     def _describe(self) -> dict[str, Any]:
-        return {
-            "filepath": str(self._filepath),
-            "framework": self._framework,
-            "protocol": self._protocol,
-            "version": self._version,
-        }
+        return super()._describe() | {"framework": self._framework}
+
+
+def read_model(files: Any, path: str, framework: Literal["numpy", "torch"]) -> Model:
+    """Read arrays at ``path`` of the fsspec file system ``files``, and what is beside.
+
+    Raises:
+        SidiffError: a file is missing or cannot be read, its content is not what was
+            saved, or the store cannot be read.
+    """
+    try:
+        weights = read_bytes(files, path)
+        text = read_bytes(files, _description(path))
+    except FileNotFoundError as error:
+        raise SidiffError(
+            f"{address_of(files, path)} and its description .json belong "
+            "together and one of them is missing; run the stage that writes them "
+            "again, or choose another version with --load-versions."
+        ) from error
+    with read_errors(address_of(files, _description(path))):
+        description = json.loads(text)
+        if not {"sha256", "metadata"} <= set(description):
+            raise ValueError("no sha256 or no metadata in it")
+        noted = description.get("metadata_sha256")
+        if noted not in (None, of_values(description["metadata"])):
+            raise ValueError("damaged: its metadata are not those that were stored")
+    if hashlib.sha256(weights).hexdigest() != description["sha256"]:
+        raise SidiffError(
+            f"{address_of(files, path)} is damaged: its SHA-256 differs from "
+            f"the one in {PurePosixPath(_description(path)).name}; run the stage "
+            "that writes it again, or choose another version with --load-versions."
+        )
+    with read_errors(address_of(files, path)):
+        tensors = _backend(framework).load(weights)
+    return Model(tensors, description["metadata"])
 
 
 def _description(path: str) -> str:

@@ -7,12 +7,8 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import Any
 
-import fsspec
 import polars as pl
-from kedro.io import AbstractVersionedDataset
-from kedro.io.core import Version, get_protocol_and_path
 from kedro_datasets._typing import TablePreview
 
 from sidiff.datasets.checksums import (
@@ -21,46 +17,20 @@ from sidiff.datasets.checksums import (
     read_errors,
     write_checksum,
 )
-from sidiff.datasets.versions import Stored
+from sidiff.datasets.versions import StoredFile
 from sidiff.files import whole_file
 from sidiff.storage import address_of, download, is_local, whole_object
 
 
-class StreamedParquet(Stored, AbstractVersionedDataset[pl.LazyFrame, pl.LazyFrame]):
+class StreamedParquet(StoredFile[pl.LazyFrame, pl.LazyFrame]):
     """A Parquet file that is scanned, and written batch by batch.
 
     Polars' lazy data set of kedro-datasets collects the whole table to save it.
 
     In an object store it is written here and uploaded; to read it, it is copied here
     once, and the copy is removed when the process ends: a scan goes over it several
-    times. There must be room for both below ``TMPDIR``.
+    times. There must be room for both below ``TMPDIR``. Arguments as of ``StoredFile``.
     """
-
-    def __init__(
-        self,
-        filepath: str,
-        version: Version | None = None,
-        credentials: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        """Name the table.
-
-        Args:
-            filepath: path or fsspec address of the Parquet file.
-            version: set by Kedro.
-            credentials: for the file system.
-            metadata: for plugins, ignored here.
-        """
-        protocol, path = get_protocol_and_path(filepath, version)
-        self._protocol = protocol
-        self._fs = fsspec.filesystem(protocol, **(credentials or {}))
-        self.metadata = metadata
-        super().__init__(
-            filepath=PurePosixPath(path),
-            version=version,
-            exists_function=self._fs.exists,
-            glob_function=self._fs.glob,
-        )
 
     def load(self) -> pl.LazyFrame:
         """Name the rows, in the order of the file; none is read yet.
@@ -116,13 +86,6 @@ class StreamedParquet(Stored, AbstractVersionedDataset[pl.LazyFrame, pl.LazyFram
                 download(self._fs, path, part)
                 check(self._fs, path, part)
         return copy
-
-    def _describe(self) -> dict[str, Any]:
-        return {
-            "filepath": str(self._filepath),
-            "protocol": self._protocol,
-            "version": self._version,
-        }
 
 
 @cache

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from kedro.io import DatasetError
-from kedro.io.core import Version, VersionNotFoundError, get_filepath_str
+import fsspec
+from kedro.io import AbstractVersionedDataset, DatasetError
+from kedro.io.core import (
+    Version,
+    VersionNotFoundError,
+    get_filepath_str,
+    get_protocol_and_path,
+)
 
 from sidiff.storage import address_of, local_copy, store_errors
+
+Saved = TypeVar("Saved")
+Loaded = TypeVar("Loaded")
 
 
 class Stored:
@@ -89,3 +98,44 @@ class Stored:
 
     def _place(self, path: PurePosixPath) -> str:
         return get_filepath_str(path, self._protocol)
+
+
+class StoredFile(
+    Stored, AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Loaded]
+):
+    """A versioned file of our own, on a disk or in an object store."""
+
+    def __init__(
+        self,
+        filepath: str,
+        version: Version | None = None,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Name the file.
+
+        Args:
+            filepath: path or fsspec address.
+            version: set by Kedro.
+            credentials: for the file system.
+            fs_args: more arguments of the file system.
+            metadata: for plugins, ignored here.
+        """
+        self._protocol, path = get_protocol_and_path(filepath, version)
+        options = (credentials or {}) | (fs_args or {})
+        self._fs = fsspec.filesystem(self._protocol, **options)
+        self.metadata = metadata
+        super().__init__(
+            filepath=PurePosixPath(path),
+            version=version,
+            exists_function=self._fs.exists,
+            glob_function=self._fs.glob,
+        )
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "filepath": str(self._filepath),
+            "protocol": self._protocol,
+            "version": self._version,
+        }
