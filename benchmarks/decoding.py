@@ -3,8 +3,10 @@
 Encoding of the histories and ranking of the SIDs found count for both; ours goes on to
 ranked items. Ours decodes users in batches of its default size, Cornac's in those of
 its own. Whether both find the same SIDs is shown first: without merging our search is
-the same as theirs. Random weights stand for a network that knows nothing: its
-beams hold other shares of equal states than a trained one's (``--denoiser``).
+the same as theirs. ``default`` is what evaluation does unless told otherwise: item
+vectors and their rescoring, by a network with item identities. Random weights stand
+for a network that knows nothing: its beams hold other shares of equal states than a
+trained one's (``--denoiser``).
 """
 
 from __future__ import annotations
@@ -89,8 +91,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         denoiser = inputs.random_denoiser(settings, shop.table)
     ours = Ours(shop, denoiser, settings.users_per_batch)
     searches = _searches(settings)
+    ranked = {name: (ours, search) for name, search in searches.items()}
+    ranked["default"] = (
+        _with_identities(shop, denoiser, settings),
+        inputs.default_decoding(),
+    )
     contestants: dict[str, Contestant] = {
-        name: partial(ours.seconds, search) for name, search in searches.items()
+        name: partial(network.seconds, search)
+        for name, (network, search) in ranked.items()
     }
     figures: dict[str, Any] = {"users": len(ours.samples)}
     if peer.available():
@@ -115,12 +123,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "gflop_per_user": work[name] / 1e9,
             "gflops": users * work[name] / middle / 1e9,
         }
-        if name in searches:
-            row |= _shares(ours.costs[searches[name]])
+        if name in ranked:
+            network, used = ranked[name]
+            row |= _shares(network.costs[used])
         rows.append(row)
     figures["decoding"] = rows
     figures["growth"] = growth(settings, shop, denoiser)
     publish(settings, machine, figures)
+
+
+def _with_identities(shop: Shop, denoiser: Denoiser, settings: Any) -> Ours:
+    items = len(shop.table.codes)
+    return Ours(
+        shop,
+        inputs.with_identities(denoiser, items, settings.seed),
+        settings.users_per_batch,
+        np.arange(1, items + 1),
+    )
 
 
 def _searches(settings: Any) -> dict[str, DecodingParameters]:
@@ -160,8 +179,8 @@ def _peer_searches(settings: Any) -> Iterator[tuple[str, int, bool]]:
 
 def _rivals(settings: Any) -> Iterator[tuple[str, str]]:
     """Which of ours is compared with which of Cornac's."""
-    for name in _searches(settings):
-        if name == "cpd_wide":
+    for name in [*_searches(settings), "default"]:
+        if name in {"cpd_wide", "default"}:
             yield name, "cornac_wide"
         elif "constrained" in name:
             yield name, "cornac_catalog"
@@ -177,8 +196,15 @@ class Ours:
         costs: what the last run of each search took.
     """
 
-    def __init__(self, shop: Shop, denoiser: Denoiser, users_per_batch: int) -> None:
-        identities = np.zeros(len(shop.table.codes), dtype=np.int64)
+    def __init__(
+        self,
+        shop: Shop,
+        denoiser: Denoiser,
+        users_per_batch: int,
+        identities: NDArray[np.int64] | None = None,
+    ) -> None:
+        if identities is None:
+            identities = np.zeros(len(shop.table.codes), dtype=np.int64)
         self.denoiser = denoiser
         self.users_per_batch = users_per_batch
         self.samples = evaluation_samples(shop.sequences, "test", MAX_HISTORY)

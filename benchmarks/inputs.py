@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,15 +121,15 @@ def random_sids(
 
 
 @cache
-def _beauty() -> dict[str, Any]:
-    """Parameters of ``kedro run --env=beauty --params=preset=paper``."""
+def _beauty(preset: str = "paper") -> dict[str, Any]:
+    """Parameters of ``kedro run --env=beauty --params=preset=NAME``."""
     with warnings.catch_warnings():
         # Kedro calls a function of OmegaConf by its old name.
         warnings.filterwarnings("ignore", "register_new_resolver", UserWarning)
         loader = OmegaConfigLoader(
             str(CONF),
             env="beauty",
-            runtime_params={"preset": "paper"},
+            runtime_params={"preset": preset},
             **CONFIG_LOADER_ARGS,
         )
         return loader["parameters"]
@@ -161,6 +162,13 @@ def decoding_parameters(**changes: Any) -> DecodingParameters:
     )
 
 
+def default_decoding() -> DecodingParameters:
+    """What evaluation does with a network that has item identities."""
+    return DecodingParameters.model_validate(
+        _beauty("sidiff")["evaluation"]["decoding"]
+    )
+
+
 def add_network(options: ArgumentParser) -> None:
     """The options that give the network its shape; the default is the paper's."""
     network = _beauty()["training"]["network"]
@@ -185,6 +193,14 @@ def random_denoiser(arguments: Namespace, table: SidTable) -> Denoiser:
     )
     weights = torch.Generator().manual_seed(arguments.seed)
     return Denoiser(config).initialize(weights).eval()
+
+
+def with_identities(denoiser: Denoiser, items: int, seed: int) -> Denoiser:
+    """The network with freshly drawn identities of all items beside its weights."""
+    config = replace(denoiser.config, identified_items=items)
+    grown = Denoiser(config).initialize(torch.Generator().manual_seed(seed))
+    grown.load_state_dict(denoiser.state_dict(), strict=False)
+    return grown.eval()
 
 
 def stored_denoiser(path: Path) -> Denoiser:

@@ -81,6 +81,7 @@ class TestDecoding:
     def test_figures(self, decoded: dict[str, Any]) -> None:
         rates = {row["search"]: row["users_per_second"] for row in decoded["decoding"]}
         assert {"cpd_wide", "cpd_merged", "two_stage_constrained_merged"} <= set(rates)
+        assert "default" in rates
         assert min(rates.values()) > 0
         work = {row["search"]: row["gflop_per_user"] for row in decoded["decoding"]}
         assert 0 < work["one_pass"] < work["cpd"] < work["cpd_wide"]
