@@ -18,6 +18,7 @@ from yaml import YAMLError
 
 from sidiff.errors import SidiffError
 from sidiff.pipeline_registry import PIPELINES
+from sidiff.storage import redacted
 
 
 class RunCommand(click.Command):
@@ -58,7 +59,9 @@ class RunCommand(click.Command):
 
 def _one_line(error: Exception) -> str:
     # Kedro's own messages may be several sentences and lines.
-    return re.sub(r"\. (?=[A-Z])", "; ", " ".join(str(error).split()))
+    line = re.sub(r"\. (?=[A-Z])", "; ", " ".join(str(error).split()))
+    # Half of a surrogate pair, which JSON and YAML may name, is no text.
+    return redacted(line).encode(errors="backslashreplace").decode()
 
 
 def _check_pipelines(names: Iterable[str]) -> None:

@@ -23,6 +23,7 @@ from sidiff.parameters import GROUPS
 from sidiff.pipeline_registry import PIPELINES
 from sidiff.pipelines.tracking import active_mlflow
 from sidiff.sids.table import read_table
+from sidiff.storage import redacted
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,9 @@ class InputHooks:
             if f"params:{name}" in pipeline.inputs()
         }
         _check_files(parameters, pipeline.all_outputs())
-        _check_devices(parameters)
+        _check_devices(parameters, pipeline.all_outputs())
+        if "params:ray.address" in pipeline.inputs():
+            _check_cluster(parameters, catalog.load("params:ray.address"))
         if not self._sample and "raw_reviews" in pipeline.all_outputs():
             raise SidiffError(
                 "The synthetic shop would be written over real raw files; run "
@@ -112,7 +115,13 @@ def _check_files(parameters: dict[str, Any], outputs: set[str]) -> None:
             read_ids(path, name)
 
 
-def _check_devices(parameters: dict[str, Any]) -> None:
+def _check_devices(parameters: dict[str, Any], outputs: set[str]) -> None:
+    training = parameters.get("training", {})
+    trains = outputs & {"denoiser", "seed_denoisers", "variant_denoisers"}
+    if trains and training["engine"] == "ddp" and training["device"] == "auto":
+        from sidiff.engines.processes import check_devices  # noqa: PLC0415 (torch)
+
+        check_devices(training["device"], training["workers"])
     asking = [
         name
         for name in ("embedding", "training", "evaluation", "baselines")
@@ -129,6 +138,13 @@ def _check_devices(parameters: dict[str, Any]) -> None:
             f"{asking[0]}.device is cuda, but torch sees no CUDA device; set it to "
             "auto or cpu."
         )
+
+
+def _check_cluster(parameters: dict[str, Any], address: str | None) -> None:
+    if any(group.get("engine") == "ray" for group in parameters.values()):
+        from sidiff.engines.cluster import check_cluster  # noqa: PLC0415
+
+        check_cluster(address)
 
 
 class CrashHooks:
@@ -237,7 +253,7 @@ class TrackingHooks:
         tags = {
             "env": self._env,
             "dataset": catalog.load("params:dataset"),
-            "storage": catalog.load("params:storage"),
+            "storage": redacted(catalog.load("params:storage")),
             "recipe": catalog.load("params:recipe"),
             "preset": catalog.load("params:preset"),
             "pipeline": what_runs(run_params),
@@ -249,6 +265,10 @@ class TrackingHooks:
                 tags[f"input.{name}"] = dataset.resolve_load_version()
             except VersionNotFoundError:
                 tags[f"input.{name}"] = "none"
+        # The plugin notes the command and its options as they were given.
+        noted = mlflow.get_run(mlflow.active_run().info.run_id).data.tags
+        clean = {name: redacted(value) for name, value in noted.items()}
+        tags |= {name: clean[name] for name in noted if clean[name] != noted[name]}
         mlflow.set_tags(tags)
 
     @hook_impl

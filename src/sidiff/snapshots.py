@@ -1,7 +1,7 @@
 """Unfinished work, from which the same work goes on after a crash.
 
-A snapshot is one safetensors file on a disk or in an object store: arrays, and beside
-them in its header a state as JSON and the SHA-256 of everything. It replaces the one
+A snapshot is one safetensors file on a disk or in an object store: arrays, the last of
+them a state as JSON, and in its header the SHA-256 of everything. It replaces the one
 before it only when it is whole, so there always is a last good one.
 """
 
@@ -38,6 +38,8 @@ _ABSENT = (FileNotFoundError, NotADirectoryError)
 _DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 _NO_DIGEST = b"0" * 64
 _LENGTH_BYTES = 8
+_STATE = "__state__"
+"""Name of the array with the state, which a header has no room for: at most 100 MB."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,9 @@ class SnapshotFolder:
 
 def encode(snapshot: Snapshot) -> bytes:
     """Return a snapshot as the content of a file."""
-    header = {"sha256": _NO_DIGEST.decode(), "state": json.dumps(snapshot.state)}
-    content = save(snapshot.arrays, metadata=header)
+    state = np.frombuffer(json.dumps(snapshot.state).encode(), dtype=np.uint8)
+    header = {"sha256": _NO_DIGEST.decode()}
+    content = save(snapshot.arrays | {_STATE: state}, metadata=header)
     start, end = _digest_place(content)
     # Of the file with zeros in the digest's place, so that it covers the header too.
     digest = hashlib.sha256(content).hexdigest().encode()
@@ -181,12 +184,12 @@ def decode(content: bytes) -> Snapshot:
         arrays = load(content)
     except SafetensorError as error:
         raise ValueError(f"no safetensors file: {error}") from error
-    header = json.loads(content[_LENGTH_BYTES : _header_end(content)])
-    return Snapshot(arrays, json.loads(header["__metadata__"]["state"]))
+    if _STATE not in arrays:
+        raise ValueError("it has no state, as if of another version of sidiff")
+    return Snapshot(arrays, json.loads(arrays.pop(_STATE).tobytes()))
 
 
 def _digest_place(content: bytes) -> tuple[int, int]:
-    # Inside the state every quotation mark is escaped, so it cannot match.
     found = _DIGEST.search(content, 0, _header_end(content))
     if found is None:
         raise ValueError("no SHA-256 in its header")

@@ -2,12 +2,14 @@
 
 ``files`` is an fsspec file system throughout, and a path is one inside it. What is
 written is whole or absent: on a disk by rename, in an object store because an object
-appears when its upload is complete. So everything is made as a file on this machine
-first, below the folder of ``TMPDIR``, and an error on the way uploads nothing.
+appears when its upload is complete (of a file server behind fsspec, such as sftp, that
+is not so). So everything is made as a file on this machine first, below the folder of
+``TMPDIR``, and an error on the way uploads nothing.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -18,6 +20,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from sidiff.errors import SidiffError
 from sidiff.files import disk_errors, whole_file
+
+_LOGIN = re.compile(r"(?<=://)[^\s'\"]*@")
+_QUERY = re.compile(r"(?<=\w)(://[^\s?'\"]*)\?[^\s'\"]*[^\s'\".,;:)]")
 
 
 class StorageError(SidiffError):
@@ -31,7 +36,15 @@ def is_local(files: Any) -> bool:
 
 def address_of(files: Any, path: str) -> str:
     """Return the path as a person names it, with the protocol of a store."""
-    return path if is_local(files) else str(files.unstrip_protocol(path))
+    return path if is_local(files) else redacted(files.unstrip_protocol(path))
+
+
+def redacted(text: str) -> str:
+    """Return ``text`` without what is secret in its addresses.
+
+    User and password before a host, and queries, where signatures stand.
+    """
+    return _QUERY.sub(r"\1?***", _LOGIN.sub("***@", text))
 
 
 @contextmanager

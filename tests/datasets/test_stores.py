@@ -29,7 +29,7 @@ from sidiff.datasets import (
 )
 from sidiff.datasets.whole import FigureDataset, JsonDataset, PolarsDataset, TextFile
 from sidiff.snapshots import Snapshot
-from sidiff.storage import StorageError
+from sidiff.storage import StorageError, redacted
 from tests.s3 import BUCKET, Store
 
 FRAME = pl.DataFrame({"a": [3, 1, 2], "b": ["x", "y", "z"]})
@@ -366,3 +366,17 @@ def test_raw_files(place: Place, tmp_path: Path) -> None:
     # Another process adds a file.
     place.files.pipe_file(f"{place.address}/logs/b.csv", b"2")
     assert [path.name for path in raw("logs/*.csv").load()] == ["a.csv", "b.csv"]
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("s3://key:se/cr+et@host/b is absent", "s3://***@host/b is absent"),
+        ("s3://key:with@sign@host/b", "s3://***@host/b"),
+        ("'https://h/x?sig=a,b&c=1', 3", "'https://h/x?***', 3"),
+        ("https://u:p@h/x.gz?X-Amz-Signature=ab.cd.", "https://***@h/x.gz?***."),
+        ("s3://bucket/prefix, in /a/b? Mail a@b.c", None),
+    ],
+)
+def test_secrets_of_an_address_are_not_shown(told: str, shown: str | None) -> None:
+    assert redacted(told) == (shown or told)

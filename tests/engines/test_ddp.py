@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sidiff.engines import train
+from sidiff.engines import Job, train
 from sidiff.errors import SidiffError
 from sidiff.parameters import TrainingParameters
 from sidiff.snapshots import SnapshotFolder
@@ -36,9 +37,8 @@ def on(engine: str, checkpoints: Path | None = None, **changes: object) -> Fitte
     kept = None if checkpoints is None else SnapshotFolder(checkpoints)
     sequences, samples, table = shop()
     asked = parameters(**{"engine": engine, "workers": 2} | changes)
-    return train(
-        sequences, samples, table, asked, MAX_HISTORY, lambda *_: None, None, kept
-    )
+    job = Job(sequences, samples, table, asked, MAX_HISTORY, None, kept)
+    return train(job, lambda *_: None)
 
 
 def close(one: Fitted, other: Fitted) -> None:
@@ -76,16 +76,8 @@ def test_figures_and_log_reach_the_process_that_asked(
     sequences, samples, table = shop()
     kept, calls = SnapshotFolder(tmp_path), []
     asked = parameters(engine="ddp", workers=2)
-    fitted = train(
-        sequences,
-        samples,
-        table,
-        asked,
-        MAX_HISTORY,
-        lambda *call: calls.append((*call, os.getpid())),
-        None,
-        kept,
-    )
+    job = Job(sequences, samples, table, asked, MAX_HISTORY, None, kept)
+    fitted = train(job, lambda *call: calls.append((*call, os.getpid())))
     assert [call[0] for call in calls] == [1, 2, 3]
     assert {call[2] for call in calls} == {os.getpid()}
     losses = [call[1]["train/loss"] for call in calls]
@@ -127,9 +119,8 @@ def workers(parent: int) -> list[int]:
             words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError):
             return False
-        return b"sidiff.engines.worker" in words and b"torch.distributed.run" not in (
-            words
-        )
+        launcher = b"sidiff.engines.launcher" in words
+        return b"sidiff.engines.worker" in words and not launcher
 
     return sorted(filter(trains, children(parent)))
 
@@ -176,27 +167,47 @@ def test_workers_lost_too_often_are_one_clear_error(tmp_path: Path) -> None:
     killer.join()
     reported: list[int] = []
     sequences, samples, table = shop()
-    train(
-        sequences,
-        samples,
-        table,
-        parameters(engine="ddp", workers=2, restarts=0, **LONG),
-        MAX_HISTORY,
-        lambda epoch, _: reported.append(epoch),
-        None,
-        SnapshotFolder(tmp_path),
-    )
+    asked = parameters(engine="ddp", workers=2, restarts=0, **LONG)
+    kept = SnapshotFolder(tmp_path)
+    job = Job(sequences, samples, table, asked, MAX_HISTORY, None, kept)
+    train(job, lambda epoch, _: reported.append(epoch))
     assert reported == list(range(1, 31))
 
 
+def test_a_killed_launcher_is_one_clear_error(tmp_path: Path) -> None:
+    def kill() -> None:
+        wait_for_step(tmp_path, 5)
+        (launcher,) = {parent(worker) for worker in workers(os.getpid())}
+        os.kill(launcher, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(SidiffError, match=r"launcher .* was ended \(status -9\)"):
+        on("ddp", tmp_path, **LONG)
+    killer.join()
+
+
+def parent(process: int) -> int:
+    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    (found,) = (line for line in status.splitlines() if line.startswith("PPid:"))
+    return int(found.split()[1])
+
+
+def run_with(temporary: Path, checkpoints: Path) -> None:
+    tempfile.tempdir = str(temporary)
+    on("ddp", checkpoints, **LONG)
+
+
 def test_workers_end_with_the_run_that_started_them(
-    tmp_path: Path, uninterrupted: Fitted
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, uninterrupted: Fitted
 ) -> None:
+    temporary = tmp_path_factory.mktemp("temporary")
     process = multiprocessing.get_context("forkserver").Process(
-        target=on, args=("ddp", tmp_path), kwargs=LONG
+        target=run_with, args=(temporary, tmp_path)
     )
     process.start()
     wait_for_step(tmp_path, 5)
+    assert len(list(temporary.iterdir())) == 1
     left = workers(process.pid)
     assert len(left) == 2
     process.kill()
@@ -207,6 +218,7 @@ def test_workers_end_with_the_run_that_started_them(
         time.sleep(0.05)
     else:
         raise AssertionError("workers of a killed run work on")
+    assert not list(temporary.iterdir()), "they leave the job behind"
     same(on("ddp", tmp_path, **LONG), uninterrupted)
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import polars as pl
 import pytest
 from fsspec.implementations.dirfs import DirFileSystem
 
 from sidiff.decoding.lattice import Lattice
-from sidiff.engines.exchange import FolderExchange
+from sidiff.engines.exchange import FolderExchange, reported
 from sidiff.engines.job import Job, result_from_bytes, result_to_bytes
+from sidiff.engines.launch import _Reports
+from sidiff.errors import SidiffError
 from sidiff.reviews.sequences import Sequences
 from sidiff.snapshots import Snapshot, SnapshotFolder
+from sidiff.storage import StorageError
 from tests.training.crashing import MAX_HISTORY, parameters, shop, train
 
 
@@ -31,7 +35,7 @@ def test_a_job_is_read_back(tmp_path: Path, with_lattice: bool) -> None:
     (tmp_path / "checkpoints").mkdir()
     kept = SnapshotFolder(Path("checkpoints"), DirFileSystem(str(tmp_path)))
     job = Job(sequences, samples, table, parameters(), MAX_HISTORY, lattice, kept)
-    read = Job.from_bytes(job.to_bytes())
+    read = Job.from_bytes(job.to_bytes(), job.checkpoints_to_json())
     assert read.sequences.fingerprint == sequences.fingerprint
     assert read.sequences.user_ids.equals(sequences.user_ids)
     assert np.array_equal(read.samples, samples)
@@ -49,6 +53,32 @@ def test_a_job_is_read_back(tmp_path: Path, with_lattice: bool) -> None:
             assert np.array_equal(read.lattice.to_tensors()[0][name], array), name
 
 
+def test_ids_are_in_the_body_of_a_job_not_in_its_header() -> None:
+    """A header of a safetensors file holds 100 MB, a fraction of a large shop's ids."""
+
+    def header(users: int) -> int:
+        sequences, samples, table = shop()
+        more = pl.Series([f"a user with a long name, {n}" for n in range(users)])
+        offsets = np.append(sequences.offsets, [sequences.offsets[-1]] * users)
+        ids = sequences.user_ids.append(more)
+        sequences = Sequences(sequences.items, offsets, ids, sequences.item_ids)
+        content = Job(sequences, samples, table, parameters(), MAX_HISTORY).to_bytes()
+        read = Job.from_bytes(content, "null")
+        assert read.sequences.user_ids.equals(ids)
+        return int.from_bytes(content[:8], "little")
+
+    assert header(50_000) - header(5) < 1000
+
+
+def test_a_job_does_not_hold_the_stores_secret(tmp_path: Path) -> None:
+    sequences, samples, table = shop()
+    files = fsspec.filesystem("s3", key="who", secret="hush-hush")  # noqa: S106
+    kept = SnapshotFolder(tmp_path, files)
+    job = Job(sequences, samples, table, parameters(), MAX_HISTORY, None, kept)
+    assert b"hush-hush" not in job.to_bytes()
+    assert "hush-hush" in job.checkpoints_to_json()
+
+
 def test_a_result_is_read_back() -> None:
     fitted, _ = train(None, parameters())
     read = result_from_bytes(result_to_bytes(fitted))
@@ -61,7 +91,6 @@ def test_a_result_is_read_back() -> None:
 
 def test_events_come_once_and_whole(tmp_path: Path) -> None:
     reader, writer = FolderExchange(tmp_path, b"job"), FolderExchange(tmp_path)
-    assert writer.job() == b"job"
     assert reader.result() is None
     assert list(reader.events()) == []
     writer.report("log", [20, "a", "line\nbreak"])
@@ -73,3 +102,19 @@ def test_events_come_once_and_whole(tmp_path: Path) -> None:
     assert list(reader.events()) == []
     writer.finish(b"result")
     assert reader.result() == b"result"
+
+
+def test_errors_are_reported_and_only_some_are_final(tmp_path: Path) -> None:
+    exchange = FolderExchange(tmp_path, b"job")
+    reports = _Reports(lambda *_: None)
+    with pytest.raises(StorageError), reported(exchange):
+        raise StorageError("the store is away")
+    with pytest.raises(ValueError, match="lost"), reported(exchange):
+        raise ValueError("connection lost")
+    reports.pass_on(FolderExchange(tmp_path))
+    assert reports.refused is None
+    assert reports.failed == "the store is away"
+    with reported(exchange):
+        raise SidiffError("do something else")
+    reports.pass_on(FolderExchange(tmp_path))
+    assert reports.refused == "do something else"

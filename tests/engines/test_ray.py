@@ -13,12 +13,12 @@ import polars as pl
 import pytest
 
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
-from sidiff.engines import train
+from sidiff.engines import Job, train
 from sidiff.engines.cluster import cluster
 from sidiff.engines.encoding import RayEncoder
 from sidiff.engines.ranking import RayEvaluator
 from sidiff.errors import SidiffError
-from sidiff.evaluation.run import Evaluator
+from sidiff.evaluation.run import Evaluator, Layout
 from sidiff.sids.encoder import embed, load_encoder
 from sidiff.snapshots import SnapshotFolder
 from tests.engines.test_ddp import close, wait_for_step
@@ -62,16 +62,10 @@ def test_a_killed_training_ends_as_one_that_was_not(tmp_path: Path) -> None:
     killer.start()
     sequences, samples, table = shop()
     epochs: list[int] = []
-    fitted = train(
-        sequences,
-        samples,
-        table,
-        parameters(engine="ray", workers=2, **longer),
-        MAX_HISTORY,
-        lambda epoch, _: epochs.append(epoch),
-        None,
-        SnapshotFolder(tmp_path),
-    )
+    asked = parameters(engine="ray", workers=2, **longer)
+    kept = SnapshotFolder(tmp_path)
+    job = Job(sequences, samples, table, asked, MAX_HISTORY, None, kept)
+    fitted = train(job, lambda epoch, _: epochs.append(epoch))
     killer.join()
     assert killed
     assert epochs == list(range(1, 21))
@@ -119,7 +113,7 @@ def test_users_get_the_lists_of_one_process(exclude_seen: bool) -> None:
         parameters().network, table.digits, table.codes_per_digit, MAX_HISTORY, 0
     )
     denoiser = Denoiser(config)
-    layout = (
+    layout = Layout(
         sequences,
         table,
         np.zeros(len(table.codes), np.int64),
@@ -127,7 +121,7 @@ def test_users_get_the_lists_of_one_process(exclude_seen: bool) -> None:
         asked,
         MAX_HISTORY,
     )
-    alone, spread = Evaluator(*layout), RayEvaluator(*layout, address=None)
+    alone, spread = Evaluator(layout), RayEvaluator(layout, None)
     users = np.random.default_rng(0).permutation(len(alone.samples))[:50]
     search = decoding(merge="max", constraint="items")
     expected = alone.rank(denoiser, search, None, users)

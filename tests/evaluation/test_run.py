@@ -12,7 +12,13 @@ import torch
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.errors import SidiffError
-from sidiff.evaluation.run import Evaluation, Evaluator, compare_decoders, evaluate
+from sidiff.evaluation.run import (
+    Evaluation,
+    Evaluator,
+    Layout,
+    compare_decoders,
+    evaluate,
+)
 from sidiff.reviews.sequences import Sequences, training_counts
 from sidiff.sids.table import SidTable
 from tests import settings
@@ -48,7 +54,7 @@ SMALL = {
 def evaluator(shop, **changes: object) -> Evaluator:
     identities = np.zeros(ITEMS, dtype=np.int64)
     p = settings.evaluation(SMALL | changes)
-    return Evaluator(*shop, identities, None, p, max_history=10)
+    return Evaluator(Layout(*shop, identities, None, p, max_history=10))
 
 
 @pytest.fixture(scope="module")

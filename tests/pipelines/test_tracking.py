@@ -5,12 +5,14 @@ from typing import Any
 
 import mlflow
 import pytest
+from kedro.io import DatasetError
 from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
 
+from sidiff.cli import _one_line, find_problem
 from sidiff.pipelines.tracking import active_mlflow, log_epoch
 
-from .conftest import Run
+from .conftest import SMALL, Run
 
 
 @pytest.fixture
@@ -100,3 +102,26 @@ def test_nothing_is_logged_without_a_run() -> None:
     assert active_mlflow() is None
     log_epoch(1, {"train/loss": 0.5})
     assert mlflow.active_run() is None
+
+
+def test_secrets_of_addresses_are_not_kept(
+    client: MlflowClient, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    place = "http://who:hush-hush@127.0.0.1:1/{}.gz?signature=shush"
+    raw = {f"raw_{name}": place.format(name) for name in ("reviews", "metadata")}
+    with pytest.raises(DatasetError) as caught:
+        run("ingestion", SMALL | raw | {"dataset": "signed"})
+    problem = find_problem(caught.value)
+    assert problem is not None
+    told = _one_line(problem)
+    assert "http://***@127.0.0.1:1/" in told
+    experiment = client.get_experiment_by_name("sidiff")
+    assert experiment is not None
+    (last, *_) = client.search_runs(
+        [experiment.experiment_id], "tags.dataset = 'signed'"
+    )
+    noted = str([last.data.tags, last.data.params, caplog.messages])
+    for secret in ("hush-hush", "shush"):
+        assert secret not in noted
+        assert secret not in told

@@ -175,6 +175,13 @@ def test_training_stops_when_validation_no_longer_improves(shop) -> None:
     assert fitted.config["epochs_run"] < 9
 
 
+def test_a_training_that_diverges_says_so(shop, monkeypatch) -> None:
+    # No legal rate upsets so small a network.
+    monkeypatch.setattr(loop, "learning_rate", lambda *_: 1e30)
+    with pytest.raises(SidiffError, match=r"diverged: in epoch 1 .* lower training\."):
+        run(shop, parameters())
+
+
 def test_no_samples_is_one_clear_error(shop) -> None:
     sequences, samples, table = shop
     with pytest.raises(SidiffError, match="min_history"):

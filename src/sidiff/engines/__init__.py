@@ -4,6 +4,7 @@
 to the processes that run it, and what they report back to the one that asked.
 """
 
+from sidiff.engines.job import Job
 from sidiff.engines.launch import train
 
-__all__ = ["train"]
+__all__ = ["Job", "train"]

@@ -4,14 +4,59 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import sidiff
 from sidiff.errors import SidiffError
 from sidiff.parameters import Device
+
+CONNECT_SECONDS = 5.0
+
+
+def check_cluster(address: str | None) -> None:
+    """Find out in seconds what joining would find out in minutes.
+
+    Raises:
+        SidiffError: Ray is not installed, or nothing answers at the address.
+    """
+    if find_spec("ray") is None:
+        raise SidiffError(
+            "An engine is 'ray' but Ray is not installed; run pip install "
+            "'sidiff[ray]', or set that engine to another."
+        )
+    place = urlsplit(address if "://" in (address or "") else f"//{address or ''}")
+    try:
+        host, port = place.hostname, place.port
+    except ValueError as error:
+        raise _no_cluster(address, "that is no host:port") from error
+    # Beside host:port, Ray knows words such as auto.
+    if host is None or port is None:
+        return
+    try:
+        socket.create_connection((str(host), port), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise _no_cluster(address, error.strerror or str(error)) from error
+
+
+def _has_token() -> bool:
+    named = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    return (
+        any(os.environ.get(name) for name in named)
+        or (Path.home() / ".ray/auth_token").exists()
+    )
+
+
+def _no_cluster(address: str | None, reason: str) -> SidiffError:
+    return SidiffError(
+        f"There is no Ray cluster to join at ray.address {address!r} ({reason}); start "
+        "one there, or set it to null for one of this machine."
+    )
 
 
 @contextmanager
@@ -30,13 +75,13 @@ def cluster(address: str | None, processes: int) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Its files have the rest; the screen is for what a person must see.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    try:
-        import ray  # noqa: PLC0415 (an extra, and slow to import)
-    except ImportError:
-        raise SidiffError(
-            "An engine is 'ray' but Ray is not installed; run pip install "
-            "'sidiff[ray]', or set that engine to another."
-        ) from None
+    check_cluster(address)
+    if address is not None and _has_token():
+        # What ray start asks for unless told otherwise, and ray.init does not give; a
+        # cluster that does not ask does not mind.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    import ray  # noqa: PLC0415 (an extra, and slow to import)
+
     if ray.is_initialized():  # the program around this one has joined already
         with _clear_errors(ray):
             yield ray
@@ -52,9 +97,10 @@ def cluster(address: str | None, processes: int) -> Iterator[Any]:
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise SidiffError(
-            f"There is no Ray cluster at ray.address {address!r}; start one there, or "
-            "set it to null for one of this machine."
+        raise _no_cluster(
+            address,
+            f"{last_line(error)}; a cluster that asks for a token takes the one in "
+            "RAY_AUTH_TOKEN or ~/.ray/auth_token",
         ) from error
     try:
         with _clear_errors(ray):
@@ -68,10 +114,14 @@ def _clear_errors(ray: Any) -> Iterator[None]:
     try:
         yield
     except ray.exceptions.RayError as error:
-        # The last line of a long report is the error of the process that failed.
-        *_, reason = str(error).strip().splitlines()
+        reason = last_line(error)
         reason = reason.removeprefix(f"{SidiffError.__module__}.SidiffError: ")
         raise SidiffError(f"The work on the Ray cluster failed: {reason}") from error
+
+
+def last_line(error: Exception) -> str:
+    """Of a long report, the error of the process that failed."""
+    return str(error).strip().rpartition("\n")[2] or type(error).__name__
 
 
 def mapped(

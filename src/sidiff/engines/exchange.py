@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from sidiff.engines.job import Job
+from sidiff.errors import SidiffError
 from sidiff.files import whole_file
+from sidiff.storage import StorageError
 
 REFUSED = "refused"
 """Event of an error that the user must see to; starting again would not help."""
+
+FAILED = "failed"
+"""Event of an error that may pass when the workers are started again.
+
+With it go whether it is a sentence for the user, and the error: where one worker fails,
+the others lose their connection to it, of which nobody wants to read.
+"""
+
+CHECKPOINTS = "SIDIFF_CHECKPOINTS"
+"""Environment variable with ``Job.checkpoints_to_json``: it has credentials, and a file
+would outlive a process that is killed."""
 
 
 class Exchange(Protocol):
@@ -21,7 +38,7 @@ class Exchange(Protocol):
     first of them leaves. Events are pairs of a kind and something that JSON knows.
     """
 
-    def job(self) -> bytes:
+    def job(self) -> Job:
         """The job."""
 
     def report(self, kind: str, content: Any) -> None:
@@ -52,9 +69,10 @@ class FolderExchange:
         if job is not None:
             self._write("job", job)
 
-    def job(self) -> bytes:
-        """The job."""
-        return (self.folder / "job").read_bytes()
+    def job(self) -> Job:
+        """The job, in a process that has ``CHECKPOINTS`` in its environment."""
+        content = (self.folder / "job").read_bytes()
+        return Job.from_bytes(content, os.environ[CHECKPOINTS])
 
     def report(self, kind: str, content: Any) -> None:
         """Leave an event."""
@@ -110,3 +128,23 @@ class LogReports(logging.Handler):
         """Report a record, its values put in."""
         content = [record.levelno, record.name, record.getMessage()]
         self._exchange.report("log", content)
+
+
+@contextmanager
+def reported(exchange: Exchange) -> Iterator[None]:
+    """Tell the process that asked what ended the block, and pass the error on.
+
+    Errors that a user must see to are not passed on: the block ends as if its work was
+    done, and nobody tries again.
+    """
+    try:
+        yield
+    except StorageError as error:  # the store may be back at the next start
+        exchange.report(FAILED, [True, str(error)])
+        raise
+    except SidiffError as error:
+        exchange.report(REFUSED, str(error))
+    except Exception as error:
+        exchange.report("log", [logging.DEBUG, __name__, traceback.format_exc()])
+        exchange.report(FAILED, [False, f"{type(error).__name__}: {error}"])
+        raise

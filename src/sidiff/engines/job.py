@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,26 +18,41 @@ from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import Snapshot, SnapshotFolder, decode, encode
-from sidiff.training.loop import Fitted
+from sidiff.training.loop import Fitted, OnEpoch, fit
+from sidiff.training.workers import ALONE, Workers
 
 _LATTICE = "lattice/"
 
 
 @dataclass(frozen=True)
 class Job:
-    """Arguments of ``sidiff.training.loop.fit`` that all processes need; see there."""
+    """Arguments of ``sidiff.training.loop.fit`` that all processes share; see there."""
 
     sequences: Sequences
     samples: NDArray[np.int32]
     table: SidTable
     parameters: TrainingParameters
     max_history: int
-    lattice: Lattice | None
-    checkpoints: SnapshotFolder | None
+    lattice: Lattice | None = None
+    checkpoints: SnapshotFolder | None = None
+
+    def run(self, on_epoch: OnEpoch, workers: Workers = ALONE) -> Fitted:
+        """Do it, in this process, as one of ``workers``."""
+        return fit(
+            self.sequences,
+            self.samples,
+            self.table,
+            self.parameters,
+            self.max_history,
+            on_epoch,
+            self.lattice,
+            self.checkpoints,
+            workers,
+        )
 
     def to_bytes(self) -> bytes:
-        """The job as a snapshot; with it go the credentials of the checkpoints."""
-        users, table, kept = self.sequences, self.table, self.checkpoints
+        """The job as a snapshot, but for ``checkpoints``."""
+        users, table = self.sequences, self.table
         arrays: dict[str, NDArray[Any]] = {
             "items": users.items,
             "offsets": users.offsets,
@@ -52,18 +68,25 @@ class Job:
             "parameters": self.parameters.model_dump(),
             "max_history": self.max_history,
             "lattice": None,
-            "checkpoints": None,
         }
-        if kept is not None:
-            state["checkpoints"] = [kept.location.as_posix(), kept.files.to_json()]
         if self.lattice is not None:
             tensors, state["lattice"] = self.lattice.to_tensors()
             arrays |= {_LATTICE + name: array for name, array in tensors.items()}
         return encode(Snapshot(arrays, state))
 
+    def checkpoints_to_json(self) -> str:
+        """Where the checkpoints lie, with the credentials of their store.
+
+        Apart from the rest, because this must not be left on a disk.
+        """
+        if self.checkpoints is None:
+            return "null"
+        kept = self.checkpoints
+        return json.dumps([kept.location.as_posix(), kept.files.to_json()])
+
     @classmethod
-    def from_bytes(cls, content: bytes) -> Job:
-        """Undo ``to_bytes``."""
+    def from_bytes(cls, content: bytes, checkpoints: str) -> Job:
+        """Undo ``to_bytes`` and ``checkpoints_to_json``."""
         found = decode(content)
         arrays, state = found.arrays, found.state
         lattice = kept = None
@@ -74,8 +97,9 @@ class Job:
                 if name.startswith(_LATTICE)
             }
             lattice = Lattice.from_tensors(tensors, state["lattice"])
-        if state["checkpoints"] is not None:
-            path, files = state["checkpoints"]
+        place = json.loads(checkpoints)
+        if place is not None:
+            path, files = place
             kept = SnapshotFolder(Path(path), AbstractFileSystem.from_json(files))
         sequences = Sequences(
             arrays["items"],

@@ -4,53 +4,29 @@ from __future__ import annotations
 
 import logging
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sidiff.decoding.lattice import Lattice
-from sidiff.engines.exchange import REFUSED, Exchange
+from sidiff.engines.exchange import FAILED, REFUSED, Exchange
 from sidiff.engines.job import Job, result_from_bytes
 from sidiff.engines.on_ray import run_on_ray
 from sidiff.engines.processes import run_ddp
 from sidiff.errors import SidiffError
-from sidiff.parameters import TrainingParameters
-from sidiff.reviews.sequences import Sequences
-from sidiff.sids.table import SidTable
-from sidiff.snapshots import SnapshotFolder
-from sidiff.training.loop import Fitted, OnEpoch, fit
+from sidiff.training.loop import Fitted, OnEpoch
 
 
-def train(
-    sequences: Sequences,
-    samples: NDArray[np.int32],
-    table: SidTable,
-    parameters: TrainingParameters,
-    max_history: int,
-    on_epoch: OnEpoch,
-    lattice: Lattice | None = None,
-    checkpoints: SnapshotFolder | None = None,
-    address: str | None = None,
-) -> Fitted:
-    """Do as ``sidiff.training.loop.fit`` does, on the engine that is configured.
+def train(job: Job, on_epoch: OnEpoch, address: str | None = None) -> Fitted:
+    """Do a job on the engine that it configures.
 
-    ``on_epoch`` and the log are served by this process in every case. ``address`` is
-    the Ray cluster's, see ``cluster``.
+    Args:
+        job: what is to be trained.
+        on_epoch: see ``sidiff.training.loop.fit``; called, as the log is written, by
+            this process in every case.
+        address: of the Ray cluster, see ``cluster``.
 
     Raises:
         SidiffError: as ``fit``, or the workers were lost too often.
     """
+    parameters = job.parameters
     if parameters.engine == "local":
-        return fit(
-            sequences,
-            samples,
-            table,
-            parameters,
-            max_history,
-            on_epoch,
-            lattice,
-            checkpoints,
-        )
-    job = Job(sequences, samples, table, parameters, max_history, lattice, checkpoints)
+        return job.run(on_epoch)
     reports = _Reports(on_epoch)
     if parameters.engine == "ddp":
         result = run_ddp(job, reports.pass_on)
@@ -59,13 +35,14 @@ def train(
     if reports.refused is not None:
         raise SidiffError(reports.refused)
     if result is None:
+        last = f" The last error: {reports.failed}" if reports.failed else ""
         raise SidiffError(
             "The training ended without a result: its workers were lost more than "
-            f"training.restarts ({parameters.restarts}) times, as said above; run the "
-            "same command again, and it goes on from its last checkpoint."
+            f"training.restarts ({parameters.restarts}) times; run the same command "
+            f"again, and it goes on from its last checkpoint.{last}"
         )
-    if checkpoints is not None:
-        checkpoints.take_over(reports.checkpoints)
+    if job.checkpoints is not None:
+        job.checkpoints.take_over(reports.checkpoints)
     return result_from_bytes(result)
 
 
@@ -74,12 +51,15 @@ class _Reports:
 
     Attributes:
         refused: why they gave up, where the user must see to it.
+        failed: what ended one of them last.
         checkpoints: names of the snapshots that they used.
     """
 
     def __init__(self, on_epoch: OnEpoch) -> None:
         self.refused: str | None = None
+        self.failed: str | None = None
         self.checkpoints: list[str] = []
+        self._told = False
         self._on_epoch = on_epoch
         self._last_epoch = 0
 
@@ -97,3 +77,7 @@ class _Reports:
                 self.checkpoints = content
             elif kind == REFUSED:
                 self.refused = content
+            elif kind == FAILED:
+                told, reason = content
+                if told or not self._told:
+                    self._told, self.failed = told, reason

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from sidiff.engines.cluster import cluster, uses_gpus
-from sidiff.engines.exchange import Exchange
+from sidiff.engines.exchange import Exchange, reported
 from sidiff.engines.job import Job
 from sidiff.engines.processes import POLL_SECONDS
 from sidiff.snapshots import SnapshotFolder
@@ -44,7 +44,8 @@ def run_on_ray(
         from ray.train.torch import TorchTrainer  # noqa: PLC0415
 
         # Beside the workers' own CPUs: the actor only waits.
-        actor = ray.remote(num_cpus=0)(_Desk).remote(ray.put(job.to_bytes()))
+        held = ray.put(job.to_bytes())
+        actor = ray.remote(num_cpus=0)(_Desk).remote(held, job.checkpoints_to_json())
         exchange = RayExchange(actor)
         gpus = uses_gpus(ray, parameters.device, parameters.workers)
         trainer = TorchTrainer(
@@ -68,13 +69,17 @@ def run_on_ray(
 class _Desk:
     """What lies between the workers and the process that asked; an actor of Ray."""
 
-    def __init__(self, job: bytes) -> None:
-        self._job = job
+    def __init__(self, job: bytes, checkpoints: str) -> None:
+        self._job, self._checkpoints = job, checkpoints
         self._events: list[tuple[str, Any]] = []
         self._result: bytes | None = None
 
     def job(self) -> bytes:
         return self._job
+
+    def checkpoints(self) -> str:
+        # Not with the job, which is large enough for Ray to lay it on a disk.
+        return self._checkpoints
 
     def report(self, kind: str, content: Any) -> None:
         self._events.append((kind, content))
@@ -99,9 +104,10 @@ class RayExchange:
         self._desk, self._get = desk, ray.get
         self._read = 0
 
-    def job(self) -> bytes:
+    def job(self) -> Job:
         """The job."""
-        return bytes(self._get(self._desk.job.remote()))
+        content = self._get(self._desk.job.remote())
+        return Job.from_bytes(content, self._get(self._desk.checkpoints.remote()))
 
     def report(self, kind: str, content: Any) -> None:
         """Leave an event."""
@@ -163,4 +169,5 @@ def _work(settings: dict[str, Any]) -> None:
         from ray.train.torch import get_device  # noqa: PLC0415
 
         torch.cuda.set_device(get_device())
-    work(Job.from_bytes(exchange.job()), exchange, Workers.connected())
+    with reported(exchange):
+        work(exchange.job(), exchange, Workers.connected())

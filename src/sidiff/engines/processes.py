@@ -14,10 +14,11 @@ import torch
 
 from sidiff.devices import resolve
 from sidiff.engines.cluster import source_paths
-from sidiff.engines.exchange import Exchange, FolderExchange
+from sidiff.engines.exchange import CHECKPOINTS, Exchange, FolderExchange
 from sidiff.engines.job import Job
+from sidiff.engines.launcher import WORKERS_FAILED
 from sidiff.errors import SidiffError
-from sidiff.parameters import TrainingParameters
+from sidiff.parameters import Device
 
 POLL_SECONDS = 0.2
 
@@ -29,20 +30,27 @@ def run_ddp(job: Job, pass_on: Callable[[Exchange], None]) -> bytes | None:
         Its result; None if the workers were lost too often or refused.
 
     Raises:
-        SidiffError: there are fewer GPUs than workers, or the disk is full.
+        SidiffError: there are fewer GPUs than workers, the disk is full, or the
+            launcher was killed.
     """
     parameters = job.parameters
-    _check_devices(parameters)
+    check_devices(parameters.device, parameters.workers)
     # A folder that only this user can read.
-    with tempfile.TemporaryDirectory(prefix="sidiff-") as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="sidiff-", ignore_cleanup_errors=True
+    ) as folder:
         exchange = FolderExchange(Path(folder), job.to_bytes())
         command = [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *(sys.executable, "-m", "sidiff.engines.launcher", "--standalone"),
             f"--nproc-per-node={parameters.workers}",
             f"--max-restarts={parameters.restarts}",
+            f"--log-dir={folder}",
             *("-m", "sidiff.engines.worker", folder),
         ]
-        environment = dict(os.environ) | {"PYTHONPATH": source_paths()}
+        environment = dict(os.environ) | {
+            "PYTHONPATH": source_paths(),
+            CHECKPOINTS: job.checkpoints_to_json(),
+        }
         threads = max(1, (os.cpu_count() or 1) // parameters.workers)
         environment.setdefault("OMP_NUM_THREADS", str(threads))
         # The launcher and its workers hold the other end of their input, and end when
@@ -57,15 +65,23 @@ def run_ddp(job: Job, pass_on: Callable[[Exchange], None]) -> bytes | None:
             finally:
                 launcher.terminate()
         pass_on(exchange)
-        return exchange.result()
+        result = exchange.result()
+        if result is None and launcher.returncode not in (0, WORKERS_FAILED):
+            raise SidiffError(
+                "The launcher of the training's workers was ended "
+                f"(status {launcher.returncode}), for example for want of memory; run "
+                "the same command again, and it goes on from its last checkpoint."
+            )
+        return result
 
 
-def _check_devices(parameters: TrainingParameters) -> None:
-    if resolve(parameters.device).type != "cuda":
+def check_devices(device: Device, workers: int) -> None:
+    """Refuse more workers than this machine has GPUs, where they use GPUs."""
+    if resolve(device).type != "cuda":
         return
     devices = torch.cuda.device_count()
-    if parameters.workers > devices:
+    if workers > devices:
         raise SidiffError(
-            f"training.workers is {parameters.workers} but this machine has {devices} "
+            f"training.workers is {workers} but this machine has {devices} "
             "CUDA devices; set training.workers to at most that."
         )

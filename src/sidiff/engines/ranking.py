@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from sidiff.decoding.lattice import Lattice
 from sidiff.diffusion.denoiser import Denoiser
 from sidiff.engines.cluster import cluster, mapped
 from sidiff.evaluation.results import Cost, Results
-from sidiff.evaluation.run import Evaluator
-from sidiff.parameters import DecodingParameters, EvaluationParameters
-from sidiff.reviews.sequences import Sequences
-from sidiff.sids.table import SidTable
+from sidiff.evaluation.run import Evaluator, Layout
+from sidiff.parameters import DecodingParameters
 
 _TASKS_PER_WORKER = 8
 """Enough for workers of unequal speed to end together, and for the bar to move."""
@@ -25,20 +23,14 @@ _TASKS_PER_WORKER = 8
 class RayEvaluator(Evaluator):
     """The test split, decoded by the processes of a cluster."""
 
-    def __init__(
-        self,
-        sequences: Sequences,
-        table: SidTable,
-        identities: NDArray[np.int64],
-        lattice: Lattice | None,
-        parameters: EvaluationParameters,
-        max_history: int,
-        address: str | None,
-    ) -> None:
+    def __init__(self, layout: Layout, address: str | None) -> None:
         """As for ``Evaluator``, with the address of the cluster."""
-        super().__init__(sequences, table, identities, lattice, parameters, max_history)
-        self._layout = (sequences, table, identities, lattice, parameters, max_history)
-        self._address = address
+        super().__init__(layout)
+        self._layout, self._address = layout, address
+
+    def ready(self) -> AbstractContextManager[Any]:
+        """Hold a cluster for the block."""
+        return cluster(self._address, self.parameters.workers)
 
     def rank(
         self,
@@ -63,7 +55,7 @@ class RayEvaluator(Evaluator):
         began = time.perf_counter()
         done: list[dict[str, Any]] = []
         with (
-            cluster(self._address, workers) as ray,
+            self.ready() as ray,
             tqdm(
                 total=len(order),
                 desc=f"decoding, {label}",
@@ -89,7 +81,7 @@ class _Process:
 
         # In a list, in which Ray leaves a reference alone.
         layout, weights, config, decoding = ray.get(held[0])
-        self._evaluator = Evaluator(*layout)
+        self._evaluator = Evaluator(Layout(*layout))
         self._denoiser = Denoiser.from_saved(weights, config)
         self._decoding = decoding
 

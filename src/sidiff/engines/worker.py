@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -17,48 +18,52 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from sidiff.devices import resolve
-from sidiff.engines.exchange import REFUSED, Exchange, FolderExchange, LogReports
+from sidiff.engines.exchange import (
+    REFUSED,
+    Exchange,
+    FolderExchange,
+    LogReports,
+    reported,
+)
 from sidiff.engines.job import Job, result_to_bytes
-from sidiff.errors import SidiffError
-from sidiff.training.loop import fit
 from sidiff.training.workers import Workers
 
 
 def work(job: Job, exchange: Exchange, workers: Workers) -> None:
     """Do the job as one of ``workers``, and report it."""
     if any(kind == REFUSED for kind, _ in exchange.events()):
-        return
+        return  # by the workers that were started before these
     logger, handler = logging.getLogger("sidiff"), LogReports(exchange)
     if workers.first:
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
     try:
-        fitted = fit(
-            job.sequences,
-            job.samples,
-            job.table,
-            job.parameters,
-            job.max_history,
-            lambda epoch, figures: exchange.report("epoch", [epoch, figures]),
-            job.lattice,
-            job.checkpoints,
-            workers,
+        fitted = job.run(
+            lambda epoch, figures: exchange.report("epoch", [epoch, figures]), workers
         )
         if workers.first:
             used = [] if job.checkpoints is None else job.checkpoints.used
             exchange.report("checkpoints", used)
             exchange.finish(result_to_bytes(fitted))
-    except SidiffError as error:
-        exchange.report(REFUSED, str(error))
     finally:
         logger.removeHandler(handler)
 
 
 def main() -> None:
     """Join the other workers and work."""
-    threading.Thread(target=_end_with_the_run, daemon=True).start()
-    exchange = FolderExchange(Path(sys.argv[1]))
-    job = Job.from_bytes(exchange.job())
+    folder = Path(sys.argv[1])
+    threading.Thread(target=_end_with_the_run, args=[folder], daemon=True).start()
+    exchange = FolderExchange(folder)
+    try:
+        with reported(exchange):
+            _join_and_work(exchange)
+    except Exception:
+        # It is reported; a traceback would bury that sentence.
+        sys.exit(1)
+
+
+def _join_and_work(exchange: FolderExchange) -> None:
+    job = exchange.job()
     device = resolve(job.parameters.device)
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -82,15 +87,16 @@ def _connect(backend: str) -> None:
     dist.init_process_group(backend, store=attempt, rank=rank, world_size=size)
 
 
-def _end_with_the_run() -> None:
+def _end_with_the_run(folder: Path) -> None:
     """End this process when the one that holds the other end of its input has ended.
 
     A killed run would otherwise leave workers behind, who write to the checkpoints of
-    the run that comes after it.
+    the run that comes after it, and the folder of their exchange.
     """
     # Not by sys.stdin, whose lock would be in the way of this process's own ending.
     while os.read(0, 1):
         pass
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -41,28 +43,32 @@ class Evaluation:
     rates: dict[str, float]
 
 
+class Layout(NamedTuple):
+    """What is evaluated on.
+
+    Attributes:
+        sequences: the users' items.
+        table: the items' SIDs.
+        identities: identity row of each item, 0 for none, ``(N,)``.
+        lattice: the lattice of the SIDs; None where they are too long for one.
+        parameters: decoding, lists, filters.
+        max_history: most items of a history.
+    """
+
+    sequences: Sequences
+    table: SidTable
+    identities: NDArray[np.int64]
+    lattice: Lattice | None
+    parameters: EvaluationParameters
+    max_history: int
+
+
 class Evaluator:
     """The test split of one data set, decoded as often as needed."""
 
-    def __init__(
-        self,
-        sequences: Sequences,
-        table: SidTable,
-        identities: NDArray[np.int64],
-        lattice: Lattice | None,
-        parameters: EvaluationParameters,
-        max_history: int,
-    ) -> None:
-        """Lay out the test split.
-
-        Args:
-            sequences: the users' items.
-            table: the items' SIDs.
-            identities: identity row of each item, 0 for none, ``(N,)``.
-            lattice: the lattice of the SIDs; None where they are too long for one.
-            parameters: decoding, lists, filters.
-            max_history: most items of a history.
-        """
+    def __init__(self, layout: Layout) -> None:
+        """Lay out the test split."""
+        sequences, table, identities, lattice, parameters, max_history = layout
         self.parameters = parameters
         self.device = resolve(parameters.device)
         self.allowed = allowed_items(
@@ -87,6 +93,10 @@ class Evaluator:
         inside = slots < lengths[:, None]
         items = self.sequences.items[starts[:, None] + slots * inside]
         return self.allowed, np.where(inside, items, -1).astype(np.int64)
+
+    def ready(self) -> AbstractContextManager[Any]:
+        """Hold, for a block, what ranking needs beside this process: nothing here."""
+        return nullcontext()
 
     def rank(
         self,
@@ -116,7 +126,8 @@ class Evaluator:
 def evaluate(evaluator: Evaluator, denoiser: Denoiser) -> Evaluation:
     """Full ranking of the catalogue for every user of the test split."""
     parameters, ranker = evaluator.parameters, evaluator.ranker
-    results = evaluator.rank(denoiser, parameters.decoding, "all users")
+    with evaluator.ready():
+        results = evaluator.rank(denoiser, parameters.decoding, "all users")
     counts = training_counts(evaluator.sequences)
     popular = m.popularity_ranks(counts, results.targets, *evaluator.filters())
     cost = results.cost
@@ -158,25 +169,25 @@ def compare_decoders(
     """
     parameters = evaluator.parameters
     users = chosen_users(len(evaluator.samples), parameters)
+    made_of = evaluator.table.fingerprint, evaluator.sequences.fingerprint
     results, costs = [], []
-    for seed, denoiser in denoisers.items():
-        for name, decoding in parameters.other_decoders().items():
-            if decoding.method == "item_vectors" and not (
-                denoiser.config.identified_items
-            ):
-                logger.info(
-                    "Decoder %s is left out: the network of seed %d has no item "
-                    "identities (training.network.item_identity)",
-                    name,
-                    seed,
-                )
-                continue
-            ranked = evaluator.rank(denoiser, decoding, f"{name}, seed {seed}", users)
-            table, sequences = evaluator.table, evaluator.sequences
-            results.append(
-                ranked.to_frame(name, seed, table.fingerprint, sequences.fingerprint)
-            )
-            costs.append(cost_frame(name, seed, ranked.cost))
+    with evaluator.ready():
+        for seed, denoiser in denoisers.items():
+            for name, decoding in parameters.other_decoders().items():
+                if decoding.method == "item_vectors" and not (
+                    denoiser.config.identified_items
+                ):
+                    logger.info(
+                        "Decoder %s is left out: the network of seed %d has no item "
+                        "identities (training.network.item_identity)",
+                        name,
+                        seed,
+                    )
+                    continue
+                label = f"{name}, seed {seed}"
+                ranked = evaluator.rank(denoiser, decoding, label, users)
+                results.append(ranked.to_frame(name, seed, *made_of))
+                costs.append(cost_frame(name, seed, ranked.cost))
     if not results:
         raise SidiffError(
             "No decoder was left to compare; name one in evaluation.decoders, for "

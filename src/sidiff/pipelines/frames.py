@@ -11,6 +11,7 @@ import polars as pl
 from sidiff.datasets import Model
 from sidiff.errors import SidiffError
 from sidiff.fingerprints import of_texts, short
+from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sidiff.decoding.lattice import Lattice
+    from sidiff.engines import Job
+    from sidiff.snapshots import SnapshotFolder
 
 _SAMPLE = ("user", "start", "end")
 MADE_OF = "sequences"
@@ -125,6 +128,36 @@ def to_lattice(lattice: Model, table: SidTable) -> Lattice | None:
     if not lattice.tensors:
         return None
     return Lattice.from_tensors(lattice.tensors, lattice.metadata)
+
+
+def to_job(
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    training_samples: pl.DataFrame,
+    sid_table: pl.DataFrame,
+    lattice: Model,
+    training: dict[str, Any],
+    max_history: int,
+    checkpoints: SnapshotFolder,
+) -> Job:
+    """Gather what a training needs.
+
+    Raises:
+        SidiffError: the tables were not made of each other.
+    """
+    from sidiff.engines import Job  # noqa: PLC0415 (imports torch)
+
+    users = to_sequences(sequences, catalogue)
+    table = to_sid_table(sid_table, catalogue)
+    return Job(
+        users,
+        to_samples(training_samples, users, max_history),
+        table,
+        TrainingParameters.model_validate(training),
+        max_history,
+        to_lattice(lattice, table),
+        checkpoints,
+    )
 
 
 def join_models(models: Mapping[str, Model]) -> Model:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from sidiff.errors import SidiffError
 from sidiff.files import sync_folder
+from sidiff.storage import redacted
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,9 @@ def fetch(url: str, destination: Path) -> Path:
             f"{destination} cannot be written ({error.strerror}): free some space or "
             "choose another place."
         ) from error
-    logger.info("Downloaded %s (%s bytes)", url, f"{destination.stat().st_size:,}")
+    logger.info(
+        "Downloaded %s (%s bytes)", redacted(url), f"{destination.stat().st_size:,}"
+    )
     return destination
 
 
@@ -116,7 +119,9 @@ def _transfer(url: str, part: _Part) -> None:
                     f"{url} could not be downloaded ({error}): check the connection, "
                     f"or {_LOCAL_FILES}."
                 ) from error
-            logger.info("%s stopped (%s), trying again in %.0f s", url, error, wait)
+            logger.info(
+                "%s stopped (%s), trying again in %.0f s", redacted(url), error, wait
+            )
             time.sleep(wait)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -112,8 +113,8 @@ def fit(
             the same weights, and the first alone writes, logs and calls ``on_epoch``.
 
     Raises:
-        SidiffError: no samples, a setting that does not fit the data, or a checkpoint
-            that cannot be written.
+        SidiffError: no samples, a setting that does not fit the data, a loss that is
+            no number any more, or a checkpoint that cannot be written.
     """
     if len(samples) == 0:
         raise SidiffError(
@@ -167,6 +168,13 @@ def _fit(trainer: _Trainer, on_epoch: OnEpoch, kept: Checkpoints) -> Fitted:
             began = time.perf_counter()
             left = max(0, size - progress.batch * parameters.batch_size)
             figures = trainer.epoch(bar, kept)
+            if not math.isfinite(figures["train/loss"]):
+                raise SidiffError(
+                    f"The training diverged: in epoch {epoch} the loss is "
+                    f"{figures['train/loss']}; lower training.optimizer.learning_rate "
+                    f"({parameters.optimizer.learning_rate}) or raise "
+                    "training.optimizer.warmup_steps."
+                )
             rate = left / (time.perf_counter() - began)
             bar.set_postfix_str(f"epoch {epoch}, loss {figures['train/loss']:.3f}")
             if stopping.due(epoch, parameters.epochs):

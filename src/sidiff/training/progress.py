@@ -21,8 +21,12 @@ from sidiff.training.schedule import EarlyStopping
 
 logger = logging.getLogger(__name__)
 
-DECIDING_CODE = ("baselines", "decoding", "diffusion", "training")
-"""Packages of which a change makes older checkpoints those of another program."""
+DECIDING_CODE = (
+    *("baselines", "decoding", "diffusion", "training"),
+    *("evaluation/metrics.py", "evaluation/ranker.py", "devices.py", "onednn.py"),
+    *("reviews/sequences.py", "sids/table.py"),
+)
+"""Code of which a change makes older checkpoints those of another program."""
 
 
 class Progress:
@@ -263,7 +267,7 @@ def _code() -> str:
     digest = hashlib.sha256()
     root = Path(sidiff.__file__).parent
     for name in DECIDING_CODE:
-        for file in sorted((root / name).rglob("*.py")):
+        for file in sorted((root / name).rglob("*.py")) or [root / name]:
             digest.update(file.read_bytes())
     return digest.hexdigest()
 

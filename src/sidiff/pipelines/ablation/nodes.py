@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -15,15 +16,12 @@ from sidiff.parameters import (
     AblationParameters,
     ComparisonParameters,
     EvaluationParameters,
-    TrainingParameters,
 )
 from sidiff.pipelines.frames import (
     check_ranked_with,
     join_models,
     split_models,
-    to_lattice,
-    to_samples,
-    to_sequences,
+    to_job,
     to_sid_table,
 )
 from sidiff.snapshots import SnapshotFolder
@@ -49,27 +47,25 @@ def train_variants(
     """Train every variant with every seed; epochs and masks of all of them."""
     from sidiff.engines import train
 
-    users = to_sequences(sequences, catalogue)
-    samples = to_samples(training_samples, users, max_history)
-    table = to_sid_table(sid_table, catalogue)
+    job = to_job(
+        sequences,
+        catalogue,
+        training_samples,
+        sid_table,
+        lattice,
+        training,
+        max_history,
+        checkpoints,
+    )
     ablation = AblationParameters.model_validate(parameters)
-    variants = ablation.trainings(TrainingParameters.model_validate(training))
+    variants = ablation.trainings(job.parameters)
     models: dict[str, Model] = {}
     histories, masks = [], []
     for name, settings in variants.items():
         for seed in ablation.seeds:
             logger.info("Variant %s, seed %d", name, seed)
-            fitted = train(
-                users,
-                samples,
-                table,
-                settings.model_copy(update={"seed": seed}),
-                max_history,
-                lambda epoch, figures: None,
-                to_lattice(lattice, table),
-                checkpoints,
-                ray_address,
-            )
+            one = replace(job, parameters=settings.model_copy(update={"seed": seed}))
+            fitted = train(one, lambda epoch, figures: None, ray_address)
             models[f"{name}/{seed}"] = Model(fitted.weights, fitted.config)
             mark = (pl.lit(name).alias("method"), pl.lit(seed).alias("seed"))
             histories.append(fitted.history.select(*mark, pl.all()))

@@ -103,7 +103,7 @@ def evaluator_of(
         SidiffError: the network or the lattice is of another SID table.
     """
     from sidiff.diffusion.histories import identity_rows
-    from sidiff.evaluation.run import Evaluator
+    from sidiff.evaluation.run import Evaluator, Layout
 
     table = to_sid_table(sid_table, catalogue)
     check_trained_on(denoiser, table)
@@ -117,7 +117,7 @@ def evaluator_of(
             short(users.fingerprint),
         )
     evaluation = EvaluationParameters.model_validate(parameters)
-    layout = (
+    layout = Layout(
         users,
         table,
         identity_rows(denoiser.metadata.get("identities", []), table.item_ids),
@@ -128,8 +128,8 @@ def evaluator_of(
     if evaluation.engine == "ray":
         from sidiff.engines.ranking import RayEvaluator
 
-        return RayEvaluator(*layout, address=ray_address)
-    return Evaluator(*layout)
+        return RayEvaluator(layout, ray_address)
+    return Evaluator(layout)
 
 
 def plot_metrics(metrics: dict[str, float]) -> Figure:

@@ -5,19 +5,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from sidiff.datasets import Model
-from sidiff.parameters import TrainingParameters
-from sidiff.pipelines.frames import (
-    join_models,
-    to_lattice,
-    to_samples,
-    to_sequences,
-    to_sid_table,
-)
+from sidiff.pipelines.frames import join_models, to_job
 from sidiff.pipelines.tracking import log_epoch
 from sidiff.snapshots import SnapshotFolder
 
@@ -39,19 +33,17 @@ def train_denoiser(
     """Train; the best epoch's denoiser, one row per epoch, and what was hidden."""
     from sidiff.engines import train
 
-    users = to_sequences(sequences, catalogue)
-    table = to_sid_table(sid_table, catalogue)
-    fitted = train(
-        users,
-        to_samples(training_samples, users, max_history),
-        table,
-        TrainingParameters.model_validate(parameters),
+    job = to_job(
+        sequences,
+        catalogue,
+        training_samples,
+        sid_table,
+        lattice,
+        parameters,
         max_history,
-        log_epoch,
-        to_lattice(lattice, table),
         checkpoints,
-        ray_address,
     )
+    fitted = train(job, log_epoch, ray_address)
     return Model(fitted.weights, fitted.config), fitted.history, fitted.masking
 
 
@@ -70,24 +62,23 @@ def train_more_seeds(
     """Train one denoiser more for every seed to compare beside the main one."""
     from sidiff.engines import train
 
-    users = to_sequences(sequences, catalogue)
-    samples = to_samples(training_samples, users, max_history)
-    table = to_sid_table(sid_table, catalogue)
-    training = TrainingParameters.model_validate(parameters)
+    job = to_job(
+        sequences,
+        catalogue,
+        training_samples,
+        sid_table,
+        lattice,
+        parameters,
+        max_history,
+        checkpoints,
+    )
     models: dict[str, Model] = {}
     for seed in seeds:
-        if seed != training.seed:
-            fitted = train(
-                users,
-                samples,
-                table,
-                training.model_copy(update={"seed": seed}),
-                max_history,
-                lambda epoch, figures: None,
-                to_lattice(lattice, table),
-                checkpoints,
-                ray_address,
+        if seed != job.parameters.seed:
+            other = replace(
+                job, parameters=job.parameters.model_copy(update={"seed": seed})
             )
+            fitted = train(other, lambda epoch, figures: None, ray_address)
             models[str(seed)] = Model(fitted.weights, fitted.config)
     return join_models(models)
 
