@@ -19,7 +19,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sidiff.cli import find_problem
-from sidiff.hooks import _check_devices
+from sidiff.errors import SidiffError
+from sidiff.hooks import _check_cluster, _check_devices
 from sidiff.legal import legal, places
 from sidiff.parameters import GROUPS, validate
 
@@ -72,7 +73,13 @@ def test_what_is_not_spoilt_is_accepted(
 
 def test_a_cluster_has_gpus_of_its_own() -> None:
     """This machine need not have one."""
-    _check_devices({"training": {"device": "cuda", "engine": "ray"}})
+    _check_devices({"training": {"device": "cuda", "engine": "ray"}}, {"denoiser"})
+
+
+def test_an_absent_cluster_is_missed_before_the_first_node() -> None:
+    with pytest.raises(SidiffError, match="no Ray cluster to join"):
+        _check_cluster({"training": {"engine": "ray"}}, "127.0.0.1:1")
+    _check_cluster({"training": {"engine": "local"}}, "127.0.0.1:1")
 
 
 def parameters() -> Iterator[tuple[str, FieldInfo]]:
