@@ -29,7 +29,8 @@ from sidiff.decoding.constraint import Constraint
 from sidiff.decoding.search import Search
 
 WIDEST = 16
-"""Children made in search of the best sums, at most, as a multiple of the beam."""
+"""Children made in search of the best sums, at most, as a multiple of the beam; more
+only where a single state may be reached by more ways."""
 
 
 Confidence = Literal["max_probability", "negative_entropy"]
@@ -95,10 +96,10 @@ def fill_many(
     width, size = parameters.beam, log_p.shape[3]
     if parameters.merge == "none":
         return _children(beams, choice, width, constraint)
-    # No state is scored by more ways than these, each from a parent of its own.
-    ways = 1
-    if parameters.merge == "sum":
-        ways = min(beams.scores.shape[1], math.comb(filled + count, count))
+    # No state is reached by more ways than these, each from a parent of its own.
+    ways = min(beams.scores.shape[1], math.comb(filled + count, count))
+    scored = ways if parameters.merge == "sum" else 1
+    widest = max(WIDEST, ways) * width
     best_child = beams.scores + choice.log_p.amax(3).sum(2)
     reach = 2 * width
     while True:
@@ -110,8 +111,8 @@ def fill_many(
         if parameters.merge == "sum":
             distinct = distinct._replace(scores=_arrivals(beams, distinct, choice))
         scores, kept = distinct.scores.topk(min(width, distinct.scores.shape[1]), dim=1)
-        lost = outside.topk(ways, dim=1).values.logsumexp(1) > scores[:, -1]
-        if exhausted or reach >= WIDEST * width or not bool(lost.any()):
+        lost = outside.topk(scored, dim=1).values.logsumexp(1) > scores[:, -1]
+        if exhausted or reach >= widest or not bool(lost.any()):
             return distinct.take(kept, scores)
         reach *= 2
 
