@@ -76,7 +76,7 @@ def parse_line(raw: bytes) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise MalformedLineError("not UTF-8 text") from None
     try:
-        line = json.loads(text, parse_constant=_not_json)
+        line = _STRICT.decode(text)
     except (ValueError, RecursionError) as error:
         line = _parse_literal(text, error)
     if not isinstance(line, dict):
@@ -100,6 +100,10 @@ def _parse_literal(text: str, json_error: Exception) -> Any:
 
 def _not_json(constant: str) -> Never:
     raise ValueError(f"{constant} is not strict JSON")
+
+
+# Made once: json.loads would make one for every line.
+_STRICT = json.JSONDecoder(parse_constant=_not_json)
 
 
 def _read_line(stream: io.BufferedReader) -> bytes:
