@@ -112,7 +112,10 @@ def _draw(
     )
     axes.grid(color=GRID, lw=0.6)
     axes.set_axisbelow(True)
-    axes.set_ylim(bottom=0)
+    # Points, not bars: what lies between them matters, and not their distance to 0.
+    means = [line.ndcg.mean for line in lines]
+    room = 0.4 * (max(means, default=0.0) - min(means, default=0.0))
+    axes.set_ylim(bottom=max(0.0, min(means, default=0.0) - room) if room else 0.0)
     axes.spines[["top", "right"]].set_visible(False)
 
 
