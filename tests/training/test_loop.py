@@ -88,12 +88,14 @@ def test_it_learns_the_next_item(shop) -> None:
     assert fitted.history["train/loss"][-1] < fitted.history["train/loss"][0]
 
 
-def test_it_learns_in_bfloat16(shop) -> None:
-    exact, _ = run(shop, parameters(epochs=60))
-    lowered = parameters(epochs=60, precision="bfloat16")
+def test_bfloat16_trains_alike(shop) -> None:
+    exact, _ = run(shop, parameters(epochs=4))
+    lowered = parameters(epochs=4, precision="bfloat16")
     fitted, _ = run(shop, lowered)
     again, _ = run(shop, lowered)
-    assert fitted.history["validation/item/ndcg_at_10"].max() > 0.9
+    losses = exact.history["train/loss"].to_list()
+    assert losses[-1] < losses[0] - 0.1
+    assert fitted.history["train/loss"].to_list() == pytest.approx(losses, rel=0.02)
     assert fitted.history.equals(again.history)
     assert not torch.equal(fitted.weights["codes"], exact.weights["codes"])
     assert fitted.weights["codes"].dtype == torch.float32
