@@ -201,6 +201,24 @@ def test_tokens_in_parts_are_the_same_tokens(
     torch.testing.assert_close(parts, block(x).detach(), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("lengths", [[0], [1, 0, 3], [40, 30], [64], [50, 50, 50]])
+def test_packed_tokens_come_in_few_numbers(lengths: list[int]) -> None:
+    slots = torch.arange(max(1, *lengths))
+    real = slots < torch.tensor(lengths)[:, None]
+    x = torch.randn(*real.shape, 3, generator=torch.Generator().manual_seed(0))
+    packing = denoiser.Packing.of(real)
+    packed = packing.pack(x).requires_grad_()
+    assert len(packed) % denoiser.PACKED_GRAIN == 0
+    assert len(packed) - packing.tokens < denoiser.PACKED_GRAIN
+    padded = packing.pad(packed, more=1)
+    assert torch.equal(padded[:, :-1], x * real[..., None])
+    assert not padded[:, -1].any()
+    padded.sum().backward()
+    assert packed.grad is not None
+    assert packed.grad[: packing.tokens].eq(1).all()
+    assert packed.grad[packing.tokens :].eq(0).all()
+
+
 def test_bfloat16_products_are_those_of_float32_but_for_rounding() -> None:
     model = build(scale=4.0, width=64, inner=128)
     history, lengths, codes, hidden = batch(model, [3, 7, 1, 0])

@@ -40,6 +40,10 @@ from sidiff.parameters import NetworkParameters, Precision
 
 INITIAL_STD = 0.02
 
+PACKED_GRAIN = 64
+"""Packed tokens come in multiples of this. A matrix product of a new shape costs the
+CPU a newly made kernel, which it keeps: time and memory for every other length."""
+
 INNER_NUMBERS = 2**20
 """Numbers inside a feed-forward block at a time, where nothing keeps them: 4 MiB."""
 
@@ -165,12 +169,14 @@ class Packing(NamedTuple):
     Attributes:
         batch: B.
         length: T.
+        tokens: how many are real; those after them are nobody's.
         owner: user of each token ``(n,)``.
         slot: its place in the user's history ``(n,)``.
     """
 
     batch: int
     length: int
+    tokens: int
     owner: Tensor
     slot: Tensor
 
@@ -178,7 +184,10 @@ class Packing(NamedTuple):
     def of(cls, real: Tensor) -> Packing:
         """Pack where ``real`` ``(B, T)`` bool says so."""
         owner, slot = real.nonzero(as_tuple=True)
-        return cls(real.shape[0], real.shape[1], owner, slot)
+        tokens = len(owner)
+        spare = (0, -tokens % PACKED_GRAIN)
+        batch, length = real.shape
+        return cls(batch, length, tokens, F.pad(owner, spare), F.pad(slot, spare))
 
     def pack(self, x: Tensor) -> Tensor:
         """``(B, T, ...)`` to ``(n, ...)``."""
@@ -188,7 +197,8 @@ class Packing(NamedTuple):
         """``(n, d)`` to ``(B, T + more, d)``, zero at pads."""
         length = self.length + more
         padded = x.new_zeros(self.batch * length, x.shape[1])
-        padded = padded.index_copy(0, self.owner * length + self.slot, x)
+        place = (self.owner * length + self.slot)[: self.tokens]
+        padded = padded.index_copy(0, place, x[: self.tokens])
         return padded.unflatten(0, (self.batch, length))
 
 
