@@ -26,6 +26,10 @@ With it go whether it is a sentence for the user, and the error: where one worke
 the others lose their connection to it, of which nobody wants to read.
 """
 
+WORKERS_FAILED = 3
+"""Exit status of the launcher where workers were lost more often than they may be
+started again."""
+
 CHECKPOINTS = "SIDIFF_CHECKPOINTS"
 """Environment variable with ``Job.checkpoints_to_json``: it has credentials, and a file
 would outlive a process that is killed."""

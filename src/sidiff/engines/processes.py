@@ -14,9 +14,13 @@ import torch
 
 from sidiff.devices import resolve
 from sidiff.engines.cluster import source_paths
-from sidiff.engines.exchange import CHECKPOINTS, Exchange, FolderExchange
+from sidiff.engines.exchange import (
+    CHECKPOINTS,
+    WORKERS_FAILED,
+    Exchange,
+    FolderExchange,
+)
 from sidiff.engines.job import Job
-from sidiff.engines.launcher import WORKERS_FAILED
 from sidiff.errors import SidiffError
 from sidiff.parameters import Device
 
@@ -50,6 +54,9 @@ def run_ddp(job: Job, pass_on: Callable[[Exchange], None]) -> bytes | None:
         environment = dict(os.environ) | {
             "PYTHONPATH": source_paths(),
             CHECKPOINTS: job.checkpoints_to_json(),
+            # Of torch's own reports on lost workers; ours do not follow these.
+            "LOGLEVEL": "CRITICAL",
+            "TORCH_CPP_LOG_LEVEL": "FATAL",
         }
         threads = max(1, (os.cpu_count() or 1) // parameters.workers)
         environment.setdefault("OMP_NUM_THREADS", str(threads))
