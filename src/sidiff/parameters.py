@@ -236,6 +236,7 @@ class NetworkParameters(Parameters):
     encoder_layers: Annotated[int, Field(ge=1, le=64)]
     decoder_layers: Annotated[int, Field(ge=1, le=64)]
     dropout: Chance
+    positions: Literal["oldest", "newest"]
     cross_pad: Literal["sink", "mask"]
     item_identity: bool
     identity_dropout: Chance
@@ -318,6 +319,15 @@ class ParallelParameters(Parameters):
     threshold: Annotated[float, Field(gt=0.0, le=1.0)]
 
 
+class TransitionParameters(Parameters):
+    """What followed a user's last items in training, beside the network's softmax."""
+
+    share: Chance
+    items: Annotated[int, Field(ge=1, le=1000)]
+    decay: Share
+    successors: Annotated[int, Field(ge=1, le=1_000_000)]
+
+
 class DecodingParameters(Parameters):
     """The search for a user's next semantic IDs."""
 
@@ -330,6 +340,7 @@ class DecodingParameters(Parameters):
     last_step: Literal["joint", "greedy"]
     parallel: ParallelParameters
     rescoring: RescoringParameters
+    transitions: TransitionParameters
     seed: Seed
 
     @model_validator(mode="after")
@@ -466,6 +477,12 @@ class MarkovParameters(Parameters):
     popularity: Annotated[float, Field(ge=0.0, le=1000.0)]
 
 
+class MixtureParameters(Parameters):
+    """SASRec's softmax and the Markov chain in one probability."""
+
+    share: Share
+
+
 class SasRecSettings(Parameters):
     """One SASRec: shape of the network and its training."""
 
@@ -528,11 +545,14 @@ class BaselinesParameters(Parameters):
     """Other methods on the same split (pipeline ``baselines``)."""
 
     methods: Annotated[
-        list[Literal["popularity", "markov", "sasrec", "autoregressive"]],
-        Field(min_length=1, max_length=4),
+        list[
+            Literal["popularity", "markov", "sasrec", "sasrec_markov", "autoregressive"]
+        ],
+        Field(min_length=1, max_length=5),
     ]
     markov: MarkovParameters
     sasrec: SasRecParameters
+    sasrec_markov: MixtureParameters
     autoregressive: AutoregressiveParameters
     users_per_batch: Rows
     device: Device

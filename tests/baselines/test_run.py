@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sidiff.baselines import fitting
+from sidiff.baselines.counts import Markov
 from sidiff.baselines.run import (
     Fitted,
     Ranked,
@@ -17,6 +18,7 @@ from sidiff.baselines.run import (
     rank_baselines,
     tune_sasrec,
 )
+from sidiff.baselines.sasrec import SasRec, SasRecConfig
 from sidiff.errors import SidiffError
 from sidiff.parameters import BaselinesParameters, validate
 from sidiff.reviews.sequences import evaluation_samples, training_samples
@@ -28,7 +30,7 @@ from .test_sasrec import settings
 SEEDS, K = [4, 5], 6
 STOPS = [3, 20, 45]
 """Optimiser steps before a crash; the first is in the first epoch."""
-METHODS = ["popularity", "markov", "sasrec", "autoregressive"]
+METHODS = ["popularity", "markov", "sasrec", "sasrec_markov", "autoregressive"]
 
 
 def raw(**changes: Any) -> dict[str, Any]:
@@ -37,6 +39,7 @@ def raw(**changes: Any) -> dict[str, Any]:
         markov=dict(decay=0.3, repeat=0.0, popularity=0.01),
         sasrec=settings(epochs=8).model_dump()
         | {"tune": [{"optimizer": {"learning_rate": 1e-6}}]},
+        sasrec_markov=dict(share=0.4),
         autoregressive=dict(epochs=10, learning_rate=0.01, beam=16),
         users_per_batch=16,
         device="cpu",
@@ -128,6 +131,8 @@ def test_every_method_ranks_the_same_users(
         ("markov", 4),
         ("sasrec", 4),
         ("sasrec", 5),
+        ("sasrec_markov", 4),
+        ("sasrec_markov", 5),
         ("autoregressive", 4),
         ("autoregressive", 5),
     ]
@@ -152,6 +157,54 @@ def test_every_method_ranks_the_same_users(
         assert hit > least.get(one.method, 3 * chance), one.method
 
 
+@pytest.mark.parametrize("popularity", [0.0, 0.01])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_sasrec_and_the_chain_are_mixed_by_probability(
+    noise, noise_table, share, popularity
+) -> None:
+    """On users without any order, some of whom end on an item that nothing followed."""
+    config = SasRecConfig(noise.n_items, 10, 8, 2, 8, 1, 0.0)
+    model = SasRec(config).initialize(torch.Generator().manual_seed(1)).eval()
+    with torch.no_grad():
+        model.items.mul_(30.0)
+    weights = {f"{SEEDS[0]}/{n}": w for n, w in model.state_dict().items()}
+    stored = model.saved_config() | {
+        "seeds": SEEDS[:1],
+        "sequences": noise.fingerprint,
+    }
+    markov = dict(decay=0.3, repeat=0.0, popularity=popularity)
+    p = BaselinesParameters.model_validate(
+        raw(methods=["sasrec_markov"], markov=markov, sasrec_markov=dict(share=share))
+    )
+    (one,) = rank_baselines(
+        noise,
+        noise_table,
+        Fitted(weights, stored),
+        None,
+        p,
+        10,
+        K,
+        exclude_seen=False,
+        seeds=SEEDS[:1],
+    )
+    samples = evaluation_samples(noise, "test", 10)
+    counted = Markov(noise, p.markov)
+    for row, (user, start, end) in enumerate(samples.tolist()):
+        history = noise.items[noise.offsets[user] :][start:end].astype(np.int64)
+        length = np.array([end - start])
+        followed = counted.scores(history[None], length)[0]
+        if followed.any():
+            followed = followed / followed.sum()
+        own = model.scores(torch.from_numpy(history[None]), torch.from_numpy(length))
+        mixed = (1 - share) * own[0].double().softmax(0).numpy() + share * followed
+        np.testing.assert_allclose(
+            one.results.scores[row], np.sort(mixed)[::-1][:K], atol=1e-6
+        )
+        np.testing.assert_allclose(
+            mixed[one.results.items[row]], np.sort(mixed)[::-1][:K], atol=1e-6
+        )
+
+
 def test_popularity_is_the_same_list_for_everybody(ring, ring_table, fitted) -> None:
     (one,) = ranked(ring, ring_table, fitted, False, methods=["popularity"])
     counts = np.zeros(ring.n_items)
@@ -165,7 +218,7 @@ def test_models_that_are_missing_or_of_other_data_are_refused(
     ring, ring_table, noise, noise_table, fitted
 ) -> None:
     empty = Fitted({}, {"seeds": []})
-    for method in ("sasrec", "autoregressive"):
+    for method in ("sasrec", "sasrec_markov", "autoregressive"):
         with pytest.raises(SidiffError, match=method):
             ranked(ring, ring_table, (empty, empty), False, methods=[method])
         with pytest.raises(SidiffError, match="--load-versions"):

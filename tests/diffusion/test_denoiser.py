@@ -76,7 +76,10 @@ def reference(
     padded = torch.zeros(c.max_history, c.digits, dtype=torch.int64)
     padded[:length] = history[:length]
     joined = torch.cat([table[j, padded[:, j]] for j in range(c.digits)], 1)
-    x = linear(F.relu(linear(joined, "item_in")), "item_out") + w["positions"]
+    place = torch.arange(c.max_history)
+    if c.positions == "newest":
+        place = (length - 1 - place).clamp(min=0)
+    x = linear(F.relu(linear(joined, "item_in")), "item_out") + w["positions"][place]
     keep = torch.arange(c.max_history) < length
     for i in range(c.encoder_layers):
         y = linear(
@@ -107,9 +110,10 @@ def reference(
     return torch.stack([table[j] @ final[j] for j in range(c.digits)])
 
 
+@pytest.mark.parametrize("positions", ["oldest", "newest"])
 @pytest.mark.parametrize("cross_pad", ["sink", "mask"])
-def test_logits_equal_the_50_padded_reference(cross_pad: str) -> None:
-    model = build(cross_pad=cross_pad)
+def test_logits_equal_the_50_padded_reference(cross_pad: str, positions: str) -> None:
+    model = build(cross_pad=cross_pad, positions=positions)
     lengths = [1, 4, 9, 50]
     history, sizes, codes, hidden = batch(model, lengths)
     with torch.no_grad():

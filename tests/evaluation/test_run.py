@@ -99,7 +99,10 @@ def test_metrics_follow_from_the_recommendations(shop, evaluation) -> None:
 
 def test_every_decoder_ranks_for_the_same_users(shop, denoiser) -> None:
     results, costs = compare_decoders(evaluator(shop), {1: denoiser, 2: denoiser})
-    names = set(settings.settings("evaluation")["decoders"]) - {"item_vectors"}
+    names = set(settings.settings("evaluation")["decoders"]) - {
+        "item_vectors",
+        "item_vectors_transitions",
+    }
     assert set(results["method"]) == names
     assert set(results["seed"]) == {1, 2}
     users = {tuple(rows["user"]) for _, rows in results.group_by("method", "seed")}
@@ -109,6 +112,44 @@ def test_every_decoder_ranks_for_the_same_users(shop, denoiser) -> None:
     assert (costs["users_per_second"] > 0).all()
     one = costs.filter(method="one_pass")["denoiser_calls"]
     assert one.to_list() == [1.0, 1.0]
+
+
+def test_what_followed_in_training_leads_the_list_at_a_large_share(shop) -> None:
+    """The chain of the training part alone, asked of the history before the target."""
+    sequences, table = shop
+    config = DenoiserConfig(
+        DIGITS, CODES, 10, 16, 2, 16, 1, 1, 0.0, "sink", identified_items=ITEMS
+    )
+    known = Denoiser(config).initialize(torch.Generator().manual_seed(0)).eval()
+    p = settings.evaluation(
+        SMALL
+        | {
+            "decoding.method": "item_vectors",
+            "decoding.transitions.share": 0.999999,
+        }
+    )
+    identities = np.arange(1, ITEMS + 1)
+    results = Evaluator(Layout(sequences, table, identities, None, p, 10)).rank(
+        known, p.decoding, None
+    )
+    counts = np.zeros((ITEMS, ITEMS))
+    bounds = list(zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True))
+    for first, last in bounds:
+        train = sequences.items[first : last - 2]
+        np.add.at(counts, (train[:-1], train[1:]), 1)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    led = 0
+    for user, (first, last) in enumerate(bounds):
+        history = sequences.items[first : last - 1][::-1][
+            : p.decoding.transitions.items
+        ]
+        decay = p.decoding.transitions.decay ** np.arange(len(history))
+        chain = decay @ shares[history]
+        followers = int((chain > 0).sum())
+        got = chain[results.items[user]]
+        np.testing.assert_allclose(got, np.sort(chain)[::-1][: len(got)], atol=1e-12)
+        led += followers > 0
+    assert led > USERS / 2
 
 
 def test_lists_in_bfloat16_are_mostly_those_in_float32(

@@ -219,6 +219,7 @@ def test_item_vectors_learn_the_next_item_by_identity_alone(shop) -> None:
     blind = SidTable(np.zeros_like(table.codes), table.item_ids, 6)
     vectors = {
         "validation.decoding.method": "item_vectors",
+        "validation.decoding.transitions.share": 0.0,
         "validation.decoding.rescoring": {
             "items": 30,
             "orders": 0,

@@ -11,19 +11,7 @@ from scipy import sparse
 
 from sidiff.parameters import MarkovParameters
 from sidiff.reviews.sequences import Sequences, training_counts
-
-_HELD_OUT = 2
-
-
-def transition_counts(sequences: Sequences) -> sparse.csr_array:
-    """How often each item directly followed another, ``(N, N)``: from row to column."""
-    position = np.arange(len(sequences.items))
-    ends = np.repeat(sequences.offsets[1:] - _HELD_OUT, sequences.lengths)
-    # A pair needs its second item in the training part as well.
-    first = np.flatnonzero(position + 1 < ends)
-    pairs = (sequences.items[first], sequences.items[first + 1])
-    shape = (sequences.n_items, sequences.n_items)
-    return sparse.coo_array((np.ones(len(first)), pairs), shape=shape).tocsr()
+from sidiff.reviews.transitions import transition_counts
 
 
 class Markov:

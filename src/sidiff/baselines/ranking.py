@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sidiff.decoding.keys import slices
+from sidiff.decoding.keys import padded_rows, slices
 from sidiff.diffusion.histories import Histories, HistoryBatch
 from sidiff.evaluation.results import Cost, Results
 from sidiff.reviews.sequences import Sequences
@@ -106,9 +106,9 @@ class SidItems:
             owner, items = owner[kept], items[kept]
         used = torch.unique_consecutive(owner)
         return Lists(
-            _rows(owner // width, items, batch, k, -1),
-            _rows(owner // width, scores.flatten()[owner], batch, k, -torch.inf),
-            _rows(used // width, flat[used], batch, k, -1),
+            padded_rows(owner // width, items, batch, k, -1),
+            padded_rows(owner // width, scores.flatten()[owner], batch, k, -torch.inf),
+            padded_rows(used // width, flat[used], batch, k, -1),
         )
 
 
@@ -204,14 +204,3 @@ def _seen(batch: HistoryBatch, n_items: int) -> Tensor:
     seen = torch.zeros(len(history), n_items, dtype=torch.bool, device=history.device)
     # Pads repeat an item of the same history.
     return seen.scatter_(1, history, True)
-
-
-def _rows(row: Tensor, values: Tensor, batch: int, k: int, empty: float) -> Tensor:
-    """The first ``k`` values of each row ``(batch, k)``; ``row`` is sorted."""
-    counts = torch.bincount(row, minlength=batch)
-    place = torch.arange(len(row), device=row.device)
-    place = place - (counts.cumsum(0) - counts)[row]
-    fits = place < k
-    table = torch.full((batch, k), empty, dtype=values.dtype, device=row.device)
-    table[row[fits], place[fits]] = values[fits]
-    return table

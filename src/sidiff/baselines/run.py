@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -206,9 +207,12 @@ def rank_baselines(
                 ranked.append(Ranked(method, seeds[0], stage.popularity()))
             elif method == "markov":
                 ranked.append(Ranked(method, seeds[0], stage.markov()))
-            elif method == "sasrec":
+            elif method in ("sasrec", "sasrec_markov"):
                 fitted = _present(sasrec, method, seeds)
-                ranked += [Ranked(method, s, stage.sasrec(fitted, s)) for s in seeds]
+                chain = stage.chain if method == "sasrec_markov" else None
+                ranked += [
+                    Ranked(method, s, stage.sasrec(fitted, s, chain)) for s in seeds
+                ]
             else:
                 fitted = _present(decoders, method, seeds)
                 ranked += [
@@ -251,30 +255,42 @@ class _Stage:
 
         return self._rank(rank_batch, "ranking, popularity")
 
-    def markov(self) -> Results:
-        chain = Markov(self.sequences, self.parameters.markov)
+    @cached_property
+    def chain(self) -> Markov:
+        return Markov(self.sequences, self.parameters.markov)
 
+    def markov(self) -> Results:
         def rank_batch(batch: HistoryBatch, seen: Tensor | None) -> Lists:
-            history = batch.history[..., 0].cpu().numpy()
-            scores = torch.from_numpy(
-                chain.scores(history, batch.lengths.cpu().numpy())
-            )
-            return self.sid_items.lists_from_scores(
-                scores.to(self.device), self.k, seen
-            )
+            scores = self._scores(self.chain, batch)
+            return self.sid_items.lists_from_scores(scores, self.k, seen)
 
         return self._rank(rank_batch, "ranking, Markov")
 
-    def sasrec(self, fitted: Fitted, seed: int) -> Results:
+    def sasrec(self, fitted: Fitted, seed: int, chain: Markov | None) -> Results:
+        """Its scores, or with a chain the mixture of both probabilities."""
         self._check_data(fitted, "SASRec")
         model = SasRec.from_saved(fitted.of_seed(seed), fitted.config)
         model = model.to(self.device)
 
         def rank_batch(batch: HistoryBatch, seen: Tensor | None) -> Lists:
             scores = model.scores(batch.history[..., 0], batch.lengths)
+            if chain is not None:
+                counted = self._scores(chain, batch)
+                total = counted.sum(1, keepdim=True)
+                # Nothing ever followed and popularity has no weight: SASRec alone.
+                counted = counted / total.masked_fill(total == 0.0, 1.0)
+                share = self.parameters.sasrec_markov.share
+                scores = torch.lerp(scores.double().softmax(1), counted, share)
             return self.sid_items.lists_from_scores(scores, self.k, seen)
 
-        return self._rank(rank_batch, f"ranking, SASRec, seed {seed}")
+        name = "SASRec" if chain is None else "SASRec and Markov"
+        return self._rank(rank_batch, f"ranking, {name}, seed {seed}")
+
+    def _scores(self, chain: Markov, batch: HistoryBatch) -> Tensor:
+        """The chain's scores of all items ``(B, N)``."""
+        history, lengths = batch.history[..., 0], batch.lengths
+        scores = chain.scores(history.cpu().numpy(), lengths.cpu().numpy())
+        return torch.from_numpy(scores).to(self.device)
 
     def autoregressive(self, fitted: Fitted, seed: int) -> Results:
         trained_on = fitted.config.get("sid_table")

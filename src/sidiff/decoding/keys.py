@@ -85,6 +85,22 @@ def slices(starts: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     return owner, place + (starts - counts.cumsum(0) + counts)[owner]
 
 
+def padded_rows(
+    row: Tensor, values: Tensor, batch: int, width: int, empty: float
+) -> Tensor:
+    """The first ``width`` values of each row ``(batch, width)``; ``row`` is sorted.
+
+    ``empty`` stands where a row has fewer.
+    """
+    counts = torch.bincount(row, minlength=batch)
+    place = torch.arange(len(row), device=row.device)
+    place = place - (counts.cumsum(0) - counts)[row]
+    fits = place < width
+    table = torch.full((batch, width), empty, dtype=values.dtype, device=row.device)
+    table[row[fits], place[fits]] = values[fits]
+    return table
+
+
 class SidIndex:
     """From complete SIDs to their row in a table of distinct SIDs.
 

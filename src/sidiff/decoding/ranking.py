@@ -12,11 +12,13 @@ from torch.nn import functional as F
 from sidiff.decoding import one_pass
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.decoders import DECODERS
-from sidiff.decoding.item_vectors import best_items
+from sidiff.decoding.item_probabilities import ItemProbabilities
 from sidiff.decoding.keys import repeats
 from sidiff.decoding.rescoring import rescore
 from sidiff.decoding.results import Decoded
+from sidiff.decoding.transitions import Followers
 from sidiff.diffusion.denoiser import DenoisingModel, Memory
+from sidiff.errors import SidiffError
 from sidiff.parameters import DecodingParameters
 
 
@@ -82,6 +84,7 @@ def rank_items(
     catalogue: Catalogue,
     seen: Tensor,
     k: int,
+    followers: Followers | None = None,
 ) -> RankedItems:
     """The best ``k`` items of every user.
 
@@ -97,12 +100,25 @@ def rank_items(
         catalogue: the existing SIDs and the items that may be recommended.
         seen: item indices not to recommend to a user, -1 for none, ``(B, E)``.
         k: length of the lists.
+        followers: what followed the users' last items in training, where
+            ``parameters.transitions`` gives it a share.
+
+    Raises:
+        SidiffError: the method is ``item_vectors`` and the network has none.
     """
     blocked = catalogue.exhausted(seen)
     settings = parameters.rescoring
     width = max(k, settings.items)
+    probabilities = ItemProbabilities.of(
+        memory, catalogue, followers, parameters.transitions.share
+    )
     if parameters.method == "item_vectors":
-        items, scores = best_items(memory, catalogue, seen, width)
+        if probabilities is None:
+            raise SidiffError(
+                "decoding.method item_vectors needs a network trained with "
+                "training.network.item_identity: true."
+            )
+        items, scores = probabilities.best(width, catalogue.allowed_items, seen)
         rows = _sids_of(items, catalogue)
         calls, distinct, legal = 0.0, 1.0, 1.0
     else:
@@ -120,9 +136,11 @@ def rank_items(
         calls, distinct = decoded.denoiser_calls, decoded.distinct_states
     items, scores = _fit(items, width, -1), _fit(scores, width, -torch.inf)
     completed = (items[:, :k] < 0).any(1)
-    # Rescoring is of M items even where the search found fewer.
+    # Rescoring is of M items even where the search found fewer. Item vectors leave out
+    # no item that may be recommended.
     short = (items < 0).any(1)
-    if parameters.constraint == "items" and bool(short.any()):
+    fills = parameters.constraint == "items" and parameters.method != "item_vectors"
+    if fills and bool(short.any()):
         more = _one_pass(
             denoiser,
             memory.take(short.nonzero()[:, 0]),
@@ -136,7 +154,7 @@ def rank_items(
         items, scores = items[:, :width], scores[:, :width]
         rows = _append_rows(rows, more.rows, short)
     else:
-        completed &= parameters.constraint == "items"
+        completed &= fills
     if settings.items:
         scores = rescore(
             denoiser,
@@ -145,6 +163,7 @@ def rank_items(
             scores,
             settings,
             catalogue,
+            probabilities,
             parameters.seed,
         )
         scores, order = scores.sort(dim=1, descending=True, stable=True)

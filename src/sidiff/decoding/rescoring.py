@@ -4,7 +4,7 @@ A search knows of a SID only the best way (or the ways in its beam) that led to 
 the SID's log-likelihood is averaged over several orders of its digits, each digit given
 those before it in the order, as an any-order model defines it; the last digit of each
 order is predicted given all others. Items may also be told apart, and known better than
-by their codes, by the network's item vectors (their log-softmax over all items).
+by their codes, by their probabilities as whole items.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from sidiff.decoding.catalogue import Catalogue
+from sidiff.decoding.item_probabilities import ItemProbabilities
 from sidiff.decoding.keys import Distinct, state_keys
 from sidiff.diffusion.denoiser import DenoisingModel, Memory
-from sidiff.onednn import linear
 from sidiff.parameters import RescoringParameters
 
 
@@ -26,6 +26,7 @@ def rescore(
     found: Tensor,
     parameters: RescoringParameters,
     catalogue: Catalogue,
+    probabilities: ItemProbabilities | None,
     seed: int,
 ) -> Tensor:
     """Scores of candidate items.
@@ -35,8 +36,9 @@ def rescore(
         memory: the users' encoded histories, batch size B.
         items: item indices, -1 for none, ``(B, M)``.
         found: their scores in the search ``(B, M)``, kept where no order is asked for.
-        parameters: number of orders, weight of the item vectors.
-        catalogue: the items' SIDs and vectors.
+        parameters: number of orders, weight of the items' probabilities.
+        catalogue: the items' SIDs.
+        probabilities: of whole items; None where the network knows none.
         seed: of the orders.
 
     Returns:
@@ -48,11 +50,8 @@ def rescore(
     if parameters.orders:
         codes = catalogue.codes[catalogue.sid_of_item[chosen]]
         scores = log_likelihood(denoiser, memory, codes, parameters.orders, seed)
-    users, vectors = memory.users, catalogue.item_vectors
-    if parameters.item_weight and users is not None and vectors is not None:
-        logits = (vectors[chosen] * users[:, None]).sum(2)
-        total = linear(users, vectors).logsumexp(1, keepdim=True)
-        scores = scores + parameters.item_weight * (logits - total)
+    if parameters.item_weight and probabilities is not None:
+        scores = scores + parameters.item_weight * probabilities.log_p(items)
     return scores.masked_fill(missing, -torch.inf)
 
 

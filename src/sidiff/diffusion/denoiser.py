@@ -62,6 +62,7 @@ class DenoiserConfig:
     decoder_layers: int
     dropout: float
     cross_pad: Literal["sink", "mask"]
+    positions: Literal["oldest", "newest"] = "oldest"
     identity_dropout: float = 0.0
     identified_items: int = 0
 
@@ -414,7 +415,10 @@ class Denoiser(nn.Module):
         bias = _log_mask(visible, self.codes.dtype)[:, None, None]
         packing = Packing.of(real)
         left_out = None if hidden is None else packing.pack(hidden)
-        x = self._items(packing.pack(history), left_out) + self.positions[packing.slot]
+        place = packing.slot
+        if self.config.positions == "newest":
+            place = (lengths[packing.owner] - 1 - place).clamp(min=0)
+        x = self._items(packing.pack(history), left_out) + self.positions[place]
         if self.config.identified_items and identities is not None:
             rows = packing.pack(identities)
             if left_out is not None:

@@ -15,6 +15,7 @@ NAMES = {
     "cpd": "CPD",
     "markov": "Markov chain",
     "sasrec": "SASRec",
+    "sasrec_markov": "SASRec and Markov chain",
 }
 """Methods whose name on paper is not that of the parameter with spaces."""
 

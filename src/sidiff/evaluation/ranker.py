@@ -14,12 +14,14 @@ from tqdm.auto import tqdm
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.lattice import Lattice
 from sidiff.decoding.ranking import rank_items
+from sidiff.decoding.transitions import Followers, Transitions
 from sidiff.diffusion.denoiser import Denoiser
 from sidiff.diffusion.histories import Histories, HistoryBatch
 from sidiff.evaluation import metrics as m
 from sidiff.evaluation.results import Cost, Results
-from sidiff.parameters import DecodingParameters
+from sidiff.parameters import DecodingParameters, TransitionParameters
 from sidiff.reviews.sequences import Sequences, training_counts
+from sidiff.reviews.transitions import transition_counts
 from sidiff.sids.table import SidTable
 
 
@@ -45,6 +47,7 @@ class Ranker:
             lattice: the lattice of the table's SIDs, where it was built before.
             allowed: items that may be recommended, ``(N,)``; None for all.
         """
+        self.sequences = sequences
         self.groups = table.groups()
         self.histories = Histories(sequences, table.codes, identities, device)
         self.catalogue = Catalogue(
@@ -54,6 +57,7 @@ class Ranker:
             device,
             lattice,
         )
+        self._transitions: tuple[int, Transitions] | None = None
         if allowed is not None:
             self.catalogue = self.catalogue.restrict(
                 torch.from_numpy(allowed).to(device)
@@ -107,6 +111,7 @@ class Ranker:
                     self.catalogue,
                     _seen(batch, exclude_seen),
                     k,
+                    self._followers(batch, denoiser, decoding.transitions),
                 )
                 items[chosen] = ranked.items.cpu().numpy()
                 scores[chosen] = ranked.scores.cpu().numpy()
@@ -130,6 +135,21 @@ class Ranker:
         history = (samples[:, 2] - samples[:, 1]).astype(np.int64)
         users = samples[:, 0].astype(np.int64)
         return Results(items, scores, sids, users, targets, history, cost)
+
+    def _followers(
+        self, batch: HistoryBatch, denoiser: Denoiser, parameters: TransitionParameters
+    ) -> Followers | None:
+        """What followed the users' last items; None where nothing asks for it."""
+        if not (parameters.share and denoiser.config.identified_items):
+            return None
+        kept = parameters.successors
+        if self._transitions is None or self._transitions[0] != kept:
+            counts = transition_counts(self.sequences)
+            device = self.histories.device
+            self._transitions = kept, Transitions.of(counts, kept, device)
+        return self._transitions[1].after(
+            batch.history_items, batch.lengths, parameters
+        )
 
     def scores(
         self,

@@ -34,7 +34,7 @@ def fit_sasrec(
     from sidiff.baselines.run import tune_sasrec
 
     settings = BaselinesParameters.model_validate(parameters)
-    if "sasrec" not in settings.methods:
+    if not {"sasrec", "sasrec_markov"} & set(settings.methods):
         return _LEFT_OUT, []
     fitted = tune_sasrec(
         to_sequences(sequences, catalogue), settings, max_history, seeds, checkpoints

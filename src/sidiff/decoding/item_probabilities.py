@@ -1,0 +1,126 @@
+"""Probabilities of whole items: the network's softmax, mixed with training's counts.
+
+Only for networks with item identities, and without any denoising.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from sidiff.decoding.catalogue import Catalogue
+from sidiff.decoding.keys import repeats
+from sidiff.decoding.scan import ROWS_PER_CHUNK, best_rows
+from sidiff.decoding.transitions import Followers
+from sidiff.diffusion.denoiser import Memory
+from sidiff.onednn import linear
+
+NUMBERS_AT_ONCE = 2**24
+"""Numbers gathered from item vectors at a time (64 MiB)."""
+
+
+@dataclass(frozen=True)
+class ItemProbabilities:
+    """``p(item) = (1 - share) softmax(user, item vectors) + share p(item followed)``.
+
+    Attributes:
+        users: what each user asks of the item vectors, ``(B, d)``.
+        vectors: of all items, ``(N, d)``.
+        followers: what followed the users' last items in training; None for the
+            network alone.
+        share: of the followers, at least 0 and below 1.
+    """
+
+    users: Tensor
+    vectors: Tensor
+    followers: Followers | None
+    share: float
+
+    @classmethod
+    def of(
+        cls,
+        memory: Memory,
+        catalogue: Catalogue,
+        followers: Followers | None,
+        share: float,
+    ) -> ItemProbabilities | None:
+        """Those of a batch of users; None where the network has no item identities."""
+        if memory.users is None or catalogue.item_vectors is None:
+            return None
+        followers = followers if share else None
+        return cls(memory.users, catalogue.item_vectors, followers, share)
+
+    def log_p(self, items: Tensor) -> Tensor:
+        """Of some items ``(B, M)``; what stands where there is none has no meaning."""
+        chosen = items.clamp(0, len(self.vectors) - 1)
+        rows = max(
+            1, NUMBERS_AT_ONCE // max(1, chosen[0].numel() * self.users.shape[1])
+        )
+        logits = [
+            torch.bmm(self.vectors[part], asked[:, :, None])[..., 0]
+            for part, asked in zip(
+                chosen.split(rows), self.users.split(rows), strict=True
+            )
+        ]
+        return self._mixed(torch.cat(logits) - self._log_total, items)
+
+    def best(
+        self, width: int, allowed: Tensor | None, seen: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The best ``width`` items of every user, exactly.
+
+        Among items that never followed, the network alone decides; so the best of the
+        mixture are among the network's best and the followers.
+
+        Args:
+            width: items wanted.
+            allowed: items that may be recommended, ``(N,)`` bool; None for all.
+            seen: item indices that a user must not get, -1 for none, ``(B, E)``.
+
+        Returns:
+            Item indices ``(B, width)``, -1 where there are no more, and their
+            log-probabilities, -inf there; fewer columns where the catalogue is smaller.
+        """
+        size = len(self.vectors)
+        items, logits = best_rows(
+            size,
+            lambda rows: linear(self.users, self.vectors[rows]),
+            width,
+            allowed,
+            seen,
+        )
+        missing = logits == -torch.inf
+        items = items.masked_fill(missing, -1)
+        scores = self._mixed(logits - self._log_total, items)
+        scores = scores.masked_fill(missing, -torch.inf)
+        if self.followers is None:
+            return items, scores
+        others = self.followers.items
+        barred = (others == size) | repeats(torch.cat([seen, items, others], 1))[
+            :, seen.shape[1] + items.shape[1] :
+        ]
+        if allowed is not None:
+            barred |= ~allowed[others.clamp(max=size - 1)]
+        more = self.log_p(others).masked_fill(barred, -torch.inf)
+        scores, place = torch.cat([scores, more], 1).topk(items.shape[1], dim=1)
+        items = torch.cat([items, others], 1).gather(1, place)
+        return items.masked_fill(scores == -torch.inf, -1), scores
+
+    def _mixed(self, log_p: Tensor, items: Tensor) -> Tensor:
+        if self.followers is None:
+            return log_p
+        followed = (self.share * self.followers.share_of(items)).log()
+        return torch.logaddexp(log_p + math.log1p(-self.share), followed)
+
+    @cached_property
+    def _log_total(self) -> Tensor:
+        """Log of the softmax's denominator, ``(B, 1)``."""
+        parts = [
+            linear(self.users, rows).logsumexp(1)
+            for rows in self.vectors.split(ROWS_PER_CHUNK)
+        ]
+        return torch.stack(parts, 1).logsumexp(1, keepdim=True)

@@ -1,0 +1,118 @@
+"""What followed the last items of a history in training, as probabilities.
+
+A first-order Markov chain that looks back: exact about what was seen often, silent on
+the rest. Mixed with the network's softmax (``item_probabilities``) each makes up for
+the other, as an n-gram model and one with less context do in linear interpolation
+(Jelinek & Mercer 1980).
+
+Symbols: B users, T history, N items, F followers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from sidiff.decoding.keys import padded_rows, slices
+from sidiff.parameters import TransitionParameters
+
+
+class Followers(NamedTuple):
+    """The items that followed a user's last ones, with their probabilities.
+
+    Attributes:
+        items: ascending, ``(B, F)``; N where a user has no more.
+        shares: ``(B, F)``, sum to 1 for each user, or to 0 where nothing ever followed.
+    """
+
+    items: Tensor
+    shares: Tensor
+
+    def share_of(self, items: Tensor) -> Tensor:
+        """Probabilities of any items ``(B, M)``; 0 for one that never followed."""
+        if not self.items.shape[1]:
+            return self.shares.new_zeros(items.shape)
+        place = torch.searchsorted(self.items, items.contiguous())
+        place = place.clamp(max=self.items.shape[1] - 1)
+        known = self.items.gather(1, place) == items
+        return self.shares.gather(1, place).masked_fill(~known, 0.0)
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """Every item's successors, one item's after the other's.
+
+    Attributes:
+        starts: where each item's begin, ``(N + 1,)``.
+        items: the successors.
+        shares: of the item's transitions, as ``items``.
+    """
+
+    starts: Tensor
+    items: Tensor
+    shares: Tensor
+
+    @classmethod
+    def of(
+        cls, counts: sparse.csr_array, successors: int, device: torch.device
+    ) -> Transitions:
+        """Keep the most frequent successors.
+
+        Args:
+            counts: transitions from row to column, ``(N, N)``.
+            successors: kept of each item; equally frequent ones go by their index.
+            device: where they are read.
+        """
+        rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+        order = np.lexsort((counts.indices, -counts.data, rows))
+        rank = np.arange(len(rows)) - counts.indptr[rows]
+        kept = order[rank < successors]
+        shares = counts.data / counts.sum(axis=1)[rows]
+        sizes = np.bincount(rows[kept], minlength=counts.shape[0])
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        return cls(
+            torch.from_numpy(starts).to(device),
+            torch.from_numpy(counts.indices[kept].astype(np.int64)).to(device),
+            torch.from_numpy(shares[kept]).to(device),
+        )
+
+    def after(
+        self, history: Tensor, lengths: Tensor, parameters: TransitionParameters
+    ) -> Followers:
+        """What followed the last items of histories, older ones counting for less.
+
+        Args:
+            history: items, oldest first, right-padded with any item, ``(B, T)``.
+            lengths: real items ``(B,)``.
+            parameters: how many of them count, and how much.
+        """
+        age = lengths[:, None] - 1 - torch.arange(history.shape[1], device=self.device)
+        weights = torch.pow(parameters.decay, age.clamp(min=0).double())
+        counts = (age >= 0) & (age < parameters.items) & (weights > 0.0)
+        user, slot = counts.nonzero(as_tuple=True)
+        item, weight = history[user, slot], weights[user, slot]
+        first = self.starts[item]
+        owner, place = slices(first, self.starts[item + 1] - first)
+        size = len(self.starts) - 1
+        keys = user[owner] * size + self.items[place]
+        keys, which = keys.unique(return_inverse=True)
+        shares = torch.zeros(len(keys), dtype=torch.float64, device=self.device)
+        shares.index_add_(0, which, weight[owner] * self.shares[place])
+        user, item = keys // size, keys % size
+        total = shares.new_zeros(len(history)).index_add_(0, user, shares)
+        shares = (shares / total[user]).float()
+        width = int(user.bincount(minlength=1).max())
+        return Followers(
+            padded_rows(user, item, len(history), width, size),
+            padded_rows(user, shares, len(history), width, 0.0),
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the arrays lie."""
+        return self.items.device
