@@ -286,7 +286,10 @@ COMBINATIONS: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (
         {"comparison": {"references": ["cdp"]}},
-        ["comparison.references names cdp", "as_configured, item_vectors, cpd"],
+        [
+            "comparison.references names cdp",
+            "as_configured, item_vectors, item_vectors_transitions",
+        ],
     ),
     ({"ablation": {"decoder": "cdp"}}, ["ablation.decoder is cdp", "as_configured"]),
     (
