@@ -144,6 +144,8 @@ def _name(axes: Axes, lines: list[Headline], cost: str) -> None:
         ):
             own -= step / 2
         taken.append((left, right, own))
+        # A name that had to move says by a line whose it is.
+        leader = {"arrowstyle": "-", "lw": 0.4, "color": INK, "relpos": (0.0, 0.5)}
         axes.annotate(
             line.label,
             point,
@@ -152,4 +154,5 @@ def _name(axes: Axes, lines: list[Headline], cost: str) -> None:
             va="center",
             fontsize=LABEL_POINTS,
             color=INK,
+            arrowprops=leader if own < height else None,
         )
