@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from torch import Tensor
 
-from sidiff.decoding import item_probabilities
+from sidiff.decoding import item_probabilities, scan
 from sidiff.decoding.item_probabilities import ItemProbabilities
 from sidiff.decoding.ranking import rank_items
 from sidiff.decoding.transitions import Followers, Transitions
@@ -101,9 +101,10 @@ def mixture(
     seed=st.integers(0, 10_000),
     share=st.sampled_from([0.05, 0.4, 0.95]),
     numbers=st.sampled_from([1, 60, 2**24]),
+    rows=st.sampled_from([1, 7, 2**16]),
 )
-def test_the_best_of_the_mixture_are_exact(size, seed, share, numbers) -> None:
-    """With seen and denied items, in one piece or user by user."""
+def test_the_best_of_the_mixture_are_exact(size, seed, share, numbers, rows) -> None:
+    """With seen and denied items, in one piece or in many."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     users, k = 5, 7
@@ -128,6 +129,8 @@ def test_the_best_of_the_mixture_are_exact(size, seed, share, numbers) -> None:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(item_probabilities, "NUMBERS_AT_ONCE", numbers)
+        patch.setattr(item_probabilities, "ROWS_PER_CHUNK", rows)
+        patch.setattr(scan, "ROWS_PER_CHUNK", rows)
         ranked = rank_items(model, memory, decoder, catalogue, seen, k, followers)
         probabilities = ItemProbabilities.of(memory, catalogue, followers, share)
         assert probabilities is not None

@@ -86,26 +86,34 @@ class ItemProbabilities:
             log-probabilities, -inf there; fewer columns where the catalogue is smaller.
         """
         size = len(self.vectors)
-        items, logits = best_rows(
-            size,
-            lambda rows: linear(self.users, self.vectors[rows]),
-            width,
-            allowed,
-            seen,
-        )
+        others = torch.empty(len(self.users), 0, dtype=torch.int64, device=seen.device)
+        if self.followers is not None:
+            others = self.followers.items
+        totals: list[Tensor] = []
+        followed = torch.zeros(others.shape, device=seen.device)
+
+        def score(rows: Tensor) -> Tensor:
+            """All that is asked of these items' logits, while they are at hand."""
+            logits = linear(self.users, self.vectors[rows])
+            totals.append(logits.logsumexp(1))
+            place = others - rows[0]
+            inside = (place >= 0) & (place < len(rows))
+            found = logits.gather(1, place.clamp(0, len(rows) - 1))
+            followed.copy_(torch.where(inside, found, followed))
+            return logits
+
+        items, logits = best_rows(size, score, width, allowed, seen)
+        total = torch.stack(totals, 1).logsumexp(1, keepdim=True)
         missing = logits == -torch.inf
         items = items.masked_fill(missing, -1)
-        scores = self._mixed(logits - self._log_total, items)
+        scores = self._mixed(logits - total, items)
         scores = scores.masked_fill(missing, -torch.inf)
-        if self.followers is None:
-            return items, scores
-        others = self.followers.items
         barred = (others == size) | repeats(torch.cat([seen, items, others], 1))[
             :, seen.shape[1] + items.shape[1] :
         ]
         if allowed is not None:
             barred |= ~allowed[others.clamp(max=size - 1)]
-        more = self.log_p(others).masked_fill(barred, -torch.inf)
+        more = self._mixed(followed - total, others).masked_fill(barred, -torch.inf)
         scores, place = torch.cat([scores, more], 1).topk(items.shape[1], dim=1)
         items = torch.cat([items, others], 1).gather(1, place)
         return items.masked_fill(scores == -torch.inf, -1), scores
