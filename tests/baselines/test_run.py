@@ -113,6 +113,8 @@ def test_what_a_crash_left_is_gone_on_with(
         with caplog.at_level(logging.INFO):
             again = train(number)
         assert "goes on from its checkpoint" in caplog.text or steps == min(STOPS)
+        # The other settings and seeds of one run are no left-overs of another.
+        assert "starts anew" not in caplog.text
         caplog.clear()
         assert again.config == expected.config
         assert again.tried == expected.tried

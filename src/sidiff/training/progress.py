@@ -230,7 +230,9 @@ class Checkpoints:
 
     def _mention_others(self, folder: SnapshotFolder) -> None:
         beginning = self._name.removesuffix(self._fingerprint[:16])
-        others = [name for name in folder.names() if name.startswith(beginning)]
+        # Those of this very run, for another seed or setting, are not left over.
+        names = set(folder.names()) - set(folder.used)
+        others = [name for name in names if name.startswith(beginning)]
         if others:
             logger.info(
                 "%s training starts anew: %d checkpoint(s) in %s are of other "
