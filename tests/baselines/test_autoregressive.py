@@ -16,6 +16,7 @@ from sidiff.baselines.autoregressive import (
     fit_autoregressive,
 )
 from sidiff.decoding import cpd
+from sidiff.decoding.keys import SidIndex
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig, Memory
 from sidiff.evaluation.metrics import item_metrics
 from sidiff.parameters import (
@@ -123,6 +124,33 @@ def test_a_beam_that_holds_everything_ranks_every_sid(size) -> None:
     wanted, order = chain(model, codes, memory).sum(2).sort(dim=1, descending=True)
     torch.testing.assert_close(scores, wanted, rtol=1e-4, atol=1e-4)
     assert torch.equal(rows, order)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("share", [0.1, 0.6, 0.95, 1.0])
+@pytest.mark.parametrize("beam", [1, 5, 64])
+@pytest.mark.parametrize("size", [1, 6, 64])
+def test_what_a_user_may_not_get_is_as_if_it_were_not_there(size, beam, share) -> None:
+    model = build()
+    memory = memory_of(model)
+    sids = catalogue_of(some_sids(size), CODES).codes.numpy()
+    index = SidIndex(sids, CODES, CPU)
+    gone = torch.rand(USERS, size, generator=torch.Generator().manual_seed(1)) < share
+    rows, scores = beam_search(model, memory, Prefixes(index), beam, gone)
+    for user in range(USERS):
+        left = (~gone[user]).nonzero()[:, 0]
+        found = rows[user][rows[user] >= 0]
+        assert len(found) == min(beam, len(left))
+        assert (scores[user, len(found) :] == -torch.inf).all()
+        if not len(left):
+            continue
+        alone = Prefixes(SidIndex(sids[left.numpy()], CODES, CPU))
+        one = memory.take(torch.tensor([user]))
+        expected, wanted = beam_search(model, one, alone, beam)
+        assert torch.equal(found, left[expected[0]])
+        torch.testing.assert_close(
+            scores[user, : len(found)], wanted[0], rtol=1e-4, atol=1e-4
+        )
 
 
 @torch.no_grad()

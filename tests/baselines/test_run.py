@@ -58,11 +58,24 @@ def fitted(ring, ring_table) -> tuple[Fitted, Fitted]:
 
 
 def ranked(
-    ring, ring_table, fitted, exclude_seen: bool, **changes: Any
+    ring,
+    ring_table,
+    fitted,
+    exclude_seen: bool,
+    allowed: np.ndarray | None = None,
+    **changes: Any,
 ) -> list[Ranked]:
     p = BaselinesParameters.model_validate(raw(**changes))
     return rank_baselines(
-        ring, ring_table, *fitted, p, 10, K, exclude_seen=exclude_seen, seeds=SEEDS
+        ring,
+        ring_table,
+        *fitted,
+        p,
+        10,
+        K,
+        exclude_seen=exclude_seen,
+        seeds=SEEDS,
+        allowed=allowed,
     )
 
 
@@ -157,6 +170,25 @@ def test_every_method_ranks_the_same_users(
         chance = K / ring.n_items
         least = {"popularity": 0.0, "autoregressive": 1.3 * chance}
         assert hit > least.get(one.method, 3 * chance), one.method
+
+
+@pytest.mark.parametrize("size", [5, 12])
+def test_every_list_is_full_while_there_are_items(
+    ring, ring_table, fitted, size
+) -> None:
+    """With a beam narrower than a list, in spite of both filters."""
+    allowed = np.zeros(ring.n_items, dtype=bool)
+    allowed[np.random.default_rng(2).choice(ring.n_items, size, replace=False)] = True
+    narrow = raw()["autoregressive"] | {"beam": 2}
+    lists = ranked(ring, ring_table, fitted, True, allowed, autoregressive=narrow)
+    for user, start, end in evaluation_samples(ring, "test", 10).tolist():
+        seen = ring.items[ring.offsets[user] :][start:end]
+        left = set(np.flatnonzero(allowed).tolist()) - set(seen.tolist())
+        for one in lists:
+            items = one.results.items[user]
+            found = set(items[items >= 0].tolist())
+            assert found <= left
+            assert len(found) == (items >= 0).sum() == min(K, len(left)), one.method
 
 
 @pytest.mark.parametrize("popularity", [0.0, 0.01])

@@ -213,14 +213,43 @@ class Prefixes:
         sids = table.groups().sid_codes
         return cls(SidIndex(sids, table.codes_per_digit, device))
 
-    def allowed(self, digit: int, prefixes: Tensor) -> Tensor:
-        """Codes of ``digit`` that lead to a SID: bool ``(B, A, K)``."""
+    def reachable(self, gone: Tensor) -> list[Tensor]:
+        """Which prefixes of 1, 2, ... digits lead to a SID that a user may get.
+
+        Args:
+            gone: SIDs that a user may not get, bool ``(B, S)``.
+
+        Returns:
+            Of every number of digits, bool ``(B, prefixes)``.
+        """
+        found = [~gone[:, self.row_of_leaf]]
+        for keys in reversed(self.levels[1:]):
+            parents = keys // self.codes_per_digit
+            # Sorted and without gaps: the last is the highest.
+            counts = torch.zeros(
+                len(gone), int(parents[-1]) + 1, dtype=torch.int32, device=gone.device
+            )
+            counts.index_add_(1, parents, found[0].int())
+            found.insert(0, counts > 0)
+        return found
+
+    def allowed(
+        self, digit: int, prefixes: Tensor, reachable: list[Tensor] | None = None
+    ) -> Tensor:
+        """Codes of ``digit`` that lead to a SID: bool ``(B, A, K)``.
+
+        With ``reachable``, to one that the user may get.
+        """
         starts, flat = self.starts[digit], prefixes.flatten()
         counts = starts[flat + 1] - starts[flat]
         owner, edge = slices(starts[flat], counts)
         size = self.codes_per_digit
         mask = torch.zeros(len(flat), size, dtype=torch.bool, device=flat.device)
-        mask[owner, self.levels[digit][edge] % size] = True
+        codes = self.levels[digit][edge] % size
+        if reachable is None:
+            mask[owner, codes] = True
+        else:
+            mask[owner, codes] = reachable[digit][owner // prefixes.shape[1], edge]
         return mask.view(*prefixes.shape, size)
 
     def follow(self, digit: int, prefixes: Tensor, codes: Tensor) -> Tensor:
@@ -232,15 +261,23 @@ class Prefixes:
 
 @torch.inference_mode()
 def beam_search(
-    model: AutoregressiveDecoder, memory: Memory, prefixes: Prefixes, beam: int
+    model: AutoregressiveDecoder,
+    memory: Memory,
+    prefixes: Prefixes,
+    beam: int,
+    gone: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The ``beam`` likeliest existing SIDs, as far as the search sees them.
+
+    Every prefix kept leads to a SID that the user may get, so as many are found as
+    the beam holds or there are.
 
     Args:
         model: in evaluation mode.
         memory: the users' encoded histories, batch size B.
         prefixes: of the existing SIDs.
         beam: prefixes kept after every digit.
+        gone: SIDs that a user may not get, bool ``(B, S)``; None: all may be had.
 
     Returns:
         Rows of distinct SIDs, best first, and their summed log-probabilities, both
@@ -252,14 +289,17 @@ def beam_search(
     nodes = torch.zeros(batch, 1, dtype=torch.int64, device=device)
     previous = torch.zeros_like(nodes)
     past: list[Past] | None = None
+    reachable = None if gone is None else prefixes.reachable(gone)
     for digit in range(len(prefixes.levels)):
         logits, past = model.next_digit(digit, previous, past, memory)
         log_p = logits.log_softmax(-1)
-        log_p = log_p.masked_fill(~prefixes.allowed(digit, nodes), -torch.inf)
+        log_p = log_p.masked_fill(
+            ~prefixes.allowed(digit, nodes, reachable), -torch.inf
+        )
         candidates = (scores[..., None] + log_p).flatten(1)
         scores, flat = candidates.topk(min(beam, candidates.shape[1]), dim=1)
         # The best come first, so what no user needs is a tail.
-        width = int((scores > -torch.inf).sum(1).max())
+        width = max(1, int((scores > -torch.inf).sum(1).max()))
         scores, flat = scores[:, :width], flat[:, :width]
         parents, previous = flat // size, flat % size
         nodes = prefixes.follow(digit, nodes.gather(1, parents), previous)

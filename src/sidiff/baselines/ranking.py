@@ -66,6 +66,15 @@ class SidItems:
         """Number of distinct SIDs S."""
         return len(self.offsets) - 1
 
+    def gone(self, seen: Tensor | None) -> Tensor | None:
+        """SIDs of which every item is ``seen`` ``(B, N)``: bool ``(B, S)``."""
+        if seen is None:
+            return None
+        left = torch.zeros(
+            len(seen), self.n_sids, dtype=torch.int32, device=seen.device
+        )
+        return left.index_add_(1, self.sid_of_item, (~seen).int()) == 0
+
     def lists_from_scores(self, scores: Tensor, k: int, seen: Tensor | None) -> Lists:
         """The best items, and the best SIDs by their best item.
 

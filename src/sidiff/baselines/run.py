@@ -312,8 +312,9 @@ class _Stage:
 
         def rank_batch(batch: HistoryBatch, seen: Tensor | None) -> Lists:
             memory = model.encode(codes[batch.history[..., 0]], batch.lengths)
-            beam = self.parameters.autoregressive.beam
-            rows, scores = beam_search(model, memory, prefixes, beam)
+            beam = max(self.parameters.autoregressive.beam, self.k)
+            gone = self.sid_items.gone(seen)
+            rows, scores = beam_search(model, memory, prefixes, beam, gone)
             return self.sid_items.lists_from_sids(rows, scores, self.k, seen)
 
         label = f"decoding, autoregressive, seed {seed}"
