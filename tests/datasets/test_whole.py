@@ -118,8 +118,9 @@ def test_killed_while_saving(tmp_path: Path) -> None:
     """Whatever a kill leaves, every version that Kedro lists can be read."""
     processes = multiprocessing.get_context("forkserver")
     chance = random.Random(0)
-    halves = 0
-    for number in range(12):
+    halves = number = 0
+    # At any moment, and then as often as it takes to hit the middle of a save.
+    while number < 12 or (not halves and number < 200):
         ready = processes.Event()
         process = processes.Process(
             target=save_for_ever, args=(tmp_path, ready, number)
@@ -127,9 +128,12 @@ def test_killed_while_saving(tmp_path: Path) -> None:
         process.start()
         assert ready.wait(60)
         process.join(chance.uniform(0.01, 0.2))
+        while number >= 12 and not list(tmp_path.glob("*/*/*.part")):
+            assert process.is_alive()
         assert process.is_alive()
         process.kill()
         process.join()
+        number += 1
         halves += len(list(tmp_path.glob("*/*/*.part")))
         try:
             versions = frames(tmp_path).list_versions(full_path=False)
