@@ -367,3 +367,27 @@ def test_confidence_is_of_the_legal_codes(measure) -> None:
             shares = [math.exp(v) / whole for v in values]
             expected = sum(share * math.log(share) for share in shares)
         assert float(actual[place]) == pytest.approx(expected, abs=1e-6)
+
+
+class Watched(TableModel):
+    """Refuses to be asked more often than there are digits."""
+
+    def logits(self, *arguments: Any, **named: Any) -> torch.Tensor:
+        assert len(self.states_seen) < self.config.digits, "somebody never ends"
+        return super().logits(*arguments, **named)
+
+
+@pytest.mark.parametrize("merge", ["none", "max", "sum"])
+def test_users_who_may_get_nothing_end_as_well(merge) -> None:
+    """Their states mean nothing, and may look sure of more digits than there are."""
+    digits, size, allowed = 8, 2, 3
+    p = stages(0, 1, 0.2, beam=1, merge=merge, constraint="items")
+    blocked = torch.arange(allowed).expand(USERS, -1)
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        sids = np.unique(rng.integers(0, size, (10, digits)), axis=0)
+        catalogue = catalogue_of(sids, size)
+        catalogue = catalogue.restrict(torch.arange(len(sids)) < allowed)
+        model = Watched(seed, 4.0, digits, size)
+        decoded = adaptive.decode(model, model.memory, p, catalogue, blocked)
+        assert (decoded.scores == -torch.inf).all()

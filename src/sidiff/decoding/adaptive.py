@@ -77,7 +77,9 @@ def _sure_digits(search: Search, log_p: Tensor, filled: Tensor) -> Tensor:
         done = places < filled[:, None]
         # Until the first place whose digit is not sure, without those done before.
         sure = (sure[:, sequence] | done).cumprod(1).bool() & ~done
-    return torch.where(filled < stages.warmup_steps, 1, sure.sum(1).clamp(min=1))
+    count = torch.where(filled < stages.warmup_steps, 1, sure.sum(1).clamp(min=1))
+    # A user who may get nothing has states that mean nothing; they end all the same.
+    return count.minimum(log_p.shape[2] - filled)
 
 
 def _fill(
