@@ -305,12 +305,12 @@ def test_item_vectors_rank_as_the_masked_softmax_does(items, seed) -> None:
         logits = memory.users @ catalogue.item_vectors.T
         for user in range(users):
             mine = set(np.flatnonzero(allowed).tolist()) - set(seen[user].tolist())
-            expected = sorted(mine, key=lambda i: -float(logits[user, i]))[:k]
+            ordered = sorted(mine, key=lambda i: -float(logits[user, i]))
             got = [i for i in ranked.items[user].tolist() if i >= 0]
-            assert got == expected
-            sids = [int(catalogue.sid_of_item[i]) for i in got]
-            first = list(dict.fromkeys(sids))
-            assert ranked.sids[user].tolist()[: len(first)] == first
+            assert got == ordered[:k]
+            sids = dict.fromkeys(int(catalogue.sid_of_item[i]) for i in ordered)
+            best = [sid for sid in ranked.sids[user].tolist() if sid >= 0]
+            assert best == list(sids)[:k]
 
 
 def test_rescoring_looks_at_as_many_items_as_asked_whatever_the_beam() -> None:

@@ -118,8 +118,7 @@ def rank_items(
                 "decoding.method item_vectors needs a network trained with "
                 "training.network.item_identity: true."
             )
-        items, scores = probabilities.best(width, catalogue.allowed_items, seen)
-        rows = _sids_of(items, catalogue)
+        items, scores, rows = _best_items(probabilities, catalogue, seen, width, k)
         calls, distinct, legal = 0.0, 1.0, 1.0
     else:
         wide = max(parameters.beam, width if parameters.method == "one_pass" else 0)
@@ -179,6 +178,28 @@ def rank_items(
         legal,
         completed,
     )
+
+
+def _best_items(
+    probabilities: ItemProbabilities,
+    catalogue: Catalogue,
+    seen: Tensor,
+    width: int,
+    k: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """At least ``width`` items, their scores, their SIDs, of which ``k`` are distinct.
+
+    Fewer only where the user may get no more. Where many items share a SID, the best
+    ``k`` SIDs need more than the best ``k`` items.
+    """
+    while True:
+        items, scores = probabilities.best(width, catalogue.allowed_items, seen)
+        rows = _sids_of(items, catalogue)
+        distinct = ((rows >= 0) & ~repeats(rows)).sum(1)
+        enough = (distinct >= k) | (items[:, -1] < 0)
+        if items.shape[1] < width or bool(enough.all()):
+            return items, scores, rows
+        width *= 4
 
 
 def _sids_of(items: Tensor, catalogue: Catalogue) -> Tensor:
