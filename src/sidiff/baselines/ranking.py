@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sidiff.decoding.keys import padded_rows, slices
+from sidiff.decoding.scan import best_columns
 from sidiff.diffusion.histories import Histories, HistoryBatch
 from sidiff.evaluation.results import Cost, Results
 from sidiff.reviews.sequences import Sequences
@@ -124,18 +125,12 @@ class SidItems:
 def best(scores: Tensor, k: int) -> Tensor:
     """Columns of the ``k`` best scores of each row, best first, ``(B, k)``.
 
-    Equal scores go by column, which ``topk`` leaves to chance; -1 stands where a row
-    has fewer than ``k`` scores above -inf.
+    Equal scores go by column; -1 stands where a row has fewer than ``k`` scores above
+    -inf.
     """
-    width = min(k, scores.shape[1])
-    last = scores.topk(width, dim=1).values[:, -1:]
-    above, level = scores > last, scores == last
-    room = width - above.sum(1, keepdim=True)
-    chosen = above | (level & (level.cumsum(1) <= room))
-    columns = chosen.nonzero()[:, 1].view(len(scores), width)
-    values, order = scores.gather(1, columns).sort(dim=1, descending=True, stable=True)
-    columns = columns.gather(1, order).masked_fill(values == -torch.inf, -1)
-    return torch.nn.functional.pad(columns, (0, k - width), value=-1)
+    values, columns = best_columns(scores, k)
+    columns = columns.masked_fill(values == -torch.inf, -1)
+    return torch.nn.functional.pad(columns, (0, k - columns.shape[1]), value=-1)
 
 
 def rank_users(

@@ -44,6 +44,8 @@ class Catalogue:
         starts: where each SID's items begin in ``items``, ``(S,)``.
         items: item indices SID by SID; inside one by training popularity, then index.
         sid_of_item: ``(N,)``.
+        by_popularity: all items, the most frequent in training first, then by index.
+        place_of_item: of each item in ``by_popularity``, ``(N,)``.
         allowed_items: which items may be recommended, ``(N,)`` bool; None for all.
         item_vectors: the items' vectors in the network that is about to decode,
             ``(N, d)``; None where it has none.
@@ -73,6 +75,9 @@ class Catalogue:
         self.starts = torch.from_numpy(groups.offsets[:-1]).to(device)
         self.items = torch.from_numpy(groups.items_by(training_counts)).to(device)
         self.sid_of_item = torch.from_numpy(groups.sid_of_item).to(device)
+        order = np.argsort(-training_counts, kind="stable")
+        self.by_popularity = torch.from_numpy(order).to(device)
+        self.place_of_item = self.by_popularity.argsort()
         self.allowed_items: Tensor | None = None
         self.item_vectors: Tensor | None = None
         self._lattice = lattice

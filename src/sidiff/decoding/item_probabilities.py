@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.keys import repeats
-from sidiff.decoding.scan import ROWS_PER_CHUNK, best_rows
+from sidiff.decoding.scan import ROWS_PER_CHUNK, best_columns, best_rows
 from sidiff.decoding.transitions import Followers
 from sidiff.diffusion.denoiser import Memory
 from sidiff.onednn import linear
@@ -30,6 +30,7 @@ class ItemProbabilities:
     Attributes:
         users: what each user asks of the item vectors, ``(B, d)``.
         vectors: of all items, ``(N, d)``.
+        catalogue: the items; those with equal scores go by training popularity.
         followers: what followed the users' last items in training; None for the
             network alone.
         share: of the followers, at least 0 and below 1.
@@ -37,6 +38,7 @@ class ItemProbabilities:
 
     users: Tensor
     vectors: Tensor
+    catalogue: Catalogue
     followers: Followers | None
     share: float
 
@@ -52,7 +54,8 @@ class ItemProbabilities:
         if memory.users is None or catalogue.item_vectors is None:
             return None
         followers = followers if share else None
-        return cls(memory.users, catalogue.item_vectors, followers, share)
+        vectors = catalogue.item_vectors
+        return cls(memory.users, vectors, catalogue, followers, share)
 
     def log_p(self, items: Tensor) -> Tensor:
         """Of some items ``(B, M)``; what stands where there is none has no meaning."""
@@ -68,54 +71,63 @@ class ItemProbabilities:
         ]
         return self._mixed(torch.cat(logits) - self._log_total, items)
 
-    def best(
-        self, width: int, allowed: Tensor | None, seen: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The best ``width`` items of every user, exactly.
+    def best(self, width: int, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """The best ``width`` items of every user that may be recommended, exactly.
 
         Among items that never followed, the network alone decides; so the best of the
-        mixture are among the network's best and the followers.
+        mixture are among the network's best and the followers. Equally good ones go
+        by training popularity, then index.
 
         Args:
             width: items wanted.
-            allowed: items that may be recommended, ``(N,)`` bool; None for all.
             seen: item indices that a user must not get, -1 for none, ``(B, E)``.
 
         Returns:
             Item indices ``(B, width)``, -1 where there are no more, and their
             log-probabilities, -inf there; fewer columns where the catalogue is smaller.
         """
-        size = len(self.vectors)
+        # Inside, an item is its place among the most popular, by which ties go.
+        size, by_popularity = len(self.vectors), self.catalogue.by_popularity
+        place_of = self.catalogue.place_of_item
+        place_of = torch.cat([place_of, place_of.new_tensor([size, -1])])
+        allowed = self.catalogue.allowed_items
+        if allowed is not None:
+            allowed = allowed[by_popularity]
+        seen = place_of[seen]
         others = torch.empty(len(self.users), 0, dtype=torch.int64, device=seen.device)
         if self.followers is not None:
-            others = self.followers.items
+            others = place_of[self.followers.items]
         totals: list[Tensor] = []
         followed = torch.zeros(others.shape, device=seen.device)
 
-        def score(rows: Tensor) -> Tensor:
+        def score(places: Tensor) -> Tensor:
             """All that is asked of these items' logits, while they are at hand."""
-            logits = linear(self.users, self.vectors[rows])
+            logits = linear(self.users, self.vectors[by_popularity[places]])
             totals.append(logits.logsumexp(1))
-            place = others - rows[0]
-            inside = (place >= 0) & (place < len(rows))
-            found = logits.gather(1, place.clamp(0, len(rows) - 1))
+            column = others - places[0]
+            inside = (column >= 0) & (column < len(places))
+            found = logits.gather(1, column.clamp(0, len(places) - 1))
             followed.copy_(torch.where(inside, found, followed))
             return logits
 
-        items, logits = best_rows(size, score, width, allowed, seen)
+        places, logits = best_rows(size, score, width, allowed, seen)
         total = torch.stack(totals, 1).logsumexp(1, keepdim=True)
-        missing = logits == -torch.inf
-        items = items.masked_fill(missing, -1)
-        scores = self._mixed(logits - total, items)
-        scores = scores.masked_fill(missing, -torch.inf)
-        barred = (others == size) | repeats(torch.cat([seen, items, others], 1))[
-            :, seen.shape[1] + items.shape[1] :
-        ]
-        if allowed is not None:
-            barred |= ~allowed[others.clamp(max=size - 1)]
-        more = self._mixed(followed - total, others).masked_fill(barred, -torch.inf)
-        scores, place = torch.cat([scores, more], 1).topk(items.shape[1], dim=1)
-        items = torch.cat([items, others], 1).gather(1, place)
+        scores = self._mixed(logits - total, by_popularity[places])
+        scores = scores.masked_fill(logits == -torch.inf, -torch.inf)
+        if self.followers is not None:
+            barred = (others == size) | repeats(torch.cat([seen, places, others], 1))[
+                :, seen.shape[1] + places.shape[1] :
+            ]
+            if allowed is not None:
+                barred |= ~allowed[others.clamp(max=size - 1)]
+            more = self._mixed(followed - total, self.followers.items)
+            more = more.masked_fill(barred, -torch.inf)
+            width = places.shape[1]
+            places, order = torch.cat([places, others], 1).sort(dim=1)
+            scores = torch.cat([scores, more], 1).gather(1, order)
+            scores, columns = best_columns(scores, width)
+            places = places.gather(1, columns)
+        items = by_popularity[places.clamp(max=size - 1)]
         return items.masked_fill(scores == -torch.inf, -1), scores
 
     def _mixed(self, log_p: Tensor, items: Tensor) -> Tensor:

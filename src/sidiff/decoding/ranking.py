@@ -193,7 +193,7 @@ def _best_items(
     ``k`` SIDs need more than the best ``k`` items.
     """
     while True:
-        items, scores = probabilities.best(width, catalogue.allowed_items, seen)
+        items, scores = probabilities.best(width, seen)
         rows = _sids_of(items, catalogue)
         distinct = ((rows >= 0) & ~repeats(rows)).sum(1)
         enough = (distinct >= k) | (items[:, -1] < 0)

@@ -28,8 +28,8 @@ def best_rows(
         blocked: rows that a user must not get, -1 for none, ``(B, E)``.
 
     Returns:
-        Rows, best first, and scores, ``(B, width)`` or fewer; -inf marks rows that
-        are not allowed.
+        Rows, best first, equal ones in their order, and scores, ``(B, width)`` or
+        fewer; -inf marks rows that are not allowed.
     """
     device = blocked.device
     best = torch.empty(len(blocked), 0, device=device)
@@ -47,6 +47,42 @@ def best_rows(
             scores = scores.scatter(1, place, -torch.inf)[:, :-1]
         best = torch.cat([best, scores], 1)
         rows = torch.cat([rows, chunk.expand(len(blocked), -1)], 1)
-        best, kept = best.topk(min(width, best.shape[1]), dim=1)
+        # Earlier rows stand further left, so equal ones stay in order.
+        best, kept = best_columns(best, width)
         rows = rows.gather(1, kept)
     return rows, best
+
+
+def best_columns(scores: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """The best scores of each row and their columns, best first, equal ones by column.
+
+    ``topk`` leaves it to chance which of equal scores it takes, so that a list would
+    depend on its length and on the batch.
+
+    Args:
+        scores: ``(B, N)``.
+        width: columns wanted.
+
+    Returns:
+        Scores and columns, ``(B, width)`` or fewer; columns of -inf mean nothing.
+    """
+    width = min(width, scores.shape[1])
+    best, columns = scores.topk(min(width + 1, scores.shape[1]), dim=1)
+    if best.shape[1] > width:
+        last, next_ = best[:, width - 1], best[:, width]
+        tied = ((last == next_) & (next_ > -torch.inf)).nonzero()[:, 0]
+        best, columns = best[:, :width], columns[:, :width]
+        if len(tied):
+            columns[tied] = _first_of_equals(scores[tied], last[tied], width)
+            best[tied] = scores[tied].gather(1, columns[tied])
+    columns, order = columns.sort(dim=1)
+    best, kept = best.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return best, columns.gather(1, kept)
+
+
+def _first_of_equals(scores: Tensor, last: Tensor, width: int) -> Tensor:
+    """Columns above ``last`` ``(B,)``, and the first ones at it, ``(B, width)``."""
+    above, level = scores > last[:, None], scores == last[:, None]
+    room = width - above.sum(1, keepdim=True)
+    chosen = above | (level & (level.cumsum(1) <= room))
+    return chosen.nonzero()[:, 1].view(len(scores), width)
