@@ -343,6 +343,13 @@ class DecodingParameters(Parameters):
     transitions: TransitionParameters
     seed: Seed
 
+    @property
+    def needs_item_vectors(self) -> bool:
+        """Whether it is nothing of its own for a network without item identities."""
+        second = self.rescoring
+        by_vectors = second.items > 0 and second.item_weight > 0.0
+        return self.method == "item_vectors" or (by_vectors and second.orders == 0)
+
     @model_validator(mode="after")
     def _legal_needs_the_constraint(self) -> Self:
         if self.weighting == "legal" and self.constraint != "items":

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sidiff.decoding import lattice, scan
+from sidiff.decoding import rescoring as rescoring_module
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.lattice import Lattice
 from sidiff.decoding.postings import Postings
@@ -382,3 +383,7 @@ def test_rescoring_looks_at_as_many_items_as_asked_whatever_the_beam() -> None:
         assert torch.allclose(ranked.scores, best[:, :10], atol=1e-4)
         assert wanted is None or torch.equal(ranked.items, wanted)
         wanted = ranked.items
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(rescoring_module, "ITEMS_AT_ONCE", 7)
+            pieces = rank_items(model, memory, p, catalogue, nothing, 10)
+        assert torch.equal(pieces.items, ranked.items)

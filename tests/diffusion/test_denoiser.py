@@ -153,6 +153,22 @@ def test_pads_do_not_change_a_user() -> None:
 
 
 @pytest.mark.parametrize("cross_pad", ["sink", "mask"])
+@pytest.mark.parametrize("identified_items", [0, 4])
+def test_a_batch_without_any_item(cross_pad: str, identified_items: int) -> None:
+    """With no column at all, as with one that holds a pad."""
+    model = build(cross_pad=cross_pad, identified_items=identified_items)
+    history, lengths, codes, hidden = batch(model, [0, 0])
+    rows = torch.zeros(history.shape[:2], dtype=torch.int64)
+    padded = model.encode(history, lengths, rows)
+    empty = model.encode(history[:, :0], lengths, rows[:, :0])
+    torch.testing.assert_close(
+        model.logits(codes, hidden, empty), model.logits(codes, hidden, padded)
+    )
+    if identified_items:
+        torch.testing.assert_close(empty.users, padded.users)
+
+
+@pytest.mark.parametrize("cross_pad", ["sink", "mask"])
 def test_a_user_without_history_gets_finite_logits(cross_pad: str) -> None:
     model = build(cross_pad=cross_pad)
     history, sizes, codes, hidden = batch(model, [0, 2])

@@ -18,6 +18,9 @@ from sidiff.decoding.keys import Distinct, state_keys
 from sidiff.diffusion.denoiser import DenoisingModel, Memory
 from sidiff.parameters import RescoringParameters
 
+ITEMS_AT_ONCE = 128
+"""Candidates of a user whose likelihood is asked for at a time: bounds memory."""
+
 
 def rescore(
     denoiser: DenoisingModel,
@@ -49,7 +52,13 @@ def rescore(
     scores = found
     if parameters.orders:
         codes = catalogue.codes[catalogue.sid_of_item[chosen]]
-        scores = log_likelihood(denoiser, memory, codes, parameters.orders, seed)
+        scores = torch.cat(
+            [
+                log_likelihood(denoiser, memory, part, parameters.orders, seed)
+                for part in codes.split(ITEMS_AT_ONCE, dim=1)
+            ],
+            dim=1,
+        )
     if parameters.item_weight and probabilities is not None:
         scores = scores + parameters.item_weight * probabilities.log_p(items)
     return scores.masked_fill(missing, -torch.inf)

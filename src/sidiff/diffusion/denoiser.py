@@ -438,7 +438,9 @@ class Denoiser(nn.Module):
         if self.config.identified_items:
             last = (lengths - 1).clamp(min=0)[:, None, None]
             last = last.expand(-1, 1, self.config.width)
-            users = states.gather(1, last)[:, 0]
+            # Without any item there is no state to take; such users ask for zeros.
+            taken = states if history.shape[1] else F.pad(states, (0, 0, 0, 1))
+            users = taken.gather(1, last)[:, 0]
         return Memory(
             states, tuple(keys), tuple(values), self._memory_bias(real, lengths), users
         )

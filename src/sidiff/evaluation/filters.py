@@ -52,7 +52,8 @@ def read_ids(path: str, name: str) -> pl.Series:
         SidiffError: the file is missing or not text.
     """
     try:
-        lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
+        # Some editors begin UTF-8 text with a mark, which is no part of the first id.
+        lines = Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise SidiffError(

@@ -174,7 +174,7 @@ def compare_decoders(
     with evaluator.ready():
         for seed, denoiser in denoisers.items():
             for name, decoding in parameters.other_decoders().items():
-                if decoding.method == "item_vectors" and not (
+                if decoding.needs_item_vectors and not (
                     denoiser.config.identified_items
                 ):
                     logger.info(
