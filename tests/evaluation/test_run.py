@@ -101,7 +101,7 @@ def test_every_decoder_ranks_for_the_same_users(shop, denoiser) -> None:
     results, costs = compare_decoders(evaluator(shop), {1: denoiser, 2: denoiser})
     names = set(settings.settings("evaluation")["decoders"]) - {
         "item_vectors",
-        "item_vectors_transitions",
+        "item_vectors_likelihood",
         "cpd_item_vectors",
         "cpd_transitions",
     }

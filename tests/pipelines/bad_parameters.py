@@ -266,7 +266,11 @@ COMBINATIONS: list[tuple[dict[str, Any], list[str]]] = [
         ["evaluation.decoding.weighting legal", "evaluation.decoding.constraint items"],
     ),
     (
-        {"evaluation": {"decoding": {"rescoring": {"orders": 0, "item_weight": 0}}}},
+        {
+            "evaluation": {
+                "decoding": {"rescoring": {"items": 5, "orders": 0, "item_weight": 0}}
+            }
+        },
         ["evaluation.decoding.rescoring.orders", "must be above 0"],
     ),
     ({"evaluation": {"top_k": 3}}, ["evaluation.top_k (3)", "evaluation.cutoffs (10)"]),
@@ -288,7 +292,7 @@ COMBINATIONS: list[tuple[dict[str, Any], list[str]]] = [
         {"comparison": {"references": ["cdp"]}},
         [
             "comparison.references names cdp",
-            "as_configured, item_vectors, item_vectors_transitions",
+            "as_configured, item_vectors, item_vectors_likelihood",
         ],
     ),
     ({"ablation": {"decoder": "cdp"}}, ["ablation.decoder is cdp", "as_configured"]),
