@@ -89,10 +89,13 @@ def run(
     after_nodes: int | None = None,
     seconds: float = 0.0,
     options: tuple[str, ...] = (),
+    written: str | None = None,
 ) -> Course:
     """Run ``full``; kill it ``seconds`` after so many nodes have finished.
 
-    The signal is SIGKILL, to the process and all that it started.
+    The signal is SIGKILL, to the process and all that it started. With ``written``, a
+    pattern of files below ``data``, it waits until there is one: on a machine that is
+    busier than before, no time says how far a node has come.
     """
     course = Course()
     began = time.perf_counter()
@@ -109,7 +112,14 @@ def run(
         start_new_session=True,
     )
     assert process.stdout is not None
-    timer = threading.Timer(seconds, _kill, [process])
+    data = project / "data"
+
+    def kill() -> None:
+        while written and process.poll() is None and not any(data.glob(written)):
+            time.sleep(0.002)
+        _kill(process)
+
+    timer = threading.Timer(seconds, kill)
     try:
         if after_nodes == 0:
             timer.start()

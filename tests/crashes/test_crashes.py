@@ -87,10 +87,14 @@ def test_two_kills(tmp_path: Path) -> None:
     options = ("--to-nodes=evaluate_denoiser",)
     plain = run(project, "plain", options=options)
     assert plain.code == 0, "".join(plain.output)
-    for name in ("embed_items", "train_denoiser"):
+    for name, written in (
+        ("embed_items", "04_feature/crashed/embedding_shards/*"),
+        ("train_denoiser", "06_models/crashed/checkpoints/denoiser*.safetensors"),
+    ):
         place = plain.nodes.index(name)
-        took = plain.ends[place] - plain.ends[place - 1]
-        assert run(project, "crashed", place, 0.6 * took, options).code == -9
+        crashed = run(project, "crashed", place, 0.0, options, written)
+        assert crashed.code == -9
+        assert len(crashed.nodes) == place
     last = run(project, "crashed", options=options)
     assert last.code == 0, "".join(last.output)
     assert said(last, "Denoiser training goes on from its checkpoint")
