@@ -258,6 +258,35 @@ def test_fingerprint_follows_the_model_not_its_place(
     assert len({tiny.fingerprint, shorter, retrained}) == 3
 
 
+def save_static(folder: Path, words: list[str]) -> None:
+    """A model of word vectors: no network, texts are means of their words' vectors."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    unknown = "[UNK]"
+    vocabulary = {word: row for row, word in enumerate([unknown, *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=unknown))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    vectors = np.eye(len(vocabulary), dtype=np.float32)
+    module = StaticEmbedding(tokenizer, embedding_weights=vectors)
+    SentenceTransformer(modules=[module]).save(str(folder))
+
+
+def test_a_model_of_word_vectors(tmp_path: Path) -> None:
+    save_static(tmp_path / "one", ["soap", "oil"])
+    save_static(tmp_path / "other", ["oil", "soap"])
+    encoder = load_encoder(str(tmp_path / "one"), "cpu")
+    assert (encoder.dimension, encoder.max_tokens) == (3, None)
+    texts = pl.DataFrame({"item_id": ["a", "b"], "text": ["soap", "soap oil " * 999]})
+    vectors = embed(texts, encoder, 1, None)["embedding"].to_numpy()
+    expected = [[0, 1, 0], [0, 0.5**0.5, 0.5**0.5]]
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
+    # The same vectors in the same order, for other words.
+    other = load_encoder(str(tmp_path / "other"), "cpu")
+    assert other.fingerprint != encoder.fingerprint
+
+
 def test_loading_and_embedding_say_nothing(
     tiny_folder: Path,
     capfd: pytest.CaptureFixture[str],

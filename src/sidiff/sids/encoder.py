@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -70,7 +71,8 @@ class SentenceEncoder:
         self.precision: Precision = precision
         self.fingerprint = _fingerprint(model, precision)
         self.dimension = int(model.get_embedding_dimension() or 0)
-        self.max_tokens: int | None = model.max_seq_length
+        limit = model.max_seq_length
+        self.max_tokens = None if limit in (None, math.inf) else int(limit)
         self._model = model.eval()
         self._tokenizing = threading.Lock()
         self._on_cpu = model.device.type == "cpu"
@@ -80,7 +82,13 @@ class SentenceEncoder:
             use_onednn(model)
 
     def lengths(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Tokens of each text, (n,), as far as the model reads it."""
+        """Tokens of each text, (n,), as far as the model reads it.
+
+        Of models of word vectors (``StaticEmbedding`` and its like), whose tokenizers
+        differ and whose work is nothing to speak of: characters.
+        """
+        if not callable(self._model.tokenizer):
+            return np.array([len(text) for text in texts], dtype=np.int64)
         tokens = self._model.tokenizer(
             list(texts), truncation=True, max_length=self.max_tokens
         )
@@ -340,8 +348,9 @@ def _configuration(model: SentenceTransformer) -> dict[str, Any]:
     # Neither says anything about the function, and both change from place to place.
     for key in ("transformers_version", "_name_or_path"):
         config.pop(key, None)
-    backend = getattr(model.tokenizer, "backend_tokenizer", None)
-    tokenizer = json.loads(backend.to_str()) if backend is not None else {}
+    # A static model has the bare tokenizer, a transformer one around it.
+    backend = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
+    tokenizer = json.loads(backend.to_str()) if hasattr(backend, "to_str") else {}
     for key in ("truncation", "padding"):  # set anew by every call
         tokenizer.pop(key, None)
     return {
