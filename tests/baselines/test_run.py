@@ -158,10 +158,10 @@ def test_every_method_ranks_the_same_users(
         assert results.users.tolist() == samples[:, 0].tolist()
         assert results.targets.tolist() == ring.items[ring.offsets[1:] - 1].tolist()
         assert results.items.shape == results.sids.shape == (len(samples), K)
-        for user, start, end in samples.tolist():
+        for user, _, end in samples.tolist():
             items = results.items[user]
             assert len(set(items.tolist())) == K
-            seen = ring.items[ring.offsets[user] :][start:end]
+            seen = ring.items[ring.offsets[user] :][:end]
             if exclude_seen:
                 assert not set(items.tolist()) & set(seen.tolist())
             of_items = dict.fromkeys(sid_of_item[items].tolist())
@@ -181,8 +181,8 @@ def test_every_list_is_full_while_there_are_items(
     allowed[np.random.default_rng(2).choice(ring.n_items, size, replace=False)] = True
     narrow = raw()["autoregressive"] | {"beam": 2}
     lists = ranked(ring, ring_table, fitted, True, allowed, autoregressive=narrow)
-    for user, start, end in evaluation_samples(ring, "test", 10).tolist():
-        seen = ring.items[ring.offsets[user] :][start:end]
+    for user, _, end in evaluation_samples(ring, "test", 10).tolist():
+        seen = ring.items[ring.offsets[user] :][:end]
         left = set(np.flatnonzero(allowed).tolist()) - set(seen.tolist())
         for one in lists:
             items = one.results.items[user]

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidiff.decoding.keys import Distinct, SidIndex, state_keys
+from sidiff.decoding.keys import Distinct, SidIndex, among, state_keys
 from sidiff.decoding.ranking import rank_sids
 from sidiff.decoding.results import Decoded
 from tests.decoding.catalogues import catalogue_of
@@ -72,6 +72,20 @@ def test_ranking_drops_repeats_and_sids_without_items() -> None:
     assert ranked.rows[:, :2].tolist() == [[2, -1], [0, -1]]
     assert ranked.scores[:, :2].tolist() == [[-1, -inf], [-2, -inf]]
     assert ranked.legal_share == pytest.approx(5 / 7)  # of all that exist
+
+
+@given(
+    users=st.integers(0, 4),
+    asked=st.integers(0, 9),
+    width=st.integers(0, 9),
+    seed=st.integers(0, 10_000),
+)
+def test_among_equals_plain_comparison(users, asked, width, seed) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randint(-1, 8, (users, asked), generator=generator)
+    others = torch.randint(-1, 8, (users, width), generator=generator)
+    expected = (values[:, :, None] == others[:, None]).any(2)
+    assert among(values, others).tolist() == expected.tolist()
 
 
 @settings(max_examples=60)

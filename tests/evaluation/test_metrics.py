@@ -89,10 +89,10 @@ def test_popularity_under_filters_is_a_plain_list(seed: int) -> None:
     rng = np.random.default_rng(seed)
     counts, targets = rng.integers(0, 4, 15), rng.integers(0, 15, 6)
     allowed = rng.random(15) < 0.7
-    seen = rng.integers(-1, 15, (6, 5))
-    got = m.popularity_ranks(counts, targets, allowed, seen)
+    users, items = rng.integers(0, 6, 25), rng.integers(0, 15, 25)
+    got = m.popularity_ranks(counts, targets, allowed, (users, items))
     for user, target in enumerate(targets):
-        mine = [i for i in range(15) if allowed[i] and i not in seen[user]]
+        mine = [i for i in range(15) if allowed[i] and i not in items[users == user]]
         listed = sorted(mine, key=lambda i: (-counts[i], i))
         expected = listed.index(target) if target in listed else -1
         assert got[user] == expected

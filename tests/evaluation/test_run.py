@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.errors import SidiffError
+from sidiff.evaluation.ranker import ITEMS_PER_USER, batches
 from sidiff.evaluation.run import (
     Evaluation,
     Evaluator,
@@ -51,16 +55,23 @@ SMALL = {
 }
 
 
-def evaluator(shop, **changes: object) -> Evaluator:
-    identities = np.zeros(ITEMS, dtype=np.int64)
+def evaluator(shop, max_history: int = 10, **changes: object) -> Evaluator:
+    identities = np.arange(1, ITEMS + 1)
     p = settings.evaluation(SMALL | changes)
-    return Evaluator(Layout(*shop, identities, None, p, max_history=10))
+    return Evaluator(Layout(*shop, identities, None, p, max_history))
+
+
+def network(identified_items: int) -> Denoiser:
+    config = DenoiserConfig(
+        *(DIGITS, CODES, 10, 16, 2, 16, 1, 1, 0.0, "sink"),
+        identified_items=identified_items,
+    )
+    return Denoiser(config).initialize(torch.Generator().manual_seed(0)).eval()
 
 
 @pytest.fixture(scope="module")
 def denoiser() -> Denoiser:
-    config = DenoiserConfig(DIGITS, CODES, 10, 16, 2, 16, 1, 1, 0.0, "sink")
-    return Denoiser(config).initialize(torch.Generator().manual_seed(0)).eval()
+    return network(identified_items=0)
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +130,6 @@ def test_every_decoder_ranks_for_the_same_users(shop, denoiser) -> None:
 def test_what_followed_in_training_leads_the_list_at_a_large_share(shop) -> None:
     """The chain of the training part alone, asked of the history before the target."""
     sequences, table = shop
-    config = DenoiserConfig(
-        DIGITS, CODES, 10, 16, 2, 16, 1, 1, 0.0, "sink", identified_items=ITEMS
-    )
-    known = Denoiser(config).initialize(torch.Generator().manual_seed(0)).eval()
     p = settings.evaluation(
         SMALL
         | {
@@ -132,7 +139,7 @@ def test_what_followed_in_training_leads_the_list_at_a_large_share(shop) -> None
     )
     identities = np.arange(1, ITEMS + 1)
     results = Evaluator(Layout(sequences, table, identities, None, p, 10)).rank(
-        known, p.decoding, None
+        network(identified_items=ITEMS), p.decoding, None
     )
     counts = np.zeros((ITEMS, ITEMS))
     bounds = list(zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True))
@@ -169,7 +176,12 @@ def test_lists_in_bfloat16_are_mostly_those_in_float32(
     assert again.metrics == evaluation.metrics
 
 
-def test_seen_and_denied_items_are_not_recommended(shop, denoiser, tmp_path) -> None:
+@pytest.mark.parametrize("method", ["cpd", "item_vectors"])
+@pytest.mark.parametrize("max_history", [10, 2])
+def test_seen_and_denied_items_are_not_recommended(
+    shop, tmp_path, max_history, method
+) -> None:
+    """Also what was seen before the first item of the history that is read."""
     sequences, _ = shop
     allow, deny = tmp_path / "allow.txt", tmp_path / "deny.txt"
     allow.write_text("\n".join(f"i{i:02}" for i in range(5, 30)) + "\nelsewhere\n")
@@ -177,12 +189,13 @@ def test_seen_and_denied_items_are_not_recommended(shop, denoiser, tmp_path) -> 
     deny.write_text("i07\n\n  i08 \n", encoding="utf-8-sig")
     filtered = evaluator(
         shop,
+        max_history=max_history,
         exclude_seen=True,
         allow_items=str(allow),
         deny_items=str(deny),
-        **{"decoding.beam": 4},
+        **{"decoding.beam": 4, "decoding.method": method},
     )
-    result = evaluate(filtered, denoiser)
+    result = evaluate(filtered, network(identified_items=ITEMS))
     for (user,), rows in result.recommendations.group_by("user_id"):
         place = sequences.user_ids.to_list().index(user)
         first, last = sequences.offsets[place], sequences.offsets[place + 1]
@@ -191,7 +204,32 @@ def test_seen_and_denied_items_are_not_recommended(shop, denoiser, tmp_path) -> 
         possible = set(range(5, 30)) - {7, 8} - set(history)
         assert set(got) <= possible
         assert len(got) == len(set(got)) == min(10, len(possible))
-    assert result.metrics["test/decoding/completed_share"] > 0
+    assert (result.metrics["test/decoding/completed_share"] > 0) == (method == "cpd")
+
+
+@given(seed=st.integers(0, 1000), whole=st.booleans(), per_batch=st.integers(1, 9))
+def test_batches_hold_every_user_once_and_bound_what_is_held(
+    seed, whole, per_batch
+) -> None:
+    rng = np.random.default_rng(seed)
+    ends = (rng.pareto(1.0, 50) * 20).astype(np.int32) + 1
+    samples = np.stack([np.arange(50), np.maximum(ends - 10, 0), ends], axis=1)
+    found = batches(samples, per_batch, whole=whole)
+    assert sorted(np.concatenate(found).tolist()) == list(range(50))
+    counted = samples[:, 2] - (0 if whole else samples[:, 1])
+    assert (np.diff(counted[np.concatenate(found)]) >= 0).all()
+    room = per_batch * ITEMS_PER_USER
+    for rows in found:
+        assert len(rows) <= per_batch
+        assert not whole or len(rows) == 1 or len(rows) * ends[rows].max() <= room
+    # No smaller than need be, and the same when only some of them are given.
+    for first, second in pairwise(found):
+        longest = max(ITEMS_PER_USER, int(counted[second[0]]))
+        full = (len(first) + 1) * longest > room if whole else False
+        assert len(first) == per_batch or full
+    some = np.concatenate(found[1:3])
+    again = [some[rows] for rows in batches(samples[some], per_batch, whole=whole)]
+    assert [rows.tolist() for rows in again] == [rows.tolist() for rows in found[1:3]]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """From scores of items, or from ranked SIDs, to the ranked lists that all methods give.
 
-Every user's list has the same number of places. With ``exclude_seen`` the items of the
-history cannot be recommended, whatever the method; a SID all of whose items were seen
-cannot either.
+Every user's list has the same number of places. With ``exclude_seen`` what a user
+had before cannot be recommended, whatever the method; a SID all of whose items were
+seen cannot either.
 
 Symbols: B batch, U users, N items, S distinct SIDs, A ranked SIDs, k places of a list.
 """
@@ -23,7 +23,7 @@ from sidiff.decoding.keys import padded_rows, slices
 from sidiff.decoding.scan import best_columns
 from sidiff.diffusion.histories import Histories, HistoryBatch
 from sidiff.evaluation.results import Cost, Results
-from sidiff.reviews.sequences import Sequences
+from sidiff.reviews.sequences import Sequences, seen_items
 from sidiff.sids.table import Groups
 
 
@@ -153,7 +153,7 @@ def rank_users(
         samples: ``(U, 3)``: user, start, end.
         rank_batch: the method; its batches hold items instead of codes, ``(B, T, 1)``.
         k: places of each list.
-        exclude_seen: whether the items of the history are left out.
+        exclude_seen: whether what a user had before the target is left out.
         users_per_batch: speed and memory only.
         device: where batches are made.
         label: names the progress bar.
@@ -175,7 +175,9 @@ def rank_users(
         for first in range(0, len(order), users_per_batch):
             chosen = order[first : first + users_per_batch]
             batch = histories.gather(torch.from_numpy(samples[chosen]))
-            seen = _seen(batch, sequences.n_items) if exclude_seen else None
+            seen = None
+            if exclude_seen:
+                seen = _seen(sequences, samples[chosen]).to(device)
             if denied is not None:
                 seen = denied.expand(len(chosen), -1) if seen is None else seen | denied
             lists = rank_batch(batch, seen)
@@ -202,9 +204,8 @@ def item_histories(sequences: Sequences, device: torch.device) -> Histories:
     return Histories(sequences, items[:, None], np.zeros_like(items), device)
 
 
-def _seen(batch: HistoryBatch, n_items: int) -> Tensor:
-    """Which items are in each history, bool ``(B, N)``."""
-    history = batch.history[..., 0]
-    seen = torch.zeros(len(history), n_items, dtype=torch.bool, device=history.device)
-    # Pads repeat an item of the same history.
-    return seen.scatter_(1, history, True)
+def _seen(sequences: Sequences, samples: NDArray[np.int32]) -> Tensor:
+    """Which items each user had before the target, bool ``(B, N)``."""
+    seen = np.zeros((len(samples), sequences.n_items), dtype=bool)
+    seen[seen_items(sequences, samples)] = True
+    return torch.from_numpy(seen)

@@ -187,7 +187,7 @@ def rank_baselines(
         parameters: the methods and their settings.
         max_history: most items of a history that a method is given.
         k: places of each list.
-        exclude_seen: whether the items of the history are left out, for all alike.
+        exclude_seen: whether what a user had before is left out, for all alike.
         allowed: items that may be recommended ``(N,)``; None for all.
         seeds: of the trained methods. What only counts appears once, under the first.
 

@@ -142,7 +142,9 @@ class Catalogue:
         if self.allowed_items is not None:
             fresh &= self.allowed_items[seen.clamp(min=0)]
         sids = self.sid_of_item[seen.clamp(min=0)].masked_fill(~fresh, -1)
-        number = (sids[:, :, None] == sids[:, None, :]).sum(2)
+        ordered = sids.sort(dim=1).values
+        number = torch.searchsorted(ordered, sids, right=True)
+        number -= torch.searchsorted(ordered, sids)
         whole = (sids >= 0) & (number == self.sizes[sids.clamp(min=0)])
         return sids.masked_fill(~whole | repeats(sids), -1)
 

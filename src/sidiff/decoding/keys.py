@@ -44,6 +44,15 @@ def repeats(keys: Tensor) -> Tensor:
     return torch.zeros_like(repeated).scatter(1, position, repeated)
 
 
+def among(values: Tensor, others: Tensor) -> Tensor:
+    """Mark the values ``(B, A)`` that are in the same row of ``others`` ``(B, E)``."""
+    if not others.shape[1]:
+        return torch.zeros_like(values, dtype=torch.bool)
+    ordered = others.sort(dim=1).values
+    place = torch.searchsorted(ordered, values.contiguous())
+    return ordered.gather(1, place.clamp(max=others.shape[1] - 1)) == values
+
+
 class Distinct(NamedTuple):
     """Equal keys of a row, told apart from different ones.
 

@@ -13,7 +13,7 @@ from sidiff.decoding import one_pass
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.decoders import DECODERS
 from sidiff.decoding.item_probabilities import ItemProbabilities
-from sidiff.decoding.keys import repeats
+from sidiff.decoding.keys import among, repeats
 from sidiff.decoding.rescoring import rescore
 from sidiff.decoding.results import Decoded
 from sidiff.decoding.transitions import Followers
@@ -67,8 +67,7 @@ def rank_sids(decoded: Decoded, catalogue: Catalogue, blocked: Tensor) -> Ranked
     live = decoded.scores > -torch.inf
     legal = live & (rows >= 0)
     good = legal & (catalogue.sizes[rows.clamp(min=0)] > 0)
-    if blocked.shape[1]:
-        good &= ~(rows[:, :, None] == blocked[:, None]).any(2)
+    good &= ~among(rows, blocked)
     fresh = good & ~repeats(rows.masked_fill(~good, -1))
     scores = decoded.scores.masked_fill(~fresh, -torch.inf)
     scores, order = scores.sort(dim=1, descending=True, stable=True)
@@ -212,8 +211,7 @@ def _unseen_items(
     """The first ``width`` items of ranked SIDs that the user has not seen."""
     items, scores = catalogue.expand(ranked.rows, ranked.scores, width + seen.shape[1])
     if seen.shape[1]:
-        known = (items[:, :, None] == seen[:, None]).any(2)
-        items, scores = _compact(items.masked_fill(known, -1), scores)
+        items, scores = _compact(items.masked_fill(among(items, seen), -1), scores)
     return items[:, :width], scores[:, :width]
 
 
@@ -243,8 +241,7 @@ def _append(
     lowest = score.masked_fill(own < 0, torch.inf).amin(1, keepdim=True)
     lowest = torch.where(lowest == torch.inf, below[:, :1], lowest)
     shifted = below - (below[:, :1] - lowest).clamp(min=0.0)
-    known = (extra[:, :, None] == own[:, None]).any(2)
-    own = torch.cat([own, extra.masked_fill(known, -1)], 1)
+    own = torch.cat([own, extra.masked_fill(among(extra, own), -1)], 1)
     score = torch.cat([score, shifted], 1)
     own, score = _compact(own, score)
     items[users], scores[users] = (

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from sidiff.diffusion.denoiser import Denoiser
 from sidiff.engines.cluster import cluster, mapped
+from sidiff.evaluation.ranker import batches
 from sidiff.evaluation.results import Cost, Results
 from sidiff.evaluation.run import Evaluator, Layout
 from sidiff.parameters import DecodingParameters
@@ -47,17 +48,22 @@ class RayEvaluator(Evaluator):
         if users is None:
             users = np.arange(len(self.samples))
         samples, workers = self.samples[users], self.parameters.workers
-        order = np.argsort(samples[:, 2] - samples[:, 1], kind="stable")
-        per_batch = self.parameters.users_per_batch
-        batches = -(-len(order) // per_batch)
-        per_task = per_batch * -(-batches // (workers * _TASKS_PER_WORKER))
-        tasks = np.split(order, range(0, len(order), per_task)[1:])
+        together = batches(
+            samples,
+            self.parameters.users_per_batch,
+            whole=self.parameters.exclude_seen,
+        )
+        per_task = -(-len(together) // (workers * _TASKS_PER_WORKER))
+        tasks = [
+            np.concatenate(together[first : first + per_task])
+            for first in range(0, len(together), per_task)
+        ]
         began = time.perf_counter()
         done: list[dict[str, Any]] = []
         with (
             self.ready() as ray,
             tqdm(
-                total=len(order),
+                total=len(users),
                 desc=f"decoding, {label}",
                 unit="user",
                 disable=None if label else True,

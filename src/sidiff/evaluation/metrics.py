@@ -83,7 +83,7 @@ def popularity_ranks(
     counts: NDArray[np.int64],
     targets: NDArray[np.int64],
     allowed: NDArray[np.bool_] | None = None,
-    seen: NDArray[np.int64] | None = None,
+    seen: tuple[NDArray[np.int64], NDArray[np.int32]] | None = None,
 ) -> NDArray[np.int64]:
     """Rank of each target item when all users get the most popular items.
 
@@ -92,7 +92,7 @@ def popularity_ranks(
             smaller item index, which is the smaller item id.
         targets: item index of each target, ``(U,)``.
         allowed: items that may be recommended ``(N,)``; None for all.
-        seen: items that a user does not get, -1 for none, ``(U, T)``; None for none.
+        seen: users and items ``(E,)`` each, what a user does not get; None for none.
 
     Returns:
         ``(U,)``, from 0; -1 where the target is not recommended.
@@ -105,12 +105,13 @@ def popularity_ranks(
     ranks = np.where(allowed[targets], rank[targets], -1)
     if seen is None:
         return ranks
-    once = np.sort(seen, axis=1)
-    once[:, 1:][once[:, 1:] == once[:, :-1]] = -1
-    taken = (once >= 0) & allowed[once]
-    ahead = (taken & (rank[once] < rank[targets][:, None])).sum(axis=1)
-    gone = (seen == targets[:, None]).any(axis=1) | (ranks < 0)
-    return np.where(gone, -1, ranks - ahead)
+    users, items = np.divmod(np.unique(seen[0] * len(counts) + seen[1]), len(counts))
+    ahead = allowed[items] & (rank[items] < rank[targets[users]])
+    ranks = np.where(
+        ranks < 0, -1, ranks - np.bincount(users[ahead], minlength=len(targets))
+    )
+    ranks[users[items == targets[users]]] = -1
+    return ranks
 
 
 def means(values: Values, prefix: str) -> dict[str, float]:

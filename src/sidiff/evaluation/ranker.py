@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sidiff.decoding.catalogue import Catalogue
+from sidiff.decoding.keys import padded_rows
 from sidiff.decoding.lattice import Lattice
 from sidiff.decoding.ranking import rank_items
 from sidiff.decoding.transitions import Followers, Transitions
@@ -20,9 +21,12 @@ from sidiff.diffusion.histories import Histories, HistoryBatch
 from sidiff.evaluation import metrics as m
 from sidiff.evaluation.results import Cost, Results
 from sidiff.parameters import DecodingParameters, TransitionParameters
-from sidiff.reviews.sequences import Sequences, training_counts
+from sidiff.reviews.sequences import Sequences, seen_items, training_counts
 from sidiff.reviews.transitions import transition_counts
 from sidiff.sids.table import SidTable
+
+ITEMS_PER_USER = 64
+"""Seen items of a user for which a batch of ``users_per_batch`` has room."""
 
 
 class Ranker:
@@ -76,11 +80,10 @@ class Ranker:
     ) -> Results:
         """Rank the best ``k`` items for each of ``samples`` ``(U, 3)``.
 
-        Users are taken in order of history length, so that batches hardly pad.
-        ``label`` names the progress bar; None shows none. ``exclude_seen`` leaves the
-        items of each history out of its list.
+        ``label`` names the progress bar; None shows none. ``exclude_seen`` leaves all
+        that a user had before the target out of the list, also what was too long ago
+        for the history.
         """
-        order = np.argsort(samples[:, 2] - samples[:, 1], kind="stable")
         size = len(samples)
         items = np.empty((size, k), dtype=np.int64)
         scores = np.empty((size, k), dtype=np.float32)
@@ -100,8 +103,7 @@ class Ranker:
                 if denoiser.config.identified_items
                 else None
             )
-            for first in range(0, size, users_per_batch):
-                chosen = order[first : first + users_per_batch]
+            for chosen in batches(samples, users_per_batch, whole=exclude_seen):
                 batch = self.histories.gather(torch.from_numpy(samples[chosen]))
                 memory = denoiser.encode(batch.history, batch.lengths, batch.identities)
                 ranked = rank_items(
@@ -109,7 +111,7 @@ class Ranker:
                     memory,
                     decoding,
                     self.catalogue,
-                    _seen(batch, exclude_seen),
+                    self._seen(samples[chosen], exclude=exclude_seen),
                     k,
                     self._followers(batch, denoiser, decoding.transitions),
                 )
@@ -135,6 +137,20 @@ class Ranker:
         history = (samples[:, 2] - samples[:, 1]).astype(np.int64)
         users = samples[:, 0].astype(np.int64)
         return Results(items, scores, sids, users, targets, history, cost)
+
+    def _seen(self, samples: NDArray[np.int32], *, exclude: bool) -> Tensor:
+        """Items not to recommend ``(B, E)``, -1 for none; no column if not wanted."""
+        device = self.histories.device
+        if not exclude:
+            return torch.empty(len(samples), 0, dtype=torch.int64, device=device)
+        rows, items = seen_items(self.sequences, samples)
+        return padded_rows(
+            torch.from_numpy(rows).to(device),
+            torch.from_numpy(items.astype(np.int64)).to(device),
+            len(samples),
+            int(samples[:, 2].max()),
+            -1,
+        )
 
     def _followers(
         self, batch: HistoryBatch, denoiser: Denoiser, parameters: TransitionParameters
@@ -179,9 +195,31 @@ class Ranker:
         )
 
 
-def _seen(batch: HistoryBatch, exclude: bool) -> Tensor:
-    """Item indices of each history, -1 at pads, ``(B, T)``; no column if not wanted."""
-    if not exclude:
-        return batch.history_items[:, :0]
-    slots = torch.arange(batch.history_items.shape[1], device=batch.lengths.device)
-    return batch.history_items.masked_fill(slots >= batch.lengths[:, None], -1)
+def batches(
+    samples: NDArray[np.int32], users_per_batch: int, *, whole: bool
+) -> list[NDArray[np.int64]]:
+    """Rows of ``samples`` ``(U, 3)`` to rank together, users of similar length.
+
+    Args:
+        samples: user, start, end.
+        users_per_batch: users of a batch, at most.
+        whole: whether everything before the target counts, not only the history. Long
+            sequences then share a batch with fewer others, so that a batch of them
+            holds no more than one of ``ITEMS_PER_USER`` items each.
+
+    Returns:
+        Arrays of rows. Each is what ``batches`` makes of the rows from its first on, so
+        some of them one after the other, given alone, are the same again.
+    """
+    lengths = samples[:, 2] - (0 if whole else samples[:, 1])
+    order = np.argsort(lengths, kind="stable")
+    held = np.maximum(lengths[order], ITEMS_PER_USER).astype(np.int64)
+    found, first = [], 0
+    while first < len(order):
+        size = min(users_per_batch, len(order) - first)
+        if whole:
+            padded = np.arange(1, size + 1) * held[first : first + size]
+            size = max(1, int((padded <= users_per_batch * ITEMS_PER_USER).sum()))
+        found.append(order[first : first + size])
+        first += size
+    return found

@@ -21,7 +21,12 @@ from sidiff.evaluation.filters import allowed_items
 from sidiff.evaluation.ranker import Ranker
 from sidiff.evaluation.results import Results, cost_frame
 from sidiff.parameters import DecodingParameters, EvaluationParameters
-from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
+from sidiff.reviews.sequences import (
+    Sequences,
+    evaluation_samples,
+    seen_items,
+    training_counts,
+)
 from sidiff.sids.table import SidTable
 
 logger = logging.getLogger(__name__)
@@ -80,19 +85,19 @@ class Evaluator:
         )
         self.samples = evaluation_samples(sequences, "test", max_history)
 
-    def filters(self) -> tuple[NDArray[np.bool_] | None, NDArray[np.int64] | None]:
-        """What may be recommended ``(N,)``, and what each user has seen ``(U, T)``.
+    def filters(
+        self,
+    ) -> tuple[
+        NDArray[np.bool_] | None, tuple[NDArray[np.int64], NDArray[np.int32]] | None
+    ]:
+        """What may be recommended ``(N,)``, and who has seen what (``seen_items``).
 
-        None where nothing is left out; -1 at pads.
+        None where nothing is left out.
         """
-        if not self.parameters.exclude_seen:
-            return self.allowed, None
-        starts = self.sequences.offsets[self.samples[:, 0]] + self.samples[:, 1]
-        lengths = self.samples[:, 2] - self.samples[:, 1]
-        slots = np.arange(int(lengths.max(initial=0)))
-        inside = slots < lengths[:, None]
-        items = self.sequences.items[starts[:, None] + slots * inside]
-        return self.allowed, np.where(inside, items, -1).astype(np.int64)
+        exclude = self.parameters.exclude_seen
+        return self.allowed, (
+            seen_items(self.sequences, self.samples) if exclude else None
+        )
 
     def ready(self) -> AbstractContextManager[Any]:
         """Hold, for a block, what ranking needs beside this process: nothing here."""

@@ -253,6 +253,24 @@ def evaluation_samples(
     return np.stack([users, starts, ends], axis=1).astype(np.int32)
 
 
+def seen_items(
+    sequences: Sequences, samples: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """List what each sample's user had before the target, however long ago.
+
+    Args:
+        sequences: the users' items.
+        samples: int ``[S, 3]``: user, start, end.
+
+    Returns:
+        Row of the sample, ascending, and item index, both ``[sum of ends]``. An item
+        that a user had several times is listed several times.
+    """
+    users, _, ends = samples.T.astype(np.int64)
+    places = np.repeat(sequences.offsets[users], ends) + _count_up(ends)
+    return np.repeat(np.arange(len(samples)), ends), sequences.items[places]
+
+
 def training_part(
     sequences: Sequences,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
