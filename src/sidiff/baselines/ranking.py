@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from sidiff.decoding.keys import padded_rows, slices
 from sidiff.decoding.scan import best_columns
 from sidiff.diffusion.histories import Histories, HistoryBatch
+from sidiff.evaluation.ranker import batches
 from sidiff.evaluation.results import Cost, Results
 from sidiff.reviews.sequences import Sequences, seen_items
 from sidiff.sids.table import Groups
@@ -162,7 +163,6 @@ def rank_users(
     """
     histories = item_histories(sequences, device)
     denied = None if allowed is None else ~torch.from_numpy(allowed).to(device)
-    order = np.argsort(samples[:, 2] - samples[:, 1], kind="stable")
     items = np.empty((len(samples), k), dtype=np.int64)
     sids = np.empty_like(items)
     scores = np.empty(items.shape, dtype=np.float32)
@@ -172,8 +172,7 @@ def rank_users(
         torch.inference_mode(),
         tqdm(total=len(samples), desc=label, unit="user", disable=None) as bar,
     ):
-        for first in range(0, len(order), users_per_batch):
-            chosen = order[first : first + users_per_batch]
+        for chosen in batches(samples, users_per_batch, whole=False):
             batch = histories.gather(torch.from_numpy(samples[chosen]))
             seen = None
             if exclude_seen:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sidiff.decoding.catalogue import Catalogue
-from sidiff.decoding.keys import repeats
+from sidiff.decoding.keys import among
 from sidiff.decoding.scan import ROWS_PER_CHUNK, best_columns, best_rows
 from sidiff.decoding.transitions import Followers
 from sidiff.diffusion.denoiser import Memory
@@ -115,9 +115,7 @@ class ItemProbabilities:
         scores = self._mixed(logits - total, by_popularity[places])
         scores = scores.masked_fill(logits == -torch.inf, -torch.inf)
         if self.followers is not None:
-            barred = (others == size) | repeats(torch.cat([seen, places, others], 1))[
-                :, seen.shape[1] + places.shape[1] :
-            ]
+            barred = (others == size) | among(others, torch.cat([seen, places], 1))
             if allowed is not None:
                 barred |= ~allowed[others.clamp(max=size - 1)]
             more = self._mixed(followed - total, self.followers.items)

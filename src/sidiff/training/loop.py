@@ -37,7 +37,7 @@ from sidiff.diffusion.objective import (
     item_loss,
 )
 from sidiff.errors import SidiffError
-from sidiff.evaluation.ranker import Ranker
+from sidiff.evaluation.ranker import Ranker, batches
 from sidiff.onednn import linear
 from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import (
@@ -319,9 +319,8 @@ class _Trainer:
         samples = self.validation_samples
         items, sids = np.zeros((2, len(samples), SCORE_CUTOFF), dtype=np.int64)
         # Whole batches, so that lists do not depend on how many workers there are.
-        order = np.argsort(samples[:, 2] - samples[:, 1], kind="stable")
-        batches = np.split(order, range(0, len(order), parameters.users_per_batch)[1:])
-        mine = [rows for _, rows in self.workers.share(batches)]
+        together = batches(samples, parameters.users_per_batch, whole=False)
+        mine = [rows for _, rows in self.workers.share(together)]
         if mine:
             rows = np.concatenate(mine)
             ranking = self.ranker.rank(
