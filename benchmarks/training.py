@@ -1,7 +1,7 @@
 """Training: samples per second of our optimiser steps and of Cornac's.
 
 Both train one epoch on the same samples: the paper's network for Beauty, OCN with four
-nested views, mean loss per view, clipped AdamW. First the same weights and hidden
+nested views, mean loss per view, clipped AdamW. First the same weights and masked
 digits are given to both, to show that they do the same work. Then their epochs take
 turns, and a matrix product with them, which says what the machine can do.
 """
@@ -146,22 +146,22 @@ def epoch(trainer: _Trainer) -> Callable[[], object]:
 
 
 class _Recorder(MaskingLog):
-    """Keeps the digits that were hidden last, ``(B, V, L)``."""
+    """Keeps the digits that were masked last, ``(B, V, L)``."""
 
-    hidden: Tensor
+    masked: Tensor
 
-    def add(self, context: NoisingContext, hidden: Tensor) -> None:
-        self.hidden = hidden
-        super().add(context, hidden)
+    def add(self, context: NoisingContext, masked: Tensor) -> None:
+        self.masked = masked
+        super().add(context, masked)
 
 
 def agreement(shop: Shop, parameters: TrainingParameters, size: int) -> Row:
-    """Losses and gradients of one batch, same weights and hidden digits, no dropout.
+    """Losses and gradients of one batch, same weights and masked digits, no dropout.
 
     Returns:
         Both losses and their difference; the largest difference of any weight's
         gradient, relative to the largest gradient; and for how many samples Cornac's
-        network on its own would have hidden the same digits.
+        network on its own would have masked the same digits.
     """
     trainer, samples = prepare(shop, parameters)
     samples = samples[:size]
@@ -182,7 +182,7 @@ def agreement(shop: Shop, parameters: TrainingParameters, size: int) -> Row:
     with torch.no_grad():
         memory, pads = backbone.encode_history(*theirs_in)
         own_masks = backbone.training_masks(memory, pads, batch.targets)
-    backbone.training_masks = lambda *_: recorder.hidden
+    backbone.training_masks = lambda *_: recorder.masked
     theirs = backbone(*theirs_in, batch.targets)
     theirs.backward()
     theirs = theirs.detach()
@@ -203,7 +203,7 @@ def agreement(shop: Shop, parameters: TrainingParameters, size: int) -> Row:
             for name, gradient in expected.items()
         ),
         "same_digits": float(
-            (own_masks == recorder.hidden).flatten(1).all(1).float().mean()
+            (own_masks == recorder.masked).flatten(1).all(1).float().mean()
         ),
     }
 

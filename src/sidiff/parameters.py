@@ -251,7 +251,7 @@ class NetworkParameters(Parameters):
 
 
 class CurriculumParameters(Parameters):
-    """How the number of hidden digits grows in training."""
+    """How the number of masked digits grows in training."""
 
     shape: Literal["linear", "cosine", "sqrt", "constant"]
     saturation: Annotated[float, Field(gt=0.0, le=1.0)]
@@ -259,7 +259,7 @@ class CurriculumParameters(Parameters):
 
 
 class HistoryOrderParameters(Parameters):
-    """How a history chooses the digits to hide."""
+    """How a history chooses the digits to mask."""
 
     statistic: Literal["support", "rarity"]
     sign: Literal[-1, 0, 1]
@@ -268,7 +268,7 @@ class HistoryOrderParameters(Parameters):
 
 
 class NoisingParameters(Parameters):
-    """Which digits of the target are hidden in the training views."""
+    """Which digits of the target are masked in the training views."""
 
     views: Annotated[int, Field(ge=1, le=64)]
     amount: Literal["nested", "curriculum", "chance"]
@@ -280,7 +280,7 @@ class NoisingParameters(Parameters):
     refresh: bool
     confidence: Literal["max_probability", "negative_entropy"]
     probe_kv: Literal["projected", "raw"]
-    hide_probability: Annotated[float, Field(gt=0.0, le=1.0)]
+    mask_probability: Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class OptimizerParameters(Parameters):

@@ -70,12 +70,12 @@ def test_a_digit_depends_on_those_before_it_only() -> None:
     model = build()
     memory = memory_of(model)
     codes = torch.from_numpy(ALL).expand(USERS, -1, -1)
-    hidden = torch.zeros_like(codes, dtype=torch.bool)
-    before = model.logits(codes, hidden, memory)
+    masked = torch.zeros_like(codes, dtype=torch.bool)
+    before = model.logits(codes, masked, memory)
     for digit in range(DIGITS):
         changed = codes.clone()
         changed[..., digit] = (changed[..., digit] + 1) % CODES
-        gap = (model.logits(changed, hidden, memory) - before).abs().amax((0, 1, 3))
+        gap = (model.logits(changed, masked, memory) - before).abs().amax((0, 1, 3))
         assert gap[: digit + 1].max() < 1e-5
         assert (gap[digit + 1 :] > 1e-2).all()
 

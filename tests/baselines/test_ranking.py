@@ -48,8 +48,8 @@ def test_lists_from_sids(noise, noise_table, exclude_seen) -> None:
     sids[:5, 4:] = -1
     seen = rng.random((30, 20)) < 0.5
     scores = -torch.arange(6, dtype=torch.float32).expand(30, -1)
-    hidden = torch.from_numpy(seen) if exclude_seen else None
-    got = lists.lists_from_sids(torch.from_numpy(sids), scores, 5, hidden)
+    masked = torch.from_numpy(seen) if exclude_seen else None
+    got = lists.lists_from_sids(torch.from_numpy(sids), scores, 5, masked)
     for user in range(30):
         items, used, values = [], [], []
         for place, sid in enumerate(sids[user][sids[user] >= 0]):

@@ -41,11 +41,11 @@ class TableModel:
     def logits(
         self,
         codes: Tensor,
-        hidden: Tensor,
+        masked: Tensor,
         memory: Memory,
         wanted: Tensor | None = None,
     ) -> Tensor:
-        symbols = torch.where(hidden, self.config.codes_per_digit, codes)
+        symbols = torch.where(masked, self.config.codes_per_digit, codes)
         state = (symbols * self.radix).sum(-1)
         self.states_seen.append(state)
         return self.table[memory.users[:, None], state]

@@ -25,13 +25,13 @@ def test_keys_are_equal_exactly_where_states_are(digits, codes, seed) -> None:
     # Few symbols, at both ends of the range, so that equal states do occur.
     low = torch.randint(0, 2, (2, 12, digits), generator=generator)
     values = torch.where(low == 1, codes - 1, 0)
-    hidden = torch.rand(2, 12, digits, generator=generator) < 0.3
-    values[:, 6:], hidden[:, 6:] = values[:, :6], hidden[:, :6]
-    keys = state_keys(values, hidden, codes)
+    masked = torch.rand(2, 12, digits, generator=generator) < 0.3
+    values[:, 6:], masked[:, 6:] = values[:, :6], masked[:, :6]
+    keys = state_keys(values, masked, codes)
     assert (keys >= 0).all()
     states = [
         (tuple(torch.where(h, -1, v).tolist()), int(k))
-        for vs, hs, ks in zip(values, hidden, keys, strict=True)
+        for vs, hs, ks in zip(values, masked, keys, strict=True)
         for v, h, k in zip(vs, hs, ks, strict=True)
     ]
     assert (

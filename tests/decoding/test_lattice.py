@@ -62,10 +62,10 @@ def test_nodes_are_the_distinct_partial_sids() -> None:
     sids = np.unique(rng.integers(0, 3, (30, 4)), axis=0)
     lattice = Lattice.build(sids, 3)
     partial = {
-        tuple(-1 if d in hidden else int(sid[d]) for d in range(4))
+        tuple(-1 if d in masked else int(sid[d]) for d in range(4))
         for sid in sids
         for n in range(5)
-        for hidden in itertools.combinations(range(4), n)
+        for masked in itertools.combinations(range(4), n)
     }
     assert len(lattice.rows) == len(partial)
     edges = sum(state.count(-1) < 4 and 4 - state.count(-1) for state in partial)
@@ -111,23 +111,23 @@ def test_counts_restrictions_and_postings_agree_with_the_items(
     states.append((sids[0], np.zeros(digits, dtype=bool)))
     nodes.append(0)
     values = torch.from_numpy(np.array([[s for s, _ in states]]))
-    hidden = ~torch.from_numpy(np.array([[f for _, f in states]]))
-    counts = lattice.counts(values, hidden, torch.tensor([nodes]))
+    masked = ~torch.from_numpy(np.array([[f for _, f in states]]))
+    counts = lattice.counts(values, masked, torch.tensor([nodes]))
     # Postings take states that have no digit filled only by themselves.
-    some = ~hidden.all(2)[0]
+    some = ~masked.all(2)[0]
     listed = torch.empty_like(counts)
     for rows in (some, ~some):
         if rows.any():
             listed[:, rows] = postings.counts(
-                values[:, rows], hidden[:, rows], torch.tensor([nodes])[:, rows]
+                values[:, rows], masked[:, rows], torch.tensor([nodes])[:, rows]
             )
     # One open digit of each state that has both kinds.
-    both = some & hidden.any(2)[0]
-    digit = hidden[:, both].to(torch.uint8).argmax(2)
+    both = some & masked.any(2)[0]
+    digit = masked[:, both].to(torch.uint8).argmax(2)
     wanted = digit[..., None, None].expand(-1, -1, 1, codes)
     for tree in (lattice, postings):
         at = tree.counts_at(
-            values[:, both], hidden[:, both], torch.tensor([nodes])[:, both], digit
+            values[:, both], masked[:, both], torch.tensor([nodes])[:, both], digit
         )
         assert torch.equal(at, counts[:, both].gather(2, wanted)[:, :, 0])
     for place, (target, filled) in enumerate(states):

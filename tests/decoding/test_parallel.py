@@ -236,7 +236,7 @@ def test_long_ids_take_the_stated_number_of_calls(digits, constraint) -> None:
             generator = torch.Generator().manual_seed(1)
             self.scores = torch.randn(USERS, 1, digits, CODES, generator=generator)
 
-        def logits(self, codes, hidden, memory, wanted=None):
+        def logits(self, codes, masked, memory, wanted=None):
             self.states_seen.append(codes)
             own = self.scores[memory.users]
             return own.expand(-1, codes.shape[1], -1, -1).clone()
@@ -271,9 +271,9 @@ def test_sums_over_flat_distributions_end(decode) -> None:
             super().__init__(0, digits=1)
             self.config.digits, self.config.codes_per_digit = digits, size
 
-        def logits(self, codes, hidden, memory, wanted=None):
+        def logits(self, codes, masked, memory, wanted=None):
             # Every state prefers other codes, by a little.
-            symbols = torch.where(hidden, codes.new_tensor(size), codes)
+            symbols = torch.where(masked, codes.new_tensor(size), codes)
             state = (symbols * 31 ** torch.arange(digits)).sum(-1)[..., None, None]
             place = torch.arange(digits * size).view(digits, size)
             return 0.01 * torch.sin((state % 9973) * (place + 1.0))

@@ -48,12 +48,12 @@ class HashModel:
     def logits(
         self,
         codes: Tensor,
-        hidden: Tensor,
+        masked: Tensor,
         memory: Memory,
         wanted: Tensor | None = None,
     ) -> Tensor:
         digits, size = self.config.digits, self.config.codes_per_digit
-        symbols = torch.where(hidden, size, codes)
+        symbols = torch.where(masked, size, codes)
         mixed = self.weights[torch.arange(digits), symbols].sum(2)
         return torch.sin(3.0 * mixed) * 2.0 + self.bias[memory.states][:, None]
 

@@ -40,12 +40,12 @@ def batch(model: Denoiser, lengths: list[int], views: int = 2) -> tuple[Tensor, 
 
     history = draw(len(lengths), max(1, *lengths), config.digits)
     codes = draw(len(lengths), views, config.digits)
-    hidden = torch.rand(codes.shape, generator=generator) < 0.5
-    return history, torch.tensor(lengths), codes, hidden
+    masked = torch.rand(codes.shape, generator=generator) < 0.5
+    return history, torch.tensor(lengths), codes, masked
 
 
 def reference(
-    model: Denoiser, history: Tensor, length: int, codes: Tensor, hidden: Tensor
+    model: Denoiser, history: Tensor, length: int, codes: Tensor, masked: Tensor
 ) -> Tensor:
     """One user, one view, padded to max_history with explicit pads; ``(L, K)``."""
     c, w = model.config, dict(model.named_parameters())
@@ -93,7 +93,7 @@ def reference(
     states = norm(x, "norm") * keep[:, None]
     sink = None if c.cross_pad == "sink" else keep
     y = torch.stack(
-        [w["masks"][j] if hidden[j] else table[j, codes[j]] for j in range(c.digits)]
+        [w["masks"][j] if masked[j] else table[j, codes[j]] for j in range(c.digits)]
     )
     for i in range(c.decoder_layers):
         name = f"decoder.{i}"
@@ -115,14 +115,14 @@ def reference(
 def test_logits_equal_the_50_padded_reference(cross_pad: str, positions: str) -> None:
     model = build(cross_pad=cross_pad, positions=positions)
     lengths = [1, 4, 9, 50]
-    history, sizes, codes, hidden = batch(model, lengths)
+    history, sizes, codes, masked = batch(model, lengths)
     with torch.no_grad():
-        all_digits = torch.ones_like(hidden)
-        logits = model.logits(codes, hidden, model.encode(history, sizes), all_digits)
+        all_digits = torch.ones_like(masked)
+        logits = model.logits(codes, masked, model.encode(history, sizes), all_digits)
         for user, length in enumerate(lengths):
             for view in range(codes.shape[1]):
                 expected = reference(
-                    model, history[user], length, codes[user, view], hidden[user, view]
+                    model, history[user], length, codes[user, view], masked[user, view]
                 )
                 assert expected.std() > 0.1
                 torch.testing.assert_close(
@@ -132,23 +132,23 @@ def test_logits_equal_the_50_padded_reference(cross_pad: str, positions: str) ->
 
 def test_the_sink_is_part_of_the_function() -> None:
     sink, mask = build(), build(cross_pad="mask")
-    history, sizes, codes, hidden = batch(sink, [2, 3])
+    history, sizes, codes, masked = batch(sink, [2, 3])
     with torch.no_grad():
-        gap = sink.logits(codes, hidden, sink.encode(history, sizes)) - mask.logits(
-            codes, hidden, mask.encode(history, sizes)
+        gap = sink.logits(codes, masked, sink.encode(history, sizes)) - mask.logits(
+            codes, masked, mask.encode(history, sizes)
         )
     assert gap.abs().max() > 1e-2
 
 
 def test_pads_do_not_change_a_user() -> None:
     model = build()
-    history, sizes, codes, hidden = batch(model, [3, 20])
+    history, sizes, codes, masked = batch(model, [3, 20])
     with torch.no_grad():
-        together = model.logits(codes, hidden, model.encode(history, sizes))[0]
+        together = model.logits(codes, masked, model.encode(history, sizes))[0]
         alone = model.logits(
-            codes[:1], hidden[:1], model.encode(history[:1, :3], sizes[:1])
+            codes[:1], masked[:1], model.encode(history[:1, :3], sizes[:1])
         )[0]
-    asked = hidden[0]
+    asked = masked[0]
     torch.testing.assert_close(together[asked], alone[asked], rtol=1e-5, atol=1e-5)
 
 
@@ -157,12 +157,12 @@ def test_pads_do_not_change_a_user() -> None:
 def test_a_batch_without_any_item(cross_pad: str, identified_items: int) -> None:
     """With no column at all, as with one that holds a pad."""
     model = build(cross_pad=cross_pad, identified_items=identified_items)
-    history, lengths, codes, hidden = batch(model, [0, 0])
+    history, lengths, codes, masked = batch(model, [0, 0])
     rows = torch.zeros(history.shape[:2], dtype=torch.int64)
     padded = model.encode(history, lengths, rows)
     empty = model.encode(history[:, :0], lengths, rows[:, :0])
     torch.testing.assert_close(
-        model.logits(codes, hidden, empty), model.logits(codes, hidden, padded)
+        model.logits(codes, masked, empty), model.logits(codes, masked, padded)
     )
     if identified_items:
         torch.testing.assert_close(empty.users, padded.users)
@@ -171,20 +171,20 @@ def test_a_batch_without_any_item(cross_pad: str, identified_items: int) -> None
 @pytest.mark.parametrize("cross_pad", ["sink", "mask"])
 def test_a_user_without_history_gets_finite_logits(cross_pad: str) -> None:
     model = build(cross_pad=cross_pad)
-    history, sizes, codes, hidden = batch(model, [0, 2])
-    logits = model.logits(codes, hidden, model.encode(history, sizes))
+    history, sizes, codes, masked = batch(model, [0, 2])
+    logits = model.logits(codes, masked, model.encode(history, sizes))
     assert logits.isfinite().all()
 
 
 @pytest.mark.parametrize("views", [1, 4])
-@pytest.mark.parametrize("asked", ["hidden", "some", "one", "none"])
+@pytest.mark.parametrize("asked", ["masked", "some", "one", "none"])
 def test_skipped_digits_change_nothing_of_those_asked_for(
     views: int, asked: str
 ) -> None:
     """The last layer leaves digits out; those asked for are as in a full pass."""
     model = build()
-    history, lengths, codes, hidden = batch(model, [3, 7, 0], views)
-    wanted = hidden.clone()
+    history, lengths, codes, masked = batch(model, [3, 7, 0], views)
+    wanted = masked.clone()
     if asked == "some":
         wanted[0], wanted[1, 0] = False, True
     if asked == "one":
@@ -192,12 +192,12 @@ def test_skipped_digits_change_nothing_of_those_asked_for(
         wanted[..., 1] = True
     if asked == "none":
         wanted[:] = False
-    passed = None if asked == "hidden" else wanted
+    passed = None if asked == "masked" else wanted
     gradients = []
-    for chosen in (torch.ones_like(hidden), passed):
+    for chosen in (torch.ones_like(masked), passed):
         model.zero_grad()
         memory = model.encode(history, lengths)
-        logits = model.logits(codes, hidden, memory, chosen)
+        logits = model.logits(codes, masked, memory, chosen)
         assert logits.shape == (*codes.shape, 5)
         gradients.append([logits[wanted]])
         if asked != "none":
@@ -241,10 +241,10 @@ def test_packed_tokens_come_in_few_numbers(lengths: list[int]) -> None:
 
 def test_bfloat16_products_are_those_of_float32_but_for_rounding() -> None:
     model = build(scale=4.0, width=64, inner=128)
-    history, lengths, codes, hidden = batch(model, [3, 7, 1, 0])
+    history, lengths, codes, masked = batch(model, [3, 7, 1, 0])
 
     def logits() -> Tensor:
-        return model.logits(codes, hidden, model.encode(history, lengths))[hidden]
+        return model.logits(codes, masked, model.encode(history, lengths))[masked]
 
     exact = logits()
     model.precision = "bfloat16"
@@ -260,13 +260,13 @@ def test_bfloat16_products_are_those_of_float32_but_for_rounding() -> None:
     assert all(g.dtype == torch.float32 and g.isfinite().all() for g in gradients)
 
 
-def test_hidden_codes_are_not_read() -> None:
+def test_masked_codes_are_not_read() -> None:
     model = build()
-    history, sizes, codes, hidden = batch(model, [3, 5])
+    history, sizes, codes, masked = batch(model, [3, 5])
     memory = model.encode(history, sizes)
-    other = torch.where(hidden, (codes + 1) % model.config.codes_per_digit, codes)
+    other = torch.where(masked, (codes + 1) % model.config.codes_per_digit, codes)
     assert torch.equal(
-        model.logits(codes, hidden, memory), model.logits(other, hidden, memory)
+        model.logits(codes, masked, memory), model.logits(other, masked, memory)
     )
 
 
@@ -305,9 +305,9 @@ def test_saved_and_rebuilt_is_the_same_function() -> None:
     again = Denoiser.from_saved(
         model.state_dict(), model.saved_config() | {"best_epoch": 3}
     )
-    history, sizes, codes, hidden = batch(model, [3, 5])
-    first = model.logits(codes, hidden, model.encode(history, sizes))
-    second = again.logits(codes, hidden, again.encode(history, sizes))
+    history, sizes, codes, masked = batch(model, [3, 5])
+    first = model.logits(codes, masked, model.encode(history, sizes))
+    second = again.logits(codes, masked, again.encode(history, sizes))
     assert torch.equal(first, second)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
-from sidiff.diffusion.noising import AMOUNTS, ORDERS, NoisingContext, hidden_digits
+from sidiff.diffusion.noising import AMOUNTS, ORDERS, NoisingContext, masked_digits
 from sidiff.diffusion.noising.amounts import digit_cap, view_sizes
 from sidiff.diffusion.noising.orders import history_support, rarity
 from sidiff.diffusion.noising.probe import confidence_probe
@@ -54,15 +54,15 @@ def context(
 
 
 def fixed_probe(confidence: Tensor):
-    return lambda hidden: confidence
+    return lambda masked: confidence
 
 
 @pytest.mark.parametrize("select", ["least", "most"])
-def test_ocn_hides_the_first_digits_of_the_models_own_order(select: str) -> None:
+def test_ocn_masks_the_first_digits_of_the_models_own_order(select: str) -> None:
     confidence = torch.rand(BATCH, DIGITS, generator=torch.Generator().manual_seed(5))
-    hidden = hidden_digits(context(fixed_probe(confidence)), parameters(select=select))
-    assert hidden.shape == (BATCH, DIGITS, DIGITS)
-    for row, view in zip(confidence.tolist(), hidden, strict=True):
+    masked = masked_digits(context(fixed_probe(confidence)), parameters(select=select))
+    assert masked.shape == (BATCH, DIGITS, DIGITS)
+    for row, view in zip(confidence.tolist(), masked, strict=True):
         order = sorted(range(DIGITS), key=row.__getitem__, reverse=select == "most")
         for size in range(1, DIGITS + 1):
             expected = {order[i] for i in range(size)}
@@ -70,11 +70,11 @@ def test_ocn_hides_the_first_digits_of_the_models_own_order(select: str) -> None
 
 
 def test_ocn_breaks_ties_by_digit() -> None:
-    hidden = hidden_digits(
+    masked = masked_digits(
         context(fixed_probe(torch.ones(BATCH, DIGITS))), parameters()
     )
     expected = torch.ones(DIGITS, DIGITS, dtype=torch.bool).tril()
-    assert (hidden == expected).all()
+    assert (masked == expected).all()
 
 
 def test_refresh_asks_with_the_digits_revealed_so_far() -> None:
@@ -82,55 +82,55 @@ def test_refresh_asks_with_the_digits_revealed_so_far() -> None:
     generator = torch.Generator().manual_seed(2)
     answers = torch.rand(2**DIGITS, BATCH, DIGITS, generator=generator)
 
-    def probe(hidden: Tensor) -> Tensor:
-        code = (hidden * 2 ** torch.arange(DIGITS)).sum(1)
+    def probe(masked: Tensor) -> Tensor:
+        code = (masked * 2 ** torch.arange(DIGITS)).sum(1)
         return answers[code, torch.arange(BATCH)]
 
-    views = hidden_digits(context(probe), parameters(refresh=True))
+    views = masked_digits(context(probe), parameters(refresh=True))
     for user in range(BATCH):
-        hidden = set(range(DIGITS))
+        masked = set(range(DIGITS))
         for size in range(DIGITS, 0, -1):
             actual = set(views[user, size - 1].nonzero().flatten().tolist())
-            assert actual == hidden
-            score = answers[sum(2**d for d in hidden), user]
-            hidden.remove(max(hidden, key=lambda d: float(score[d])))
+            assert actual == masked
+            score = answers[sum(2**d for d in masked), user]
+            masked.remove(max(masked, key=lambda d: float(score[d])))
 
 
 def test_coherent_views_are_nested_along_uniformly_random_orders() -> None:
-    hidden = hidden_digits(context(batch=6000), parameters(order="random"))
-    assert (hidden.sum(2) == torch.arange(1, DIGITS + 1)).all()
-    assert (hidden[:, 1:] >= hidden[:, :-1]).all()
-    first = hidden[:, 0].float().mean(0)
+    masked = masked_digits(context(batch=6000), parameters(order="random"))
+    assert (masked.sum(2) == torch.arange(1, DIGITS + 1)).all()
+    assert (masked[:, 1:] >= masked[:, :-1]).all()
+    first = masked[:, 0].float().mean(0)
     assert ((first - 0.25).abs() < 0.03).all()
 
 
 def test_views_that_draw_their_own_orders_are_not_nested() -> None:
-    hidden = hidden_digits(
+    masked = masked_digits(
         context(batch=6000), parameters(order="random", coherent=False)
     )
-    assert (hidden.sum(2) == torch.arange(1, DIGITS + 1)).all()
+    assert (masked.sum(2) == torch.arange(1, DIGITS + 1)).all()
     # Two of four digits hold one given digit in half of all independent orders.
-    nested = (hidden[:, 1] >= hidden[:, 0]).all(1).float().mean()
+    nested = (masked[:, 1] >= masked[:, 0]).all(1).float().mean()
     assert abs(nested - 0.5) < 0.03
 
 
 @pytest.mark.parametrize("probability", [0.05, 0.5, 1.0])
-def test_random_views_hide_each_digit_alike_and_never_nothing(
+def test_random_views_mask_each_digit_alike_and_never_nothing(
     probability: float,
 ) -> None:
     """Every mask as often as independent throws give it, an empty one refilled."""
-    hidden = hidden_digits(
+    masked = masked_digits(
         context(batch=20000),
         parameters(
             amount="chance",
             order="random",
             coherent=False,
             views=3,
-            hide_probability=probability,
+            mask_probability=probability,
         ),
     )
-    assert hidden.shape == (20000, 3, DIGITS)
-    codes = (hidden * 2 ** torch.arange(DIGITS)).sum(2).flatten().bincount(minlength=16)
+    assert masked.shape == (20000, 3, DIGITS)
+    codes = (masked * 2 ** torch.arange(DIGITS)).sum(2).flatten().bincount(minlength=16)
     for mask in range(16):
         size = mask.bit_count()
         expected = probability**size * (1 - probability) ** (DIGITS - size)
@@ -143,9 +143,9 @@ def test_random_views_hide_each_digit_alike_and_never_nothing(
 
 def test_same_generator_state_same_masks() -> None:
     wanted = parameters(amount="curriculum", order="history", coherent=False)
-    first = hidden_digits(context(seed=7), wanted)
-    second = hidden_digits(context(seed=7), wanted)
-    third = hidden_digits(context(seed=8), wanted)
+    first = masked_digits(context(seed=7), wanted)
+    second = masked_digits(context(seed=7), wanted)
+    third = masked_digits(context(seed=8), wanted)
     assert torch.equal(first, second)
     assert not torch.equal(first, third)
 
@@ -162,13 +162,13 @@ def test_any_amount_goes_with_any_order(
     )
     confidence = torch.rand(50, digits)
     given = context(fixed_probe(confidence), batch=50, digits=digits, progress=0.4)
-    hidden = hidden_digits(given, wanted)
-    assert hidden.shape == (50, min(3, digits), digits)
-    assert hidden.any(2).all()
+    masked = masked_digits(given, wanted)
+    assert masked.shape == (50, min(3, digits), digits)
+    assert masked.any(2).all()
     if coherent or order == "confidence":
         # One order: of two views the smaller lies inside the larger.
-        sizes = hidden.sum(2).argsort(1)
-        ordered = hidden.gather(1, sizes[..., None].expand_as(hidden))
+        sizes = masked.sum(2).argsort(1)
+        ordered = masked.gather(1, sizes[..., None].expand_as(masked))
         assert (ordered[:, 1:] >= ordered[:, :-1]).all()
 
 
@@ -223,7 +223,7 @@ def test_the_curriculum_draws_evenly_up_to_its_cap(
         curriculum={"reversed": reverse},
     )
     given = context(batch=5000, digits=8, progress=progress)
-    sizes = hidden_digits(given, wanted).sum(2).flatten()
+    sizes = masked_digits(given, wanted).sum(2).flatten()
     counts = Counter(sizes.tolist())
     assert set(counts) == expected
     assert all(
@@ -283,9 +283,9 @@ def test_the_history_draws_orders_with_the_stated_chances(
     else:
         surprise = [0.2, 0.5, 0.9]
     force = [math.exp(sign * value / 0.4) for value in surprise]
-    # Nested views of sizes 1, 2, 3: the number of views that hide a digit ranks it.
-    hidden = hidden_digits(given, wanted)
-    order = hidden.sum(1).argsort(1, descending=True)
+    # Nested views of sizes 1, 2, 3: the number of views that mask a digit ranks it.
+    masked = masked_digits(given, wanted)
+    order = masked.sum(1).argsort(1, descending=True)
     counts = Counter(map(tuple, order.tolist()))
     for chosen in permutations(range(3)):
         chance, left = 1.0, sum(force)
@@ -321,8 +321,8 @@ def test_probe_uses_no_dropout_keeps_no_graph_and_restores_training(network) -> 
     model, history, lengths, targets = network
     memory = model.encode(history, lengths)
     probe = confidence_probe(model, memory, targets, parameters())
-    hidden = torch.ones(BATCH, DIGITS, dtype=torch.bool)
-    first, second = probe(hidden), probe(hidden)
+    masked = torch.ones(BATCH, DIGITS, dtype=torch.bool)
+    first, second = probe(masked), probe(masked)
     assert torch.equal(first, second)
     assert not first.requires_grad
     assert model.training
@@ -333,11 +333,11 @@ def test_probe_reports_the_named_confidence(network, confidence: str) -> None:
     model, history, lengths, targets = network
     model.eval()
     memory = model.encode(history, lengths)
-    hidden = torch.rand(BATCH, DIGITS) < 0.6
+    masked = torch.rand(BATCH, DIGITS) < 0.6
     probe = confidence_probe(model, memory, targets, parameters(confidence=confidence))
-    p = model.logits(targets[:, None], hidden[:, None], memory)[:, 0].softmax(-1)
+    p = model.logits(targets[:, None], masked[:, None], memory)[:, 0].softmax(-1)
     expected = p.amax(-1) if confidence == "max_probability" else (p * p.log()).sum(-1)
-    actual = probe(hidden)
+    actual = probe(masked)
     if confidence == "max_probability":
         actual = actual.exp()  # any increasing function ranks the same
     torch.testing.assert_close(actual, expected)
@@ -349,13 +349,13 @@ def test_raw_probe_is_the_network_with_identity_key_and_value_projections(
     model, history, lengths, targets = network
     model.eval()
     memory = model.encode(history, lengths)
-    hidden = torch.ones(BATCH, DIGITS, dtype=torch.bool)
-    raw = confidence_probe(model, memory, targets, parameters(probe_kv="raw"))(hidden)
-    projected = confidence_probe(model, memory, targets, parameters())(hidden)
+    masked = torch.ones(BATCH, DIGITS, dtype=torch.bool)
+    raw = confidence_probe(model, memory, targets, parameters(probe_kv="raw"))(masked)
+    projected = confidence_probe(model, memory, targets, parameters())(masked)
     identity = torch.eye(16).repeat(2, 1)
     for layer in model.decoder:
         layer.cross_attention.key_value.weight.data.copy_(identity)
     memory = model.encode(history, lengths)
-    expected = confidence_probe(model, memory, targets, parameters())(hidden)
+    expected = confidence_probe(model, memory, targets, parameters())(masked)
     torch.testing.assert_close(raw, expected)
     assert not torch.allclose(raw, projected)

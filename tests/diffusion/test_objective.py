@@ -15,9 +15,9 @@ B, V, L, K = 5, 3, 4, 6
 @pytest.fixture
 def case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
-    hidden = torch.rand(B, V, L) < 0.5
-    hidden[..., 0] |= ~hidden.any(-1)
-    return torch.randn(B, V, L, K), torch.randint(K, (B, L)), hidden
+    masked = torch.rand(B, V, L) < 0.5
+    masked[..., 0] |= ~masked.any(-1)
+    return torch.randn(B, V, L, K), torch.randint(K, (B, L)), masked
 
 
 def cross_entropy(logits: list[float], target: int, smoothing: float) -> float:
@@ -31,19 +31,19 @@ def cross_entropy(logits: list[float], target: int, smoothing: float) -> float:
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("reduction", ["per_view", "pooled"])
 def test_loss_equals_the_definition(case, smoothing: float, reduction: str) -> None:
-    logits, targets, hidden = case
+    logits, targets, masked = case
     views, pooled = [], []
     for b in range(B):
         for v in range(V):
             losses = [
                 cross_entropy(logits[b, v, d].tolist(), int(targets[b, d]), smoothing)
                 for d in range(L)
-                if hidden[b, v, d]
+                if masked[b, v, d]
             ]
             views.append(sum(losses) / len(losses))
             pooled.extend(losses)
     chosen = views if reduction == "per_view" else pooled
-    loss = denoising_loss(logits, targets, hidden, smoothing, reduction)
+    loss = denoising_loss(logits, targets, masked, smoothing, reduction)
     assert float(loss.total / loss.weight) == pytest.approx(
         sum(chosen) / len(chosen), rel=1e-5
     )
@@ -51,10 +51,10 @@ def test_loss_equals_the_definition(case, smoothing: float, reduction: str) -> N
 
 @pytest.mark.parametrize("reduction", ["per_view", "pooled"])
 def test_parts_of_a_batch_add_up(case, reduction: str) -> None:
-    logits, targets, hidden = case
-    whole = denoising_loss(logits, targets, hidden, 0.1, reduction)
+    logits, targets, masked = case
+    whole = denoising_loss(logits, targets, masked, 0.1, reduction)
     parts = [
-        denoising_loss(logits[i], targets[i], hidden[i], 0.1, reduction)
+        denoising_loss(logits[i], targets[i], masked[i], 0.1, reduction)
         for i in (slice(0, 2), slice(2, B))
     ]
     total, weight = sum(p.total for p in parts), sum(p.weight for p in parts)
@@ -62,8 +62,8 @@ def test_parts_of_a_batch_add_up(case, reduction: str) -> None:
 
 
 def test_visible_digits_carry_no_gradient(case) -> None:
-    logits, targets, hidden = case
+    logits, targets, masked = case
     logits.requires_grad_()
-    denoising_loss(logits, targets, hidden, 0.1, "per_view").total.backward()
-    assert (logits.grad[~hidden] == 0).all()
-    assert (logits.grad[hidden].abs().sum(-1) > 0).all()
+    denoising_loss(logits, targets, masked, 0.1, "per_view").total.backward()
+    assert (logits.grad[~masked] == 0).all()
+    assert (logits.grad[masked].abs().sum(-1) > 0).all()

@@ -87,7 +87,7 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("training.noising.views", 99, ONE_STAR),
     ("training.noising.amount", "some", "nested, curriculum or chance"),
     ("training.noising.order", "length", "confidence, history or random"),
-    ("training.noising.hide_probability", 0.0, "a number above 0 and at most 1"),
+    ("training.noising.mask_probability", 0.0, "a number above 0 and at most 1"),
     ("training.noising.coherent", "yes", "true or false"),
     ("training.noising.curriculum.saturation", 0, "a number above 0 and at most 1"),
     ("training.noising.history.sign", 2, "-1, 0 or 1"),

@@ -60,15 +60,15 @@ def test_the_curriculum_starts_with_single_digits(project: Path, mdgr_run: str) 
         assert epoch["share"][0] == 0.0  # never nothing
     mean = (
         views.group_by("epoch", maintain_order=True)
-        .agg((pl.col("value") * pl.col("share")).sum().alias("hidden"))
-        .sort("epoch")["hidden"]
+        .agg((pl.col("value") * pl.col("share")).sum().alias("masked"))
+        .sort("epoch")["masked"]
     )
     # Saturated after half of the two epochs: 1 to 8 evenly in the second.
     assert mean[0] < mean[1]
     assert mean[1] == pytest.approx(4.5, abs=0.1)
-    hidden = masking.filter(of="in_history", epoch=2).sort("value")["share"]
-    # What the history does not have is hidden more often than what it has.
-    assert hidden[0] > hidden[1] > 0
+    masked = masking.filter(of="in_history", epoch=2).sort("value")["share"]
+    # What the history does not have is masked more often than what it has.
+    assert masked[0] > masked[1] > 0
 
 
 def test_the_ablation_trains_ranks_and_compares(
@@ -94,7 +94,7 @@ def test_the_ablation_trains_ranks_and_compares(
         method: frame.sort("value")["share"].to_list()
         for (method,), frame in last.partition_by("method", as_dict=True).items()
     }
-    # OCN's four nested views of eight digits hide two, four, six and all.
+    # OCN's four nested views of eight digits mask two, four, six and all.
     assert shares["ocn"] == pytest.approx([0, 0, 0.25, 0, 0.25, 0, 0.25, 0, 0.25])
     assert shares["mdgr"][1:] == pytest.approx([1 / 8] * 8, abs=0.02)
     assert shares["random"][4] > shares["random"][1] > 0

@@ -234,7 +234,7 @@ def test_item_vectors_learn_the_next_item_by_identity_alone(shop) -> None:
     assert not fitted.weights["identities"][0].any()
 
 
-def test_hidden_history_codes_are_learnt(shop) -> None:
+def test_masked_history_codes_are_learnt(shop) -> None:
     masked = {"auxiliary.history_weight": 1.0, "auxiliary.history_share": 0.3}
     fitted, _ = run(shop, parameters(epochs=40, **masked))
     plain, _ = run(shop, parameters(epochs=40))

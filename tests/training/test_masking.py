@@ -19,7 +19,7 @@ def batch(seed: int) -> tuple[NoisingContext, torch.Tensor]:
         lengths=torch.randint(1, 7, (BATCH,), generator=draw),
         progress=0.0,
         rarity=torch.zeros(DIGITS, CODES),
-        probe=lambda hidden: hidden,
+        probe=lambda masked: masked,
         generator=draw,
     )
     return context, torch.rand(BATCH, VIEWS, DIGITS, generator=draw) < 0.4
@@ -30,24 +30,24 @@ def test_shares_are_those_of_a_plain_count() -> None:
     sizes, digits = [0] * (DIGITS + 1), [0] * DIGITS
     explained = [[0, 0], [0, 0]]
     for seed in (1, 2):
-        context, hidden = batch(seed)
-        log.add(context, hidden)
+        context, masked = batch(seed)
+        log.add(context, masked)
         for user in range(BATCH):
             items = context.history[user, : context.lengths[user]]
-            for view in hidden[user].tolist():
+            for view in masked[user].tolist():
                 sizes[sum(view)] += 1
-                for digit, is_hidden in enumerate(view):
-                    digits[digit] += is_hidden
+                for digit, is_masked in enumerate(view):
+                    digits[digit] += is_masked
                     code = context.targets[user, digit]
                     known = int((items[:, digit] == code).any())
                     explained[known][0] += 1
-                    explained[known][1] += is_hidden
+                    explained[known][1] += is_masked
     views = 2 * BATCH * VIEWS
     expected = {
         ("views", value): count / views for value, count in enumerate(sizes)
     } | {("digit", value): count / views for value, count in enumerate(digits)}
-    for value, (there, hidden_) in enumerate(explained):
-        expected["in_history", value] = hidden_ / there
+    for value, (there, masked_) in enumerate(explained):
+        expected["in_history", value] = masked_ / there
     log.end_step(ALONE)
     rows = log.rows(epoch=7)
     assert {row["epoch"] for row in rows} == {7}

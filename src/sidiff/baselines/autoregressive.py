@@ -118,7 +118,7 @@ class AutoregressiveDecoder(Denoiser):
     def logits(
         self,
         codes: Tensor,
-        hidden: Tensor,
+        masked: Tensor,
         memory: Memory,
         wanted: Tensor | None = None,
     ) -> Tensor:
@@ -126,14 +126,14 @@ class AutoregressiveDecoder(Denoiser):
 
         Args:
             codes: ``(B, V, L)`` int64; digit j is read by later digits only.
-            hidden: not read: the digits before a predicted one count as filled.
+            masked: not read: the digits before a predicted one count as filled.
             memory: the users' histories, batch size B.
             wanted: not read: all digits are predicted.
 
         Returns:
             Logits ``(B, V, L, K)``.
         """
-        del hidden, wanted
+        del masked, wanted
         rows = (codes + self.first_row)[..., :-1]
         before = F.pad(F.embedding(rows, self.codes), (0, 0, 1, 0))
         x, _ = self._extend(before + self.masks, None, memory)

@@ -103,7 +103,7 @@ def _fill(
     missing = search.parameters.beam - children.scores.shape[1]
     return Beams(
         F.pad(children.codes, (0, 0, 0, missing)),
-        F.pad(children.hidden, (0, 0, 0, missing)),
+        F.pad(children.masked, (0, 0, 0, missing)),
         F.pad(children.scores, (0, missing), value=-torch.inf),
         F.pad(children.nodes, (0, missing)),
     )

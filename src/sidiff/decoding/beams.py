@@ -24,14 +24,14 @@ class Beams(NamedTuple):
     """Partial SIDs of every user, best first.
 
     Attributes:
-        codes: ``(B, A, L)``; meaningless where hidden.
-        hidden: ``(B, A, L)``.
+        codes: ``(B, A, L)``; meaningless where masked.
+        masked: ``(B, A, L)``.
         scores: ``(B, A)``; -inf marks an unused slot.
         nodes: place in the lattice ``(B, A)``; unused without one.
     """
 
     codes: Tensor
-    hidden: Tensor
+    masked: Tensor
     scores: Tensor
     nodes: Tensor
 
@@ -40,19 +40,19 @@ class Beams(NamedTuple):
         index = rows[..., None].expand(-1, -1, self.codes.shape[2])
         return Beams(
             self.codes.gather(1, index),
-            self.hidden.gather(1, index),
+            self.masked.gather(1, index),
             scores,
             self.nodes.gather(1, rows),
         )
 
     def keys(self, codes_per_digit: int) -> Tensor:
         """A number per state ``(B, A)``; -1 in unused slots."""
-        keys = state_keys(self.codes, self.hidden, codes_per_digit)
+        keys = state_keys(self.codes, self.masked, codes_per_digit)
         return keys.masked_fill(self.scores == -torch.inf, -1)
 
 
 def start(batch: int, digits: int, device: torch.device) -> Beams:
-    """One fully hidden SID per user."""
+    """One fully masked SID per user."""
     return Beams(
         torch.zeros(batch, 1, digits, dtype=torch.int64, device=device),
         torch.ones(batch, 1, digits, dtype=torch.bool, device=device),
@@ -66,7 +66,7 @@ def fill(beams: Beams, choice: Tensor, size: int, tree: Continuations | None) ->
     digit, code = choice // size, choice % size
     return Beams(
         beams.codes.scatter(2, digit[..., None], code[..., None]),
-        beams.hidden.scatter(2, digit[..., None], False),
+        beams.masked.scatter(2, digit[..., None], False),
         beams.scores,
         beams.nodes if tree is None else tree.follow(beams.nodes, digit, code),
     )
@@ -138,13 +138,13 @@ def arrival_sums(beams: Beams, children: Beams, log_p: Tensor) -> Tensor:
     """
     digits, size = log_p.shape[2:]
     count = beams.scores.shape[1]
-    # The parent of a child by digit d is the child with d hidden again.
+    # The parent of a child by digit d is the child with d masked again.
     codes = children.codes[:, :, None].expand(-1, -1, digits, -1)
     again = torch.eye(digits, dtype=torch.bool, device=codes.device)
-    hidden = children.hidden[:, :, None] | again
+    masked = children.masked[:, :, None] | again
     keys = state_keys(
         torch.cat([beams.codes, codes.flatten(1, 2)], 1),
-        torch.cat([beams.hidden, hidden.flatten(1, 2)], 1),
+        torch.cat([beams.masked, masked.flatten(1, 2)], 1),
         size,
     )
     known = keys[:, :count].masked_fill(beams.scores == -torch.inf, -1)
@@ -158,6 +158,6 @@ def arrival_sums(beams: Beams, children: Beams, log_p: Tensor) -> Tensor:
     ).flatten(1)
     step = log_p.flatten(1).gather(1, parent * (digits * size) + symbol)
     arrivals = (beams.scores.gather(1, parent) + step).view_as(children.codes)
-    valid = found.view_as(children.hidden) & ~children.hidden
+    valid = found.view_as(children.masked) & ~children.masked
     sums = arrivals.masked_fill(~valid, -torch.inf).logsumexp(2)
     return sums.masked_fill(children.scores == -torch.inf, -torch.inf)

@@ -21,11 +21,11 @@ from sidiff.sids.table import Groups
 class Continuations(Protocol):
     """What may follow a partial SID; ``Lattice`` or ``Postings``."""
 
-    def counts(self, codes: Tensor, hidden: Tensor, nodes: Tensor) -> Tensor:
+    def counts(self, codes: Tensor, masked: Tensor, nodes: Tensor) -> Tensor:
         """Number of SIDs behind each (digit, code), int32 ``(B, A, L, K)``."""
 
     def counts_at(
-        self, codes: Tensor, hidden: Tensor, nodes: Tensor, digit: Tensor
+        self, codes: Tensor, masked: Tensor, nodes: Tensor, digit: Tensor
     ) -> Tensor:
         """The same for one open digit of each state, int32 ``(B, A, K)``."""
 

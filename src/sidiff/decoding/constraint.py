@@ -42,7 +42,7 @@ class Constraint:
 
     def legal_steps(self, beams: Beams) -> Tensor:
         """Steps that lead to an item, bool ``(B, A, L, K)``."""
-        counts = self.tree.counts(beams.codes, beams.hidden, beams.nodes)
+        counts = self.tree.counts(beams.codes, beams.masked, beams.nodes)
         if not self.blocked.shape[1]:
             return counts > 0
         digits, size = counts.shape[2:]
@@ -59,7 +59,7 @@ class Constraint:
         Returns:
             bool ``(B, A, K)``.
         """
-        counts = self.tree.counts_at(beams.codes, beams.hidden, beams.nodes, digit)
+        counts = self.tree.counts_at(beams.codes, beams.masked, beams.nodes, digit)
         if not self.blocked.shape[1]:
             return counts > 0
         below, codes = self._blocked_below(beams)
@@ -71,5 +71,5 @@ class Constraint:
         """Which blocked SIDs each state leads to ``(B, A, E)``, and their codes."""
         codes = self.codes[self.blocked.clamp(min=0)]  # (B, E, L)
         same = codes[:, None] == beams.codes[:, :, None]  # (B, A, E, L)
-        agrees = (same | beams.hidden[:, :, None]).all(3)
+        agrees = (same | beams.masked[:, :, None]).all(3)
         return agrees & (self.blocked >= 0)[:, None], codes

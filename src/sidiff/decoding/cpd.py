@@ -1,6 +1,6 @@
 """CPD, confidence-guided parallel denoising, and its fixed-order controls.
 
-DiffGRM (arXiv 2510.21805), Eqs. 8-10: starting from a fully hidden SID, each step
+DiffGRM (arXiv 2510.21805), Eqs. 8-10: starting from a fully masked SID, each step
 fills one digit per beam and keeps the best ``beam`` triples (beam, digit, code)
 over all beams, open digits and codes by summed log-probability. Beams may fill
 their digits in different orders. ``order: random`` and ``fixed`` allow one digit a

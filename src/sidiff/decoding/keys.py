@@ -12,18 +12,18 @@ from torch import Tensor
 LARGEST_KEY = 2**62
 
 
-def state_keys(codes: Tensor, hidden: Tensor, codes_per_digit: int) -> Tensor:
+def state_keys(codes: Tensor, masked: Tensor, codes_per_digit: int) -> Tensor:
     """A non-negative integer per partial SID, equal exactly where the states are.
 
     Args:
-        codes: ``(B, A, L)`` int64; ignored where hidden.
-        hidden: ``(B, A, L)`` bool.
+        codes: ``(B, A, L)`` int64; ignored where masked.
+        masked: ``(B, A, L)`` bool.
         codes_per_digit: K.
 
     Returns:
         Keys ``(B, A)`` int64, comparable within one call only.
     """
-    symbols = torch.where(hidden, codes_per_digit, codes)
+    symbols = torch.where(masked, codes_per_digit, codes)
     radix = codes_per_digit + 1
     keys, size = symbols[..., 0], radix
     for digit in range(1, symbols.shape[2]):

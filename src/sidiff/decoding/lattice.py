@@ -160,15 +160,15 @@ class Lattice:
             sids=sids,
         )
 
-    def counts(self, codes: Tensor, hidden: Tensor, nodes: Tensor) -> Tensor:
+    def counts(self, codes: Tensor, masked: Tensor, nodes: Tensor) -> Tensor:
         """Number of SIDs behind each continuation, int32 ``(B, A, L, K)``.
 
         Args:
             codes: of the states, unused: the node says it all.
-            hidden: likewise.
+            masked: likewise.
             nodes: ``(B, A)``.
         """
-        del codes, hidden
+        del codes, masked
         flat = nodes.flatten()
         starts, counts = self.starts[flat], self.starts[flat + 1] - self.starts[flat]
         owner, edge = slices(starts, counts)
@@ -179,17 +179,17 @@ class Lattice:
         return result.view(*nodes.shape, self.digits, self.codes_per_digit)
 
     def counts_at(
-        self, codes: Tensor, hidden: Tensor, nodes: Tensor, digit: Tensor
+        self, codes: Tensor, masked: Tensor, nodes: Tensor, digit: Tensor
     ) -> Tensor:
         """Number of SIDs behind the codes of one open digit, int32 ``(B, A, K)``.
 
         Args:
             codes: of the states, unused: the node says it all.
-            hidden: likewise.
+            masked: likewise.
             nodes: ``(B, A)``.
             digit: ``(B, A)``.
         """
-        del codes, hidden
+        del codes, masked
         size = self.codes_per_digit
         first = ((nodes * self.digits + digit) * size).flatten()
         bounds = torch.searchsorted(self.edges, torch.stack([first, first + size]))

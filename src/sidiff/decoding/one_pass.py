@@ -1,4 +1,4 @@
-"""One-pass scoring: every existing SID by the all-hidden distribution, exactly.
+"""One-pass scoring: every existing SID by the all-masked distribution, exactly.
 
 The score of a SID is the sum of its digits' log-probabilities with nothing filled in:
 one denoiser call, no search, no SID missed. It treats the digits as independent given
@@ -30,8 +30,8 @@ def decode(
     batch, digits = memory.bias.shape[0], catalogue.codes.shape[1]
     device = memory.bias.device
     codes = torch.zeros(batch, 1, digits, dtype=torch.int64, device=device)
-    hidden = torch.ones_like(codes, dtype=torch.bool)
-    log_p = denoiser.logits(codes, hidden, memory)[:, 0].log_softmax(-1)
+    masked = torch.ones_like(codes, dtype=torch.bool)
+    log_p = denoiser.logits(codes, masked, memory)[:, 0].log_softmax(-1)
     table = log_p.flatten(1).T.contiguous()  # (L * K, B)
     first_row = torch.arange(digits, device=device) * catalogue.codes_per_digit
 

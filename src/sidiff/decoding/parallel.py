@@ -153,12 +153,12 @@ def _arrivals(beams: Beams, children: Beams, choice: _Choice) -> Tensor:
     """
     # What a parent has filled, its child has alike, (B, C, A, L).
     same = children.codes[:, :, None] == beams.codes[:, None]
-    same &= ~children.hidden[:, :, None]
-    agrees = (same | beams.hidden[:, None]).all(3)
+    same &= ~children.masked[:, :, None]
+    agrees = (same | beams.masked[:, None]).all(3)
     count, size = choice.log_p.shape[2:]
     digits = choice.digits[:, None].expand(-1, children.scores.shape[1], -1, -1)
     shape = (*digits.shape[:3], -1)
-    open_ = children.hidden[:, :, None].expand(shape).gather(3, digits)
+    open_ = children.masked[:, :, None].expand(shape).gather(3, digits)
     code = children.codes[:, :, None].expand(shape).gather(3, digits)
     step = torch.arange(beams.scores.shape[1] * count, device=code.device) * size
     index = step.view(-1, count) + code

@@ -48,45 +48,45 @@ class Postings:
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         return cls(codes, codes_per_digit, sids[order // digits], starts)
 
-    def counts(self, codes: Tensor, hidden: Tensor, nodes: Tensor) -> Tensor:
+    def counts(self, codes: Tensor, masked: Tensor, nodes: Tensor) -> Tensor:
         """Number of SIDs behind each continuation, int32 ``(B, A, L, K)``.
 
         Args:
             codes: of the states ``(B, A, L)``.
-            hidden: ``(B, A, L)`` bool; a state has all digits hidden or none of its
+            masked: ``(B, A, L)`` bool; a state has all digits masked or none of its
                 codes without a SID.
             nodes: unused.
         """
         del nodes
         digits, size = self.codes.shape[1], self.codes_per_digit
         lengths = self.starts.diff()
-        if bool(hidden.all()):
-            shape = (*hidden.shape[:2], digits, size)
+        if bool(masked.all()):
+            shape = (*masked.shape[:2], digits, size)
             return lengths.to(torch.int32).view(digits, size).expand(shape).clone()
-        owner, sid = self._agreeing(codes, hidden)
+        owner, sid = self._agreeing(codes, masked)
         first = torch.arange(digits, device=codes.device) * size
         place = owner[:, None] * (digits * size) + first + self.codes[sid]
-        place = place[hidden.flatten(0, 1)[owner]]
+        place = place[masked.flatten(0, 1)[owner]]
         result = torch.zeros(
-            hidden.numel() * size, dtype=torch.int32, device=codes.device
+            masked.numel() * size, dtype=torch.int32, device=codes.device
         )
         result.index_add_(0, place, torch.ones_like(place, dtype=torch.int32))
-        return result.view(*hidden.shape[:2], digits, size)
+        return result.view(*masked.shape[:2], digits, size)
 
     def counts_at(
-        self, codes: Tensor, hidden: Tensor, nodes: Tensor, digit: Tensor
+        self, codes: Tensor, masked: Tensor, nodes: Tensor, digit: Tensor
     ) -> Tensor:
         """Number of SIDs behind the codes of one open digit, int32 ``(B, A, K)``.
 
         Args:
             codes: of the states ``(B, A, L)``.
-            hidden: ``(B, A, L)`` bool; no state has all digits hidden.
+            masked: ``(B, A, L)`` bool; no state has all digits masked.
             nodes: unused.
             digit: ``(B, A)``.
         """
         del nodes
         size = self.codes_per_digit
-        owner, sid = self._agreeing(codes, hidden)
+        owner, sid = self._agreeing(codes, masked)
         place = owner * size + self.codes[sid, digit.flatten()[owner]]
         result = torch.zeros(
             digit.numel() * size, dtype=torch.int32, device=codes.device
@@ -94,12 +94,12 @@ class Postings:
         result.index_add_(0, place, torch.ones_like(place, dtype=torch.int32))
         return result.view(*digit.shape, size)
 
-    def _agreeing(self, codes: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def _agreeing(self, codes: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
         """Pairs of a state, numbered through ``(B, A)``, and a SID that agrees with it.
 
-        No state may have all its digits hidden.
+        No state may have all its digits masked.
         """
-        flat, open_ = codes.flatten(0, 1), hidden.flatten(0, 1)
+        flat, open_ = codes.flatten(0, 1), masked.flatten(0, 1)
         digits = torch.arange(flat.shape[1], device=codes.device)
         symbols = flat + digits * self.codes_per_digit
         listed = self.starts.diff()[symbols].masked_fill(open_, len(self.codes) + 1)

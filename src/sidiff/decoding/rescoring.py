@@ -77,19 +77,19 @@ def log_likelihood(
     size = denoiser.config.codes_per_digit
     total = torch.zeros(batch, items, device=codes.device)
     for order in digit_orders(digits, orders, seed):
-        hidden = torch.ones_like(codes, dtype=torch.bool)
+        masked = torch.ones_like(codes, dtype=torch.bool)
         for digit in order:
             # Items share their first digits: each state is looked at once.
-            states = Distinct.of(state_keys(codes, hidden, size))
+            states = Distinct.of(state_keys(codes, masked, size))
             rows = states.first[..., None].expand(-1, -1, digits)
             wanted = torch.zeros_like(rows, dtype=torch.bool)
             wanted[..., digit] = True
             logits = denoiser.logits(
-                codes.gather(1, rows), hidden.gather(1, rows), memory, wanted
+                codes.gather(1, rows), masked.gather(1, rows), memory, wanted
             )
             log_p = logits[:, :, digit].log_softmax(-1).flatten(1)
             total += log_p.gather(1, states.place * size + codes[..., digit])
-            hidden[..., digit] = False
+            masked[..., digit] = False
     return total / orders
 
 

@@ -80,8 +80,8 @@ class Search:
     def _log_p(
         self, beams: Beams, memory: Memory, constraint: Constraint | None
     ) -> Tensor:
-        logits = self.denoiser.logits(beams.codes, beams.hidden, memory)
-        legal = beams.hidden[..., None]
+        logits = self.denoiser.logits(beams.codes, beams.masked, memory)
+        legal = beams.masked[..., None]
         if constraint is not None:
             legal = legal & constraint.legal_steps(beams)
         if self.parameters.weighting == "legal":

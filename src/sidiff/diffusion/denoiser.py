@@ -147,11 +147,11 @@ class DenoisingModel(Protocol):
     def logits(
         self,
         codes: Tensor,
-        hidden: Tensor,
+        masked: Tensor,
         memory: Memory,
         wanted: Tensor | None = None,
     ) -> Tensor:
-        """Logits ``(B, V, L, K)`` of hidden, or wanted, digits."""
+        """Logits ``(B, V, L, K)`` of masked, or wanted, digits."""
 
 
 def _attend(
@@ -380,7 +380,7 @@ class Denoiser(nn.Module):
         history: Tensor,
         lengths: Tensor,
         identities: Tensor | None = None,
-        hidden: Tensor | None = None,
+        masked: Tensor | None = None,
     ) -> Memory:
         """Encode a batch of histories.
 
@@ -390,21 +390,21 @@ class Denoiser(nn.Module):
             lengths: number of real items, ``(B,)``; 0 is a user without history.
             identities: identity row of each item, 0 for none, ``(B, T)``; read only
                 by a network with identities.
-            hidden: history digits to leave out, ``(B, T, L)`` bool; an item with one
+            masked: history digits to leave out, ``(B, T, L)`` bool; an item with one
                 loses its identity too.
 
         Returns:
             The memory that ``logits`` reads.
         """
         with products_in(self.precision, history.device):
-            return self._encode(history, lengths, identities, hidden)
+            return self._encode(history, lengths, identities, masked)
 
     def _encode(
         self,
         history: Tensor,
         lengths: Tensor,
         identities: Tensor | None,
-        hidden: Tensor | None,
+        masked: Tensor | None,
     ) -> Memory:
         length = history.shape[1]
         slots = torch.arange(length, device=history.device)
@@ -414,7 +414,7 @@ class Denoiser(nn.Module):
         visible = real | ((slots == 0) & (lengths == 0)[:, None])
         bias = _log_mask(visible, self.codes.dtype)[:, None, None]
         packing = Packing.of(real)
-        left_out = None if hidden is None else packing.pack(hidden)
+        left_out = None if masked is None else packing.pack(masked)
         place = packing.slot
         if self.config.positions == "newest":
             place = (lengths[packing.owner] - 1 - place).clamp(min=0)
@@ -448,36 +448,36 @@ class Denoiser(nn.Module):
     def logits(
         self,
         codes: Tensor,
-        hidden: Tensor,
+        masked: Tensor,
         memory: Memory,
         wanted: Tensor | None = None,
     ) -> Tensor:
-        """Predict hidden digits of partial SIDs.
+        """Predict masked digits of partial SIDs.
 
         Args:
-            codes: ``(B, V, L)`` int64; values at hidden digits are ignored.
-            hidden: ``(B, V, L)`` bool.
+            codes: ``(B, V, L)`` int64; values at masked digits are ignored.
+            masked: ``(B, V, L)`` bool.
             memory: the users' histories, batch size B.
-            wanted: the digits asked for ``(B, V, L)`` bool; None: all hidden ones.
+            wanted: the digits asked for ``(B, V, L)`` bool; None: all masked ones.
 
         Returns:
             Logits ``(B, V, L, K)``; those of digits not asked for carry no meaning.
         """
         config = self.config
         with products_in(self.precision, codes.device):
-            asked = hidden if wanted is None else wanted
-            x = self._decode(codes, hidden, memory, asked)
+            asked = masked if wanted is None else wanted
+            x = self._decode(codes, masked, memory, asked)
         tokens = x.unflatten(1, codes.shape[1:]).flatten(0, 1).transpose(0, 1)
         tables = self.codes.view(config.digits, config.codes_per_digit, -1)
         logits = torch.bmm(tokens, tables.transpose(1, 2))
         return logits.transpose(0, 1).unflatten(0, codes.shape[:2])
 
     def _decode(
-        self, codes: Tensor, hidden: Tensor, memory: Memory, asked: Tensor
+        self, codes: Tensor, masked: Tensor, memory: Memory, asked: Tensor
     ) -> Tensor:
         """Normed states of digits ``(B, V * L, d)``; anything where not asked for."""
         digits = torch.arange(self.config.digits, device=codes.device)
-        rows = torch.where(hidden, len(self.codes) + digits, codes + self.first_row)
+        rows = torch.where(masked, len(self.codes) + digits, codes + self.first_row)
         x = self.dropout(F.embedding(rows, torch.cat([self.codes, self.masks])))
         layers = cast(list[DecoderLayer], list(self.decoder))
         for layer, keys, values in zip(layers, memory.keys, memory.values, strict=True):
@@ -519,7 +519,7 @@ class Denoiser(nn.Module):
             rows = rows.masked_fill(dropped, 0)
         return F.embedding(rows, self.identities, padding_idx=0)
 
-    def _items(self, codes: Tensor, hidden: Tensor | None) -> Tensor:
+    def _items(self, codes: Tensor, masked: Tensor | None) -> Tensor:
         """Vectors ``(n, d)`` of items ``(n, L)``: the MLP over concatenated codes.
 
         The first layer is linear in each digit's vector, hence applied to the
@@ -529,11 +529,11 @@ class Denoiser(nn.Module):
         tables = self.codes.view(config.digits, config.codes_per_digit, -1)
         blocks = self.item_in.weight.view(config.width, config.digits, -1)
         rows = codes + self.first_row
-        if hidden is not None:
+        if masked is not None:
             tables = torch.cat([tables, self.masks[:, None]], 1)
             shift = torch.arange(config.digits, device=rows.device)
             last = config.codes_per_digit - codes
-            rows = rows + shift + last * hidden
+            rows = rows + shift + last * masked
         projected = torch.bmm(tables, blocks.permute(1, 2, 0)).flatten(0, 1)
         summed = F.embedding_bag(rows, projected, mode="sum")
         return self.item_out(F.relu(summed + self.item_in.bias))

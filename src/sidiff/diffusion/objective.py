@@ -1,6 +1,6 @@
-"""The masked-diffusion objective: label-smoothed cross-entropy of hidden digits.
+"""The masked-diffusion objective: label-smoothed cross-entropy of masked digits.
 
-Beside it two auxiliary losses of ours: a softmax over whole items, and the hidden
+Beside it two auxiliary losses of ours: a softmax over whole items, and the masked
 digits of history items.
 """
 
@@ -23,34 +23,34 @@ class Loss(NamedTuple):
 def denoising_loss(
     logits: Tensor,
     targets: Tensor,
-    hidden: Tensor,
+    masked: Tensor,
     label_smoothing: float,
     reduction: Literal["per_view", "pooled"],
 ) -> Loss:
-    """Cross-entropy of the true codes at hidden digits.
+    """Cross-entropy of the true codes at masked digits.
 
     Args:
         logits: ``(B, V, L, K)``.
         targets: true codes ``(B, L)``.
-        hidden: ``(B, V, L)`` bool, at least one per view.
+        masked: ``(B, V, L)`` bool, at least one per view.
         label_smoothing: share of the target mass spread over all codes (paper, Eq. 3).
-        reduction: ``per_view`` is the paper's L_OCN, the mean over hidden digits inside
+        reduction: ``per_view`` is the paper's L_OCN, the mean over masked digits inside
             a view, then over views and samples; ``pooled`` is the release's, the mean
-            over all hidden digits of the batch.
+            over all masked digits of the batch.
 
     Returns:
         Sum and weight; the loss is their quotient.
     """
-    digits = targets[:, None].expand_as(hidden)[hidden]
+    digits = targets[:, None].expand_as(masked)[masked]
     losses = F.cross_entropy(
-        logits[hidden], digits, reduction="none", label_smoothing=label_smoothing
+        logits[masked], digits, reduction="none", label_smoothing=label_smoothing
     )
     if reduction == "pooled":
-        return Loss(losses.sum(), hidden.sum())
-    share = 1.0 / (hidden.sum(2, keepdim=True) * hidden.shape[1])
+        return Loss(losses.sum(), masked.sum())
+    share = 1.0 / (masked.sum(2, keepdim=True) * masked.shape[1])
     return Loss(
-        (losses * share.expand(hidden.shape)[hidden]).sum(),
-        hidden.new_tensor(hidden.shape[0], dtype=losses.dtype),
+        (losses * share.expand(masked.shape)[masked]).sum(),
+        masked.new_tensor(masked.shape[0], dtype=losses.dtype),
     )
 
 
@@ -67,10 +67,10 @@ def item_loss(logits: Tensor, targets: Tensor) -> Tensor:
     )
 
 
-def hidden_history(
+def masked_history(
     lengths: Tensor, shape: torch.Size, share: float, generator: torch.Generator
 ) -> Tensor:
-    """History digits to hide, ``(B, T, L)`` bool: each real one with chance ``share``.
+    """History digits to mask, ``(B, T, L)`` bool: each real one with chance ``share``.
 
     Args:
         lengths: real items per history ``(B,)``.
@@ -83,13 +83,13 @@ def hidden_history(
     return drawn & (slots < lengths[:, None])[..., None]
 
 
-def history_loss(logits: Tensor, codes: Tensor, hidden: Tensor) -> Tensor:
-    """Mean cross-entropy of hidden history digits; 0 where none is hidden.
+def history_loss(logits: Tensor, codes: Tensor, masked: Tensor) -> Tensor:
+    """Mean cross-entropy of masked history digits; 0 where none is masked.
 
     Args:
-        logits: ``(n, L, K)`` of the history items with a hidden digit.
+        logits: ``(n, L, K)`` of the history items with a masked digit.
         codes: their true codes ``(n, L)``.
-        hidden: which of them are hidden ``(n, L)`` bool.
+        masked: which of them are masked ``(n, L)`` bool.
     """
-    losses = F.cross_entropy(logits[hidden], codes[hidden], reduction="sum")
-    return losses / hidden.sum().clamp(min=1)
+    losses = F.cross_entropy(logits[masked], codes[masked], reduction="sum")
+    return losses / masked.sum().clamp(min=1)

@@ -35,7 +35,7 @@ def training_figure(history: pl.DataFrame) -> Figure:
 def _draw_loss(axes: Axes, history: pl.DataFrame) -> None:
     axes.plot(history["epoch"], history["train/loss"], marker=".", color="tab:blue")
     axes.set_title("Training loss and learning rate")
-    axes.set_ylabel("loss (nats per hidden digit)")
+    axes.set_ylabel("loss (nats per masked digit)")
     rate = axes.twinx()
     rate.plot(history["epoch"], history["train/learning_rate"], ":", color="tab:gray")
     rate.set_ylabel("learning rate (dotted)")
@@ -110,11 +110,11 @@ def _masking_rows(parts: Mapping[str, pl.DataFrame]) -> Figure:
     grid = figure.subplots(len(parts), 3, squeeze=False)
     for (sizes, digits, known), (name, part) in zip(grid, parts.items(), strict=True):
         views = part.filter(of="views").filter(pl.col("value") > 0)
-        _draw_shares(sizes, views, "digits hidden", "share of views")
+        _draw_shares(sizes, views, "digits masked", "share of views")
         _draw_shares(digits, part.filter(of="digit"), "digit", "share of views")
         _draw_known(known, part.filter(of="in_history"))
         prefix = f"{name}: " if name else ""
-        sizes.set_title(f"{prefix}how many are hidden", loc="left", fontsize=11)
+        sizes.set_title(f"{prefix}how many are masked", loc="left", fontsize=11)
         digits.set_title("which", loc="left", fontsize=11)
         known.set_title("by what the history has", loc="left", fontsize=11)
     return figure
@@ -151,7 +151,7 @@ def _draw_known(axes: Axes, rows: pl.DataFrame) -> None:
         part = rows.filter(value=value)
         axes.plot(part["epoch"], part["share"], marker=".", label=f"code {title}")
     axes.set_xlabel("epoch")
-    axes.set_ylabel("share of digits hidden")
+    axes.set_ylabel("share of digits masked")
     axes.set_ylim(0, 1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)

@@ -26,15 +26,15 @@ from sidiff.decoding.lattice import Lattice
 from sidiff.devices import cpu_threads, resolve
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig, ItemTable, Memory
 from sidiff.diffusion.histories import Histories, HistoryBatch, identity_rows
-from sidiff.diffusion.noising import NoisingContext, hidden_digits
+from sidiff.diffusion.noising import NoisingContext, masked_digits
 from sidiff.diffusion.noising.orders import rarity
 from sidiff.diffusion.noising.probe import confidence_probe
 from sidiff.diffusion.objective import (
     Loss,
     denoising_loss,
-    hidden_history,
     history_loss,
     item_loss,
+    masked_history,
 )
 from sidiff.errors import SidiffError
 from sidiff.evaluation.ranker import Ranker, batches
@@ -385,9 +385,9 @@ class _Trainer:
 
     def _loss(self, batch: HistoryBatch) -> Loss:
         parameters = self.parameters
-        hidden_items = self._hidden_history(batch)
+        masked_items = self._masked_history(batch)
         memory = self.denoiser.encode(
-            batch.history, batch.lengths, batch.identities, hidden_items
+            batch.history, batch.lengths, batch.identities, masked_items
         )
         context = NoisingContext(
             targets=batch.targets,
@@ -400,30 +400,30 @@ class _Trainer:
             ),
             generator=self.noise,
         )
-        hidden = hidden_digits(context, parameters.noising)
-        self.masking.add(context, hidden)
-        codes = batch.targets[:, None].expand_as(hidden)
-        logits = self.denoiser.logits(codes, hidden, memory)
+        masked = masked_digits(context, parameters.noising)
+        self.masking.add(context, masked)
+        codes = batch.targets[:, None].expand_as(masked)
+        logits = self.denoiser.logits(codes, masked, memory)
         loss = denoising_loss(
             logits,
             batch.targets,
-            hidden,
+            masked,
             parameters.label_smoothing,
             parameters.loss_reduction,
         )
-        beside = self._auxiliary(batch, memory, hidden_items)
+        beside = self._auxiliary(batch, memory, masked_items)
         return Loss(loss.total + beside * loss.weight, loss.weight)
 
-    def _hidden_history(self, batch: HistoryBatch) -> Tensor | None:
+    def _masked_history(self, batch: HistoryBatch) -> Tensor | None:
         auxiliary = self.parameters.auxiliary
         if not auxiliary.history_weight:
             return None
-        return hidden_history(
+        return masked_history(
             batch.lengths, batch.history.shape, auxiliary.history_share, self.noise
         )
 
     def _auxiliary(
-        self, batch: HistoryBatch, memory: Memory, hidden: Tensor | None
+        self, batch: HistoryBatch, memory: Memory, masked: Tensor | None
     ) -> Tensor:
         """Weighted sum of the losses beside the denoising one, each a mean."""
         auxiliary = self.parameters.auxiliary
@@ -434,10 +434,10 @@ class _Trainer:
             targets = self.histories.table.identities[batch.target_items] - 1
             logits = linear(memory.users, vectors)
             total = total + auxiliary.item_weight * item_loss(logits, targets)
-        if hidden is not None:
-            chosen = hidden.any(2)
+        if masked is not None:
+            chosen = masked.any(2)
             logits = self.denoiser.history_logits(memory.states[chosen])
-            loss = history_loss(logits, batch.history[chosen], hidden[chosen])
+            loss = history_loss(logits, batch.history[chosen], masked[chosen])
             total = total + auxiliary.history_weight * loss
         return total
 

@@ -13,12 +13,12 @@ from sidiff.training.workers import Workers
 
 
 class MaskingLog:
-    """Counts of hidden digits since the last ``rows``.
+    """Counts of masked digits since the last ``rows``.
 
     Attributes:
-        total: views with 0, 1, ... L digits hidden; views in which each digit is
-            hidden; digits that the history has not, and has, the code of, each as how
-            many there were and how many were hidden. ``(L + 1 + L + 4,)``.
+        total: views with 0, 1, ... L digits masked; views in which each digit is
+            masked; digits that the history has not, and has, the code of, each as how
+            many there were and how many were masked. ``(L + 1 + L + 4,)``.
     """
 
     def __init__(self, digits: int, device: torch.device) -> None:
@@ -27,14 +27,14 @@ class MaskingLog:
         self.total = torch.zeros(2 * digits + 5, dtype=torch.int64, device=device)
         self._step = torch.zeros_like(self.total)
 
-    def add(self, context: NoisingContext, hidden: Tensor) -> None:
-        """Count the views ``hidden`` ``(B, V, L)`` bool of a part of a batch."""
+    def add(self, context: NoisingContext, masked: Tensor) -> None:
+        """Count the views ``masked`` ``(B, V, L)`` bool of a part of a batch."""
         sizes, digits, explained = self._split(self._step)
-        sizes += hidden.sum(2).flatten().bincount(minlength=len(sizes))
-        digits += hidden.sum((0, 1))
+        sizes += masked.sum(2).flatten().bincount(minlength=len(sizes))
+        digits += masked.sum((0, 1))
         known = (history_support(context, recency=1.0) > 0).long()
-        times = hidden.sum(1)
-        explained[:, 0] += hidden.shape[1] * known.flatten().bincount(minlength=2)
+        times = masked.sum(1)
+        explained[:, 0] += masked.shape[1] * known.flatten().bincount(minlength=2)
         explained[:, 1].scatter_add_(0, known.flatten(), times.flatten())
 
     def end_step(self, workers: Workers) -> None:
@@ -46,8 +46,8 @@ class MaskingLog:
     def rows(self, epoch: int) -> list[dict[str, Any]]:
         """Shares of ``epoch``, and start anew: epoch, of, value, share.
 
-        ``of`` says what is counted: ``views`` with ``value`` hidden digits, among all
-        views; ``digit`` number ``value`` hidden; hidden digits among those that the
+        ``of`` says what is counted: ``views`` with ``value`` masked digits, among all
+        views; ``digit`` number ``value`` masked; masked digits among those that the
         history has the code of (``in_history`` 1) or not (0).
         """
         sizes, digits, explained = self._split(self.total)

@@ -1,13 +1,13 @@
-"""Noising: which digits of the target are hidden in each training view.
+"""Noising: which digits of the target are masked in each training view.
 
 A view's mask is the answer to two questions, each a small named strategy:
 
-- how many digits are hidden (``AMOUNTS``): nested views (DiffGRM), a cap that grows in
+- how many digits are masked (``AMOUNTS``): nested views (DiffGRM), a cap that grows in
   training (MDGR's curriculum), or every digit by chance;
 - which ones come first (``ORDERS``): what the model is least sure of (DiffGRM's OCN),
   what the history does not explain (MDGR), or a random order.
 
-Any amount goes with any order. With ``coherent`` all views of a sample hide along one
+Any amount goes with any order. With ``coherent`` all views of a sample mask along one
 order, without it each view draws its own.
 """
 
@@ -21,7 +21,7 @@ from sidiff.diffusion.noising.orders import ORDERS
 from sidiff.parameters import NoisingParameters
 
 
-def hidden_digits(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
+def masked_digits(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
     """Hidden digits of every view, ``(B, V, L)`` bool, at least one per view."""
     count = AMOUNTS[parameters.amount](context, parameters)
     orders = 1 if parameters.coherent else parameters.views
@@ -29,4 +29,4 @@ def hidden_digits(context: NoisingContext, parameters: NoisingParameters) -> Ten
     return order.argsort(2) < count[..., None]
 
 
-__all__ = ["AMOUNTS", "ORDERS", "NoisingContext", "hidden_digits"]
+__all__ = ["AMOUNTS", "ORDERS", "NoisingContext", "masked_digits"]

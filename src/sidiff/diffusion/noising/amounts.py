@@ -1,4 +1,4 @@
-"""How many digits each view hides.
+"""How many digits each view masks.
 
 Nested views are DiffGRM's (section 4.2). The curriculum belongs to MDGR
 (arXiv 2601.19501), of which this project knows the abstract only: that the amount of
@@ -18,7 +18,7 @@ from sidiff.errors import SidiffError
 from sidiff.parameters import CurriculumParameters, NoisingParameters
 
 Amount = Callable[[NoisingContext, NoisingParameters], Tensor]
-"""Returns the number of hidden digits of every view, ``(B, V)``, at least 1."""
+"""Returns the number of masked digits of every view, ``(B, V)``, at least 1."""
 
 GROWTH: dict[str, Callable[[float], float]] = {
     "linear": lambda x: x,
@@ -26,7 +26,7 @@ GROWTH: dict[str, Callable[[float], float]] = {
     "sqrt": math.sqrt,
     "constant": lambda x: 1.0,
 }
-"""From 0 to 1 to the share of the digits that may be hidden."""
+"""From 0 to 1 to the share of the digits that may be masked."""
 
 
 def nested(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
@@ -55,8 +55,8 @@ def curriculum(context: NoisingContext, parameters: NoisingParameters) -> Tensor
 
 
 def chance(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
-    """As many as come out hidden when each is with ``hide_probability``; at least 1."""
-    drawn = context.uniform(parameters.views) < parameters.hide_probability
+    """As many as come out masked when each is with ``mask_probability``; at least 1."""
+    drawn = context.uniform(parameters.views) < parameters.mask_probability
     return drawn.sum(2).clamp(min=1)
 
 
@@ -82,7 +82,7 @@ def view_sizes(digits: int, views: int) -> list[int]:
 
 
 def digit_cap(progress: float, digits: int, parameters: CurriculumParameters) -> int:
-    """Most digits hidden at ``progress`` (0 to 1) of training: 1 to ``digits``."""
+    """Most digits masked at ``progress`` (0 to 1) of training: 1 to ``digits``."""
     reached = min(1.0, progress / parameters.saturation)
     share = GROWTH[parameters.shape](reached)
     # Rounded first: 8 * 0.5 by way of a cosine must not become 5.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 Probe = Callable[[Tensor], Tensor]
-"""From hidden digits ``(B, L)`` to the confidence in each digit ``(B, L)``."""
+"""From masked digits ``(B, L)`` to the confidence in each digit ``(B, L)``."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class NoisingContext:
     """A batch of targets, and how far training has come.
 
     Attributes:
-        targets: true codes ``(B, L)``. Training alone hides digits, so a strategy that
+        targets: true codes ``(B, L)``. Training alone masks digits, so a strategy that
             reads them leaks nothing.
         history: codes of the history items, right-padded, ``(B, T, L)``.
         lengths: real items per history ``(B,)``.

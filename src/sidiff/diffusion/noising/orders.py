@@ -1,4 +1,4 @@
-"""Which digits are hidden first.
+"""Which digits are masked first.
 
 OCN, on-policy coherent noising, is DiffGRM's (section 4.2). That the user's history has
 a say is MDGR's (arXiv 2601.19501); the statistics and the formula are ours.
@@ -15,7 +15,7 @@ from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.parameters import HistoryOrderParameters, NoisingParameters
 
 Order = Callable[[NoisingContext, NoisingParameters, int], Tensor]
-"""Returns the digits in the order of hiding, ``(B, orders, L)``; 1 order may be 1."""
+"""Returns the digits in the order of masking, ``(B, orders, L)``; 1 order may be 1."""
 
 
 def by_confidence(
@@ -23,9 +23,9 @@ def by_confidence(
 ) -> Tensor:
     """OCN: the model's own order of difficulty, the same in all views.
 
-    ``select: least`` hides the least confident digit first (the paper's OCN), ``most``
+    ``select: least`` masks the least confident digit first (the paper's OCN), ``most``
     the most confident. ``refresh`` asks the model again after every step; a digit
-    is then scored only while hidden, where the release also scored visible ones.
+    is then scored only while masked, where the release also scored visible ones.
     """
     del orders
     order = _refreshed_order if parameters.refresh else _static_order
@@ -124,13 +124,13 @@ def _static_order(context: NoisingContext, least_first: bool) -> Tensor:
 
 
 def _refreshed_order(context: NoisingContext, least_first: bool) -> Tensor:
-    """Reveal one digit at a time, asking again each time; hide in reverse order."""
-    hidden = torch.ones_like(context.targets, dtype=torch.bool)
+    """Reveal one digit at a time, asking again each time; mask in reverse order."""
+    masked = torch.ones_like(context.targets, dtype=torch.bool)
     worst = -torch.inf if least_first else torch.inf
     revealed = []
     for _ in range(context.targets.shape[1]):
-        confidence = context.probe(hidden).masked_fill(~hidden, worst)
+        confidence = context.probe(masked).masked_fill(~masked, worst)
         digit = confidence.argmax(1) if least_first else confidence.argmin(1)
-        hidden = hidden.scatter(1, digit[:, None], False)
+        masked = masked.scatter(1, digit[:, None], False)
         revealed.append(digit)
     return torch.stack(revealed[::-1], 1)

@@ -26,10 +26,10 @@ def confidence_probe(
         memory = denoiser.unprojected(memory)
 
     @torch.no_grad()
-    def probe(hidden: Tensor) -> Tensor:
+    def probe(masked: Tensor) -> Tensor:
         was_training = denoiser.training
         denoiser.eval()
-        logits = denoiser.logits(targets[:, None], hidden[:, None], memory)[:, 0]
+        logits = denoiser.logits(targets[:, None], masked[:, None], memory)[:, 0]
         denoiser.train(was_training)
         log_p = logits.log_softmax(-1)
         if parameters.confidence == "max_probability":

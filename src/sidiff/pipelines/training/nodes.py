@@ -30,7 +30,7 @@ def train_denoiser(
     checkpoints: SnapshotFolder,
     ray_address: str | None,
 ) -> tuple[Model, pl.DataFrame, pl.DataFrame]:
-    """Train; the best epoch's denoiser, one row per epoch, and what was hidden."""
+    """Train; the best epoch's denoiser, one row per epoch, and what was masked."""
     from sidiff.engines import train
 
     job = to_job(
