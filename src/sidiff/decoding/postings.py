@@ -63,7 +63,7 @@ class Postings:
         if bool(masked.all()):
             shape = (*masked.shape[:2], digits, size)
             return lengths.to(torch.int32).view(digits, size).expand(shape).clone()
-        owner, sid = self._agreeing(codes, masked)
+        owner, sid = self.agreeing(codes, masked)
         first = torch.arange(digits, device=codes.device) * size
         place = owner[:, None] * (digits * size) + first + self.codes[sid]
         place = place[masked.flatten(0, 1)[owner]]
@@ -86,7 +86,7 @@ class Postings:
         """
         del nodes
         size = self.codes_per_digit
-        owner, sid = self._agreeing(codes, masked)
+        owner, sid = self.agreeing(codes, masked)
         place = owner * size + self.codes[sid, digit.flatten()[owner]]
         result = torch.zeros(
             digit.numel() * size, dtype=torch.int32, device=codes.device
@@ -94,7 +94,7 @@ class Postings:
         result.index_add_(0, place, torch.ones_like(place, dtype=torch.int32))
         return result.view(*digit.shape, size)
 
-    def _agreeing(self, codes: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+    def agreeing(self, codes: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
         """Pairs of a state, numbered through ``(B, A)``, and a SID that agrees with it.
 
         No state may have all its digits masked.

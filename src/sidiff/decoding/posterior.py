@@ -1,0 +1,165 @@
+"""The joint denoiser's posterior over a catalogue, and its marginals over codes.
+
+At a partial SID only the items that agree with it compete. The probability of a code
+is the sum of its items' probabilities, so a search that fills digits one after the
+other reaches existing SIDs alone and multiplies up to the probability of an item.
+
+Symbols: as in ``sidiff.diffusion.joint``; C pairs of a state and an item that agrees
+with it; states are numbered through ``(B, V)``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sidiff.decoding.postings import Postings
+from sidiff.diffusion.denoiser import ItemTable
+from sidiff.diffusion.histories import HistoryBatch
+from sidiff.diffusion.joint import JointConfig, JointDenoiser, JointMemory
+from sidiff.onednn import linear
+
+
+class Posterior:
+    """A joint denoiser over one catalogue, as decoders ask for it."""
+
+    def __init__(self, network: JointDenoiser, items: ItemTable) -> None:
+        """Index the catalogue.
+
+        Args:
+            network: the trained network, in evaluation mode.
+            items: codes and residual rows of the N items.
+        """
+        self.network = network
+        self.config: JointConfig = network.config
+        self.items = items
+        self.postings = Postings.build(items.codes, network.config.codes_per_digit)
+        with torch.no_grad():
+            self.vectors = network.item_vectors(items)
+
+    def encode(self, batch: HistoryBatch) -> JointMemory:
+        """Encode the histories of a batch."""
+        x = self.vectors[batch.history_items]
+        states, packing = self.network.states(x, batch.lengths)
+        return self.network.memory(states, packing, batch.history_items, batch.lengths)
+
+    def energies(self, memory: JointMemory, items: Tensor) -> Tensor:
+        """Fully masked energies of a slice of items ``(n,)``, ``(B, n)``."""
+        users, had = memory.users, memory.had
+        energies = linear(users, self.vectors[items])
+        place = torch.full((len(self.vectors) + 1,), len(items), device=users.device)
+        place[items] = torch.arange(len(items), device=users.device)
+        # A column more takes what is not in the slice.
+        gates = users.new_zeros(len(users), len(items) + 1)
+        gate = self.network.repeat_gate(users)[:, None].expand(had.shape)
+        gates.scatter_(1, place[had], gate)
+        return energies + gates[:, :-1]
+
+    def logits(
+        self,
+        codes: Tensor,
+        masked: Tensor,
+        memory: JointMemory,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        """Log-probabilities of codes ``(B, V, L, K)``; -inf where no item agrees.
+
+        Args:
+            codes: ``(B, V, L)`` int64; values at masked digits are ignored.
+            masked: ``(B, V, L)`` bool; all states of a call fully masked, or none.
+            memory: the users' histories.
+            wanted: unused: all masked digits are answered.
+        """
+        del wanted
+        digits, size = self.config.digits, self.config.codes_per_digit
+        shape = (*codes.shape[:2], digits, size)
+        first = torch.arange(digits, device=codes.device) * size
+        places = self.items.codes + first
+        total = torch.zeros(shape, dtype=torch.float64, device=codes.device)
+        if bool(masked.all()):
+            every = torch.arange(len(places), device=codes.device)
+            pi = self.energies(memory, every).double().softmax(1)
+            flat = total[:, 0].flatten(1)
+            for column in places.T:
+                flat.index_add_(1, column, pi)
+            total = flat.view(len(codes), 1, digits, size).expand(shape)
+        else:
+            owner, item = self.postings.agreeing(codes, masked)
+            log_pi = candidate_log_p(
+                self.network, codes, masked, memory, (owner, item), self.items
+            )
+            place = owner[:, None] * (digits * size) + places[item]
+            mass = log_pi.double().exp()[:, None].expand_as(place)
+            total.view(-1).index_add_(0, place.flatten(), mass.flatten())
+        return total.log().float()
+
+
+def candidate_log_p(
+    network: JointDenoiser,
+    codes: Tensor,
+    masked: Tensor,
+    memory: JointMemory,
+    pairs: tuple[Tensor, Tensor],
+    items: ItemTable,
+) -> Tensor:
+    """Log-probabilities ``(C,)`` of items among those that agree with a partial SID.
+
+    Args:
+        network: gives the energies.
+        codes: of the states ``(B, V, L)``.
+        masked: ``(B, V, L)`` bool.
+        memory: the users' histories, with what they ``had``.
+        pairs: state and item of all pairs that agree, ``(C,)`` each.
+        items: codes and residual rows.
+    """
+    owner, item = pairs
+    views, digits = codes.shape[1:]
+    queries = network.queries(codes, masked, memory)
+    tables = network.codes.view(digits, network.config.codes_per_digit, -1)
+    asked = queries.flatten(0, 1).transpose(0, 1)  # (L, P, d)
+    scores = torch.bmm(asked, tables.transpose(1, 2)).transpose(0, 1)  # (P, L, K)
+    scores = scores * masked.flatten(0, 1)[..., None]
+    symbols = items.codes[item] + network.first_row
+    energies = (
+        scores.flatten(1).flatten()[owner[:, None] * scores[0].numel() + symbols].sum(1)
+    )
+    user = owner // views
+    users, had = memory.users, memory.had
+    residuals = network.residual_vectors(items.identities[item])
+    energies = energies + (users[user] * residuals).sum(1)
+    gate = network.repeat_gate(users)[user]
+    energies = energies + gate * _had(had, user, item, len(items.codes))
+    return energies - _grouped_logsumexp(energies, owner, codes.shape[0] * views)[owner]
+
+
+def _had(had: Tensor, user: Tensor, item: Tensor, size: int) -> Tensor:
+    """Whether each user had an item, ``(C,)``; ``had`` ``(B, T)`` has -1 for none."""
+    rows = torch.arange(len(had), device=had.device)[:, None] * (size + 1)
+    known = (rows + had + 1).flatten().sort().values
+    wanted = user * (size + 1) + item + 1
+    place = torch.searchsorted(known, wanted).clamp(max=len(known) - 1)
+    return known[place] == wanted
+
+
+def _grouped_logsumexp(values: Tensor, group: Tensor, count: int) -> Tensor:
+    """Log of the summed exponentials of each group ``(count,)``."""
+    top = values.new_full((count,), -torch.inf)
+    top = top.scatter_reduce(0, group, values.detach(), "amax", include_self=True)
+    shifted = (values - top[group]).exp()
+    return values.new_zeros(count).index_add(0, group, shifted).log() + top
+
+
+def agreeing_items(
+    postings: Postings, codes: Tensor, masked: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Pairs of a partial state and an item; fully masked states have none.
+
+    Args:
+        postings: of the items' codes.
+        codes: ``(B, V, L)``.
+        masked: ``(B, V, L)`` bool.
+    """
+    partial = (~masked.all(2)).flatten().nonzero()[:, 0]
+    states = codes.flatten(0, 1)[partial, None], masked.flatten(0, 1)[partial, None]
+    owner, item = postings.agreeing(*states)
+    return partial[owner], item

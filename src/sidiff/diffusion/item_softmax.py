@@ -1,0 +1,125 @@
+"""Cross-entropy over all items, chunk by chunk, with additions to single logits.
+
+Symbols: P rows (one target each), N items, d width, E additions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sidiff.onednn import product
+
+LOGITS_AT_ONCE = 2**22
+"""Logits held in memory at a time (16 MiB): more fall out of the cache."""
+
+
+class Additions(NamedTuple):
+    """Numbers added to single logits, no place twice.
+
+    Attributes:
+        rows: ascending, ``(E,)``.
+        items: ``(E,)``.
+        values: ``(E,)``; a gradient flows to them.
+    """
+
+    rows: Tensor
+    items: Tensor
+    values: Tensor
+
+    @classmethod
+    def none(cls, like: Tensor) -> Additions:
+        """No addition, on the device of ``like``."""
+        index = torch.empty(0, dtype=torch.int64, device=like.device)
+        return cls(index, index, like.new_empty(0))
+
+
+def item_softmax_loss(
+    states: Tensor,
+    vectors: Tensor,
+    targets: Tensor,
+    additions: Additions,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Summed cross-entropy of ``targets`` among all items.
+
+    A logit is the product of a row's state and an item's vector, plus what
+    ``additions`` has for that place.
+
+    Args:
+        states: ``(P, d)``.
+        vectors: ``(N, d)``.
+        targets: item indices ``(P,)``.
+        additions: such as those of a repeat gate.
+        label_smoothing: share of the target mass spread over all items.
+    """
+    return _ItemSoftmax.apply(  # type: ignore[no-untyped-call]
+        states, vectors, targets, *additions, label_smoothing
+    )
+
+
+class _ItemSoftmax(torch.autograd.Function):
+    """The loss with its gradient.
+
+    The gradient of a chunk is made while its probabilities are at hand, so no more
+    than ``LOGITS_AT_ONCE`` of the P x N logits ever exist and none is computed twice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        table: Tensor,
+        targets: Tensor,
+        rows: Tensor,
+        items: Tensor,
+        values: Tensor,
+        smoothing: float,
+    ) -> Tensor:
+        size = max(1, LOGITS_AT_ONCE // len(table))
+        total = states.new_zeros(())
+        for_states = torch.empty_like(states)
+        # Transposed, because oneDNN is faster that way round.
+        for_table = torch.zeros_like(table.t())
+        for_values = torch.empty_like(values)
+        uniform = smoothing / len(table)
+        bounds = torch.arange(0, len(states) + size, size, device=rows.device)
+        edges = torch.searchsorted(rows, bounds).tolist()
+        for number, start in enumerate(range(0, len(states), size)):
+            part, wanted = states[start : start + size], targets[start : start + size]
+            wanted = wanted[:, None]
+            logits = product(part, table)
+            mine = slice(edges[number], edges[number + 1])
+            place = (rows[mine] - start) * len(table) + items[mine]
+            logits.view(-1).index_add_(0, place, values[mine])
+            p = logits.softmax(1)
+            # The log of the normaliser, from the place where p cannot be rounded to 0.
+            log_z = logits.amax(1) - p.amax(1).log()
+            total += log_z.sum() - (1.0 - smoothing) * logits.gather(1, wanted).sum()
+            # d loss / d logit = p - smoothed one-hot
+            if smoothing:
+                total -= uniform * logits.sum()
+                p -= uniform
+            p.scatter_add_(1, wanted, p.new_full(wanted.shape, smoothing - 1.0))
+            for_values[mine] = p.view(-1)[place]
+            for_states[start : start + size] = product(p, table.t())
+            for_table += product(part.t(), p.t())
+        ctx.save_for_backward(for_states, for_table.t(), for_values)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        for_states, for_table, for_values = ctx.saved_tensors
+        return (
+            for_states * upstream,
+            for_table * upstream,
+            None,
+            None,
+            None,
+            for_values * upstream,
+            None,
+        )

@@ -1,0 +1,292 @@
+"""The joint denoiser: one energy for whole items, of which digits are marginals.
+
+At a partial SID with the digits S filled, the items that agree with it compete:
+
+    E(i; x_S, h)  = sum over masked l of q_l(x_S, h) . e_l[c_l(i)]  +  u . r_i
+                    + gamma(h) [i in h]
+    pi(i | x_S, h) = exp E(i) / sum over the items j that agree with x_S of exp E(j)
+
+``u`` is the state of a causal encoder after the history ``h``, ``q_l`` a linear map of
+it plus what a decoder over the digits adds once some are filled, ``r_i`` what the codes
+leave out of an item, ``gamma`` a gate that learns whether people buy again. Fully
+masked, the energy is a product of ``u`` and one vector per item. An item that was not
+there in training has no residual and lives by its codes.
+
+The causal encoder gives a state after every item of a history in one pass, each as if
+the history ended there.
+
+Symbols: B users, T history, P rows (states), V views or beams, L digits, K codes,
+d width, H heads, N items, R items with a residual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sidiff.devices import products_in
+from sidiff.diffusion.denoiser import (
+    DecoderLayer,
+    DenoiserConfig,
+    EncoderLayer,
+    ItemTable,
+    Packing,
+    draw_weights,
+)
+from sidiff.diffusion.dropout import Dropout
+from sidiff.diffusion.stored import load_weights, read_config
+from sidiff.onednn import Linear
+from sidiff.parameters import Precision
+
+
+@dataclass(frozen=True)
+class JointConfig:
+    """Everything that fixes the shape and function of a joint denoiser."""
+
+    digits: int
+    codes_per_digit: int
+    max_history: int
+    width: int
+    heads: int
+    inner: int
+    encoder_layers: int
+    decoder_layers: int
+    dropout: float
+    residual_items: int
+    residual_dropout: float
+
+    def blocks(self) -> DenoiserConfig:
+        """The configuration of its transformer blocks."""
+        return DenoiserConfig(
+            digits=self.digits,
+            codes_per_digit=self.codes_per_digit,
+            max_history=self.max_history,
+            width=self.width,
+            heads=self.heads,
+            inner=self.inner,
+            encoder_layers=self.encoder_layers,
+            decoder_layers=self.decoder_layers,
+            dropout=self.dropout,
+            cross_pad="mask",
+        )
+
+
+@dataclass(frozen=True)
+class JointMemory:
+    """A batch of encoded histories, made once and read by every view and step.
+
+    Attributes:
+        keys: per decoder layer, ``(B, H, T + 1, d / H)``; the last key is zero.
+        values: as ``keys``.
+        bias: added to the attention logits, ``(B, 1, 1, T + 1)``.
+        users: state after the last item, zero without one, ``(B, d)``.
+        had: items of the histories, -1 for none, ``(B, T)``.
+    """
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    bias: Tensor
+    users: Tensor
+    had: Tensor
+
+    def take(self, rows: Tensor) -> JointMemory:
+        """The memories of the users ``rows`` ``(C,)``."""
+        return JointMemory(
+            tuple(keys[rows] for keys in self.keys),
+            tuple(values[rows] for values in self.values),
+            self.bias[rows],
+            self.users[rows],
+            self.had[rows],
+        )
+
+
+class JointDenoiser(nn.Module):
+    """Causal history encoder, digit decoder and item energies.
+
+    Attributes:
+        config: its shape and function.
+        precision: of the products in encoder and decoder; energies are float32.
+    """
+
+    STORED: ClassVar[tuple[str, str]] = ("denoiser", "training")
+    """What it is stored as, and the pipeline that trains it: for messages."""
+
+    def __init__(self, config: JointConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.precision: Precision = "float32"
+        blocks, width = config.blocks(), config.width
+        rows = config.digits * config.codes_per_digit
+        self.codes = nn.Parameter(torch.empty(rows, width))
+        self.maps = nn.Parameter(torch.empty(config.digits, width, width))
+        self.residuals = nn.Parameter(torch.empty(config.residual_items + 1, width))
+        # Bias of the attention by how far back a history item lies.
+        self.distances = nn.Parameter(
+            torch.empty(config.encoder_layers, config.heads, config.max_history)
+        )
+        self.encoder = nn.ModuleList(
+            EncoderLayer(blocks) for _ in range(config.encoder_layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.gate = Linear(width, 1)
+        self.masks = nn.Parameter(torch.empty(config.digits, width))
+        self.start = Linear(width, width, bias=False)
+        self.decoder = nn.ModuleList(
+            DecoderLayer(blocks) for _ in range(config.decoder_layers)
+        )
+        self.decoder_norm = nn.LayerNorm(width)
+        self.correction = Linear(width, width, bias=False)
+        self.dropout = Dropout(config.dropout)
+        first_row = torch.arange(config.digits) * config.codes_per_digit
+        self.register_buffer("first_row", first_row, persistent=False)
+        self.first_row: Tensor
+
+    def initialize(self, generator: torch.Generator) -> JointDenoiser:
+        """Draw all weights; the decoder adds nothing at first, the gate is open.
+
+        Normal(0, 0.02) for matrices and tables, zero biases; the maps keep lengths.
+        """
+        draw_weights(self, generator)
+        with torch.no_grad():
+            scale = self.config.width**-0.5
+            self.maps.normal_(0.0, scale, generator=generator)
+            for zero in (self.correction.weight, self.gate.weight, self.distances):
+                zero.zero_()
+            self.residuals[0].zero_()
+        return self
+
+    def item_vectors(self, items: ItemTable) -> Tensor:
+        """Vectors of whole items ``(N, d)``, as histories hold them and states ask."""
+        rows = items.codes + self.first_row
+        of_codes = F.embedding_bag(rows, self._mapped_codes(), mode="sum")
+        return of_codes + self._residuals(items.identities)
+
+    def states(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Packing]:
+        """A state after every item of each history.
+
+        Args:
+            x: item vectors of the histories, right-padded, ``(B, T, d)``.
+            lengths: real items ``(B,)``.
+
+        Returns:
+            Packed states ``(n, d)``, history by history, and their places.
+        """
+        slots = torch.arange(x.shape[1], device=x.device)
+        packing = Packing.of(slots < lengths[:, None])
+        behind = slots[:, None] - slots
+        causal = torch.zeros_like(behind, dtype=x.dtype)
+        # Pads come last, so what keeps the future out keeps them out as well.
+        causal = causal.masked_fill(behind < 0, -torch.inf)
+        packed = self.dropout(packing.pack(x))
+        with products_in(self.precision, x.device):
+            layers = cast(Iterable[EncoderLayer], self.encoder)
+            for layer, bias in zip(layers, self.distances, strict=True):
+                far = bias[:, behind.clamp(min=0)] + causal
+                packed = layer(packed, far[None], packing)
+            return self.norm(packed), packing
+
+    def memory(
+        self, states: Tensor, packing: Packing, history: Tensor, lengths: Tensor
+    ) -> JointMemory:
+        """What is read of histories, or of the beginnings of longer ones.
+
+        Args:
+            states: packed ``(n, d)``.
+            packing: their places.
+            history: items ``(B, T)``.
+            lengths: how many of them are read ``(B,)``.
+        """
+        keys, values = [], []
+        with products_in(self.precision, states.device):
+            for layer in cast(Iterable[DecoderLayer], self.decoder):
+                key, value = layer.cross_attention.project_memory(states, packing)
+                keys.append(key)
+                values.append(value)
+        slots = torch.arange(packing.length + 1, device=states.device)
+        real = slots < lengths[:, None]
+        # Who has no history looks at the zero key behind it.
+        open_ = real | ((slots == packing.length) & (lengths == 0)[:, None])
+        bias = torch.zeros(open_.shape, device=states.device)
+        bias = bias.masked_fill(~open_, -torch.inf)[:, None, None]
+        last = (lengths - 1).clamp(min=0)[:, None, None]
+        padded = packing.pad(states, more=1)
+        users = padded.gather(1, last.expand(-1, 1, padded.shape[2]))[:, 0]
+        users = users * (lengths > 0)[:, None]
+        had = history.masked_fill(~real[:, :-1], -1)
+        return JointMemory(tuple(keys), tuple(values), bias, users, had)
+
+    def queries(self, codes: Tensor, masked: Tensor, memory: JointMemory) -> Tensor:
+        """What is asked of the code vectors at partial SIDs.
+
+        Args:
+            codes: ``(B, V, L)`` int64; values at masked digits are ignored.
+            masked: ``(B, V, L)`` bool.
+            memory: the users' histories.
+
+        Returns:
+            ``(B, V, L, d)``: products with ``codes`` are the energies of single codes;
+            those of filled digits carry no meaning.
+        """
+        users = memory.users
+        digits = torch.arange(self.config.digits, device=codes.device)
+        asked = torch.einsum("bd,lcd->blc", users, self.maps)[:, None]
+        asked = asked.expand(-1, codes.shape[1], -1, -1)
+        if bool(masked.all()):
+            return asked
+        rows = torch.where(masked, len(self.codes) + digits, codes + self.first_row)
+        x = F.embedding(rows, torch.cat([self.codes, self.masks]))
+        with products_in(self.precision, codes.device):
+            x = self.dropout(x + self.start(users)[:, None, None])
+            layers = cast(Iterable[DecoderLayer], self.decoder)
+            for layer, keys, values in zip(
+                layers, memory.keys, memory.values, strict=True
+            ):
+                x = layer(x, keys, values, memory.bias)
+            added = self.correction(self.decoder_norm(x))
+        # Fully masked, the state alone decides: one call ranks the whole catalogue.
+        partial = ~masked.all(2)[..., None, None]
+        return asked + added * partial
+
+    def repeat_gate(self, users: Tensor) -> Tensor:
+        """Energy of items that a user had, ``(..., d)`` to ``(...)``."""
+        return self.gate(users)[..., 0]
+
+    def residual_vectors(self, identities: Tensor) -> Tensor:
+        """Residuals of items ``(...)`` as they are: ``(..., d)``, zero for row 0."""
+        return F.embedding(identities, self.residuals, padding_idx=0)
+
+    def _residuals(self, identities: Tensor) -> Tensor:
+        """Residuals of items; in training some are left out by chance."""
+        share = self.config.residual_dropout
+        if self.training and share:
+            dropped = torch.rand(identities.shape, device=identities.device) < share
+            identities = identities.masked_fill(dropped, 0)
+        return self.residual_vectors(identities)
+
+    def _mapped_codes(self) -> Tensor:
+        """Code vectors as items hold them, ``(L * K, d)``."""
+        tables = self.codes.view(self.config.digits, self.config.codes_per_digit, -1)
+        return torch.bmm(tables, self.maps).flatten(0, 1)
+
+    def saved_config(self) -> dict[str, Any]:
+        """The configuration as JSON-able values, for ``from_saved``."""
+        return asdict(self.config)
+
+    @classmethod
+    def from_saved(
+        cls, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+    ) -> JointDenoiser:
+        """Rebuild a network, in evaluation mode, from weights and configuration.
+
+        Raises:
+            SidiffError: the weights do not belong to the configuration, or that is
+                not complete.
+        """
+        network = cls(read_config(JointConfig, config, *cls.STORED))
+        load_weights(network, weights, *cls.STORED)
+        return network.eval()

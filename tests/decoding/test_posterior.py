@@ -1,0 +1,313 @@
+"""The joint denoiser's posterior against plain enumeration of small catalogues."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidiff.decoding.posterior import Posterior
+from sidiff.diffusion.denoiser import ItemTable
+from sidiff.diffusion.histories import HistoryBatch
+from sidiff.diffusion.joint import JointConfig, JointDenoiser
+from sidiff.training.joint import (
+    Positions,
+    all_positions_loss,
+    partial_views_loss,
+)
+
+DIGITS, CODES, ITEMS, WIDTH, LONGEST = 3, 4, 20, 8, 6
+
+
+def network(seed: int = 0, *, looks_again: bool = True) -> JointDenoiser:
+    """Random weights, the last items without a residual."""
+    config = JointConfig(
+        digits=DIGITS,
+        codes_per_digit=CODES,
+        max_history=LONGEST,
+        width=WIDTH,
+        heads=2,
+        inner=16,
+        encoder_layers=2,
+        decoder_layers=2,
+        dropout=0.0,
+        residual_items=ITEMS - 3,
+        residual_dropout=0.0,
+    )
+    generator = torch.Generator().manual_seed(seed)
+    model = JointDenoiser(config).initialize(generator).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name != "correction.weight" or looks_again:
+                parameter.normal_(0.0, 0.5, generator=generator)
+        model.residuals[0] = 0.0
+    return model
+
+
+def shop(seed: int = 0) -> ItemTable:
+    """Items of random codes, some of which share a SID; three are new."""
+    generator = torch.Generator().manual_seed(seed)
+    codes = torch.randint(0, CODES, (ITEMS, DIGITS), generator=generator)
+    codes[5] = codes[4]
+    rows = torch.arange(1, ITEMS + 1)
+    rows[-3:] = 0
+    return ItemTable(codes, rows)
+
+
+def histories(table: ItemTable, seed: int = 0) -> HistoryBatch:
+    """Histories of 1 to ``LONGEST`` items, some of them repeated."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.tensor([1, 3, LONGEST, 2])
+    items = torch.randint(0, ITEMS, (len(lengths), LONGEST), generator=generator)
+    items[2, 3] = items[2, 0]
+    targets = torch.randint(0, ITEMS, (len(lengths),), generator=generator)
+    return HistoryBatch(
+        table.codes[items],
+        lengths,
+        items,
+        table.identities[items],
+        targets,
+        table.codes[targets],
+    )
+
+
+def plain_energy(
+    model: JointDenoiser, table: ItemTable, user: torch.Tensor, had: set[int], item: int
+) -> float:
+    """The fully masked energy, digit by digit."""
+    energy = 0.0
+    for digit in range(DIGITS):
+        code = model.codes[digit * CODES + int(table.codes[item, digit])]
+        energy += float(code @ model.maps[digit] @ user)
+    energy += float(model.residuals[table.identities[item]] @ user)
+    if item in had:
+        energy += float(model.gate.weight[0] @ user + model.gate.bias[0])
+    return energy
+
+
+def test_fully_masked_it_is_the_softmax_of_plain_energies() -> None:
+    model, table = network(), shop()
+    batch = histories(table)
+    posterior = Posterior(model, table)
+    with torch.no_grad():
+        memory = posterior.encode(batch)
+        found = posterior.energies(memory, torch.arange(ITEMS))
+        for row, length in enumerate(batch.lengths.tolist()):
+            had = set(batch.history_items[row, :length].tolist())
+            expected = [
+                plain_energy(model, table, memory.users[row], had, item)
+                for item in range(ITEMS)
+            ]
+            np.testing.assert_allclose(found[row], expected, rtol=1e-4, atol=1e-4)
+    part = torch.tensor([7, 2, 19])
+    with torch.no_grad():
+        assert torch.equal(posterior.energies(memory, part), found[:, part])
+
+
+def states() -> list[tuple[list[int], list[bool]]]:
+    """Every way to mask a SID, with each item's codes."""
+    table = shop()
+    return [
+        (codes, list(masked))
+        for codes in table.codes.tolist()
+        for masked in itertools.product((False, True), repeat=DIGITS)
+    ]
+
+
+@torch.no_grad()
+def marginals(
+    posterior: Posterior, batch: HistoryBatch, codes: list[int], masked: list[bool]
+) -> torch.Tensor:
+    """Probabilities of codes ``(B, L, K)`` at one state, the same for all users."""
+    users = len(batch.lengths)
+    state = torch.tensor(codes).expand(users, 1, -1)
+    mask = torch.tensor(masked).expand(users, 1, -1)
+    return posterior.logits(state, mask, posterior.encode(batch))[:, 0].exp()
+
+
+def test_marginals_are_sums_over_the_items_that_agree() -> None:
+    model, table = network(looks_again=False), shop()
+    batch = histories(table)
+    posterior = Posterior(model, table)
+    with torch.no_grad():
+        every = posterior.energies(posterior.encode(batch), torch.arange(ITEMS))
+    for codes, masked in states():
+        if not any(masked):
+            continue
+        agree = [
+            item
+            for item in range(ITEMS)
+            if all(
+                hidden or int(table.codes[item, digit]) == codes[digit]
+                for digit, hidden in enumerate(masked)
+            )
+        ]
+        pi = every[:, agree].softmax(1)
+        expected = torch.zeros(len(batch.lengths), DIGITS, CODES)
+        for column, item in enumerate(agree):
+            for digit in range(DIGITS):
+                expected[:, digit, table.codes[item, digit]] += pi[:, column]
+        found = marginals(posterior, batch, codes, masked)
+        torch.testing.assert_close(found[:, masked], expected[:, masked])
+
+
+@given(st.permutations(range(DIGITS)), st.integers(0, ITEMS - 1))
+@settings(max_examples=20, deadline=None)
+def test_without_looking_again_every_order_multiplies_up_to_the_same(
+    order: list[int], item: int
+) -> None:
+    model, table = network(looks_again=False), shop()
+    batch = histories(table)
+    posterior = Posterior(model, table)
+    with torch.no_grad():
+        every = posterior.energies(posterior.encode(batch), torch.arange(ITEMS))
+    same = (table.codes == table.codes[item]).all(1)
+    expected = every.softmax(1)[:, same].sum(1)
+    codes, masked = table.codes[item].tolist(), [True] * DIGITS
+    product = torch.ones(len(batch.lengths))
+    for digit in order:
+        step = marginals(posterior, batch, codes, masked)
+        product = product * step[:, digit, codes[digit]]
+        masked[digit] = False
+    torch.testing.assert_close(product, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_looking_again_changes_partial_states_alone() -> None:
+    table = shop()
+    batch = histories(table)
+    blind, seeing = (
+        Posterior(network(looks_again=again), table) for again in (False, True)
+    )
+    codes = table.codes[0].tolist()
+    for masked in ([True] * DIGITS, [False, True, True]):
+        pair = [marginals(each, batch, codes, masked) for each in (blind, seeing)]
+        same = torch.allclose(pair[0][:, 1:], pair[1][:, 1:], atol=1e-6)
+        assert same == all(masked)
+
+
+def test_one_causal_pass_gives_what_every_prefix_alone_gives() -> None:
+    model, table = network(), shop()
+    batch = histories(table)
+    vectors = model.item_vectors(table)[batch.history_items]
+    states, packing = model.states(vectors, batch.lengths)
+    for place in range(packing.tokens):
+        row, slot = int(packing.owner[place]), int(packing.slot[place])
+        prefix = vectors[row : row + 1, : slot + 1]
+        alone, _ = model.states(prefix, torch.tensor([slot + 1]))
+        torch.testing.assert_close(states[place], alone[slot])
+
+
+def test_the_loss_of_all_positions_is_the_sum_of_plain_cross_entropies() -> None:
+    model, table = network(), shop()
+    batch = histories(table)
+    states, packing = model.states(
+        model.item_vectors(table)[batch.history_items], batch.lengths
+    )
+    positions = Positions.of(batch, packing)
+    states = states[: packing.tokens]
+    loss = all_positions_loss(model, batch, table, states, positions)
+    expected = 0.0
+    for place in range(packing.tokens):
+        row, slot = int(packing.owner[place]), int(packing.slot[place])
+        had = set(batch.history_items[row, : slot + 1].tolist())
+        sequence = [*batch.history_items[row, : batch.lengths[row]].tolist()]
+        target = [*sequence, int(batch.target_items[row])][slot + 1]
+        energies = [
+            plain_energy(model, table, states[place], had, item)
+            for item in range(ITEMS)
+        ]
+        expected -= energies[target] - math.log(sum(map(math.exp, energies)))
+    assert float(loss.weight) == packing.tokens
+    assert float(loss.total) == pytest.approx(expected, rel=1e-4)
+
+
+def test_gradients_of_the_item_softmax_are_those_of_autograd() -> None:
+    model, table = network(), shop()
+    batch = histories(table)
+    gradients = []
+    for plain in (False, True):
+        model.zero_grad()
+        vectors = model.item_vectors(table)
+        states, packing = model.states(vectors[batch.history_items], batch.lengths)
+        positions = Positions.of(batch, packing)
+        states = states[: packing.tokens]
+        if plain:
+            logits = states @ vectors.T
+            gates = model.repeat_gate(states)
+            for place in range(packing.tokens):
+                row, slot = int(packing.owner[place]), int(packing.slot[place])
+                had = batch.history_items[row, : slot + 1].unique()
+                extra = torch.zeros(ITEMS).index_fill(0, had, 1.0)
+                logits = logits + torch.nn.functional.one_hot(
+                    torch.tensor(place), packing.tokens
+                )[:, None] * (gates[place] * extra)
+            total = torch.nn.functional.cross_entropy(
+                logits, positions.targets, reduction="sum"
+            )
+        else:
+            total = all_positions_loss(model, batch, table, states, positions).total
+        total.backward()
+        gradients.append(
+            {
+                name: parameter.grad.clone()
+                for name, parameter in model.named_parameters()
+                if parameter.grad is not None
+            }
+        )
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-3, atol=1e-4)
+
+
+def plain_log_pi(
+    model: JointDenoiser,
+    table: ItemTable,
+    batch: HistoryBatch,
+    user: torch.Tensor,
+    queries: torch.Tensor,
+    state: tuple[int, int, list[bool]],
+) -> float:
+    """Log-probability of a user's target among the items that agree with a view."""
+    row, number, masked = state
+    target = int(batch.target_items[row])
+    had = batch.history_items[row, : batch.lengths[row]].tolist()
+    energies = {}
+    for item in range(ITEMS):
+        codes = table.codes[item].tolist()
+        places = list(zip(codes, table.codes[target].tolist(), masked, strict=True))
+        if any(code != wanted for code, wanted, open_ in places if not open_):
+            continue
+        energy = float(model.residuals[table.identities[item]] @ user)
+        for digit, (code, _, open_) in enumerate(places):
+            if open_:
+                vector = model.codes[digit * CODES + code]
+                energy += float(queries[number, digit] @ vector)
+        energies[item] = energy + (item in had) * float(model.repeat_gate(user))
+    return energies[target] - math.log(sum(map(math.exp, energies.values())))
+
+
+def test_the_loss_of_partial_views_is_minus_the_log_of_the_step() -> None:
+    model, table = network(), shop()
+    batch = histories(table)
+    posterior = Posterior(model, table)
+    views = torch.tensor([[False, True, True], [True, False, True], [True] * 3])
+    masked = views.expand(len(batch.lengths), -1, -1)
+    codes = batch.targets[:, None].expand_as(masked)
+    memory = posterior.encode(batch)
+    loss = partial_views_loss(
+        model, codes, masked, memory, batch.target_items, table, posterior.postings
+    )
+    with torch.no_grad():
+        queries = model.queries(codes, masked, memory)
+        expected = -sum(
+            plain_log_pi(model, table, batch, memory.users[row], queries[row], view)
+            for row in range(len(batch.lengths))
+            for view in [(row, number, views[number].tolist()) for number in (0, 1)]
+        )
+    assert float(loss.weight) == 2 * len(batch.lengths)
+    assert float(loss.total) == pytest.approx(expected, rel=1e-4)
