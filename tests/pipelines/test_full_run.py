@@ -155,7 +155,7 @@ def test_own_files_take_the_place_of_the_sample(
 
 @pytest.mark.parametrize(
     ("quantizer", "changes"),
-    [("rq_kmeans", {}), ("random", {"codes": 8}), ("pq", {"codes": 4})],
+    [("rq_kmeans", {}), ("random", {"codes": 8}), ("opq", {"codes": 77})],
 )
 def test_every_quantizer_ends_in_a_table(
     project: Path, full_run: str, run: Run, quantizer: str, changes: dict[str, Any]
