@@ -128,7 +128,8 @@ class IngestionParameters(Parameters):
 class FilteringParameters(Parameters):
     """k-core, sequences and training windows (pipeline ``filtering``)."""
 
-    core: Annotated[int, Field(ge=1, le=1000)]
+    min_user_events: Annotated[int, Field(ge=1, le=1000)]
+    min_item_events: Annotated[int, Field(ge=1, le=1000)]
     repeats: Literal["keep", "drop"]
     tie_break: Literal["item_id", "file_order"]
     windows: Literal["prefix", "all"]

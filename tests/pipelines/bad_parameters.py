@@ -40,8 +40,8 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("ingestion.interactions.rating", [], "null, or a text of 1 to 1,000 characters"),
     ("ingestion.items.item", "", "a text of 1 to 1,000 characters"),
     # filtering
-    ("filtering.core", 0, "a whole number from 1 to 1,000"),
-    ("filtering.core", 2.5, "a whole number from 1 to 1,000"),
+    ("filtering.min_user_events", 0, "a whole number from 1 to 1,000"),
+    ("filtering.min_item_events", 2.5, "a whole number from 1 to 1,000"),
     ("filtering.repeats", "remove", "keep or drop"),
     ("filtering.tie_break", None, "item_id or file_order"),
     ("filtering.windows", "suffix", "prefix or all"),
