@@ -64,6 +64,18 @@ Columns = Annotated[
     dict[str, dict[str, Any]],
     Field(min_length=1, description="columns of values, each under its name"),
 ]
+Changes = Annotated[
+    dict[MethodName, dict[str, Any]],
+    # null: an environment leaves out what it would inherit.
+    BeforeValidator(
+        lambda named: (
+            {name: value for name, value in named.items() if value is not None}
+            if isinstance(named, Mapping)
+            else named
+        )
+    ),
+    Field(min_length=1, max_length=1000),
+]
 Url = Annotated[
     str,
     Field(
@@ -439,9 +451,7 @@ class EvaluationParameters(Parameters):
     """Decoding, metrics and reports (pipeline ``evaluation``)."""
 
     decoding: DecodingParameters
-    decoders: Annotated[
-        dict[MethodName, dict[str, Any]], Field(min_length=1, max_length=1000)
-    ]
+    decoders: Changes
     decoder_users: Users
     seeds: Seeds
     cutoffs: Annotated[list[Cutoff], Field(min_length=1, max_length=100)]
@@ -609,9 +619,7 @@ class ComparisonParameters(Parameters):
 class AblationParameters(Parameters):
     """Trainings that differ in stated settings (pipeline ``ablation``)."""
 
-    variants: Annotated[
-        dict[MethodName, dict[str, Any]], Field(min_length=1, max_length=1000)
-    ]
+    variants: Changes
     seeds: Seeds
     decoder: MethodName
 

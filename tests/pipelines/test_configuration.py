@@ -21,7 +21,8 @@ def load(
 @pytest.mark.parametrize(
     "env",
     [
-        *("local", "beauty", "beauty_cpu", "beauty_study", "sports", "toys"),
+        *("local", "beauty", "beauty_cpu", "beauty_study", "mdgr_study"),
+        *("sports", "toys"),
         *("own", "prod"),
     ],
 )
