@@ -19,7 +19,7 @@ from sidiff.console import render
 from sidiff.errors import SidiffError
 from sidiff.evaluation.comparison import flat_report
 from sidiff.evaluation.headlines import headlines
-from sidiff.evaluation.results import Cost, Results
+from sidiff.ranking.results import Cost, Results
 from sidiff.sids.table import SidTable
 
 from .conftest import Run
