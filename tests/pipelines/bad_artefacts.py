@@ -187,7 +187,11 @@ def extend(place: Place, **changes: Any) -> None:
 
 
 def filter_rows(place: Place, rows: pl.LazyFrame) -> None:
-    filter_k_core(rows, place.shop.ingestion_report, settings("filtering", {"core": 2}))
+    filter_k_core(
+        rows,
+        place.shop.ingestion_report,
+        settings("filtering", {"min_user_events": 2, "min_item_events": 2}),
+    )
 
 
 def sequence(place: Place, **changes: Any) -> None:
@@ -220,7 +224,10 @@ def compare(place: Place, **changes: Any) -> None:
     shop = place.shop
     decoder, decoder_costs = rankings(shop, "cpd")
     baseline, baseline_costs = rankings(shop, "sasrec")
+    configured, its_costs = rankings(shop, "as_configured")
     inputs: dict[str, Any] = {
+        "evaluation_results": configured,
+        "evaluation_costs": its_costs,
         "decoder_results": decoder,
         "decoder_costs": decoder_costs,
         "baseline_results": baseline,
