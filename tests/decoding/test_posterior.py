@@ -70,7 +70,7 @@ def histories(table: ItemTable, seed: int = 0) -> HistoryBatch:
         table.codes[items],
         lengths,
         items,
-        table.identities[items],
+        table.residuals[items],
         targets,
         table.codes[targets],
     )
@@ -84,7 +84,7 @@ def plain_energy(
     for digit in range(DIGITS):
         code = model.codes[digit * CODES + int(table.codes[item, digit])]
         energy += float(code @ model.maps[digit] @ user)
-    energy += float(model.residuals[table.identities[item]] @ user)
+    energy += float(model.residuals[table.residuals[item]] @ user)
     if item in had:
         energy += float(model.gate.weight[0] @ user + model.gate.bias[0])
     return energy
@@ -282,7 +282,7 @@ def plain_log_pi(
         places = list(zip(codes, table.codes[target].tolist(), masked, strict=True))
         if any(code != wanted for code, wanted, open_ in places if not open_):
             continue
-        energy = float(model.residuals[table.identities[item]] @ user)
+        energy = float(model.residuals[table.residuals[item]] @ user)
         for digit, (code, _, open_) in enumerate(places):
             if open_:
                 vector = model.codes[digit * CODES + code]

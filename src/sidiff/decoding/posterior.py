@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from sidiff.decoding.postings import Postings
-from sidiff.diffusion.denoiser import ItemTable
 from sidiff.diffusion.histories import HistoryBatch
-from sidiff.diffusion.joint import JointConfig, JointDenoiser, JointMemory
+from sidiff.diffusion.joint import ItemTable, JointConfig, JointDenoiser, JointMemory
 from sidiff.onednn import linear
 
 
@@ -114,18 +113,14 @@ def candidate_log_p(
     """
     owner, item = pairs
     views, digits = codes.shape[1:]
-    queries = network.queries(codes, masked, memory)
-    tables = network.codes.view(digits, network.config.codes_per_digit, -1)
-    asked = queries.flatten(0, 1).transpose(0, 1)  # (L, P, d)
-    scores = torch.bmm(asked, tables.transpose(1, 2)).transpose(0, 1)  # (P, L, K)
-    scores = scores * masked.flatten(0, 1)[..., None]
+    # Filled digits are the same for all that agree.
+    scores = network.logits(codes, masked, memory) * masked[..., None]
     symbols = items.codes[item] + network.first_row
-    energies = (
-        scores.flatten(1).flatten()[owner[:, None] * scores[0].numel() + symbols].sum(1)
-    )
+    each = digits * network.config.codes_per_digit
+    energies = scores.flatten()[owner[:, None] * each + symbols].sum(1)
     user = owner // views
     users, had = memory.users, memory.had
-    residuals = network.residual_vectors(items.identities[item])
+    residuals = network.residual_vectors(items.residuals[item])
     energies = energies + (users[user] * residuals).sum(1)
     gate = network.repeat_gate(users)[user]
     energies = energies + gate * _had(had, user, item, len(items.codes))

@@ -63,12 +63,9 @@ class DenoiserConfig:
     decoder_layers: int
     dropout: float
     cross_pad: Literal["sink", "mask"]
-    positions: Literal["oldest", "newest"] = "oldest"
     history_tokens: Literal["items", "codes"] = "items"
     mask: Literal["per_digit", "shared"] = "per_digit"
     difficulty_embedding: bool = False
-    identity_dropout: float = 0.0
-    identified_items: int = 0
 
     @property
     def tokens_per_item(self) -> int:
@@ -82,20 +79,10 @@ class DenoiserConfig:
         digits: int,
         codes_per_digit: int,
         max_history: int,
-        identified_items: int,
     ) -> DenoiserConfig:
-        """Join the network's parameters with the shape of SIDs, histories, items.
-
-        ``identified_items`` is R, the number of items that may have an identity; the
-        network has none where ``network.item_identity`` is off.
-        """
-        return cls(
-            digits,
-            codes_per_digit,
-            max_history,
-            identified_items=identified_items if network.item_identity else 0,
-            **network.model_dump(exclude={"item_identity"}),
-        )
+        """Join the network's parameters with the shape of SIDs and histories."""
+        shape = network.model_dump(exclude={"posterior", "residual_dropout"})
+        return cls(digits, codes_per_digit, max_history, **shape)
 
 
 @dataclass(frozen=True)
@@ -107,14 +94,12 @@ class Memory:
         keys: per decoder layer, ``(B, H, S + 1, d / H)``; the last key is the sink.
         values: as ``keys``.
         bias: added to the attention logits, ``(B, 1, 1, S + 1)``.
-        users: what is asked of the item vectors, ``(B, d)``; None without identities.
     """
 
     states: Tensor
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     bias: Tensor
-    users: Tensor | None = None
 
     def take(self, rows: Tensor) -> Memory:
         """The memories of the users ``rows`` ``(C,)``."""
@@ -123,44 +108,36 @@ class Memory:
             tuple(keys[rows] for keys in self.keys),
             tuple(values[rows] for values in self.values),
             self.bias[rows],
-            None if self.users is None else self.users[rows],
         )
 
 
-@dataclass(frozen=True)
-class ItemTable:
-    """What the network may know of items: N rows, on its device.
+class SidShape(Protocol):
+    """The shape of semantic IDs."""
 
-    Attributes:
-        codes: ``(N, L)`` int64.
-        identities: row in the network's identity table, 0 for none, ``(N,)`` int64.
-    """
+    @property
+    def digits(self) -> int:
+        """L."""
 
-    codes: Tensor
-    identities: Tensor
+    @property
+    def codes_per_digit(self) -> int:
+        """K."""
 
 
 class DenoisingModel(Protocol):
-    """What a decoder or a noising strategy may ask of the network."""
+    """What a decoder may ask of a network."""
 
-    config: DenoiserConfig
-
-    def encode(
-        self, history: Tensor, lengths: Tensor, identities: Tensor | None = None
-    ) -> Memory:
-        """Encode histories ``(B, T, L)`` of ``lengths`` ``(B,)``."""
-
-    def item_vectors(self, items: ItemTable) -> Tensor:
-        """Vectors ``(N, d)`` whose product with ``Memory.users`` scores whole items."""
+    @property
+    def config(self) -> SidShape:
+        """The SIDs that it knows."""
 
     def logits(
         self,
         codes: Tensor,
         masked: Tensor,
-        memory: Memory,
+        memory: Any,
         wanted: Tensor | None = None,
     ) -> Tensor:
-        """Logits ``(B, V, L, K)`` of masked, or wanted, digits."""
+        """Logits ``(B, V, L, K)`` of masked, or wanted, digits; ``memory`` is its own."""
 
 
 class Denoiser(nn.Module):
@@ -200,9 +177,6 @@ class Denoiser(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
         self.dropout = Dropout(config.dropout)
-        if config.identified_items:
-            rows = config.identified_items + 1  # row 0: no identity, always zero
-            self.identities = nn.Parameter(torch.empty(rows, config.width))
         first_row = torch.arange(config.digits) * config.codes_per_digit
         self.register_buffer("first_row", first_row, persistent=False)
         self.first_row: Tensor
@@ -210,34 +184,23 @@ class Denoiser(nn.Module):
     def initialize(self, generator: torch.Generator) -> Denoiser:
         """Draw all weights: Normal(0, 0.02) for matrices and tables, zero biases."""
         draw_weights(self, generator)
-        if self.config.identified_items:
-            nn.init.zeros_(self.identities[0].detach())
         return self
 
-    def encode(
-        self,
-        history: Tensor,
-        lengths: Tensor,
-        identities: Tensor | None = None,
-    ) -> Memory:
+    def encode(self, history: Tensor, lengths: Tensor) -> Memory:
         """Encode a batch of histories.
 
         Args:
             history: codes of each item, oldest first, right-padded with any valid
                 code, ``(B, T, L)`` int64, ``T <= max_history``.
             lengths: number of real items, ``(B,)``; 0 is a user without history.
-            identities: identity row of each item, 0 for none, ``(B, T)``; read only
-                by a network with identities.
 
         Returns:
             The memory that ``logits`` reads.
         """
         with products_in(self.precision, history.device):
-            return self._encode(history, lengths, identities)
+            return self._encode(history, lengths)
 
-    def _encode(
-        self, history: Tensor, lengths: Tensor, identities: Tensor | None
-    ) -> Memory:
+    def _encode(self, history: Tensor, lengths: Tensor) -> Memory:
         each = self.config.tokens_per_item
         slots = torch.arange(each * history.shape[1], device=history.device)
         real = slots < each * lengths[:, None]
@@ -247,11 +210,7 @@ class Denoiser(nn.Module):
         bias = log_mask(visible, self.codes.dtype)[:, None, None]
         packing = Packing.of(real)
         place = packing.slot // each
-        if self.config.positions == "newest":
-            place = (lengths[packing.owner] - 1 - place).clamp(min=0)
         x = self._tokens(history, packing) + self.positions[place]
-        if self.config.identified_items and identities is not None:
-            x = x + self._identities(packing.pack(identities))
         x = self.dropout(x)
         for layer in self.encoder:
             x = layer(x, bias, packing)
@@ -262,16 +221,8 @@ class Denoiser(nn.Module):
             key, value = layer.cross_attention.project_memory(x, packing)
             keys.append(key)
             values.append(value)
-        users = None
-        if self.config.identified_items:
-            last = (lengths - 1).clamp(min=0)[:, None, None]
-            last = last.expand(-1, 1, states.shape[2])
-            # Without any item there is no state to take; such users ask for zeros.
-            taken = states if history.shape[1] else F.pad(states, (0, 0, 0, 1))
-            users = taken.gather(1, last)[:, 0]
-        return Memory(
-            states, tuple(keys), tuple(values), self._memory_bias(real, lengths), users
-        )
+        bias = self._memory_bias(real, lengths)
+        return Memory(states, tuple(keys), tuple(values), bias)
 
     def logits(
         self,
@@ -340,23 +291,7 @@ class Denoiser(nn.Module):
         """
         raw = memory.states.unflatten(2, (self.config.heads, -1)).transpose(1, 2)
         padded = (F.pad(raw, (0, 0, 0, 1)),) * self.config.decoder_layers
-        return Memory(memory.states, padded, padded, memory.bias, memory.users)
-
-    def item_vectors(self, items: ItemTable) -> Tensor:
-        """Vectors of whole items: those of the history input, codes and identity.
-
-        Returns:
-            ``(N, d)``; their product with ``Memory.users`` gives the items' logits.
-        """
-        return self._items(items.codes) + self._identities(items.identities)
-
-    def _identities(self, rows: Tensor) -> Tensor:
-        """Identity vectors ``(..., d)``; in training some are left out by chance."""
-        share = self.config.identity_dropout
-        if self.training and share:
-            dropped = torch.rand(rows.shape, device=rows.device) < share
-            rows = rows.masked_fill(dropped, 0)
-        return F.embedding(rows, self.identities, padding_idx=0)
+        return Memory(memory.states, padded, padded, memory.bias)
 
     def _tokens(self, history: Tensor, packing: Packing) -> Tensor:
         """Packed history tokens ``(n, d)``, positions of their items left out."""

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sidiff.diffusion.denoiser import ItemTable
+from sidiff.diffusion.joint import ItemTable
 from sidiff.reviews.sequences import Sequences
 
 
@@ -23,13 +23,11 @@ class HistoryBatch:
         history: codes of the history items, right-padded, ``(B, T, L)``.
         lengths: real items per history, ``(B,)``.
         history_items: their item indices, ``(B, T)``; pads are any item.
-        identities: their identity rows, ``(B, T)``.
     """
 
     history: Tensor
     lengths: Tensor
     history_items: Tensor
-    identities: Tensor
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Histories:
         self,
         sequences: Sequences,
         codes: NDArray[np.integer],
-        identities: NDArray[np.int64],
+        residuals: NDArray[np.int64] | None,
         device: torch.device,
     ) -> None:
         """Lay the data out on ``device``.
@@ -60,15 +58,18 @@ class Histories:
         Args:
             sequences: the users' items.
             codes: ``(N, L)``.
-            identities: identity row of each item, 0 for none, ``(N,)``.
+            residuals: row of each item in a network's table of residuals, 0 for none,
+                ``(N,)``; None where no network has one.
             device: where batches are made.
         """
         self.device = device
         self.items = torch.from_numpy(sequences.items.astype(np.int64)).to(device)
         self.offsets = torch.from_numpy(sequences.offsets.astype(np.int64)).to(device)
+        if residuals is None:
+            residuals = np.zeros(len(codes), dtype=np.int64)
         self.table = ItemTable(
             torch.from_numpy(codes.astype(np.int64)).to(device),
-            torch.from_numpy(identities).to(device),
+            torch.from_numpy(residuals).to(device),
         )
 
     def gather(self, samples: Tensor) -> SampleBatch:
@@ -84,22 +85,21 @@ class Histories:
         inside = slots < lengths[:, None]
         history_items = self.items[first[:, None] + slots * inside]
         target_items = self.items[first + lengths]
-        codes, identities = self.table.codes, self.table.identities
+        codes = self.table.codes
         return SampleBatch(
             codes[history_items],
             lengths,
             history_items,
-            identities[history_items],
             target_items,
             codes[target_items],
         )
 
 
-def identity_rows(identified: Sequence[str], item_ids: pl.Series) -> NDArray[np.int64]:
-    """Rows of items in an identity table: 1, 2, ... in the order of ``identified``.
+def residual_rows(known_ids: Sequence[str], item_ids: pl.Series) -> NDArray[np.int64]:
+    """Rows of items in a table of residuals: 1, 2, ... in the order of ``known_ids``.
 
     Args:
-        identified: ids of the items that have an identity.
+        known_ids: ids of the items that have one.
         item_ids: the catalogue.
 
     Returns:
@@ -107,8 +107,8 @@ def identity_rows(identified: Sequence[str], item_ids: pl.Series) -> NDArray[np.
     """
     known = pl.DataFrame(
         {
-            "item_id": pl.Series(identified, dtype=pl.String),
-            "row": np.arange(1, len(identified) + 1),
+            "item_id": pl.Series(known_ids, dtype=pl.String),
+            "row": np.arange(1, len(known_ids) + 1),
         }
     )
     wanted = pl.DataFrame({"item_id": item_ids.cast(pl.String)})

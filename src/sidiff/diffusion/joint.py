@@ -30,18 +30,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sidiff.devices import products_in
-from sidiff.diffusion.denoiser import (
-    DecoderLayer,
-    DenoiserConfig,
-    EncoderLayer,
-    ItemTable,
-    Packing,
-    draw_weights,
-)
+from sidiff.diffusion.blocks import DecoderLayer, EncoderLayer, Packing, draw_weights
 from sidiff.diffusion.dropout import Dropout
 from sidiff.diffusion.stored import load_weights, read_config
 from sidiff.onednn import Linear
-from sidiff.parameters import Precision
+from sidiff.parameters import NetworkParameters, Precision
 
 
 @dataclass(frozen=True)
@@ -60,20 +53,38 @@ class JointConfig:
     residual_items: int
     residual_dropout: float
 
-    def blocks(self) -> DenoiserConfig:
-        """The configuration of its transformer blocks."""
-        return DenoiserConfig(
-            digits=self.digits,
-            codes_per_digit=self.codes_per_digit,
-            max_history=self.max_history,
-            width=self.width,
-            heads=self.heads,
-            inner=self.inner,
-            encoder_layers=self.encoder_layers,
-            decoder_layers=self.decoder_layers,
-            dropout=self.dropout,
-            cross_pad="mask",
+    @classmethod
+    def build(
+        cls,
+        network: NetworkParameters,
+        digits: int,
+        codes_per_digit: int,
+        max_history: int,
+        residual_items: int,
+    ) -> JointConfig:
+        """Join the network's parameters with the shape of SIDs, histories, items."""
+        names = {"width", "heads", "inner", "encoder_layers", "decoder_layers"}
+        shape = network.model_dump(include=names | {"dropout", "residual_dropout"})
+        return cls(
+            digits=digits,
+            codes_per_digit=codes_per_digit,
+            max_history=max_history,
+            residual_items=residual_items,
+            **shape,
         )
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """What a network may know of items: N rows, on its device.
+
+    Attributes:
+        codes: ``(N, L)`` int64.
+        residuals: row in the network's table of residuals, 0 for none, ``(N,)`` int64.
+    """
+
+    codes: Tensor
+    residuals: Tensor
 
 
 @dataclass(frozen=True)
@@ -120,7 +131,7 @@ class JointDenoiser(nn.Module):
         super().__init__()
         self.config = config
         self.precision: Precision = "float32"
-        blocks, width = config.blocks(), config.width
+        width = config.width
         rows = config.digits * config.codes_per_digit
         self.codes = nn.Parameter(torch.empty(rows, width))
         self.maps = nn.Parameter(torch.empty(config.digits, width, width))
@@ -130,14 +141,14 @@ class JointDenoiser(nn.Module):
             torch.empty(config.encoder_layers, config.heads, config.max_history)
         )
         self.encoder = nn.ModuleList(
-            EncoderLayer(blocks) for _ in range(config.encoder_layers)
+            EncoderLayer(config) for _ in range(config.encoder_layers)
         )
         self.norm = nn.LayerNorm(width)
         self.gate = Linear(width, 1)
         self.masks = nn.Parameter(torch.empty(config.digits, width))
         self.start = Linear(width, width, bias=False)
         self.decoder = nn.ModuleList(
-            DecoderLayer(blocks) for _ in range(config.decoder_layers)
+            DecoderLayer(config) for _ in range(config.decoder_layers)
         )
         self.decoder_norm = nn.LayerNorm(width)
         self.correction = Linear(width, width, bias=False)
@@ -164,7 +175,7 @@ class JointDenoiser(nn.Module):
         """Vectors of whole items ``(N, d)``, as histories hold them and states ask."""
         rows = items.codes + self.first_row
         of_codes = F.embedding_bag(rows, self._mapped_codes(), mode="sum")
-        return of_codes + self._residuals(items.identities)
+        return of_codes + self._residuals(items.residuals)
 
     def states(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Packing]:
         """A state after every item of each history.
@@ -220,6 +231,17 @@ class JointDenoiser(nn.Module):
         had = history.masked_fill(~real[:, :-1], -1)
         return JointMemory(tuple(keys), tuple(values), bias, users, had)
 
+    def logits(self, codes: Tensor, masked: Tensor, memory: JointMemory) -> Tensor:
+        """Energies of single codes at partial SIDs, ``(B, V, L, K)``.
+
+        Arguments as of ``queries``; those of filled digits carry no meaning.
+        """
+        asked = self.queries(codes, masked, memory)
+        tables = self.codes.view(self.config.digits, self.config.codes_per_digit, -1)
+        tokens = asked.flatten(0, 1).transpose(0, 1)  # (L, B * V, d)
+        logits = torch.bmm(tokens, tables.transpose(1, 2)).transpose(0, 1)
+        return logits.unflatten(0, codes.shape[:2])
+
     def queries(self, codes: Tensor, masked: Tensor, memory: JointMemory) -> Tensor:
         """What is asked of the code vectors at partial SIDs.
 
@@ -256,17 +278,17 @@ class JointDenoiser(nn.Module):
         """Energy of items that a user had, ``(..., d)`` to ``(...)``."""
         return self.gate(users)[..., 0]
 
-    def residual_vectors(self, identities: Tensor) -> Tensor:
-        """Residuals of items ``(...)`` as they are: ``(..., d)``, zero for row 0."""
-        return F.embedding(identities, self.residuals, padding_idx=0)
+    def residual_vectors(self, rows: Tensor) -> Tensor:
+        """Residuals of items ``(...)``: ``(..., d)``, zero for row 0."""
+        return F.embedding(rows, self.residuals, padding_idx=0)
 
-    def _residuals(self, identities: Tensor) -> Tensor:
+    def _residuals(self, rows: Tensor) -> Tensor:
         """Residuals of items; in training some are left out by chance."""
         share = self.config.residual_dropout
         if self.training and share:
-            dropped = torch.rand(identities.shape, device=identities.device) < share
-            identities = identities.masked_fill(dropped, 0)
-        return self.residual_vectors(identities)
+            dropped = torch.rand(rows.shape, device=rows.device) < share
+            rows = rows.masked_fill(dropped, 0)
+        return self.residual_vectors(rows)
 
     def _mapped_codes(self) -> Tensor:
         """Code vectors as items hold them, ``(L * K, d)``."""
