@@ -64,7 +64,7 @@ def test_one_value_on_top_of_a_recipe(project: Path) -> None:
 @pytest.mark.parametrize(
     ("preset", "windows", "reduction", "probe", "last_step", "merge", "fields"),
     [
-        ("sidiff", "prefix", "per_view", "projected", "joint", "max", 5),
+        ("sidiff", "sliding", "per_view", "projected", "joint", "max", 5),
         ("paper", "all", "per_view", "projected", "joint", "none", 5),
         ("release", "prefix", "pooled", "raw", "greedy", "none", 6),
     ],
