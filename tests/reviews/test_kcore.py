@@ -167,5 +167,5 @@ def test_repeats_are_told_by_what_they_are_not_by_their_mixture(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # Now all rows share one mixed number.
-        patch.setattr(kcore, "_MIXERS", np.zeros(2, dtype=np.uint64))
+        patch.setattr(kcore, "_MIXERS", np.zeros(3, dtype=np.uint64))
         check_repeats(rows, seconds)

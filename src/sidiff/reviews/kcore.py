@@ -24,7 +24,9 @@ logger = logging.getLogger(__name__)
 
 _KEPT = "kept by the k-core"
 # Odd and without a pattern in their bits.
-_MIXERS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], dtype=np.uint64)
+_MIXERS = np.array(
+    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64
+)
 
 
 @dataclass(frozen=True)
@@ -122,24 +124,37 @@ def _events(
     ``seconds`` after the one before it.
     """
     # Sorting plain numbers is many times faster than ordering rows by three keys, and
-    # few rows share user and item with another; only those are compared in full.
-    mixed = users.astype(np.uint64) * _MIXERS[0]
-    mixed += items.astype(np.uint64) * _MIXERS[1]
-    ordered = np.sort(mixed)
-    shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    # few rows have another near them; only those are compared in full. Of the spans
+    # that begin at multiples of `seconds + 1` and are two of these long, one holds both
+    # rows of any pair that is near.
+    near = np.zeros(users.size, dtype=bool)
+    for start in (0, seconds + 1):
+        mixed = ((times + start) // (2 * (seconds + 1))).astype(np.uint64)
+        mixed *= _MIXERS[2]
+        mixed += users.astype(np.uint64) * _MIXERS[0]
+        mixed += items.astype(np.uint64) * _MIXERS[1]
+        near |= _shared(mixed)
+    rows = np.flatnonzero(near)
+    # Stable: of rows of one time the first of the file stays.
+    rows = rows[np.lexsort((times[rows], items[rows], users[rows]))]
+    before, after = rows[:-1], rows[1:]
     first = np.ones(users.size, dtype=bool)
-    if shared.size:
-        place = np.minimum(np.searchsorted(shared, mixed), shared.size - 1)
-        rows = np.flatnonzero(shared[place] == mixed)
-        # Stable: of rows of one time the first of the file stays.
-        rows = rows[np.lexsort([times[rows], items[rows], users[rows]])]
-        before, after = rows[:-1], rows[1:]
-        first[after] = (
-            (users[after] != users[before])
-            | (items[after] != items[before])
-            | (times[after] - times[before] > seconds)
-        )
+    first[after] = (
+        (users[after] != users[before])
+        | (items[after] != items[before])
+        | (times[after] - times[before] > seconds)
+    )
     return first
+
+
+def _shared(numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Mark the numbers that occur more than once: bool ``[E]``."""
+    ordered = np.sort(numbers)
+    shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not shared.size:
+        return np.zeros(numbers.size, dtype=bool)
+    place = np.minimum(np.searchsorted(shared, numbers), shared.size - 1)
+    return np.asarray(shared[place] == numbers)
 
 
 def _peel(

@@ -22,7 +22,7 @@ Statistics = dict[str, int | float]
 # Shares above which a sentence is worth its place on the screen.
 _MANY_UNTRAINED = 0.1
 _MANY_TIED = 0.25
-_MANY_REPEATED = 0.1
+_MANY_REPEATED = 0.15
 # Ties are in the order of the ids, or against it, beyond what chance makes of them.
 _SORTED = 0.9
 
