@@ -324,7 +324,7 @@ class DecodingParameters(Parameters):
 
     order: Literal["confidence", "random", "fixed"]
     beam: Beam
-    merge: Literal["none", "max", "sum"]
+    merge: Literal["none", "max"]
     constraint: Literal["none", "items"]
     last_step: Literal["joint", "greedy"]
     parallel: ParallelParameters

@@ -208,21 +208,6 @@ def sasrec_samples(sequences: Sequences, max_history: int) -> NDArray[np.int32]:
     return np.stack([users, starts, ends], axis=1).astype(np.int32)
 
 
-def sasrec_loss(
-    model: SasRec, histories: Histories, samples: Tensor, label_smoothing: float
-) -> Loss:
-    """Cross-entropy of every next item of ``samples`` ``(B, 3)``."""
-    batch = histories.gather(samples)
-    history, lengths = batch.history_items, batch.lengths
-    following = torch.roll(history, -1, dims=1)
-    following.scatter_(1, lengths[:, None] - 1, batch.target_items[:, None])
-    slots = torch.arange(history.shape[1], device=history.device)
-    real = slots < lengths[:, None]
-    states = model(history, lengths)[real]
-    loss = full_softmax_loss(states, model.items, following[real], label_smoothing)
-    return Loss(loss, lengths.sum())
-
-
 class SasRecTask(Task):
     """SASRec, its loss, and its validation by NDCG@10 among all items."""
 
@@ -250,7 +235,15 @@ class SasRecTask(Task):
     def loss(self, samples: Tensor, progress: float) -> Loss:
         """Cross-entropy of every next item."""
         del progress
-        return sasrec_loss(self.sasrec, self.histories, samples, self.label_smoothing)
+        batch, model = self.histories.gather(samples), self.sasrec
+        history, lengths = batch.history_items, batch.lengths
+        following = torch.roll(history, -1, dims=1)
+        following.scatter_(1, lengths[:, None] - 1, batch.target_items[:, None])
+        slots = torch.arange(history.shape[1], device=history.device)
+        real = slots < lengths[:, None]
+        states, targets = model(history, lengths)[real], following[real]
+        loss = full_softmax_loss(states, model.items, targets, self.label_smoothing)
+        return Loss(loss, lengths.sum())
 
     @torch.no_grad()
     def validate(self, workers: Workers) -> dict[str, float]:
