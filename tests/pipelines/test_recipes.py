@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+import torch
+
+from sidiff.diffusion.noising.amounts import curriculum_chances
 
 from .conftest import SMALL, Run
 
@@ -63,10 +67,19 @@ def test_the_curriculum_tilts_to_more_digits(project: Path, mdgr_run: str) -> No
         .agg((pl.col("value") * pl.col("share")).sum().alias("masked"))
         .sort("epoch")["masked"]
     )
-    # The mean number is 3.33 at the beginning, 4.5 halfway and 5.67 at the end.
-    assert 3.3 < mean[0] < 4.4
-    assert 4.6 < mean[1] < 5.7
-    assert mean.sum() == pytest.approx(9.0, abs=0.2)
+    path = stored(project, "05_model_input", "training_samples.parquet", mdgr_run)
+    sizes = [len(part) for part in pl.read_parquet(path).iter_slices(256)] * 2
+    expected = [
+        float(
+            curriculum_chances(step / len(sizes), 8, 2.0)
+            @ torch.arange(1.0, 9).double()
+        )
+        for step in range(len(sizes))
+    ]
+    half = len(sizes) // 2
+    for epoch, steps in enumerate((slice(half), slice(half, None))):
+        exact = np.average(expected[steps], weights=sizes[steps])
+        assert mean[epoch] == pytest.approx(exact, abs=0.2)
     masked = masking.filter(of="in_history", epoch=2).sort("value")["share"]
     # What the history does not have is masked more often than what it has.
     assert masked[0] > masked[1] > 0
