@@ -81,6 +81,9 @@ def test_mdgr_as_published(project: Path) -> None:
     assert (search["merge"], search["rescoring"]["items"]) == ("none", 0)
     assert given["tokenization"]["collisions"] == "share"
     assert not network["item_identity"]
+    filtering, tokenization = given["filtering"], given["tokenization"]
+    assert (filtering["min_user_events"], filtering["min_item_events"]) == (5, 1)
+    assert (tokenization["digits"], tokenization["max_codes"]) == (8, 300)
 
 
 def test_a_network_of_the_papers_size_for_each_recipe(project: Path) -> None:
