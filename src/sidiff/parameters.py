@@ -242,36 +242,26 @@ class TokenizationParameters(Parameters):
 
 
 class NetworkParameters(Parameters):
-    """Shape of the denoiser."""
+    """Kind and shape of the denoiser."""
 
+    posterior: Literal["items", "digits"]
     width: Annotated[int, Field(ge=4, le=8192)]
     heads: Annotated[int, Field(ge=1, le=128)]
     inner: Annotated[int, Field(ge=4, le=65536)]
     encoder_layers: Annotated[int, Field(ge=1, le=64)]
     decoder_layers: Annotated[int, Field(ge=1, le=64)]
     dropout: Chance
-    positions: Literal["oldest", "newest"]
     cross_pad: Literal["sink", "mask"]
     history_tokens: Literal["items", "codes"]
     mask: Literal["per_digit", "shared"]
     difficulty_embedding: bool
-    item_identity: bool
-    identity_dropout: Chance
+    residual_dropout: Chance
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
         if self.width % self.heads:
             raise ValueError(
                 f".heads ({self.heads}) must divide .width ({self.width}) without rest"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _items_have_tokens(self) -> Self:
-        if self.item_identity and self.history_tokens == "codes":
-            raise ValueError(
-                ".item_identity must be false where .history_tokens is codes: an item "
-                "then has no token of its own"
             )
         return self
 
@@ -380,12 +370,6 @@ class ValidationParameters(StoppingParameters):
         return _ranking(self.method, self.decoding)
 
 
-class AuxiliaryParameters(Parameters):
-    """A loss beside the denoising one; weight 0 leaves it out."""
-
-    item_weight: Weight
-
-
 class RayParameters(Parameters):
     """The cluster of what has ``engine: ray``."""
 
@@ -397,7 +381,7 @@ class TrainingParameters(Parameters):
 
     network: NetworkParameters
     noising: NoisingParameters
-    auxiliary: AuxiliaryParameters
+    partial_weight: Weight
     label_smoothing: Chance
     loss_reduction: Literal["per_view", "pooled", "sum"]
     optimizer: OptimizerParameters
@@ -422,15 +406,6 @@ class TrainingParameters(Parameters):
                 f".batch_size ({self.batch_size}) must be at least .workers "
                 f"({self.workers}) times .samples_per_pass ({self.samples_per_pass}) "
                 f"where .engine is {self.engine}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _item_loss_has_items(self) -> Self:
-        if self.auxiliary.item_weight and not self.network.item_identity:
-            raise ValueError(
-                f".auxiliary.item_weight ({self.auxiliary.item_weight}) must be 0 "
-                "where .network.item_identity is false"
             )
         return self
 
@@ -753,7 +728,7 @@ def _across_groups(models: Mapping[str, Parameters]) -> list[str]:
         *_views_fit(models),
         *_references_exist(models),
         *_variants_fit(models),
-        *_vectors_exist(models),
+        *_posterior_exists(models),
         *_fields_exist(models),
     ]
 
@@ -775,7 +750,7 @@ def _fields_exist(models: Mapping[str, Parameters]) -> list[str]:
     ]
 
 
-def _vectors_exist(models: Mapping[str, Parameters]) -> list[str]:
+def _posterior_exists(models: Mapping[str, Parameters]) -> list[str]:
     training, evaluation = models.get("training"), models.get("evaluation")
     if not (
         isinstance(training, TrainingParameters)
@@ -786,18 +761,18 @@ def _vectors_exist(models: Mapping[str, Parameters]) -> list[str]:
         "training.validation": training.validation.ranking,
         "evaluation": evaluation.ranking,
     }
-    return _without_vectors(rankings, training, "training")
+    return _without_posterior(rankings, training, "training")
 
 
-def _without_vectors(
+def _without_posterior(
     rankings: Mapping[str, RankingParameters], training: TrainingParameters, own: str
 ) -> list[str]:
-    """Rankings by vectors that items do not have in the training named ``own``."""
-    if training.network.item_identity:
+    """Rankings of items by a network that has only digits, of training ``own``."""
+    if training.network.posterior == "items":
         return []
     return [
-        f"{name}.method {ranking.method} needs {own}.network.item_identity true, which "
-        "is false; change one of them"
+        f"{name}.method {ranking.method} needs {own}.network.posterior items, which is "
+        f"{training.network.posterior}; change one of them"
         for name, ranking in rankings.items()
         if ranking.by_items
     ]
@@ -858,7 +833,7 @@ def _variants_fit(models: Mapping[str, Parameters]) -> list[str]:
         rankings = {f"{own}.validation": settings.validation.ranking}
         if ranker is not None:
             rankings[f"evaluation.decoders.{ablation.decoder}"] = ranker
-        wrong += _without_vectors(rankings, settings, own)
+        wrong += _without_posterior(rankings, settings, own)
     return wrong
 
 

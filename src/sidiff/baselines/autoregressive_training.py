@@ -21,7 +21,8 @@ from sidiff.parameters import AutoregressiveParameters, TrainingParameters
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
-from sidiff.training.loop import budget_of, samples_fingerprint, validation_samples
+from sidiff.training.denoising import validation_samples
+from sidiff.training.loop import budget_of, samples_fingerprint
 from sidiff.training.progress import Checkpoints
 from sidiff.training.trainer import (
     SCORE,
@@ -33,9 +34,9 @@ from sidiff.training.trainer import (
 )
 from sidiff.training.workers import Workers
 
-PLAIN = {"item_identity": False, "mask": "per_digit", "difficulty_embedding": False}
-"""What the counterpart of any denoiser has not: items have no identity, a mask vector
-says which digit is asked for, and always one digit is."""
+PLAIN = {"mask": "per_digit", "difficulty_embedding": False}
+"""What the counterpart of any denoiser has not: a mask vector says which digit is asked
+for, and always one digit is."""
 
 
 class AutoregressiveTask(Task):
@@ -55,8 +56,7 @@ class AutoregressiveTask(Task):
         """Lay the data out; ``validation`` ``(U, 3)`` are user, start, end."""
         super().__init__(label, model, device)
         self.decoder = model
-        identities = np.zeros(sequences.n_items, dtype=np.int64)
-        self.histories = Histories(sequences, table.codes, identities, device)
+        self.histories = Histories(sequences, table.codes, None, device)
         self.groups = table.groups()
         self.prefixes = Prefixes.of(table, device)
         self.training = training
@@ -129,12 +129,10 @@ def fit_autoregressive(
         The model of the best validated epoch, in evaluation mode, and its course.
     """
     config = DenoiserConfig.build(
-        # Its items have no identity: this is the plain autoregressive counterpart.
         training.network.model_copy(update=PLAIN),
         table.digits,
         table.codes_per_digit,
         max_history,
-        0,
     )
     model = AutoregressiveDecoder(config)
     model.initialize(torch.Generator().manual_seed(seed + 2)).to(device)

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from sidiff.baselines.autoregressive import AutoregressiveDecoder, Past
 from sidiff.decoding.catalogue import Catalogue
-from sidiff.decoding.keys import SidIndex, slices
+from sidiff.decoding.keys import SidIndex
 from sidiff.diffusion.denoiser import Memory
 from sidiff.diffusion.histories import HistoryBatch
+from sidiff.diffusion.slices import slices
 from sidiff.ranking.lists import distinct, fit, items_of
 from sidiff.ranking.ranker import Lists
 from sidiff.sids.table import SidTable

@@ -1,11 +1,12 @@
 """SASRec (Kang & McAuley 2018, arXiv 1808.09781) with a full softmax.
 
 A causal transformer reads a user's items and predicts the next one at every position.
-Two things are not the original's: the loss is the cross-entropy over the whole
+Three things are not the original's. The loss is the cross-entropy over the whole
 catalogue instead of one sampled negative, which is what makes SASRec strong (Klenitskiy
-& Vasilev 2023, arXiv 2309.07602), and the blocks are this project's own (pre-LayerNorm,
-GELU). As in the original, the item table is both input and output, and positions are
-learned and counted from the end of the sequence.
+& Vasilev 2023, arXiv 2309.07602). The blocks are this project's own (pre-LayerNorm,
+GELU). A learned gate says whether users take again what they had. As in the original,
+the item table is both input and output, and positions are learned and counted from the
+end of the sequence.
 
 Symbols: B batch, T history, N items, d width, P positions that predict.
 """
@@ -21,19 +22,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from sidiff.diffusion.blocks import EncoderLayer, draw_weights
 from sidiff.diffusion.dropout import Dropout
-from sidiff.diffusion.histories import Histories, HistoryBatch
+from sidiff.diffusion.histories import Histories, HistoryBatch, Positions
+from sidiff.diffusion.item_softmax import gated, item_softmax_loss, repeat_additions
 from sidiff.diffusion.objective import Loss
 from sidiff.diffusion.stored import load_weights, read_config
 from sidiff.errors import SidiffError
 from sidiff.onednn import product
 from sidiff.parameters import SasRecSettings
 from sidiff.ranking.items import Slice
-from sidiff.reviews.sequences import Sequences, evaluation_samples
+from sidiff.reviews.sequences import Sequences, evaluation_samples, sequence_rows
 from sidiff.snapshots import SnapshotFolder
 from sidiff.training.progress import Checkpoints
 from sidiff.training.trainer import (
@@ -46,9 +47,6 @@ from sidiff.training.trainer import (
     by_length,
 )
 from sidiff.training.workers import Workers
-
-LOGITS_AT_ONCE = 2**22
-"""Logits held in memory at a time (16 MiB): more fall out of the cache."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +73,13 @@ class SasRec(nn.Module):
         self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.dropout = Dropout(config.dropout)
+        # Ours: whether users take again what they had is learned, as by the denoiser.
+        self.gate = nn.Parameter(torch.zeros(1))
 
     def initialize(self, generator: torch.Generator) -> SasRec:
         """Draw all weights: Normal(0, 0.02) for matrices and tables, zero biases."""
         draw_weights(self, generator)
+        nn.init.zeros_(self.gate)
         return self
 
     def forward(self, history: Tensor, lengths: Tensor) -> Tensor:
@@ -107,10 +108,16 @@ class SasRec(nn.Module):
 
     @torch.no_grad()
     def logits(self, batch: HistoryBatch) -> Slice:
-        """Products of the last state of each history with the items' vectors."""
-        states = self(batch.history_items, batch.lengths)
+        """Products of the last state of each history with the items' vectors, gated."""
+        history, size = batch.history_items, len(self.items)
+        slots = torch.arange(history.shape[1], device=history.device)
+        had = history.masked_fill(slots >= batch.lengths[:, None], -1)
+        states = self(history, batch.lengths)
         last = states[torch.arange(len(states)), batch.lengths - 1]
-        return lambda items: product(last, self.items[items])
+        gates = self.gate.expand(len(last))
+        return lambda items: gated(
+            product(last, self.items[items]), gates, had, items, size
+        )
 
     def saved_config(self) -> dict[str, Any]:
         """The configuration as JSON-able values, for ``from_saved``."""
@@ -132,82 +139,6 @@ class SasRec(nn.Module):
         return model.eval()
 
 
-class _FullSoftmax(torch.autograd.Function):
-    """Summed cross-entropy over all items, chunk by chunk, with its gradient.
-
-    The gradient of a chunk is made while its probabilities are at hand, so no more
-    than ``LOGITS_AT_ONCE`` of the P x N logits ever exist and none is computed twice.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, states: Tensor, table: Tensor, targets: Tensor, smoothing: float
-    ) -> Tensor:
-        rows = max(1, LOGITS_AT_ONCE // len(table))
-        total = states.new_zeros(())
-        for_states = torch.empty_like(states)
-        # Transposed, because oneDNN is faster that way round.
-        for_table = torch.zeros_like(table.t())
-        uniform = smoothing / len(table)
-        for start in range(0, len(states), rows):
-            part, wanted = states[start : start + rows], targets[start : start + rows]
-            wanted = wanted[:, None]
-            logits = product(part, table)
-            p = logits.softmax(1)
-            # The log of the normaliser, from the place where p cannot be rounded to 0.
-            log_z = logits.amax(1) - p.amax(1).log()
-            total += log_z.sum() - (1.0 - smoothing) * logits.gather(1, wanted).sum()
-            # d loss / d logit = p - smoothed one-hot
-            if smoothing:
-                total -= uniform * logits.sum()
-                p -= uniform
-            p.scatter_add_(1, wanted, p.new_full(wanted.shape, smoothing - 1.0))
-            for_states[start : start + rows] = product(p, table.t())
-            for_table += product(part.t(), p.t())
-        ctx.save_for_backward(for_states, for_table.t())
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        for_states, for_table = ctx.saved_tensors
-        return for_states * upstream, for_table * upstream, None, None
-
-
-def full_softmax_loss(
-    states: Tensor, table: Tensor, targets: Tensor, label_smoothing: float
-) -> Tensor:
-    """Summed cross-entropy of ``targets`` ``(P,)`` among all rows of ``table``.
-
-    Args:
-        states: ``(P, d)``.
-        table: item vectors ``(N, d)``.
-        targets: item indices ``(P,)``.
-        label_smoothing: share of the target mass spread over all items.
-    """
-    return _FullSoftmax.apply(states, table, targets, label_smoothing)  # type: ignore[no-untyped-call]
-
-
-def sasrec_samples(sequences: Sequences, max_history: int) -> NDArray[np.int32]:
-    """Training rows in which every item but a user's first is a target once.
-
-    A long sequence is cut from its end on, into rows of ``max_history`` targets; the
-    oldest row has the rest.
-
-    Returns:
-        int32 ``[S, 3]``: user, start, end, sorted by user, the newest row first; inputs
-        ``start .. end - 1`` predict ``start + 1 .. end``, and ``end`` is at most
-        position L-3. Users without a training target are left out.
-    """
-    targets = np.maximum(sequences.lengths - 3, 0)
-    rows = -(-targets // max_history)
-    users = np.repeat(np.arange(sequences.n_users), rows)
-    nth = np.arange(users.size) - np.repeat(np.cumsum(rows) - rows, rows)
-    ends = targets[users] - nth * max_history
-    starts = np.maximum(ends - max_history, 0)
-    return np.stack([users, starts, ends], axis=1).astype(np.int32)
-
-
 class SasRecTask(Task):
     """SASRec, its loss, and its validation by NDCG@10 among all items."""
 
@@ -226,8 +157,7 @@ class SasRecTask(Task):
         self.sasrec = model
         # It reads items and no codes.
         nothing = np.zeros((sequences.n_items, 0), dtype=np.int64)
-        identities = np.zeros(sequences.n_items, dtype=np.int64)
-        self.histories = Histories(sequences, nothing, identities, device)
+        self.histories = Histories(sequences, nothing, None, device)
         self.label_smoothing = label_smoothing
         self.validation = torch.from_numpy(validation)
         self.users_per_batch = users_per_batch
@@ -236,14 +166,15 @@ class SasRecTask(Task):
         """Cross-entropy of every next item."""
         del progress
         batch, model = self.histories.gather(samples), self.sasrec
-        history, lengths = batch.history_items, batch.lengths
-        following = torch.roll(history, -1, dims=1)
-        following.scatter_(1, lengths[:, None] - 1, batch.target_items[:, None])
-        slots = torch.arange(history.shape[1], device=history.device)
-        real = slots < lengths[:, None]
-        states, targets = model(history, lengths)[real], following[real]
-        loss = full_softmax_loss(states, model.items, targets, self.label_smoothing)
-        return Loss(loss, lengths.sum())
+        history, positions = batch.history_items, Positions.of(batch)
+        states = model(history, batch.lengths)[positions.owner, positions.slot]
+        size = len(model.items)
+        gates = model.gate.expand(len(states))
+        additions = repeat_additions(gates, positions, history, size)
+        loss = item_softmax_loss(
+            states, model.items, positions.targets, additions, self.label_smoothing
+        )
+        return Loss(loss, batch.lengths.sum())
 
     @torch.no_grad()
     def validate(self, workers: Workers) -> dict[str, float]:
@@ -300,7 +231,7 @@ def fit_sasrec(
     )
     weights = torch.Generator().manual_seed(seed + 2)
     model = SasRec(config).initialize(weights).to(device)
-    samples = sasrec_samples(sequences, max_history)
+    samples = sequence_rows(sequences, max_history)
     if not len(samples):
         raise SidiffError(
             "There is nothing to train SASRec on: every user is too short; bring "

@@ -9,6 +9,8 @@ the first that is not sure. A user whose SIDs are complete leaves the batch.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,14 +23,14 @@ from sidiff.decoding.cpd import fill_one
 from sidiff.decoding.parallel import fill_many, surest
 from sidiff.decoding.results import Decoded
 from sidiff.decoding.search import Search
-from sidiff.diffusion.denoiser import DenoisingModel, Memory
+from sidiff.diffusion.denoiser import DenoisingModel
 from sidiff.parameters import DecodingParameters
 
 
 @torch.inference_mode()
 def decode(
     denoiser: DenoisingModel,
-    memory: Memory,
+    memory: Any,
     parameters: DecodingParameters,
     catalogue: Catalogue,
     blocked: Tensor,

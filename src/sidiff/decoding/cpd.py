@@ -12,6 +12,8 @@ beam may only take steps behind which there is an item that may be recommended.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -20,14 +22,14 @@ from sidiff.decoding.beams import Beams
 from sidiff.decoding.catalogue import Catalogue, Continuations
 from sidiff.decoding.results import Decoded
 from sidiff.decoding.search import Search
-from sidiff.diffusion.denoiser import DenoisingModel, Memory
+from sidiff.diffusion.denoiser import DenoisingModel
 from sidiff.parameters import DecodingParameters
 
 
 @torch.inference_mode()
 def decode(
     denoiser: DenoisingModel,
-    memory: Memory,
+    memory: Any,
     parameters: DecodingParameters,
     catalogue: Catalogue,
     blocked: Tensor,

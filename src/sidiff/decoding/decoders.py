@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from sidiff.decoding import adaptive, cpd, one_pass, two_stage
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.results import Decoded
-from sidiff.diffusion.denoiser import DenoisingModel, Memory
+from sidiff.diffusion.denoiser import DenoisingModel
 from sidiff.parameters import DecodingParameters
 
 
@@ -19,7 +19,7 @@ class Decoder(Protocol):
     def __call__(
         self,
         denoiser: DenoisingModel,
-        memory: Memory,
+        memory: Any,
         parameters: DecodingParameters,
         catalogue: Catalogue,
         blocked: Tensor,

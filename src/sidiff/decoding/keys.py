@@ -79,21 +79,6 @@ class Distinct(NamedTuple):
         return cls(first[:, :count], torch.zeros_like(rank).scatter(1, column, rank))
 
 
-def slices(starts: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Positions of many slices of one array, slice after slice.
-
-    Args:
-        starts: where each slice begins ``(n,)``.
-        counts: its length ``(n,)``.
-
-    Returns:
-        The slice that each position belongs to, and the position, ``(sum(counts),)``.
-    """
-    owner = torch.repeat_interleave(counts)
-    place = torch.arange(len(owner), device=counts.device)
-    return owner, place + (starts - counts.cumsum(0) + counts)[owner]
-
-
 def padded_rows(
     row: Tensor, values: Tensor, batch: int, width: int, empty: float
 ) -> Tensor:

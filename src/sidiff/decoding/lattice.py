@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sidiff.decoding.keys import slices
+from sidiff.diffusion.slices import slices
 from sidiff.errors import SidiffError
 
 MAX_EDGES = 2**25

@@ -7,6 +7,8 @@ the history, so it is the baseline that every decoder with more calls must beat.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,14 +16,14 @@ from torch.nn import functional as F
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.results import Decoded
 from sidiff.decoding.scan import best_rows
-from sidiff.diffusion.denoiser import DenoisingModel, Memory
+from sidiff.diffusion.denoiser import DenoisingModel
 from sidiff.parameters import DecodingParameters
 
 
 @torch.inference_mode()
 def decode(
     denoiser: DenoisingModel,
-    memory: Memory,
+    memory: Any,
     parameters: DecodingParameters,
     catalogue: Catalogue,
     blocked: Tensor,

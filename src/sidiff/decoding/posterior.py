@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sidiff.decoding.postings import Postings
 from sidiff.diffusion.histories import HistoryBatch
+from sidiff.diffusion.item_softmax import gated
 from sidiff.diffusion.joint import ItemTable, JointConfig, JointDenoiser, JointMemory
 from sidiff.onednn import linear
 
@@ -46,13 +47,8 @@ class Posterior:
         """Fully masked energies of a slice of items ``(n,)``, ``(B, n)``."""
         users, had = memory.users, memory.had
         energies = linear(users, self.vectors[items])
-        place = torch.full((len(self.vectors) + 1,), len(items), device=users.device)
-        place[items] = torch.arange(len(items), device=users.device)
-        # A column more takes what is not in the slice.
-        gates = users.new_zeros(len(users), len(items) + 1)
-        gate = self.network.repeat_gate(users)[:, None].expand(had.shape)
-        gates.scatter_(1, place[had], gate)
-        return energies + gates[:, :-1]
+        gates = self.network.repeat_gate(users)
+        return gated(energies, gates, had, items, len(self.vectors))
 
     def logits(
         self,

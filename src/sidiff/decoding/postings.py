@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sidiff.decoding.keys import slices
+from sidiff.diffusion.slices import slices
 
 
 @dataclass(frozen=True, eq=False)

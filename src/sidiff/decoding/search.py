@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.constraint import Constraint
 from sidiff.decoding.keys import Distinct, repeats
 from sidiff.decoding.results import Decoded
-from sidiff.diffusion.denoiser import DenoisingModel, Memory
+from sidiff.diffusion.denoiser import DenoisingModel
 from sidiff.parameters import DecodingParameters
 
 
@@ -54,9 +55,7 @@ class Search:
             _allowed_digits(denoiser.config.digits, parameters, blocked.device),
         )
 
-    def log_p(
-        self, beams: Beams, memory: Memory, constraint: Constraint | None
-    ) -> Tensor:
+    def log_p(self, beams: Beams, memory: Any, constraint: Constraint | None) -> Tensor:
         """Ask the denoiser: log-probabilities ``(B, A, L, K)``, -inf where illegal.
 
         Args:
@@ -78,7 +77,7 @@ class Search:
         return log_p.gather(1, rows)
 
     def _log_p(
-        self, beams: Beams, memory: Memory, constraint: Constraint | None
+        self, beams: Beams, memory: Any, constraint: Constraint | None
     ) -> Tensor:
         logits = self.denoiser.logits(beams.codes, beams.masked, memory)
         legal = beams.masked[..., None]

@@ -13,6 +13,8 @@ the merging of equal states and the constraint, as for CPD.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -21,14 +23,14 @@ from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.parallel import fill_many, surest
 from sidiff.decoding.results import Decoded
 from sidiff.decoding.search import Search
-from sidiff.diffusion.denoiser import DenoisingModel, Memory
+from sidiff.diffusion.denoiser import DenoisingModel
 from sidiff.parameters import DecodingParameters
 
 
 @torch.inference_mode()
 def decode(
     denoiser: DenoisingModel,
-    memory: Memory,
+    memory: Any,
     parameters: DecodingParameters,
     catalogue: Catalogue,
     blocked: Tensor,

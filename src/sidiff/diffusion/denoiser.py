@@ -137,7 +137,7 @@ class DenoisingModel(Protocol):
         memory: Any,
         wanted: Tensor | None = None,
     ) -> Tensor:
-        """Logits ``(B, V, L, K)`` of masked, or wanted, digits; ``memory`` is its own."""
+        """Logits ``(B, V, L, K)`` of masked, or wanted, digits; its own memory."""
 
 
 class Denoiser(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -41,6 +42,30 @@ class SampleBatch(HistoryBatch):
 
     target_items: Tensor
     targets: Tensor
+
+
+class Positions(NamedTuple):
+    """All positions of a batch of sequences, sequence by sequence.
+
+    Attributes:
+        owner: row of the batch ``(n,)``.
+        slot: place of the last item of the history ``(n,)``.
+        targets: the item that followed ``(n,)``.
+    """
+
+    owner: Tensor
+    slot: Tensor
+    targets: Tensor
+
+    @classmethod
+    def of(cls, batch: SampleBatch) -> Positions:
+        """The positions of histories that with their targets are one sequence each."""
+        slots = torch.arange(batch.history_items.shape[1], device=batch.lengths.device)
+        owner, slot = (slots < batch.lengths[:, None]).nonzero(as_tuple=True)
+        following = batch.history_items.roll(-1, dims=1)
+        last = (batch.lengths - 1)[:, None]
+        following = following.scatter(1, last, batch.target_items[:, None])
+        return cls(owner, slot, following[owner, slot])
 
 
 class Histories:

@@ -1,6 +1,10 @@
-"""Cross-entropy over all items, chunk by chunk, with additions to single logits.
+"""A softmax over all items: its loss, chunk by chunk, and a gate for repeats.
 
-Symbols: P rows (one target each), N items, d width, E additions.
+The repeat gate is a number added to the logits of the items that a user had: whether
+people buy again is learned and no rule of a protocol.
+
+Symbols: B users, T history, P positions (one target each), N items, n of a slice, d
+width, E additions.
 """
 
 from __future__ import annotations
@@ -11,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sidiff.diffusion.histories import Positions
+from sidiff.diffusion.slices import slices
 from sidiff.onednn import product
 
 LOGITS_AT_ONCE = 2**22
@@ -30,11 +36,43 @@ class Additions(NamedTuple):
     items: Tensor
     values: Tensor
 
-    @classmethod
-    def none(cls, like: Tensor) -> Additions:
-        """No addition, on the device of ``like``."""
-        index = torch.empty(0, dtype=torch.int64, device=like.device)
-        return cls(index, index, like.new_empty(0))
+
+def repeat_additions(
+    gates: Tensor, positions: Positions, history: Tensor, size: int
+) -> Additions:
+    """The gate at every item that a user had before a position, once each.
+
+    Args:
+        gates: one per position ``(P,)``.
+        positions: where histories end.
+        history: items, oldest first, ``(B, T)``.
+        size: number of items.
+    """
+    first = positions.owner * history.shape[1]
+    row, place = slices(first, positions.slot + 1)
+    keys = (row * size + history.flatten()[place]).unique()
+    rows = keys // size
+    return Additions(rows, keys % size, gates[rows])
+
+
+def gated(
+    logits: Tensor, gates: Tensor, had: Tensor, items: Tensor, size: int
+) -> Tensor:
+    """Logits with the gate at the items that each user had.
+
+    Args:
+        logits: of a slice of items ``(B, n)``.
+        gates: one per user ``(B,)``.
+        had: items of the histories, -1 for none, ``(B, T)``.
+        items: which items ``(n,)``.
+        size: number of items N.
+    """
+    place = torch.full((size + 1,), len(items), device=items.device)
+    place[items] = torch.arange(len(items), device=items.device)
+    # A column more takes what is not in the slice.
+    added = logits.new_zeros(len(logits), len(items) + 1)
+    added.scatter_(1, place[had], gates[:, None].expand(had.shape))
+    return logits + added[:, :-1]
 
 
 def item_softmax_loss(

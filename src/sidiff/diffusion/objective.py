@@ -1,7 +1,4 @@
-"""The masked-diffusion objective: label-smoothed cross-entropy of masked digits.
-
-Beside it an auxiliary loss of ours, a softmax over whole items.
-"""
+"""The masked-diffusion objective: label-smoothed cross-entropy of masked digits."""
 
 from __future__ import annotations
 
@@ -51,16 +48,3 @@ def denoising_loss(
         return Loss(losses.sum() / masked.shape[1], samples)
     share = 1.0 / (masked.sum(2, keepdim=True) * masked.shape[1])
     return Loss((losses * share.expand(masked.shape)[masked]).sum(), samples)
-
-
-def item_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of the true items; full softmax, nothing sampled.
-
-    Args:
-        logits: ``(B, N)`` over the items that have an identity.
-        targets: place of the true item in them, ``(B,)``; -1 where it has none, which
-            counts nothing.
-    """
-    return F.cross_entropy(logits, targets, ignore_index=-1, reduction="sum") / len(
-        targets
-    )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from sidiff.diffusion.denoiser import Denoiser
+from sidiff.diffusion.networks import Network, network_from_saved
 from sidiff.engines.cluster import cluster, mapped
 from sidiff.evaluation.run import Evaluator, Layout
 from sidiff.parameters import RankingParameters
@@ -34,7 +34,7 @@ class RayEvaluator(Evaluator):
 
     def rank(
         self,
-        denoiser: Denoiser,
+        denoiser: Network,
         ranking: RankingParameters,
         label: str | None,
         users: NDArray[np.int64] | None = None,
@@ -83,7 +83,7 @@ class _Process:
         # In a list, in which Ray leaves a reference alone.
         layout, weights, config, ranking = ray.get(held[0])
         self._evaluator = Evaluator(Layout(*layout))
-        self._denoiser = Denoiser.from_saved(weights, config)
+        self._denoiser = network_from_saved(weights, config)
         self._ranking = ranking
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

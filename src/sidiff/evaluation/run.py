@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.lattice import Lattice
 from sidiff.devices import cpu_threads, resolve
-from sidiff.diffusion.denoiser import Denoiser
 from sidiff.diffusion.histories import Histories
+from sidiff.diffusion.joint import JointDenoiser
+from sidiff.diffusion.networks import Network
 from sidiff.errors import SidiffError
 from sidiff.evaluation import metrics as m
 from sidiff.evaluation.filters import allowed_items
@@ -66,7 +67,8 @@ class Layout(NamedTuple):
     Attributes:
         sequences: the users' items.
         table: the items' SIDs.
-        identities: identity row of each item, 0 for none, ``(N,)``.
+        residuals: row of each item in the networks' tables of residuals, 0 for none,
+            ``(N,)``.
         lattice: the lattice of the SIDs; None where they are too long for one.
         parameters: decoding, lists, filters.
         max_history: most items of a history.
@@ -74,7 +76,7 @@ class Layout(NamedTuple):
 
     sequences: Sequences
     table: SidTable
-    identities: NDArray[np.int64]
+    residuals: NDArray[np.int64]
     lattice: Lattice | None
     parameters: EvaluationParameters
     max_history: int
@@ -85,7 +87,7 @@ class Evaluator:
 
     def __init__(self, layout: Layout) -> None:
         """Lay out the test split."""
-        sequences, table, identities, lattice, parameters, max_history = layout
+        sequences, table, residuals, lattice, parameters, max_history = layout
         self.parameters = parameters
         self.device = resolve(parameters.device)
         allowed = allowed_items(
@@ -93,7 +95,7 @@ class Evaluator:
         )
         self.sequences, self.table = sequences, table
         self.groups = table.groups()
-        self.histories = Histories(sequences, table.codes, identities, self.device)
+        self.histories = Histories(sequences, table.codes, residuals, self.device)
         self.catalogue = Catalogue.build(
             self.groups,
             table.codes_per_digit,
@@ -127,7 +129,7 @@ class Evaluator:
 
     def rank(
         self,
-        denoiser: Denoiser,
+        denoiser: Network,
         ranking: RankingParameters,
         label: str | None,
         users: NDArray[np.int64] | None = None,
@@ -164,7 +166,7 @@ class Evaluator:
 
 
 def evaluate(
-    evaluator: Evaluator, denoisers: Mapping[int, Denoiser], main: int
+    evaluator: Evaluator, denoisers: Mapping[int, Network], main: int
 ) -> Evaluation:
     """Rank the whole catalogue for every user of the test split, as configured.
 
@@ -227,7 +229,7 @@ def _metrics(evaluator: Evaluator, results: Results) -> dict[str, float]:
 
 
 def compare_decoders(
-    evaluator: Evaluator, denoisers: Mapping[int, Denoiser]
+    evaluator: Evaluator, denoisers: Mapping[int, Network]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Decode the test split with every decoder of ``parameters.decoders``.
 
@@ -245,10 +247,10 @@ def compare_decoders(
     with evaluator.ready():
         for seed, denoiser in denoisers.items():
             for name, ranking in parameters.other_decoders().items():
-                if ranking.by_items and not denoiser.config.identified_items:
+                if ranking.by_items and not isinstance(denoiser, JointDenoiser):
                     logger.info(
-                        "Decoder %s is left out: the network of seed %d has no item "
-                        "identities (training.network.item_identity)",
+                        "Decoder %s is left out: the network of seed %d has no "
+                        "posterior over items (training.network.posterior)",
                         name,
                         seed,
                     )

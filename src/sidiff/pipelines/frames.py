@@ -219,7 +219,7 @@ def _data_of(denoiser: Model) -> dict[str, str]:
     data = denoiser.metadata
     return {
         "sequences": short(data.get("sequences")),
-        "items": short(of_texts(data.get("identities", []))),
+        "items": short(of_texts(data.get("known_items", []))),
         "histories of at most": str(data.get("max_history")),
     }
 

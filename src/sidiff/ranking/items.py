@@ -18,11 +18,9 @@ from torch import Tensor
 
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.keys import among, repeats
+from sidiff.decoding.posterior import Posterior
 from sidiff.decoding.scan import best_columns, best_rows
-from sidiff.diffusion.denoiser import Denoiser, ItemTable
 from sidiff.diffusion.histories import HistoryBatch
-from sidiff.errors import SidiffError
-from sidiff.onednn import linear
 from sidiff.ranking.lists import distinct, fit, sids_of
 from sidiff.ranking.markov import Chain, Followers
 from sidiff.ranking.ranker import Lists
@@ -38,30 +36,16 @@ class ItemScorer(Protocol):
         """Read the histories of a batch; what follows asks for slices of items."""
 
 
-class NetworkItems:
-    """The denoiser's softmax over item vectors; denoises nothing."""
+@dataclass(frozen=True)
+class PosteriorItems:
+    """A joint denoiser's energies, fully masked: one call ranks the catalogue."""
 
-    def __init__(self, denoiser: Denoiser, items: ItemTable) -> None:
-        """Lay out the vectors of ``items`` in the network as it stands.
-
-        Raises:
-            SidiffError: the network has no item identities.
-        """
-        if not denoiser.config.identified_items:
-            raise SidiffError(
-                "Ranking by item vectors needs a network trained with "
-                "training.network.item_identity: true."
-            )
-        self._denoiser = denoiser
-        with torch.no_grad():
-            self._vectors = denoiser.item_vectors(items)
+    posterior: Posterior
 
     def logits(self, batch: HistoryBatch) -> Slice:
-        """Products of the users' states with the items' vectors."""
-        memory = self._denoiser.encode(batch.history, batch.lengths, batch.identities)
-        users = memory.users
-        assert users is not None  # noqa: S101 (the network has identities)
-        return lambda items: linear(users, self._vectors[items])
+        """Energies of the items after each history."""
+        memory = self.posterior.encode(batch)
+        return lambda items: self.posterior.energies(memory, items)
 
 
 @dataclass(frozen=True)

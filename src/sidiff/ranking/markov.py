@@ -16,7 +16,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from sidiff.decoding.keys import padded_rows, slices
+from sidiff.decoding.keys import padded_rows
+from sidiff.diffusion.slices import slices
 from sidiff.parameters import MarkovParameters
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from sidiff.decoding import one_pass
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.decoders import DECODERS
 from sidiff.decoding.keys import among
-from sidiff.diffusion.denoiser import Denoiser, DenoisingModel, Memory
+from sidiff.diffusion.denoiser import DenoisingModel
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.parameters import RankingParameters
 from sidiff.ranking.lists import compact, distinct, fit, items_of, rank_sids
@@ -25,17 +27,19 @@ class SearchRanker:
 
     Attributes:
         denoiser: the trained network, in evaluation mode.
+        encode: histories of a batch to what the denoiser reads of them.
         parameters: the search.
         catalogue: the existing SIDs and the items that may be recommended.
     """
 
-    denoiser: Denoiser
+    denoiser: DenoisingModel
+    encode: Callable[[HistoryBatch], Any]
     parameters: RankingParameters
     catalogue: Catalogue
 
     def rank(self, batch: HistoryBatch, excluded: Tensor, k: int) -> Lists:
         """Rank items for a batch of users, as ``Ranker`` says."""
-        memory = self.denoiser.encode(batch.history, batch.lengths, batch.identities)
+        memory = self.encode(batch)
         return search(
             self.denoiser, memory, self.parameters, self.catalogue, excluded, k
         )
@@ -44,7 +48,7 @@ class SearchRanker:
 @torch.inference_mode()
 def search(
     denoiser: DenoisingModel,
-    memory: Memory,
+    memory: Any,
     parameters: RankingParameters,
     catalogue: Catalogue,
     excluded: Tensor,

@@ -265,6 +265,26 @@ def training_samples(
     return samples
 
 
+def sequence_rows(sequences: Sequences, max_history: int) -> NDArray[np.int32]:
+    """Training rows in which every item but a user's first is a target once.
+
+    A long sequence is cut from its end on, into rows of ``max_history`` targets; the
+    oldest row has the rest.
+
+    Returns:
+        int32 ``[S, 3]``: user, start, end, sorted by user, the newest row first; inputs
+        ``start .. end - 1`` predict ``start + 1 .. end``, and ``end`` is at most
+        position L-3. Users without a training target are left out.
+    """
+    targets = np.maximum(sequences.lengths - 3, 0)
+    rows = -(-targets // max_history)
+    users = np.repeat(np.arange(sequences.n_users), rows)
+    nth = np.arange(users.size) - np.repeat(np.cumsum(rows) - rows, rows)
+    ends = targets[users] - nth * max_history
+    starts = np.maximum(ends - max_history, 0)
+    return np.stack([users, starts, ends], axis=1).astype(np.int32)
+
+
 def evaluation_samples(
     sequences: Sequences, split: Split, max_history: int
 ) -> NDArray[np.int32]:

@@ -1,94 +1,129 @@
-"""The objective of the joint denoiser: every position of a sequence is a target.
+"""The training of the joint denoiser: every position of a sequence is a target.
 
     loss = mean over positions of  -log pi(i* | all masked, h)
-           + partial_weight x mean over views of  -log pi(i* | x_S, h)
+           + partial_weight x mean over partial views of  -log pi(i* | x_S, h)
 
 The first term trains the list that a user gets, in one causal pass over each user's
-sequence. The second one trains what a search asks: one position of each user, with
-digits filled as the recipe's noising says.
+sequence. The second one trains what a search asks: at one position of each sequence,
+drawn evenly, with digits filled as the recipe's noising says.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from sidiff.decoding.keys import slices
 from sidiff.decoding.posterior import agreeing_items, candidate_log_p
 from sidiff.decoding.postings import Postings
-from sidiff.diffusion.denoiser import ItemTable, Packing
-from sidiff.diffusion.histories import HistoryBatch
-from sidiff.diffusion.item_softmax import Additions, item_softmax_loss
-from sidiff.diffusion.joint import JointDenoiser, JointMemory
+from sidiff.diffusion.histories import Positions, SampleBatch
+from sidiff.diffusion.item_softmax import item_softmax_loss, repeat_additions
+from sidiff.diffusion.joint import ItemTable, JointConfig, JointDenoiser, JointMemory
+from sidiff.diffusion.noising import NoisingContext, masked_digits
+from sidiff.diffusion.noising.probe import confidence_probe
 from sidiff.diffusion.objective import Loss
+from sidiff.reviews.sequences import sequence_rows, training_items
+from sidiff.training.denoising import Data, DenoiserTask
 
 
-class Positions(NamedTuple):
-    """All positions of a batch of sequences, sequence by sequence.
+class JointTask(DenoiserTask):
+    """The joint denoiser and its loss.
 
     Attributes:
-        owner: row of the batch ``(n,)``.
-        slot: place of the last item of the history ``(n,)``.
-        targets: the item that followed ``(n,)``.
-    """
-
-    owner: Tensor
-    slot: Tensor
-    targets: Tensor
-
-    @classmethod
-    def of(cls, batch: HistoryBatch, packing: Packing) -> Positions:
-        """The positions of histories and their targets."""
-        owner = packing.owner[: packing.tokens]
-        slot = packing.slot[: packing.tokens]
-        following = batch.history_items.roll(-1, dims=1)
-        last = (batch.lengths - 1)[:, None]
-        following = following.scatter(1, last, batch.target_items[:, None])
-        return cls(owner, slot, following[owner, slot])
-
-
-def repeat_additions(
-    gates: Tensor, positions: Positions, history: Tensor, size: int
-) -> Additions:
-    """The gate at every item that a user had before a position.
-
-    Args:
-        gates: one per position ``(n,)``.
-        positions: where histories end.
-        history: items, oldest first, ``(B, T)``.
-        size: number of items.
-    """
-    first = positions.owner * history.shape[1]
-    row, place = slices(first, positions.slot + 1)
-    keys = (row * size + history.flatten()[place]).unique()
-    rows = keys // size
-    return Additions(rows, keys % size, gates[rows])
-
-
-def all_positions_loss(
-    network: JointDenoiser,
-    batch: HistoryBatch,
-    items: ItemTable,
-    states: Tensor,
-    positions: Positions,
-) -> Loss:
-    """Cross-entropy of every next item among all ``items``, fully masked.
-
-    Args:
         network: in training.
-        batch: sequences; their items are indices into ``items``.
-        items: those that were there in training.
-        states: of the positions ``(n, d)``.
-        positions: of the batch.
+        known: the items that were there in training; those of the softmax.
     """
-    gates = network.repeat_gate(states)
-    additions = repeat_additions(
-        gates, positions, batch.history_items, len(items.codes)
-    )
-    vectors = network.item_vectors(items)
-    total = item_softmax_loss(states, vectors, positions.targets, additions)
-    return Loss(total, total.new_tensor(float(len(states))))
+
+    def __init__(self, data: Data) -> None:
+        """Draw the weights and lay the data out.
+
+        Raises:
+            SidiffError: no user is long enough.
+        """
+        sequences, table, parameters = data.sequences, data.table, data.parameters
+        rows = sequence_rows(sequences, data.max_history)
+        marked = training_items(rows, sequences)
+        config = JointConfig.build(
+            parameters.network,
+            table.digits,
+            table.codes_per_digit,
+            data.max_history,
+            int(marked.sum()),
+        )
+        self.network = JointDenoiser(config)
+        super().__init__(data, self.network, rows, marked)
+        items = self.histories.table
+        known = torch.from_numpy(np.flatnonzero(marked)).to(self.device)
+        self.known = ItemTable(items.codes[known], items.residuals[known])
+        self._postings = Postings.build(self.known.codes, table.codes_per_digit)
+
+    def loss(self, samples: Tensor, progress: float) -> Loss:
+        """Cross-entropy of all positions, and that of partial views beside it."""
+        network, batch = self.network, self._known_only(samples)
+        vectors = network.item_vectors(self.known)
+        states, packing = network.states(
+            F.embedding(batch.history_items, vectors), batch.lengths
+        )
+        positions = Positions.of(batch)
+        own = states[: packing.tokens]
+        additions = repeat_additions(
+            network.repeat_gate(own), positions, batch.history_items, len(vectors)
+        )
+        total = item_softmax_loss(own, vectors, positions.targets, additions)
+        weight = total.new_tensor(float(len(own)))
+        share = self.parameters.partial_weight
+        if share:
+            beside = self._partial_views(batch, positions, states, packing, progress)
+            total = total + share * weight * beside
+        return Loss(total, weight)
+
+    def _known_only(self, samples: Tensor) -> SampleBatch:
+        """A batch whose items are indices into the known ones."""
+        batch = self.histories.gather(samples)
+        # Rows 1, 2, ... of the residuals are the known items, in order.
+        row = self.histories.table.residuals
+        return SampleBatch(
+            batch.history,
+            batch.lengths,
+            row[batch.history_items] - 1,
+            row[batch.target_items] - 1,
+            batch.targets,
+        )
+
+    def _partial_views(
+        self,
+        batch: SampleBatch,
+        positions: Positions,
+        states: Tensor,
+        packing: Any,
+        progress: float,
+    ) -> Tensor:
+        """Mean loss at one position of each sequence, with some digits filled."""
+        noising, device = self.parameters.noising, self.device
+        draws = torch.rand(len(batch.lengths), generator=self.noise, device=device)
+        ends = 1 + (draws * batch.lengths).long().clamp(max=batch.lengths - 1)
+        first = batch.lengths.cumsum(0) - batch.lengths
+        targets = positions.targets[first + ends - 1]
+        codes = self.known.codes[targets]
+        memory = self.network.memory(states, packing, batch.history_items, ends)
+        context = NoisingContext(
+            targets=codes,
+            history=batch.history,
+            lengths=ends,
+            progress=progress,
+            probe=confidence_probe(self.network, memory, codes),
+            generator=self.noise,
+        )
+        masked = masked_digits(context, noising)
+        self.masking.add(context, masked)
+        views = codes[:, None].expand_as(masked)
+        loss = partial_views_loss(
+            self.network, views, masked, memory, targets, self.known, self._postings
+        )
+        return loss.total / loss.weight.clamp(min=1.0)
 
 
 def partial_views_loss(
@@ -111,9 +146,8 @@ def partial_views_loss(
         items: those that were there in training.
         postings: of their codes.
     """
-    pairs = agreeing_items(postings, codes, masked)
-    log_pi = candidate_log_p(network, codes, masked, memory, pairs, items)
-    owner, item = pairs
+    owner, item = agreeing_items(postings, codes, masked)
+    log_pi = candidate_log_p(network, codes, masked, memory, (owner, item), items)
     true = item == targets[owner // codes.shape[1]]
     count = (~masked.all(2)).sum()
     return Loss(-log_pi[true].sum(), count.to(log_pi.dtype))

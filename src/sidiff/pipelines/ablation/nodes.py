@@ -89,7 +89,7 @@ def rank_variants(
     ray_address: str | None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Decode the test split with the network of every variant and seed."""
-    from sidiff.diffusion.denoiser import Denoiser
+    from sidiff.diffusion.networks import network_from_saved
     from sidiff.evaluation.run import chosen_users
     from sidiff.pipelines.evaluation.nodes import evaluator_of
 
@@ -103,7 +103,7 @@ def rank_variants(
             model, sequences, catalogue, sid_table, lattice, evaluation, ray_address
         )
         ranked = evaluator.rank(
-            Denoiser.from_saved(model.tensors, model.metadata),
+            network_from_saved(model.tensors, model.metadata),
             ranking,
             f"{method}, seed {seed}",
             chosen_users(len(evaluator.samples), settings),

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from sidiff.diffusion.denoiser import Denoiser
+    from sidiff.diffusion.networks import Network
     from sidiff.evaluation.run import Evaluator
 
 
@@ -42,7 +42,7 @@ def evaluate_denoiser(
     ray_address: str | None,
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, dict[str, float]]:
     """Rank items for every user of the test split, with the networks of all seeds."""
-    from sidiff.diffusion.denoiser import Denoiser
+    from sidiff.diffusion.networks import network_from_saved
     from sidiff.evaluation.run import evaluate
 
     evaluator = evaluator_of(
@@ -51,7 +51,7 @@ def evaluate_denoiser(
     networks = _networks(denoiser, seed_denoisers, evaluator)
     main = int(denoiser.metadata.get("seed", -1))
     if main not in networks:
-        networks[main] = Denoiser.from_saved(denoiser.tensors, denoiser.metadata)
+        networks[main] = network_from_saved(denoiser.tensors, denoiser.metadata)
     evaluation = evaluate(evaluator, networks, main)
     log_metrics(evaluation.rates)
     return (
@@ -84,15 +84,15 @@ def compare_decoders(
 
 def _networks(
     denoiser: Model, further: Model, evaluator: Evaluator
-) -> dict[int, Denoiser]:
+) -> dict[int, Network]:
     """The networks of ``evaluation.seeds``, all of the evaluator's SID table."""
-    from sidiff.diffusion.denoiser import Denoiser
+    from sidiff.diffusion.networks import network_from_saved
 
     models = choose_seeds(denoiser, further, evaluator.parameters.seeds)
     for model in models.values():
         check_trained_on(model, evaluator.table)
     return {
-        seed: Denoiser.from_saved(model.tensors, model.metadata)
+        seed: network_from_saved(model.tensors, model.metadata)
         for seed, model in models.items()
     }
 
@@ -111,7 +111,7 @@ def evaluator_of(
     Raises:
         SidiffError: the network or the lattice is of another SID table.
     """
-    from sidiff.diffusion.histories import identity_rows
+    from sidiff.diffusion.histories import residual_rows
     from sidiff.evaluation.run import Evaluator, Layout
 
     table = to_sid_table(sid_table, catalogue)
@@ -129,7 +129,7 @@ def evaluator_of(
     layout = Layout(
         users,
         table,
-        identity_rows(denoiser.metadata.get("identities", []), table.item_ids),
+        residual_rows(denoiser.metadata.get("known_items", []), table.item_ids),
         to_lattice(lattice, table),
         evaluation,
         int(denoiser.metadata["max_history"]),

@@ -1,0 +1,219 @@
+"""What training the two kinds of network shares, and the papers' objective.
+
+Both are validated by the lists that they make. ``DigitTask`` trains a softmax per
+digit, ``sidiff.training.joint`` a posterior over items.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sidiff.decoding.catalogue import Catalogue
+from sidiff.decoding.lattice import Lattice
+from sidiff.devices import resolve
+from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
+from sidiff.diffusion.histories import Histories, residual_rows
+from sidiff.diffusion.networks import Network
+from sidiff.diffusion.noising import NoisingContext, masked_digits
+from sidiff.diffusion.noising.probe import confidence_probe
+from sidiff.diffusion.objective import Loss, denoising_loss
+from sidiff.errors import SidiffError
+from sidiff.evaluation.metrics import level_means
+from sidiff.parameters import TrainingParameters
+from sidiff.ranking.methods import network_ranker
+from sidiff.ranking.users import Users, rank_users
+from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
+from sidiff.sids.table import SidTable
+from sidiff.training.masking import MaskingLog
+from sidiff.training.trainer import SCORE, SCORE_CUTOFF, Task
+from sidiff.training.workers import Workers
+
+
+class Data(NamedTuple):
+    """What a denoiser is trained on, and how.
+
+    Attributes:
+        sequences: all users' items.
+        samples: training windows ``(S, 3)``: user, start, end; read by ``DigitTask``.
+        table: the items' SIDs.
+        parameters: network, noising, loss, optimiser, validation.
+        max_history: longest history of the network.
+        lattice: of the SIDs, for validation; None: made anew.
+    """
+
+    sequences: Sequences
+    samples: NDArray[np.int32]
+    table: SidTable
+    parameters: TrainingParameters
+    max_history: int
+    lattice: Lattice | None
+
+
+class DenoiserTask(Task):
+    """A denoiser, what its noising masks, and its validation by lists.
+
+    Attributes:
+        network: in training.
+        samples: what it is trained on, ``(S, 3)``: user, start, end.
+        known_items: ids of the items that have a residual, in the order of its rows.
+        masking: what the noising has masked in the epoch.
+    """
+
+    network: Network
+
+    def __init__(
+        self,
+        data: Data,
+        network: Network,
+        samples: NDArray[np.int32],
+        residual_items: NDArray[np.bool_] | None,
+    ) -> None:
+        """Draw the weights and lay the data out.
+
+        Args:
+            data: what all tasks have.
+            network: not initialised yet.
+            samples: training rows ``(S, 3)``.
+            residual_items: items that have a residual ``(N,)``; None for none.
+
+        Raises:
+            SidiffError: no samples.
+        """
+        sequences, table, parameters = data.sequences, data.table, data.parameters
+        if len(samples) == 0:
+            raise SidiffError(
+                "There are no training samples: every user is too short for "
+                "filtering.min_history; lower it or bring longer histories."
+            )
+        device = resolve(parameters.device)
+        weights = torch.Generator().manual_seed(parameters.seed + 2)
+        network.initialize(weights).to(device)
+        network.precision = parameters.precision
+        super().__init__("Denoiser", network, device)
+        self.parameters = parameters
+        self.samples = samples
+        self.masking = MaskingLog(table.digits, device)
+        self.counts["masking"] = self.masking.total
+        self.known_items: list[str] = []
+        if residual_items is not None:
+            known = sequences.item_ids.filter(pl.Series(residual_items))
+            self.known_items = known.to_list()
+        rows = residual_rows(self.known_items, sequences.item_ids)
+        self.histories = Histories(sequences, table.codes, rows, device)
+        counts, size = training_counts(sequences), table.codes_per_digit
+        self.groups = table.groups()
+        self.catalogue = Catalogue.build(
+            self.groups, size, counts, device, data.lattice
+        )
+        settings = parameters.validation
+        chosen = validation_samples(
+            sequences, data.max_history, settings.max_users, parameters.seed
+        )
+        per_batch = settings.users_per_batch
+        self.validation = Users(
+            sequences, self.histories, chosen, SCORE_CUTOFF, False, per_batch
+        )
+        users, _, ends = chosen.T
+        targets = sequences.items[sequences.offsets[users] + ends]
+        self.validation_targets = targets.astype(np.int64)
+
+    def validate(self, workers: Workers) -> dict[str, float]:
+        """Metrics at both levels, and the score that the parameters make of them."""
+        parameters, users = self.parameters.validation, self.validation
+        items, sids = np.zeros((2, len(users.samples), SCORE_CUTOFF), dtype=np.int64)
+        # Whole batches, so that lists do not depend on how many workers there are.
+        mine = [rows for _, rows in workers.share(users.batches())]
+        if mine:
+            rows = np.concatenate(mine)
+            ranker = network_ranker(
+                self.network, parameters.ranking, self.catalogue, self.histories.table
+            )
+            ranking = rank_users(ranker, users.take(rows), None)
+            items[rows], sids[rows] = ranking.items, ranking.sids
+        items, sids = workers.add_up_arrays([items, sids], self.device)
+        figures = level_means(
+            items,
+            sids,
+            self.validation_targets,
+            self.groups,
+            [SCORE_CUTOFF],
+            "validation",
+        )
+        level = f"validation/{parameters.level}"
+        ndcg = figures[f"{level}/ndcg_at_{SCORE_CUTOFF}"]
+        recall = figures[f"{level}/recall_at_{SCORE_CUTOFF}"]
+        share = parameters.ndcg_weight
+        return figures | {SCORE: share * ndcg + (1.0 - share) * recall}
+
+    def end_step(self, workers: Workers) -> None:
+        """Count what all workers masked."""
+        self.masking.end_step(workers)
+
+    def notes(self, epoch: int) -> list[dict[str, Any]]:
+        """What was masked in the epoch."""
+        return self.masking.rows(epoch)
+
+
+class DigitTask(DenoiserTask):
+    """The papers' network and its objective: a softmax per masked digit."""
+
+    def __init__(self, data: Data) -> None:
+        """Draw the weights and lay the data out.
+
+        Raises:
+            SidiffError: no samples.
+        """
+        table = data.table
+        config = DenoiserConfig.build(
+            data.parameters.network,
+            table.digits,
+            table.codes_per_digit,
+            data.max_history,
+        )
+        self.denoiser = Denoiser(config)
+        super().__init__(data, self.denoiser, data.samples, None)
+
+    def loss(self, samples: Tensor, progress: float) -> Loss:
+        """Cross-entropy of the digits that the noising masks."""
+        denoiser, parameters = self.denoiser, self.parameters
+        batch = self.histories.gather(samples)
+        memory = denoiser.encode(batch.history, batch.lengths)
+        probed = memory
+        if parameters.noising.probe_kv == "raw":
+            probed = denoiser.unprojected(memory)
+        context = NoisingContext(
+            targets=batch.targets,
+            history=batch.history,
+            lengths=batch.lengths,
+            progress=progress,
+            probe=confidence_probe(denoiser, probed, batch.targets),
+            generator=self.noise,
+        )
+        masked = masked_digits(context, parameters.noising)
+        self.masking.add(context, masked)
+        codes = batch.targets[:, None].expand_as(masked)
+        return denoising_loss(
+            denoiser.logits(codes, masked, memory),
+            batch.targets,
+            masked,
+            parameters.label_smoothing,
+            parameters.loss_reduction,
+        )
+
+
+def validation_samples(
+    sequences: Sequences, max_history: int, max_users: int, seed: int
+) -> NDArray[np.int32]:
+    """The validation split, or a fixed random part of it (``max_users`` > 0)."""
+    samples = evaluation_samples(sequences, "validation", max_history)
+    if max_users == 0 or max_users >= len(samples):
+        return samples
+    generator = np.random.default_rng(seed)
+    chosen = generator.choice(len(samples), max_users, replace=False)
+    return samples[np.sort(chosen)]
