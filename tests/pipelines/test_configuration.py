@@ -72,7 +72,7 @@ def test_mdgr_as_published(project: Path) -> None:
     assert network["history_tokens"] == "codes"
     assert (noising["views"], noising["curriculum"]["gamma"]) == (1, 2.0)
     assert (given["filtering"]["windows"], given["filtering"]["max_history"]) == (
-        *("prefix", 20),
+        *("sliding", 20),
     )
     search = given["evaluation"]["decoding"]
     stages = search["parallel"]["warmup_steps"], search["parallel"]["digits_per_step"]
@@ -110,7 +110,7 @@ def test_one_value_on_top_of_a_recipe(project: Path) -> None:
 @pytest.mark.parametrize(
     ("preset", "windows", "reduction", "probe", "last_step", "merge", "fields"),
     [
-        ("sidiff", "prefix", "per_view", "projected", "joint", "max", 5),
+        ("sidiff", "sliding", "per_view", "projected", "joint", "max", 5),
         ("paper", "all", "per_view", "projected", "joint", "none", 5),
         ("release", "prefix", "pooled", "raw", "greedy", "none", 6),
     ],
@@ -151,7 +151,7 @@ def test_mdgr_s_data_sets_have_its_protocol(project: Path, env: str) -> None:
     assert (parameters["recipe"], parameters["preset"]) == ("mdgr", "paper")
     filtering, tokenization = parameters["filtering"], parameters["tokenization"]
     assert (filtering["min_user_events"], filtering["min_item_events"]) == (5, 1)
-    assert filtering["max_history"] == 20
+    assert (filtering["windows"], filtering["max_history"]) == ("sliding", 20)
     assert tokenization["digits"] == 8
     assert (tokenization["codes"], tokenization["max_codes"]) == ("auto", 300)
     assert tokenization["collisions"] == "share"
