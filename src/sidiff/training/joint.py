@@ -10,8 +10,6 @@ drawn evenly, with digits filled as the recipe's noising says.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,6 +17,7 @@ from torch.nn import functional as F
 
 from sidiff.decoding.posterior import agreeing_items, candidate_log_p
 from sidiff.decoding.postings import Postings
+from sidiff.diffusion.blocks import Packing
 from sidiff.diffusion.histories import Positions, SampleBatch
 from sidiff.diffusion.item_softmax import item_softmax_loss, repeat_additions
 from sidiff.diffusion.joint import ItemTable, JointConfig, JointDenoiser, JointMemory
@@ -33,7 +32,7 @@ class JointTask(DenoiserTask):
     """The joint denoiser and its loss.
 
     Attributes:
-        network: in training.
+        joint: the network, in training.
         known: the items that were there in training; those of the softmax.
     """
 
@@ -53,8 +52,8 @@ class JointTask(DenoiserTask):
             data.max_history,
             int(marked.sum()),
         )
-        self.network = JointDenoiser(config)
-        super().__init__(data, self.network, rows, marked)
+        self.joint = JointDenoiser(config)
+        super().__init__(data, self.joint, rows, marked)
         items = self.histories.table
         known = torch.from_numpy(np.flatnonzero(marked)).to(self.device)
         self.known = ItemTable(items.codes[known], items.residuals[known])
@@ -62,7 +61,7 @@ class JointTask(DenoiserTask):
 
     def loss(self, samples: Tensor, progress: float) -> Loss:
         """Cross-entropy of all positions, and that of partial views beside it."""
-        network, batch = self.network, self._known_only(samples)
+        network, batch = self.joint, self._known_only(samples)
         vectors = network.item_vectors(self.known)
         states, packing = network.states(
             F.embedding(batch.history_items, vectors), batch.lengths
@@ -98,7 +97,7 @@ class JointTask(DenoiserTask):
         batch: SampleBatch,
         positions: Positions,
         states: Tensor,
-        packing: Any,
+        packing: Packing,
         progress: float,
     ) -> Tensor:
         """Mean loss at one position of each sequence, with some digits filled."""
@@ -108,20 +107,20 @@ class JointTask(DenoiserTask):
         first = batch.lengths.cumsum(0) - batch.lengths
         targets = positions.targets[first + ends - 1]
         codes = self.known.codes[targets]
-        memory = self.network.memory(states, packing, batch.history_items, ends)
+        memory = self.joint.memory(states, packing, batch.history_items, ends)
         context = NoisingContext(
             targets=codes,
             history=batch.history,
             lengths=ends,
             progress=progress,
-            probe=confidence_probe(self.network, memory, codes),
+            probe=confidence_probe(self.joint, memory, codes),
             generator=self.noise,
         )
         masked = masked_digits(context, noising)
         self.masking.add(context, masked)
         views = codes[:, None].expand_as(masked)
         loss = partial_views_loss(
-            self.network, views, masked, memory, targets, self.known, self._postings
+            self.joint, views, masked, memory, targets, self.known, self._postings
         )
         return loss.total / loss.weight.clamp(min=1.0)
 
