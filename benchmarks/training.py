@@ -36,7 +36,8 @@ from benchmarks.inputs import MAX_HISTORY, Shop
 from sidiff.diffusion.noising import NoisingContext
 from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import training_samples
-from sidiff.training.loop import DenoiserTask, budget_of
+from sidiff.training.denoising import Data, DigitTask
+from sidiff.training.loop import budget_of
 from sidiff.training.masking import MaskingLog
 from sidiff.training.progress import Checkpoints
 from sidiff.training.trainer import Trainer
@@ -126,11 +127,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def prepare(
     shop: Shop, parameters: TrainingParameters
-) -> tuple[Trainer, DenoiserTask, NDArray[np.int32]]:
+) -> tuple[Trainer, DigitTask, NDArray[np.int32]]:
     """Trainer and task as ``sidiff.training.loop.fit`` makes them; samples (S, 3)."""
     samples = training_samples(shop.sequences, "prefix", MIN_HISTORY, MAX_HISTORY)
-    task = DenoiserTask(
-        shop.sequences, samples, shop.table, parameters, MAX_HISTORY, None
+    task = DigitTask(
+        Data(shop.sequences, samples, shop.table, parameters, MAX_HISTORY, None)
     )
     return Trainer(task, samples, budget_of(parameters)), task, samples
 
