@@ -218,7 +218,7 @@ def test_sasrec_and_the_chain_are_mixed_by_probability(
         history = noise.items[noise.offsets[user] :][start:end].astype(np.int64)
         items, length = torch.from_numpy(history[None]), torch.tensor([end - start])
         followed = literal_chain(counts, history.tolist(), shared.markov)
-        batch = HistoryBatch(items[..., None], length, items, torch.zeros_like(items))
+        batch = HistoryBatch(items[..., None], length, items)
         own = model.logits(batch)(everything)[0].double().softmax(0).detach().numpy()
         mixed = (1 - share) * own + share * followed
         best = np.sort(mixed)[::-1][:K]

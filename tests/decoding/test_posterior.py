@@ -12,14 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidiff.decoding.posterior import Posterior
-from sidiff.diffusion.denoiser import ItemTable
-from sidiff.diffusion.histories import HistoryBatch
-from sidiff.diffusion.joint import JointConfig, JointDenoiser
-from sidiff.training.joint import (
-    Positions,
-    all_positions_loss,
-    partial_views_loss,
-)
+from sidiff.diffusion.histories import HistoryBatch, Positions, SampleBatch
+from sidiff.diffusion.item_softmax import item_softmax_loss, repeat_additions
+from sidiff.diffusion.joint import ItemTable, JointConfig, JointDenoiser
+from sidiff.training.joint import partial_views_loss
 
 DIGITS, CODES, ITEMS, WIDTH, LONGEST = 3, 4, 20, 8, 6
 
@@ -59,20 +55,15 @@ def shop(seed: int = 0) -> ItemTable:
     return ItemTable(codes, rows)
 
 
-def histories(table: ItemTable, seed: int = 0) -> HistoryBatch:
+def histories(table: ItemTable, seed: int = 0) -> SampleBatch:
     """Histories of 1 to ``LONGEST`` items, some of them repeated."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.tensor([1, 3, LONGEST, 2])
     items = torch.randint(0, ITEMS, (len(lengths), LONGEST), generator=generator)
     items[2, 3] = items[2, 0]
     targets = torch.randint(0, ITEMS, (len(lengths),), generator=generator)
-    return HistoryBatch(
-        table.codes[items],
-        lengths,
-        items,
-        table.residuals[items],
-        targets,
-        table.codes[targets],
+    return SampleBatch(
+        table.codes[items], lengths, items, targets, table.codes[targets]
     )
 
 
@@ -202,18 +193,31 @@ def test_one_causal_pass_gives_what_every_prefix_alone_gives() -> None:
         torch.testing.assert_close(states[place], alone[slot])
 
 
+def all_positions_loss(
+    model: JointDenoiser, batch: SampleBatch, table: ItemTable
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The summed loss, and the states that it was made from ``(P, d)``."""
+    vectors = model.item_vectors(table)
+    states, packing = model.states(vectors[batch.history_items], batch.lengths)
+    own, positions = states[: packing.tokens], Positions.of(batch)
+    additions = repeat_additions(
+        model.repeat_gate(own), positions, batch.history_items, ITEMS
+    )
+    return item_softmax_loss(own, vectors, positions.targets, additions), own
+
+
 def test_the_loss_of_all_positions_is_the_sum_of_plain_cross_entropies() -> None:
     model, table = network(), shop()
     batch = histories(table)
-    states, packing = model.states(
-        model.item_vectors(table)[batch.history_items], batch.lengths
-    )
-    positions = Positions.of(batch, packing)
-    states = states[: packing.tokens]
-    loss = all_positions_loss(model, batch, table, states, positions)
+    loss, states = all_positions_loss(model, batch, table)
+    places = [
+        (row, slot)
+        for row, length in enumerate(batch.lengths.tolist())
+        for slot in range(length)
+    ]
+    assert len(states) == len(places)
     expected = 0.0
-    for place in range(packing.tokens):
-        row, slot = int(packing.owner[place]), int(packing.slot[place])
+    for place, (row, slot) in enumerate(places):
         had = set(batch.history_items[row, : slot + 1].tolist())
         sequence = [*batch.history_items[row, : batch.lengths[row]].tolist()]
         target = [*sequence, int(batch.target_items[row])][slot + 1]
@@ -222,8 +226,7 @@ def test_the_loss_of_all_positions_is_the_sum_of_plain_cross_entropies() -> None
             for item in range(ITEMS)
         ]
         expected -= energies[target] - math.log(sum(map(math.exp, energies)))
-    assert float(loss.weight) == packing.tokens
-    assert float(loss.total) == pytest.approx(expected, rel=1e-4)
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
 
 
 def test_gradients_of_the_item_softmax_are_those_of_autograd() -> None:
@@ -232,11 +235,11 @@ def test_gradients_of_the_item_softmax_are_those_of_autograd() -> None:
     gradients = []
     for plain in (False, True):
         model.zero_grad()
-        vectors = model.item_vectors(table)
-        states, packing = model.states(vectors[batch.history_items], batch.lengths)
-        positions = Positions.of(batch, packing)
-        states = states[: packing.tokens]
         if plain:
+            vectors = model.item_vectors(table)
+            states, packing = model.states(vectors[batch.history_items], batch.lengths)
+            positions = Positions.of(batch)
+            states = states[: packing.tokens]
             logits = states @ vectors.T
             gates = model.repeat_gate(states)
             for place in range(packing.tokens):
@@ -250,7 +253,7 @@ def test_gradients_of_the_item_softmax_are_those_of_autograd() -> None:
                 logits, positions.targets, reduction="sum"
             )
         else:
-            total = all_positions_loss(model, batch, table, states, positions).total
+            total, _ = all_positions_loss(model, batch, table)
         total.backward()
         gradients.append(
             {
@@ -267,7 +270,7 @@ def test_gradients_of_the_item_softmax_are_those_of_autograd() -> None:
 def plain_log_pi(
     model: JointDenoiser,
     table: ItemTable,
-    batch: HistoryBatch,
+    batch: SampleBatch,
     user: torch.Tensor,
     queries: torch.Tensor,
     state: tuple[int, int, list[bool]],

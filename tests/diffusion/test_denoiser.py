@@ -79,8 +79,6 @@ def reference(
     padded = torch.zeros(c.max_history, c.digits, dtype=torch.int64)
     padded[:length] = history[:length]
     place = torch.arange(c.max_history)
-    if c.positions == "newest":
-        place = (length - 1 - place).clamp(min=0)
     keep = torch.arange(c.max_history) < length
     if c.history_tokens == "items":
         joined = torch.cat([table[j, padded[:, j]] for j in range(c.digits)], 1)
@@ -134,7 +132,6 @@ def reference(
 MDGR = dict(history_tokens="codes", mask="shared", difficulty_embedding=True)
 
 
-@pytest.mark.parametrize("positions", ["oldest", "newest"])
 @pytest.mark.parametrize("cross_pad", ["sink", "mask"])
 @pytest.mark.parametrize(
     "parts",
@@ -146,10 +143,8 @@ MDGR = dict(history_tokens="codes", mask="shared", difficulty_embedding=True)
         MDGR,
     ],
 )
-def test_logits_equal_the_50_padded_reference(
-    cross_pad: str, positions: str, parts: dict
-) -> None:
-    model = build(cross_pad=cross_pad, positions=positions, **parts)
+def test_logits_equal_the_50_padded_reference(cross_pad: str, parts: dict) -> None:
+    model = build(cross_pad=cross_pad, **parts)
     lengths = [1, 4, 9, 50]
     history, sizes, codes, masked = batch(model, lengths)
     with torch.no_grad():
@@ -190,19 +185,15 @@ def test_pads_do_not_change_a_user(parts: dict) -> None:
 
 
 @pytest.mark.parametrize("cross_pad", ["sink", "mask"])
-@pytest.mark.parametrize("identified_items", [0, 4])
-def test_a_batch_without_any_item(cross_pad: str, identified_items: int) -> None:
+def test_a_batch_without_any_item(cross_pad: str) -> None:
     """With no column at all, as with one that holds a pad."""
-    model = build(cross_pad=cross_pad, identified_items=identified_items)
+    model = build(cross_pad=cross_pad)
     history, lengths, codes, masked = batch(model, [0, 0])
-    rows = torch.zeros(history.shape[:2], dtype=torch.int64)
-    padded = model.encode(history, lengths, rows)
-    empty = model.encode(history[:, :0], lengths, rows[:, :0])
+    padded = model.encode(history, lengths)
+    empty = model.encode(history[:, :0], lengths)
     torch.testing.assert_close(
         model.logits(codes, masked, empty), model.logits(codes, masked, padded)
     )
-    if identified_items:
-        torch.testing.assert_close(empty.users, padded.users)
 
 
 @pytest.mark.parametrize("cross_pad", ["sink", "mask"])

@@ -276,7 +276,7 @@ def network() -> tuple[Denoiser, Tensor, Tensor, Tensor]:
 def test_probe_uses_no_dropout_keeps_no_graph_and_restores_training(network) -> None:
     model, history, lengths, targets = network
     memory = model.encode(history, lengths)
-    probe = confidence_probe(model, memory, targets, parameters())
+    probe = confidence_probe(model, memory, targets)
     masked = torch.ones(BATCH, DIGITS, dtype=torch.bool)
     first, second = probe(masked), probe(masked)
     assert torch.equal(first, second)
@@ -290,7 +290,7 @@ def test_probe_reports_the_largest_probability(network) -> None:
     memory = model.encode(history, lengths)
     masked = torch.rand(BATCH, DIGITS) < 0.6
     p = model.logits(targets[:, None], masked[:, None], memory)[:, 0].softmax(-1)
-    actual = confidence_probe(model, memory, targets, parameters())(masked)
+    actual = confidence_probe(model, memory, targets)(masked)
     torch.testing.assert_close(actual.exp(), p.amax(-1))
 
 
@@ -301,12 +301,12 @@ def test_raw_probe_is_the_network_with_identity_key_and_value_projections(
     model.eval()
     memory = model.encode(history, lengths)
     masked = torch.ones(BATCH, DIGITS, dtype=torch.bool)
-    raw = confidence_probe(model, memory, targets, parameters(probe_kv="raw"))(masked)
-    projected = confidence_probe(model, memory, targets, parameters())(masked)
+    raw = confidence_probe(model, model.unprojected(memory), targets)(masked)
+    projected = confidence_probe(model, memory, targets)(masked)
     identity = torch.eye(16).repeat(2, 1)
     for layer in model.decoder:
         layer.cross_attention.key_value.weight.data.copy_(identity)
     memory = model.encode(history, lengths)
-    expected = confidence_probe(model, memory, targets, parameters())(masked)
+    expected = confidence_probe(model, memory, targets)(masked)
     torch.testing.assert_close(raw, expected)
     assert not torch.allclose(raw, projected)

@@ -36,7 +36,7 @@ class Products:
 
 
 def batch_of(history: Tensor, lengths: Tensor) -> HistoryBatch:
-    return HistoryBatch(history[..., None], lengths, history, torch.zeros_like(history))
+    return HistoryBatch(history[..., None], lengths, history)
 
 
 def anybody(users: int) -> HistoryBatch:

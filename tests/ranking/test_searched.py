@@ -27,9 +27,7 @@ class HashModel:
     """Fixed pseudo-random logits of any state of any size."""
 
     def __init__(self, digits: int, codes: int, users: int, seed: int) -> None:
-        self.config = SimpleNamespace(
-            digits=digits, codes_per_digit=codes, identified_items=0
-        )
+        self.config = SimpleNamespace(digits=digits, codes_per_digit=codes)
         generator = torch.Generator().manual_seed(seed)
         self.weights = torch.randn(
             digits, codes + 1, digits, codes, generator=generator

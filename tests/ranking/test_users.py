@@ -67,7 +67,7 @@ def test_users_come_back_in_their_order_with_their_seen_items(exclude_seen) -> N
     samples = evaluation_samples(noise, "test", 6)
     assert (samples[:, 1] > 0).any()  # some had more than their history holds
     codes = np.arange(noise.n_items)[:, None]
-    histories = Histories(noise, codes, np.zeros(noise.n_items, dtype=np.int64), CPU)
+    histories = Histories(noise, codes, None, CPU)
     users = Users(noise, histories, samples, 20, exclude_seen, 7)
     results = rank_users(Excluded(), users, None)
     for row, (user, start, end) in enumerate(samples.tolist()):

@@ -20,11 +20,13 @@ from sidiff.reviews.sequences import (
     draw_held_out,
     evaluation_samples,
     hold_out,
+    sequence_rows,
     trained_places,
     training_counts,
     training_items,
     training_samples,
 )
+from tests.baselines.conftest import sequences_of
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(0, 3)),
@@ -272,3 +274,24 @@ def test_real_beauty_has_the_published_counts(real_data: Path) -> None:
     test_history = np.minimum(sequences.lengths - 1, 50).mean()
     assert (samples[:, 2] - samples[:, 1]).mean() == pytest.approx(8.6, abs=0.05)
     assert test_history == pytest.approx(7.7, abs=0.05)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(1, 7))
+def test_every_training_item_after_the_first_is_a_target_once(
+    lengths: list[int], longest: int
+) -> None:
+    shop = sequences_of([list(range(length)) for length in lengths], 30)
+    targets = []
+    for user, start, end in sequence_rows(shop, longest).tolist():
+        assert 1 <= end - start <= longest
+        targets += [(user, place) for place in range(start + 1, end + 1)]
+    assert sorted(targets) == [
+        (user, place)
+        for user, length in enumerate(lengths)
+        for place in range(1, length - 2)
+    ]
+
+
+def test_the_newest_row_of_a_long_user_is_full() -> None:
+    shop = sequences_of([list(range(14)), [0, 1, 2]], 14)
+    assert sequence_rows(shop, 4).tolist() == [[0, 7, 11], [0, 3, 7], [0, 0, 3]]
