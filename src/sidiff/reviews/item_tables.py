@@ -26,11 +26,10 @@ from sidiff.reviews.tables import (
     readable,
     scan,
 )
+from sidiff.reviews.text import PRICE_TEXT
 from sidiff.reviews.values import id_text, identifier, is_id_type, plain_text, tidy_ids
 from sidiff.reviews.values import words as in_words
 
-PRICE_TEXT = "price_text"
-"""Prices that are no single amount, as written; a column only if there are any."""
 _PRICE = "price as written"
 # Beyond it, what stands in the place of a price is a piece of somebody's page.
 _LONGEST_PRICE = 60

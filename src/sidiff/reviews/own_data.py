@@ -40,6 +40,7 @@ from sidiff.reviews.tables import (
     readable,
     scan,
 )
+from sidiff.reviews.text import PRICE_TEXT
 from sidiff.reviews.times import (
     PLAUSIBLE_SECOND,
     is_moment_type,
@@ -156,8 +157,8 @@ def ingest_items(paths: Sequence[Path], columns: ItemColumns) -> Ingested:
         )
     frame = item_tables.with_prices(read.frame.collect())
     untold = 0
-    if item_tables.PRICE_TEXT in frame.columns:
-        untold = len(frame) - frame[item_tables.PRICE_TEXT].null_count()
+    if PRICE_TEXT in frame.columns:
+        untold = len(frame) - frame[PRICE_TEXT].null_count()
         logger.warning("Prices that are no single amount: %s", f"{untold:,}")
     notes = {"prices_as_text": untold, "reasons": reasons}
     return replace(read, frame=frame.lazy(), notes=notes)

@@ -218,13 +218,15 @@ def choose_codes(
     if codes == "auto":
         most = max(2, min(MAX_AUTO_CODES, n_train // POINTS_PER_CODE))
         chosen = max(1 << (most.bit_length() - 1), least)
+        if n_train >= chosen * POINTS_PER_CODE:
+            why = f"at least {POINTS_PER_CODE} per code, at most {MAX_AUTO_CODES} codes"
+        else:
+            why = "as few as tell all items apart, though k-means likes more per code"
         logger.info(
-            "Codes per digit: %d, chosen for %s training items (at least %d per code, "
-            "at most %d codes)",
+            "Codes per digit: %d, chosen for %s training items (%s)",
             chosen,
             f"{n_train:,}",
-            POINTS_PER_CODE,
-            MAX_AUTO_CODES,
+            why,
         )
         codes = chosen
     elif kind != "random" and n_train < codes * POINTS_PER_CODE:

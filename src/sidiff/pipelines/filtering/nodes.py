@@ -19,6 +19,7 @@ from sidiff.pipelines.frames import (
 )
 from sidiff.reviews import sequences as seq
 from sidiff.reviews.kcore import k_core
+from sidiff.reviews.matching import check_matching
 
 SYNTHETIC_ITEM = "B0SYN"
 """How the item ids of the generated shop begin; no real catalogue is all like that."""
@@ -55,6 +56,10 @@ def build_sequences(
         filtering.tie_break,
         items["item_id"] if filtering.catalogue == "metadata" else None,
     )
+    bought = pl.Series(sequences.item_ids)
+    if filtering.catalogue == "metadata":
+        bought = bought.filter(np.bincount(sequences.items, minlength=len(bought)) > 0)
+    check_matching(bought, items["item_id"], filtering.min_metadata_share)
     held_out = seq.draw_held_out(
         sequences.item_ids, filtering.cold_share, filtering.seed
     )
