@@ -201,7 +201,9 @@ def _are_well_set(
     after = letters[closing + 1]  # the block ends with a line feed
     begins = np.isin(before, (separator, _FEED, _QUOTE))
     # A quote before an opening one must be the closing one of a doubled pair.
-    return bool(begins.all() and np.isin(after, (separator, _FEED, _RETURN, _QUOTE)).all())
+    return bool(
+        begins.all() and np.isin(after, (separator, _FEED, _RETURN, _QUOTE)).all()
+    )
 
 
 def _judge(path: Path, dialect: Dialect, first: Sequence[bytes]) -> Dialect:

@@ -115,9 +115,7 @@ def _blocks(path: Path, item: str) -> Iterator[list[Row]]:
         yield block
 
 
-def _without_headers(
-    path: Path, block: list[Row], columns: ItemColumns
-) -> list[Row]:
+def _without_headers(path: Path, block: list[Row], columns: ItemColumns) -> list[Row]:
     """Leave out rows that are the header, which concatenated files repeat."""
     if find_format(path) != "delimited":
         return block

@@ -24,9 +24,7 @@ _NAMES = (
     " textarea tfoot th thead time title tr track tt u ul var video wbr xml"
 ).split()
 _BARE = "nowrap|noshade|disabled|checked|selected|compact|controls|hidden|readonly"
-_ATTRIBUTE = (
-    rf"(?:[\w:@.-]+\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+)|(?:{_BARE})\b)"
-)
+_ATTRIBUTE = rf"(?:[\w:@.-]+\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+)|(?:{_BARE})\b)"
 _MARKUP = (
     r"(?is)<!--.*?-->|<!\[CDATA\[|\]\]>|<!doctype[^>]*>|<\?[^>]*\?>"
     r"|<script\b[^>]*>.*?</script\s*>|<style\b[^>]*>.*?</style\s*>"

@@ -46,7 +46,9 @@ def read_numbers(texts: pl.Series) -> pl.Series:
     amount = bare
     for _ in range(3):  # 1 234 567: a mark and the digit after it are read at once
         amount = amount.str.replace_all(_THOUSANDS, "${1}${2}")
-    amount = amount.str.replace(_NO_CENTS, "").str.replace_all(r"[\s\x{a0}\x{202f}]", "")
+    amount = amount.str.replace(_NO_CENTS, "").str.replace_all(
+        r"[\s\x{a0}\x{202f}]", ""
+    )
     frame = frame.with_columns(
         sign=amount.str.extract(_AMOUNT, 1), digits=amount.str.extract(_AMOUNT, 2)
     )

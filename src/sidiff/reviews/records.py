@@ -68,9 +68,7 @@ class Splitter:
 
     def is_simple(self, text: str) -> bool:
         """Whether nothing but separators has a meaning in the text."""
-        return not (self.quoting and '"' in text) and not (
-            self.escape and "\\" in text
-        )
+        return not (self.quoting and '"' in text) and not (self.escape and "\\" in text)
 
     def raw(self, text: str) -> list[str]:
         """Every separator parts two fields, every mark is a letter."""
@@ -214,7 +212,8 @@ class _Reader:
         joined = self._join(number, line, text)
         if joined is not None:
             return number, *joined
-        if splitter.quoting and self._peek(0) is None and splitter.opens(text):
+        cut = splitter.quoting and splitter.separator != "\t"
+        if cut and self._peek(0) is None and splitter.opens(text):
             self._tally.faults += 1
             return number, text, fields.values, "a quoted field that does not end"
         for values in (fields.values, splitter.loose(text), splitter.raw(text)):
@@ -287,7 +286,9 @@ class _Reader:
         self._tally.faults += 1
         if len(values) < self._width:
             return values, None
-        fault = f"more than {self._width} fields" if any(values[self._width :]) else None
+        fault = (
+            f"more than {self._width} fields" if any(values[self._width :]) else None
+        )
         return values[: self._width], fault
 
     def _take(self) -> tuple[int, str | None, str] | None:

@@ -134,7 +134,9 @@ def _read_any(texts: pl.Series) -> pl.Series:
         _HOUR * number("hour")
         + _MINUTE * number("minute")
         + number("second")
-        + (fraction.cast(pl.Float64).fill_null(0.0) * unit + 1e-9).floor().cast(pl.Int64)
+        + (fraction.cast(pl.Float64).fill_null(0.0) * unit + 1e-9)
+        .floor()
+        .cast(pl.Int64)
     )
     zone = (
         _HOUR * number("zone_hour")

@@ -143,7 +143,9 @@ def words(value: object) -> str | list[Any] | None:
         return str(int(value) if whole else value) if math.isfinite(value) else None
     if isinstance(value, bytes):
         text = _decoded(value) or ""
-        return words(text) if all(c.isprintable() or c.isspace() for c in text) else None
+        return (
+            words(text) if all(c.isprintable() or c.isspace() for c in text) else None
+        )
     if isinstance(value, int | Decimal | date | time):
         return str(value)
     return None

@@ -110,8 +110,7 @@ class SentenceEncoder:
         names = tokenizer.convert_ids_to_tokens(distinct.tolist())
         special = set(tokenizer.all_special_ids)
         words = [
-            token == unknown
-            or (token not in special and any(map(str.isalpha, name)))
+            token == unknown or (token not in special and any(map(str.isalpha, name)))
             for token, name in zip(distinct.tolist(), names, strict=True)
         ]
         owners = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
