@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
@@ -50,6 +50,7 @@ class Dialect:
         form: encoding and line ends.
         separator: what stands between two fields.
         names: of the columns, from the header; all different.
+        header: the same as they stand there.
         skipped: lines up to the header's end.
         certified: every line is one row with as many fields as names, or blank.
         quoting: fields may be quoted.
@@ -59,6 +60,7 @@ class Dialect:
     form: TextForm
     separator: str
     names: tuple[str, ...]
+    header: tuple[str, ...]
     skipped: int
     certified: bool
     quoting: bool
@@ -90,8 +92,18 @@ def _find_dialect(path: Path, size: int, changed: int) -> Dialect:
     told = _TOLD.fullmatch(first[before]) if before < len(first) else None
     before += bool(told)
     separator = told[1].decode("latin-1") if told else _separator(first[before:])
-    names, height = _header(first[before:], separator)
-    dialect = Dialect(form, separator, names, before + height, True, False, False)
+    header, height = _header(first[before:], separator)
+    names = _distinct(header)
+    dialect = Dialect(
+        form,
+        separator,
+        names,
+        header,
+        skipped=before + height,
+        certified=True,
+        quoting=False,
+        escape=False,
+    )
     simple = form.valid and form.encoding == "utf-8" and form.newline == "\n"
     if simple and before + height == 1:
         quotes = _certify(path, separator, len(names))
@@ -119,7 +131,7 @@ def _separator(lines: Sequence[bytes]) -> str:
 
 
 def _header(lines: Sequence[bytes], separator: str) -> tuple[tuple[str, ...], int]:
-    """The names in the first row, and the lines it takes."""
+    """The fields of the first row, and the lines it takes."""
     splitter = Splitter(separator, quoting=True, escape=False)
     texts = [line.decode("utf-8", errors="replace") for line in lines]
     joined = ""
@@ -127,12 +139,12 @@ def _header(lines: Sequence[bytes], separator: str) -> tuple[tuple[str, ...], in
         joined += text
         fields = splitter.split(joined.rstrip("\r\n"))
         if fields.exact:
-            return _distinct(fields.values), height
+            return tuple(fields.values), height
         if len(joined) > _LONGEST_HEADER or not splitter.opens(joined.rstrip("\r\n")):
             break
     if not texts:
         return (), 0
-    return _distinct(splitter.loose(texts[0].rstrip("\r\n"))), 1
+    return tuple(splitter.loose(texts[0].rstrip("\r\n"))), 1
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
@@ -168,11 +180,17 @@ def _certify(path: Path, separator: str, width: int) -> bool | None:
 
 def _is_plain(block: bytes, separator: str, width: int) -> bool:
     """Whether each of some whole lines is a row of ``width`` fields, or blank."""
-    letters = np.frombuffer(block, dtype=np.uint8)
-    ends = np.flatnonzero(letters == _FEED)
-    parted = np.flatnonzero(letters == ord(separator))
     if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
         return False
+    letters = np.frombuffer(block, dtype=np.uint8)
+    feeds, separators = letters == _FEED, letters == ord(separator)
+    if b'"' not in block:
+        # The usual case: every so many marks one ends a line, and no other does.
+        marks = feeds[np.flatnonzero(feeds | separators)]
+        lines, rest = divmod(len(marks), width)
+        if not rest and marks[width - 1 :: width].all() and marks.sum() == lines:
+            return True
+    ends, parted = np.flatnonzero(feeds), np.flatnonzero(separators)
     if b'"' in block:
         quotes = np.flatnonzero(letters == _QUOTE)
         if not _are_well_set(letters, quotes, ends, ord(separator)):
@@ -299,7 +317,8 @@ def _scan_records(
         | dict.fromkeys(names, pl.String())
     )
 
-    def frames() -> Iterator[pl.DataFrame]:
+    def frames(wanted: Collection[str]) -> Iterator[pl.DataFrame]:
+        del wanted
         read = _records(path, dialect)
         while block := list(islice(read, ROWS_PER_BLOCK)):
             numbers, texts, fields, faults = zip(*block, strict=True)

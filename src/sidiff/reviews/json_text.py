@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -116,16 +116,21 @@ def scan(
         | dict.fromkeys(rules, pl.String())
     )
 
-    def frames() -> Iterator[pl.DataFrame]:
+    def frames(wanted: Collection[str]) -> Iterator[pl.DataFrame]:
+        kept = pl.Schema({name: schema[name] for name in schema if name in wanted})
         for block in objects(path):
             numbers, texts, values = zip(*block, strict=True)
-            faults = [value if isinstance(value, str) else None for value in values]
-            rows = [value if isinstance(value, dict) else {} for value in values]
-            columns = [
-                _column([value.get(name) for value in rows], rule)
+            rows = values
+            faults: Sequence[str | None] = [None] * len(values)
+            if set(map(type, values)) != {dict}:
+                faults = [value if isinstance(value, str) else None for value in values]
+                rows = tuple(v if isinstance(v, dict) else {} for v in values)
+            columns = {row: numbers, fault: faults, line: texts} | {
+                name: _column([value.get(name) for value in rows], rule)
                 for name, rule in rules.items()
-            ]
-            yield pl.DataFrame([numbers, faults, texts, *columns], schema=schema)
+                if name in kept
+            }
+            yield pl.DataFrame([columns[name] for name in kept], schema=kept)
 
     return lazy(frames, schema)
 
@@ -133,8 +138,11 @@ def scan(
 def _column(
     values: Sequence[object], rule: Callable[[object], str | None]
 ) -> Sequence[str | None]:
-    if set(map(type, values)) == {int}:
+    kinds = set(map(type, values))
+    if kinds == {int}:
         return list(map(str, values))
+    if kinds == {str} and all(map(str.isascii, values)):  # type: ignore[arg-type]
+        return values  # type: ignore[return-value]
     return list(map(rule, values))
 
 

@@ -15,7 +15,6 @@ from typing import IO, Any, AnyStr, BinaryIO, Never
 
 from tqdm import tqdm
 
-from sidiff.errors import SidiffError
 from sidiff.reviews.encodings import UTF8, TextForm, opened
 from sidiff.reviews.layouts import MalformedLineError
 

@@ -11,7 +11,6 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,8 @@ from sidiff.parameters import InteractionColumns, ItemColumns
 from sidiff.reviews import item_tables
 from sidiff.reviews.ingestion import (
     INTERACTIONS,
-    ITEMS,
     KEPT_TEXT,
+    REJECTED,
     Ingested,
     first_of_each_item,
     join,
@@ -35,7 +34,7 @@ from sidiff.reviews.tables import (
     LINE,
     ROW,
     column_names,
-    find_format,
+    header_of,
     lines_of,
     readable,
     scan,
@@ -61,12 +60,13 @@ _TOLERATED_SECONDS = 86_400
 # A user with more of the log than this, and than so many times the mean, is many.
 _LARGE_SHARE, _TIMES_THE_MEAN = 0.05, 10
 # Rows in which the largest user is looked for, and what a row takes at least.
-_SAMPLED_ROWS, _BYTES_OF_A_ROW = 500_000, 16
-_NOT_UTF8 = "\ufffd"
+_SAMPLED_ROWS, _BYTES_OF_A_ROW = 50_000, 16
 _OTHER_UNIT = "is a time in a coarser unit"
 _REASON = "why the row is set aside"
 _TEXT = "the row in words"
 _HEADER = "the row is the header once more"
+_LOST = "the rating is no number"
+_CHANGED = "an id is not as it stands there"
 
 
 def ingest_interactions(
@@ -173,44 +173,52 @@ def _ingest_file(
     names = column_names(path, [*ids, *others])
     _check_columns(path, names, [*ids, *others], "interactions")
     with readable(path):
-        checked = _check_rows(path, scan(path, ids, others), columns, now)
+        rows = scan(path, ids, others)
+        checked = _check_rows(path, rows, columns, now)
         bad, header = pl.col(_REASON).is_not_null(), pl.col(_HEADER)
-        old = ~bad & (pl.col("timestamp") < PLAUSIBLE_SECOND)
-        sampled = pl.col(ROW) % _stride(path) == 0
-        everything = checked.filter(~header)
-        counts, rejected, reasons, users = pl.collect_all(
-            [
-                checked.select(
-                    headers=header.sum(),
-                    rows=(~bad & ~header).sum(),
-                    set_aside=(bad & ~header).sum(),
-                    last=pl.col("timestamp").filter(~bad & ~header).max(),
-                    before_1990=(old & ~header).sum(),
-                    first_before_1990=pl.col(ROW).filter(old & ~header).min(),
-                    ratings_not_read=(~bad & pl.col("rating_lost")).sum(),
-                ),
-                everything.filter(bad)
-                .head(_KEPT_ROWS)
-                .select(
-                    ROW,
-                    LINE,
-                    file=pl.lit(path.name),
-                    line=ROW,
-                    reason=_REASON,
-                    text=_TEXT,
-                ),
-                everything.filter(bad).group_by(_REASON).len(),
-                everything.filter(~bad & sampled)
-                .group_by("user_id")
-                .len()
-                .top_k(_KEPT_ROWS, by="len"),
-            ],
-            engine="streaming",
+        good = ~bad & ~header
+        old = good & (pl.col("timestamp") < PLAUSIBLE_SECOND)
+        found: dict[str, Any] = (
+            checked.select(
+                headers=header.sum(),
+                rows=good.sum(),
+                set_aside=(bad & ~header).sum(),
+                last=pl.col("timestamp").filter(good).max(),
+                before_1990=old.sum(),
+                first_before_1990=pl.col(ROW).filter(old).min(),
+                ratings_not_read=(good & pl.col(_LOST)).sum(),
+                changed=pl.col(_CHANGED).any(),
+                users=pl.col("user_id")
+                .filter(good & (pl.col(ROW) % _stride(path) == 0))
+                .implode(),
+            )
+            .collect(engine="streaming")
+            .row(0, named=True)
         )
-        rejected = _with_lines(path, rejected)
-    found: dict[str, Any] = counts.row(0, named=True)
+        rejected, reasons = pl.DataFrame(schema=REJECTED), {}
+        if found["set_aside"]:
+            wrong = checked.filter(bad & ~header)
+            rejected, counted = pl.collect_all(
+                [
+                    wrong.head(_KEPT_ROWS).select(
+                        ROW,
+                        LINE,
+                        file=pl.lit(path.name),
+                        line=ROW,
+                        reason=_REASON,
+                        text=_TEXT,
+                    ),
+                    wrong.group_by(_REASON).len(),
+                ],
+                engine="streaming",
+            )
+            rejected = _with_lines(path, rejected)
+            reasons = dict(counted.iter_rows())
+        if not found["changed"]:
+            # The ids are tidy as they are: nothing needs to be looked at again.
+            checked = _check_rows(path, rows, columns, now, tidy=True)
     read = Ingested(
-        frame=checked.filter(~bad & ~header).select(INTERACTIONS.names()),
+        frame=checked.filter(good).select(INTERACTIONS.names()),
         rejected=rejected,
         lines=found["headers"] + found["rows"] + found["set_aside"],
         rows=found["rows"],
@@ -218,10 +226,9 @@ def _ingest_file(
         duplicates=0,
         headers=found["headers"],
     )
-    found["last"] = found["last"] or 0
-    found["reasons"] = dict(reasons.iter_rows())
-    found["users"] = users
-    return read, found
+    users = pl.Series("user_id", found["users"], dtype=pl.String)
+    found["users"] = users.value_counts(name="len")
+    return read, found | {"last": found["last"] or 0, "reasons": reasons}
 
 
 def _stride(path: Path) -> int:
@@ -283,7 +290,9 @@ def _check_unit(
     """Stop where no time is of the unit that the settings say."""
     others = any(_OTHER_UNIT in reason for reason in notes["reasons"])
     early = read.rows and last < _TOO_EARLY
-    if columns.time_unit in ("ms", "us", "ns") and (early or not read.rows and others):
+    if columns.time_unit in ("ms", "us", "ns") and (
+        early or (not read.rows and others)
+    ):
         raise SidiffError(
             f"All times in {columns.timestamp} of {path} lie before 1972 when read as "
             f"{columns.time_unit}: set ingestion.interactions.time_unit to s."
@@ -291,26 +300,43 @@ def _check_unit(
 
 
 def _check_rows(
-    path: Path, rows: pl.LazyFrame, columns: InteractionColumns, now: int
+    path: Path,
+    rows: pl.LazyFrame,
+    columns: InteractionColumns,
+    now: int,
+    *,
+    tidy: bool = False,
 ) -> pl.LazyFrame:
-    """Typed rows, each with the reason why it is to be set aside, or null."""
+    """Typed rows, each with the reason why it is to be set aside, or null.
+
+    ``tidy``: those of the ids that are texts are known to be tidy, or no ids.
+    """
     types = rows.collect_schema()
     raw = list(dict.fromkeys([columns.user, columns.item, columns.timestamp]))
     rating, lost = _rating(columns.rating, types)
     seconds, other_unit = _seconds(path, columns, types[columns.timestamp])
+    ids = {"user_id": columns.user, "item_id": columns.item}
+    as_they_are = {kind for kind in ids if tidy and types[ids[kind]] == pl.String}
+    texts = {kind for kind in ids if types[ids[kind]] == pl.String}
     typed = rows.select(
         ROW,
         FAULT,
         LINE,
         _in_words(raw).alias(_TEXT),
-        _is_header(path, raw, types).alias(_HEADER),
+        _is_header(path, raw).alias(_HEADER),
         other_unit.alias(_OTHER_UNIT),
-        user_id=_identifier(path, columns.user, types[columns.user]),
-        item_id=_identifier(path, columns.item, types[columns.item]),
+        lost.alias(_LOST),
+        *(pl.col(ids[kind]).alias(f"{kind} as it is") for kind in texts),
+        *(
+            pl.col(name).alias(kind)
+            if kind in as_they_are
+            else _identifier(path, name, types[name]).alias(kind)
+            for kind, name in ids.items()
+        ),
         timestamp=seconds,
         rating=rating,
-        rating_lost=lost,
     )
+    changed = (pl.col(f"{kind} as it is").ne_missing(pl.col(kind)) for kind in texts)
     seconds = pl.col("timestamp")
     reason = (
         pl.when(pl.col(FAULT).is_not_null())
@@ -319,8 +345,6 @@ def _check_rows(
         .then(pl.lit(f"no text or whole number in {columns.user}"))
         .when(pl.col("item_id").is_null())
         .then(pl.lit(f"no text or whole number in {columns.item}"))
-        .when(_damaged("user_id") | _damaged("item_id"))
-        .then(pl.lit("not UTF-8 text"))
         .when(seconds.is_null())
         .then(pl.lit(f"no time in {columns.timestamp}"))
         .when(_OTHER_UNIT)
@@ -335,14 +359,18 @@ def _check_rows(
         .when(seconds > now + _TOLERATED_SECONDS)
         .then(pl.lit(f"{columns.timestamp} lies in the future"))
     )
-    return typed.with_columns(reason.alias(_REASON))
+    return typed.with_columns(
+        reason.alias(_REASON),
+        pl.any_horizontal(pl.lit(value=False), *changed).alias(_CHANGED),
+    )
 
 
-def _is_header(path: Path, names: Sequence[str], types: pl.Schema) -> pl.Expr:
+def _is_header(path: Path, names: Sequence[str]) -> pl.Expr:
     """Whether a row is the header, which concatenated files repeat."""
-    if find_format(path) != "delimited":
+    header = header_of(path)
+    if not header:
         return pl.lit(value=False)
-    same = (pl.col(name).str.strip_chars() == name for name in names)
+    same = (pl.col(name) == header[name] for name in names)
     return pl.all_horizontal(*same).fill_null(value=False)
 
 
@@ -361,10 +389,6 @@ def _rating(name: str | None, types: pl.Schema) -> tuple[pl.Expr, pl.Expr]:
     number = column.cast(pl.Float32, strict=False)
     finite = pl.when(number.is_finite()).then(number)
     return finite, pl.lit(value=False)
-
-
-def _damaged(name: str) -> pl.Expr:
-    return pl.col(name).str.contains(_NOT_UTF8, literal=True)
 
 
 def _in_words(columns: Sequence[str]) -> pl.Expr:

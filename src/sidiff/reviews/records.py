@@ -64,7 +64,7 @@ class Splitter:
         self._closes = re.compile(rf'{inner}"{blank}(?={mark}|\Z)', re.DOTALL)
         bare = rf"(?:[^\\{mark}]++|\\.)*+\\?" if escape else rf"[^{mark}]*"
         self._bare = re.compile(bare, re.DOTALL)
-        self._sloppy = re.compile(rf'\A"(.*)"\Z', re.DOTALL)
+        self._sloppy = re.compile(r'\A"(.*)"\Z', re.DOTALL)
 
     def is_simple(self, text: str) -> bool:
         """Whether nothing but separators has a meaning in the text."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
 
 def lazy(
-    frames: Callable[[], Iterator[pl.DataFrame]], schema: pl.Schema
+    frames: Callable[[Collection[str]], Iterator[pl.DataFrame]], schema: pl.Schema
 ) -> pl.LazyFrame:
-    """A lazy frame over blocks; ``frames`` is called anew whenever it is read."""
+    """A lazy frame over blocks.
+
+    Args:
+        frames: called anew whenever the frame is read, with the names of the columns
+            that are asked for; may give more.
+        schema: of all columns.
+    """
 
     def read(
         with_columns: list[str] | None,
@@ -21,7 +27,10 @@ def lazy(
     ) -> Iterator[pl.DataFrame]:
         del batch_size
         left = n_rows
-        for frame in frames():
+        wanted = list(schema) if with_columns is None else with_columns
+        if predicate is not None:
+            wanted = [*wanted, *predicate.meta.root_names()]
+        for frame in frames(wanted):
             kept = frame if left is None else frame.head(left)
             left = None if left is None else left - len(kept)
             kept = kept if predicate is None else kept.filter(predicate)

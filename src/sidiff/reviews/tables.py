@@ -103,6 +103,14 @@ def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
     return rows.select(ROW, FAULT, LINE, *dict.fromkeys([*ids, *others]))
 
 
+def header_of(path: Path) -> dict[str, str]:
+    """Each column's name as the header has it, of delimited text; else nothing."""
+    if find_format(path) != "delimited":
+        return {}
+    dialect = delimited.find_dialect(path)
+    return dict(zip(dialect.names, dialect.header, strict=True))
+
+
 def lines_of(path: Path, rows: pl.Series) -> pl.DataFrame | None:
     """Look up how rows stand in a file whose scan has no ``LINE``.
 

@@ -14,7 +14,6 @@ import polars as pl
 from polars.datatypes import DataType
 
 from sidiff.reviews.layouts import LATEST_SECOND
-from sidiff.reviews.values import present
 
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Ticks of a second, coarsest unit first."""
@@ -61,7 +60,7 @@ def ticks(column: pl.Expr, dtype: DataType, unit: str) -> tuple[pl.Expr, pl.Expr
         The seconds (i64, null where there is no number), and whether the number is a
         time from 1990 to 2100 in a coarser unit.
     """
-    number = present(column) if dtype == pl.String else column
+    number = column.str.strip_chars() if dtype == pl.String else column
     whole = number.cast(pl.Int64, strict=False)
     if not dtype.is_integer():
         # 1.6e9 and 1600000000.25 are times as well, whatever wrote them.

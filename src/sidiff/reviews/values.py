@@ -6,8 +6,8 @@ One rule each, whatever wrote the table and whatever type its column has there:
   infinity where they are numbers.
 - An id is a text or a whole number. Blanks at its ends go, zeros at its beginning
   stay, and a whole number with an empty fraction (``1000.0``) is that number. Lists,
-  objects, booleans, fractions and numbers that were cut to their first digits
-  (``1.2346e+22``) are none.
+  objects, booleans, fractions, numbers that were cut to their first digits
+  (``1.2346e+22``) and texts with letters that were lost (U+FFFD) are none.
 - Extended JSON's wrappers (``{"$oid": ...}``) stand for what is in them.
 """
 
@@ -37,7 +37,8 @@ NOTHING = sorted(
 _LARGEST_WHOLE = {pl.Float64(): 2.0**53, pl.Float32(): 2.0**24}
 _NUMBER_AS_TEXT = r"^-?\d+\.0+$"
 _EMPTY_FRACTION = r"^(-?(?:0|[1-9]\d*))\.0+$"
-_CUT_NUMBER = r"^-?\d(\.\d+)?[eE]\+\d+$"
+_CUT_NUMBER = r"^-?\d(\.\d+)?[eE]\+\d+$|\x{fffd}"
+_NOT_TIDY = r"\s|\.0|[eE]\+|\x{fffd}"
 _SEVERAL = "[({"
 _LONGEST_LIST = 2**20
 _QUOTED = r"'[^']*'|\"[^\"]*\""
@@ -74,15 +75,15 @@ def identifier(column: pl.Expr, dtype: DataType) -> pl.Expr:
 
 def tidy_ids(ids: pl.Series) -> pl.Series:
     """Bring texts that are to be ids into the one form that they have everywhere."""
-    name = ids.name
-    tidy = ids.to_frame("id").select(present(pl.col("id"))).to_series()
-    odd = tidy.str.contains(".0", literal=True) | tidy.str.contains("e+", literal=True)
-    odd |= tidy.str.contains("E+", literal=True)
+    # One look at each finds the few that need more.
+    odd = ids.str.contains(_NOT_TIDY)
     if odd.any():
-        plain = tidy.str.replace(_EMPTY_FRACTION, "$1")
-        cut = tidy.str.contains(_CUT_NUMBER)
-        tidy = pl.select(pl.when(~cut).then(plain)).to_series()
-    return tidy.rename(name)
+        tidy = ids.filter(odd).str.strip_chars().str.replace(_EMPTY_FRACTION, "$1")
+        lost = tidy.str.contains(_CUT_NUMBER)
+        kept = pl.select(pl.when(~lost).then(tidy)).to_series()
+        ids = ids.clone().scatter(odd.arg_true(), kept)
+    nothing = ids.is_in(NOTHING)
+    return ids.clone().scatter(nothing.arg_true(), None) if nothing.any() else ids
 
 
 def id_text(value: object) -> str | None:
