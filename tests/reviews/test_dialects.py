@@ -316,7 +316,7 @@ def test_a_header_inside_the_file_is_counted(tmp_path: Path, quote: str) -> None
 
 
 CP1252 = "sku;name;at\n" + "".join(
-    f"{n};Théière brûlée à 5 € – “belle” {n};9\n" for n in range(9)
+    f"{n};Théière brûlée à 5 € “belle” ½ {n};9\n" for n in range(9)
 )
 
 
@@ -334,7 +334,7 @@ def test_encodings_are_told(
     path.write_bytes(gzip.compress(content) if packed else content)
     found = items(path)
     assert found.frame.collect()["name"].to_list() == [
-        f"Théière brûlée à 5 € – “belle” {n}" for n in range(9)
+        f"Théière brûlée à 5 € “belle” ½ {n}" for n in range(9)
     ]
     assert found.set_aside == 0
 

@@ -2,8 +2,8 @@
 
 The rule: a byte order mark says it; else two-byte letters are known by their zero
 bytes; else valid UTF-8 is UTF-8; else the file is Windows-1252 (of which printable
-Latin-1 is a part) when its letters outside ASCII stand singly or in pairs, as in western
-words. In whatever else, the lines that are no UTF-8 are set aside one by one.
+Latin-1 is a part) when its letters outside ASCII stand singly or in pairs, as in
+western words. In whatever else, the lines that are no UTF-8 are set aside one by one.
 """
 
 from __future__ import annotations
@@ -62,8 +62,7 @@ class TextForm:
     Attributes:
         encoding: ``utf-8``, ``utf-16`` and ``utf-32`` (also with ``-le``, ``-be``) or
             ``windows-1252``.
-        newline: what ends a line, ``"\\n"`` (after it may come from a ``"\\r"``) or, in
-            files that have no other, ``"\\r"``.
+        newline: what ends a line: a line feed or, in files that have none, a return.
         valid: every byte fits the encoding.
     """
 

@@ -105,7 +105,7 @@ def _blocks(path: Path, item: str) -> Iterator[list[Row]]:
     rows = scan(path, [], column_names(path))
     schema = rows.collect_schema()
     if find_format(path) == "parquet" and is_id_type(schema[item]):
-        # One rule makes texts of ids, whatever their type; of numbers it needs the type.
+        # One rule makes texts of ids of any type, and has to know it.
         rows = rows.with_columns(identifier(pl.col(item), schema[item]).alias(item))
     for frame in rows.collect_batches(maintain_order=True):
         block: list[Row] = []

@@ -96,7 +96,7 @@ _STRICT = json.JSONDecoder(parse_constant=_not_json)
 
 
 def _lines(stream: BinaryIO, form: TextForm) -> Iterator[bytes]:
-    """The lines of a stream as UTF-8; of one beyond the limit, no more than tells so."""
+    """The lines of a stream as UTF-8; of too long ones no more than tells so."""
     if form.newline == "\n" and form.encoding == "utf-8":
         while line := _read_line(stream):
             yield line

@@ -27,8 +27,9 @@ def check_matching(bought: pl.Series, described: pl.Series, least: float) -> Non
     raise SidiffError(
         f"Only {found.sum():,} of {len(bought):,} items of the interactions have a row "
         f"in the items, whose ids are spelt like {_some(lonely)}, those of the "
-        f"interactions like {_some(bought.filter(~found).sort())}: name matching columns "
-        "under ingestion, give the right files, or lower filtering.min_metadata_share."
+        f"interactions like {_some(bought.filter(~found).sort())}: name matching "
+        "columns under ingestion, give the right files, or lower "
+        "filtering.min_metadata_share."
     )
 
 

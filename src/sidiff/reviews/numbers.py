@@ -4,10 +4,10 @@ A currency's sign or letters and a stroke for no cents go. Of point and comma, t
 that stands in a text with both is the decimal mark, and the other parts thousands; one
 that stands alone is the decimal mark unless it comes more than once, each time before
 three digits. Before exactly three digits a single one can be either: the column
-decides, in which it is the thousands' mark if some other text has it so or has the other
-mark before its decimals. Where the column says nothing, or both, ``1.299`` has a decimal
-point if nothing else stands in the text, and ``$1,299`` thousands if no text says
-otherwise. Ranges and whatever else is no single amount are not told.
+decides, in which it is the thousands' mark if some other text has it so or has the
+other mark before its decimals. Where the column says nothing, or both, ``1.299`` has a
+decimal point if nothing else stands in the text, and ``$1,299`` thousands if no text
+says otherwise. Ranges and whatever else is no single amount are not told.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sidiff.reviews.values import present
 _MACHINE = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _CURRENCY = (
     r"(?i:\p{Sc}|usd|us\$|eur|euro|gbp|chf|sfr\.?|fr\.|jpy|cny|rmb|inr|rs\.?|cad|aud|nzd"
-    r"|sek|nok|dkk|kr\.?|pln|zł|czk|kč|huf|ft|ron|lei|bgn|лв\.?|rub|руб\.?|р\.|uah|грн\.?"
+    r"|sek|nok|dkk|kr\.?|pln|zł|czk|kč|huf|ft|ron|lei|bgn|rub|uah"
     r"|try|tl|brl|r\$|mxn|zar|sgd|hkd|krw|ils|thb|円|元)"
 )
 _AMOUNT = rf"^(?:{_CURRENCY})?([+-]?)(?:{_CURRENCY})?(\d[\d.,]*)(?:{_CURRENCY})?$"

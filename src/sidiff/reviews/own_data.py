@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from polars.datatypes import DataType
 
 from sidiff.errors import SidiffError
 from sidiff.parameters import InteractionColumns, ItemColumns
@@ -28,13 +27,19 @@ from sidiff.reviews.ingestion import (
     first_of_each_item,
     join,
 )
-from sidiff.reviews.layouts import LATEST_SECOND
+from sidiff.reviews.interaction_rows import (
+    CHANGED,
+    HEADER,
+    LOST,
+    OTHER_UNIT,
+    REASON,
+    TEXT,
+    check_rows,
+)
 from sidiff.reviews.tables import (
-    FAULT,
     LINE,
     ROW,
     column_names,
-    header_of,
     lines_of,
     readable,
     scan,
@@ -42,11 +47,7 @@ from sidiff.reviews.tables import (
 from sidiff.reviews.text import PRICE_TEXT
 from sidiff.reviews.times import (
     PLAUSIBLE_SECOND,
-    is_moment_type,
-    moments,
-    ticks,
 )
-from sidiff.reviews.values import identifier, is_id_type, present
 
 logger = logging.getLogger(__name__)
 
@@ -55,18 +56,10 @@ _LISTED_CHARACTERS = 1000
 _LISTED_REASONS = 5
 # 1972-01-01: all times of a log before it are seconds that were taken for a finer unit.
 _TOO_EARLY = 63_072_000
-# Clocks differ, and a time without a zone may be ahead of UTC.
-_TOLERATED_SECONDS = 86_400
 # A user with more of the log than this, and than so many times the mean, is many.
 _LARGE_SHARE, _TIMES_THE_MEAN = 0.05, 10
 # Rows in which the largest user is looked for, and what a row takes at least.
 _SAMPLED_ROWS, _BYTES_OF_A_ROW = 50_000, 16
-_OTHER_UNIT = "is a time in a coarser unit"
-_REASON = "why the row is set aside"
-_TEXT = "the row in words"
-_HEADER = "the row is the header once more"
-_LOST = "the rating is no number"
-_CHANGED = "an id is not as it stands there"
 
 
 def ingest_interactions(
@@ -174,8 +167,8 @@ def _ingest_file(
     _check_columns(path, names, [*ids, *others], "interactions")
     with readable(path):
         rows = scan(path, ids, others)
-        checked = _check_rows(path, rows, columns, now)
-        bad, header = pl.col(_REASON).is_not_null(), pl.col(_HEADER)
+        checked = check_rows(path, rows, columns, now)
+        bad, header = pl.col(REASON).is_not_null(), pl.col(HEADER)
         good = ~bad & ~header
         old = good & (pl.col("timestamp") < PLAUSIBLE_SECOND)
         found: dict[str, Any] = (
@@ -186,8 +179,8 @@ def _ingest_file(
                 last=pl.col("timestamp").filter(good).max(),
                 before_1990=old.sum(),
                 first_before_1990=pl.col(ROW).filter(old).min(),
-                ratings_not_read=(good & pl.col(_LOST)).sum(),
-                changed=pl.col(_CHANGED).any(),
+                ratings_not_read=(good & pl.col(LOST)).sum(),
+                changed=pl.col(CHANGED).any(),
                 users=pl.col("user_id")
                 .filter(good & (pl.col(ROW) % _stride(path) == 0))
                 .implode(),
@@ -197,26 +190,10 @@ def _ingest_file(
         )
         rejected, reasons = pl.DataFrame(schema=REJECTED), {}
         if found["set_aside"]:
-            wrong = checked.filter(bad & ~header)
-            rejected, counted = pl.collect_all(
-                [
-                    wrong.head(_KEPT_ROWS).select(
-                        ROW,
-                        LINE,
-                        file=pl.lit(path.name),
-                        line=ROW,
-                        reason=_REASON,
-                        text=_TEXT,
-                    ),
-                    wrong.group_by(_REASON).len(),
-                ],
-                engine="streaming",
-            )
-            rejected = _with_lines(path, rejected)
-            reasons = dict(counted.iter_rows())
+            rejected, reasons = _set_aside(path, checked.filter(bad & ~header))
         if not found["changed"]:
             # The ids are tidy as they are: nothing needs to be looked at again.
-            checked = _check_rows(path, rows, columns, now, tidy=True)
+            checked = check_rows(path, rows, columns, now, tidy=True)
     read = Ingested(
         frame=checked.filter(good).select(INTERACTIONS.names()),
         rejected=rejected,
@@ -229,6 +206,17 @@ def _ingest_file(
     users = pl.Series("user_id", found["users"], dtype=pl.String)
     found["users"] = users.value_counts(name="len")
     return read, found | {"last": found["last"] or 0, "reasons": reasons}
+
+
+def _set_aside(path: Path, wrong: pl.LazyFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The first of the rows set aside, and how many there are for each reason."""
+    shown = wrong.head(_KEPT_ROWS).select(
+        ROW, LINE, file=pl.lit(path.name), line=ROW, reason=REASON, text=TEXT
+    )
+    rejected, counted = pl.collect_all(
+        [shown, wrong.group_by(REASON).len()], engine="streaming"
+    )
+    return _with_lines(path, rejected), dict(counted.iter_rows())
 
 
 def _stride(path: Path) -> int:
@@ -288,7 +276,7 @@ def _check_unit(
     last: int,
 ) -> None:
     """Stop where no time is of the unit that the settings say."""
-    others = any(_OTHER_UNIT in reason for reason in notes["reasons"])
+    others = any(OTHER_UNIT in reason for reason in notes["reasons"])
     early = read.rows and last < _TOO_EARLY
     if columns.time_unit in ("ms", "us", "ns") and (
         early or (not read.rows and others)
@@ -297,137 +285,6 @@ def _check_unit(
             f"All times in {columns.timestamp} of {path} lie before 1972 when read as "
             f"{columns.time_unit}: set ingestion.interactions.time_unit to s."
         )
-
-
-def _check_rows(
-    path: Path,
-    rows: pl.LazyFrame,
-    columns: InteractionColumns,
-    now: int,
-    *,
-    tidy: bool = False,
-) -> pl.LazyFrame:
-    """Typed rows, each with the reason why it is to be set aside, or null.
-
-    ``tidy``: those of the ids that are texts are known to be tidy, or no ids.
-    """
-    types = rows.collect_schema()
-    raw = list(dict.fromkeys([columns.user, columns.item, columns.timestamp]))
-    rating, lost = _rating(columns.rating, types)
-    seconds, other_unit = _seconds(path, columns, types[columns.timestamp])
-    ids = {"user_id": columns.user, "item_id": columns.item}
-    as_they_are = {kind for kind in ids if tidy and types[ids[kind]] == pl.String}
-    texts = {kind for kind in ids if types[ids[kind]] == pl.String}
-    typed = rows.select(
-        ROW,
-        FAULT,
-        LINE,
-        _in_words(raw).alias(_TEXT),
-        _is_header(path, raw).alias(_HEADER),
-        other_unit.alias(_OTHER_UNIT),
-        lost.alias(_LOST),
-        *(pl.col(ids[kind]).alias(f"{kind} as it is") for kind in texts),
-        *(
-            pl.col(name).alias(kind)
-            if kind in as_they_are
-            else _identifier(path, name, types[name]).alias(kind)
-            for kind, name in ids.items()
-        ),
-        timestamp=seconds,
-        rating=rating,
-    )
-    changed = (pl.col(f"{kind} as it is").ne_missing(pl.col(kind)) for kind in texts)
-    seconds = pl.col("timestamp")
-    reason = (
-        pl.when(pl.col(FAULT).is_not_null())
-        .then(FAULT)
-        .when(pl.col("user_id").is_null())
-        .then(pl.lit(f"no text or whole number in {columns.user}"))
-        .when(pl.col("item_id").is_null())
-        .then(pl.lit(f"no text or whole number in {columns.item}"))
-        .when(seconds.is_null())
-        .then(pl.lit(f"no time in {columns.timestamp}"))
-        .when(_OTHER_UNIT)
-        .then(pl.lit(f"{columns.timestamp} {_OTHER_UNIT} than {columns.time_unit}"))
-        .when(~seconds.is_between(0, LATEST_SECOND, closed="left"))
-        .then(
-            pl.lit(
-                f"{columns.timestamp} is not a time from 1970 to 2100 (is "
-                f"ingestion.interactions.time_unit {columns.time_unit} right?)"
-            )
-        )
-        .when(seconds > now + _TOLERATED_SECONDS)
-        .then(pl.lit(f"{columns.timestamp} lies in the future"))
-    )
-    return typed.with_columns(
-        reason.alias(_REASON),
-        pl.any_horizontal(pl.lit(value=False), *changed).alias(_CHANGED),
-    )
-
-
-def _is_header(path: Path, names: Sequence[str]) -> pl.Expr:
-    """Whether a row is the header, which concatenated files repeat."""
-    header = header_of(path)
-    if not header:
-        return pl.lit(value=False)
-    same = (pl.col(name) == header[name] for name in names)
-    return pl.all_horizontal(*same).fill_null(value=False)
-
-
-def _rating(name: str | None, types: pl.Schema) -> tuple[pl.Expr, pl.Expr]:
-    """The rating as f32, and whether something stands there that is none."""
-    if name is None:
-        return pl.lit(None, pl.Float32), pl.lit(value=False)
-    column = pl.col(name)
-    if types[name] == pl.String:
-        text = present(column)
-        # 4,5 is a number in half of the world.
-        point = text.str.replace(r"^(-?\d+),(\d+)$", "${1}.${2}")
-        number = point.cast(pl.Float32, strict=False)
-        finite = pl.when(number.is_finite()).then(number)
-        return finite, text.is_not_null() & finite.is_null()
-    number = column.cast(pl.Float32, strict=False)
-    finite = pl.when(number.is_finite()).then(number)
-    return finite, pl.lit(value=False)
-
-
-def _in_words(columns: Sequence[str]) -> pl.Expr:
-    pieces = [
-        pl.format(
-            "{}: {}", pl.lit(name), pl.col(name).cast(pl.String, strict=False)
-        ).fill_null(f"{name}: null")
-        for name in columns
-    ]
-    return pl.concat_str(pieces, separator=", ").str.slice(0, KEPT_TEXT)
-
-
-def _identifier(path: Path, name: str, dtype: DataType) -> pl.Expr:
-    if not is_id_type(dtype):
-        raise SidiffError(
-            f"Column {name} of {path} holds {dtype}: name a column of texts or whole "
-            "numbers."
-        )
-    return identifier(pl.col(name), dtype)
-
-
-def _seconds(
-    path: Path, columns: InteractionColumns, dtype: DataType
-) -> tuple[pl.Expr, pl.Expr]:
-    """Seconds since 1970 UTC, null where there is no time; whether of another unit."""
-    column, unit = pl.col(columns.timestamp), columns.time_unit
-    if unit == "datetime":
-        if not is_moment_type(dtype):
-            raise SidiffError(
-                f"Column {columns.timestamp} of {path} holds {dtype}: set "
-                "ingestion.interactions.time_unit to s, ms, us or ns."
-            )
-        return moments(column, dtype), pl.lit(value=False)
-    if not dtype.is_numeric() and dtype != pl.String:
-        raise SidiffError(
-            f"Column {columns.timestamp} of {path} holds {dtype}: set "
-            "ingestion.interactions.time_unit to datetime."
-        )
-    return ticks(column, dtype, unit)
 
 
 def _check_columns(

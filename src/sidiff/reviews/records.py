@@ -1,4 +1,4 @@
-"""Lines of delimited text to rows, one after the other, by the rules of ``delimited``."""
+"""Lines of delimited text to rows, one by one, by the rules of ``delimited``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 LARGEST_RECORD = 2**24
-"""Characters of a quoted field of many lines, beyond which its first mark is a letter."""
+"""Characters of a row of many lines, beyond which its first mark is a letter."""
 _MOST_HALVES = 50
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
 # With commas between two fields, so few lines of prose may look like rows.

@@ -104,8 +104,8 @@ def _tell_of_doubtful(texts: pl.Series) -> None:
     lost = int(texts.str.contains("\ufffd", literal=True).sum())
     if lost:
         logger.warning(
-            "%s item texts have letters that were lost before (\ufffd): export the items "
-            "as UTF-8",
+            "%s item texts have letters that were lost before (\ufffd): export the "
+            "items as UTF-8",
             f"{lost:,}",
         )
 

@@ -34,7 +34,10 @@ NOTHING = sorted(
 """Texts that databases, pandas, R, Java and JavaScript print where nothing is."""
 
 # Whole numbers from here on may stand for several that a float cannot tell apart.
-_LARGEST_WHOLE = {pl.Float64(): 2.0**53, pl.Float32(): 2.0**24}
+_LARGEST_WHOLE: dict[DataType, float] = {
+    pl.Float64(): 2.0**53,
+    pl.Float32(): 2.0**24,
+}
 _NUMBER_AS_TEXT = r"^-?\d+\.0+$"
 _EMPTY_FRACTION = r"^(-?(?:0|[1-9]\d*))\.0+$"
 _CUT_NUMBER = r"^-?\d(\.\d+)?[eE]\+\d+$|\x{fffd}"
@@ -127,12 +130,11 @@ def unwrap(value: object) -> Any:
 def words(value: object) -> str | list[Any] | None:
     """A value as a text or as a list of texts; None where it says nothing in words."""
     value = unwrap(value)
+    if isinstance(value, bytes):
+        text = _decoded(value) or ""
+        value = text if all(c.isprintable() or c.isspace() for c in text) else None
     if isinstance(value, str):
-        text = value.strip()
-        if text in _NOTHING:
-            return None
-        several = _list_as_text(text)
-        return value if several is None else words(several)
+        return _text_or_list(value)
     if isinstance(value, Mapping):
         pairs = ((name, words(part)) for name, part in value.items())
         return [f"{name}: {part}" for name, part in pairs if isinstance(part, str)]
@@ -142,14 +144,15 @@ def words(value: object) -> str | list[Any] | None:
     if isinstance(value, float):
         whole = value.is_integer() and abs(value) < _LARGEST_WHOLE[pl.Float64()]
         return str(int(value) if whole else value) if math.isfinite(value) else None
-    if isinstance(value, bytes):
-        text = _decoded(value) or ""
-        return (
-            words(text) if all(c.isprintable() or c.isspace() for c in text) else None
-        )
-    if isinstance(value, int | Decimal | date | time):
-        return str(value)
-    return None
+    return str(value) if isinstance(value, int | Decimal | date | time) else None
+
+
+def _text_or_list(value: str) -> str | list[Any] | None:
+    text = value.strip()
+    if text in _NOTHING:
+        return None
+    several = _list_as_text(text)
+    return value if several is None else words(several)
 
 
 _NOTHING = frozenset(NOTHING)
