@@ -176,7 +176,11 @@ def test_polars(texts: list[tuple[str, str]], separator: str, quoting: Any) -> N
     come_back("items.parquet", parquet.getvalue(), rows)
 
 
-MARKED = st.text(st.sampled_from('ab é"'), min_size=1, max_size=8).map(str.strip)
+MARKED = (
+    st.text(st.sampled_from('ab é"'), min_size=1, max_size=8)
+    .map(str.strip)
+    .filter(lambda text: text and not (text[0] == text[-1] == '"'))
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -190,7 +194,6 @@ def test_raw_text_with_stray_marks(
     texts: list[tuple[str, str]], separator: str
 ) -> None:
     """Only marks around a whole field cannot be told from quoting."""
-    assume(all(text and text not in NOTHING for pair in texts for text in pair))
     rows = table(texts)
     try:
         found, back = read("items.tsv", raw(rows, separator))
@@ -204,10 +207,7 @@ def test_raw_text_with_stray_marks(
     assert len(back) + found.set_aside == len(rows)
     assert found.set_aside <= 1
     for name, pair in back.items():
-        whole = rows[int(name[1:])][1:3]
-        assert [(text or "").strip('"') for text in pair] == [
-            text.strip('"') for text in whole
-        ]
+        assert list(pair) == rows[int(name[1:])][1:3]
 
 
 @settings(max_examples=60, deadline=None)

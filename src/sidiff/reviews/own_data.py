@@ -188,7 +188,8 @@ def _ingest_file(
             .collect(engine="streaming")
             .row(0, named=True)
         )
-        rejected, reasons = pl.DataFrame(schema=REJECTED), {}
+        rejected = pl.DataFrame(schema=REJECTED)
+        reasons: dict[str, int] = {}
         if found["set_aside"]:
             rejected, reasons = _set_aside(path, checked.filter(bad & ~header))
         if not found["changed"]:
