@@ -59,6 +59,8 @@ class Posterior:
     ) -> Tensor:
         """Log-probabilities of codes ``(B, V, L, K)``; -inf where no item agrees.
 
+        Where none agrees with the state itself they are equal and mean nothing.
+
         Args:
             codes: ``(B, V, L)`` int64; values at masked digits are ignored.
             masked: ``(B, V, L)`` bool; all states of a call fully masked, or none.
@@ -86,7 +88,9 @@ class Posterior:
             place = owner[:, None] * (digits * size) + places[item]
             mass = log_pi.double().exp()[:, None].expand_as(place)
             total.view(-1).index_add_(0, place.flatten(), mass.flatten())
-        return total.log().float()
+        # A softmax of -inf alone would be no number, which a search sorts to the top.
+        nowhere = total.sum(-1, keepdim=True) == 0
+        return total.masked_fill(nowhere, 1.0).log().float()
 
 
 def candidate_log_p(

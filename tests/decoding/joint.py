@@ -1,0 +1,72 @@
+"""A small joint denoiser of random weights, its shop, and its energies digit by digit."""
+
+from __future__ import annotations
+
+import torch
+
+from sidiff.diffusion.histories import SampleBatch
+from sidiff.diffusion.joint import ItemTable, JointConfig, JointDenoiser
+
+DIGITS, CODES, ITEMS, WIDTH, LONGEST = 3, 4, 20, 8, 6
+
+
+def network(seed: int = 0, *, looks_again: bool = True) -> JointDenoiser:
+    """Random weights, the last items without a residual."""
+    config = JointConfig(
+        digits=DIGITS,
+        codes_per_digit=CODES,
+        max_history=LONGEST,
+        width=WIDTH,
+        heads=2,
+        inner=16,
+        encoder_layers=2,
+        decoder_layers=2,
+        dropout=0.0,
+        residual_items=ITEMS - 3,
+        residual_dropout=0.0,
+    )
+    generator = torch.Generator().manual_seed(seed)
+    model = JointDenoiser(config).initialize(generator).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name != "correction.weight" or looks_again:
+                parameter.normal_(0.0, 0.5, generator=generator)
+        model.residuals[0] = 0.0
+    return model
+
+
+def shop(seed: int = 0) -> ItemTable:
+    """Items of random codes, some of which share a SID; three are new."""
+    generator = torch.Generator().manual_seed(seed)
+    codes = torch.randint(0, CODES, (ITEMS, DIGITS), generator=generator)
+    codes[5] = codes[4]
+    rows = torch.arange(1, ITEMS + 1)
+    rows[-3:] = 0
+    return ItemTable(codes, rows)
+
+
+def histories(table: ItemTable, seed: int = 0) -> SampleBatch:
+    """Histories of 1 to ``LONGEST`` items, some of them repeated."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.tensor([1, 3, LONGEST, 2])
+    items = torch.randint(0, ITEMS, (len(lengths), LONGEST), generator=generator)
+    items[2, 3] = items[2, 0]
+    targets = torch.randint(0, ITEMS, (len(lengths),), generator=generator)
+    return SampleBatch(
+        table.codes[items], lengths, items, targets, table.codes[targets]
+    )
+
+
+@torch.no_grad()
+def plain_energy(
+    model: JointDenoiser, table: ItemTable, user: torch.Tensor, had: set[int], item: int
+) -> float:
+    """The fully masked energy, digit by digit."""
+    energy = 0.0
+    for digit in range(DIGITS):
+        code = model.codes[digit * CODES + int(table.codes[item, digit])]
+        energy += float(code @ model.maps[digit] @ user)
+    energy += float(model.residuals[table.residuals[item]] @ user)
+    if item in had:
+        energy += float(model.gate.weight[0] @ user + model.gate.bias[0])
+    return energy

@@ -1,0 +1,224 @@
+"""Lists of trained networks by the methods' names, against dense enumeration."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sidiff.decoding.catalogue import Catalogue
+from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
+from sidiff.diffusion.histories import SampleBatch
+from sidiff.diffusion.joint import ItemTable, JointDenoiser, JointMemory
+from sidiff.errors import SidiffError
+from sidiff.ranking.markov import Chain
+from sidiff.ranking.methods import network_ranker
+from sidiff.ranking.searched import SearchRanker
+from tests.decoding.catalogues import catalogue_of
+from tests.decoding.joint import (
+    CODES,
+    DIGITS,
+    ITEMS,
+    histories,
+    network,
+    plain_energy,
+    shop,
+)
+from tests.ranking.test_items import drawn, literal_chain, literal_lists, markov, placed
+from tests.settings import decoding
+
+CPU = torch.device("cpu")
+SEEDS = [0, 1, 2]
+State = tuple[tuple[int, ...], tuple[bool, ...]]
+"""Codes and which of them are masked."""
+
+
+def memory_of(
+    model: JointDenoiser, table: ItemTable, batch: SampleBatch
+) -> JointMemory:
+    x = model.item_vectors(table)[batch.history_items]
+    states, packing = model.states(x, batch.lengths)
+    return model.memory(states, packing, batch.history_items, batch.lengths)
+
+
+def had(batch: SampleBatch, user: int) -> set[int]:
+    return set(batch.history_items[user, : batch.lengths[user]].tolist())
+
+
+def softmax_of(
+    model: JointDenoiser, table: ItemTable, batch: SampleBatch
+) -> np.ndarray:
+    """Probability of every item for each user, ``(B, N)``."""
+    energies = [
+        [
+            plain_energy(model, table, state, had(batch, user), item)
+            for item in range(ITEMS)
+        ]
+        for user, state in enumerate(memory_of(model, table, batch).users)
+    ]
+    return torch.tensor(energies, dtype=torch.float64).softmax(1).numpy()
+
+
+def filtered(table: ItemTable, seed: int) -> tuple[Catalogue, Tensor]:
+    """Some items denied to all, some excluded for each user."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 4, ITEMS)
+    catalogue = catalogue_of(table.codes.numpy(), CODES, counts)
+    allowed = rng.random(ITEMS) < 0.8
+    allowed[4:6] = True
+    excluded = torch.from_numpy(rng.integers(-1, ITEMS, (4, 6)))
+    excluded[0, :2] = torch.tensor([4, 5])  # items of one SID
+    return catalogue.restrict(torch.from_numpy(allowed)), excluded
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("method", ["items", "mixture"])
+def test_lists_of_items_are_those_of_dense_probabilities(
+    method: str, seed: int
+) -> None:
+    model, table = network(seed), shop(seed)
+    batch, (catalogue, excluded) = histories(table, seed), filtered(table, seed)
+    transitions, p, share, k = drawn(ITEMS, seed), markov(), 0.4, 7
+    chain = Chain.of(transitions, p, CPU)
+    with torch.inference_mode():
+        ranker = network_ranker(
+            model, decoding(method=method), catalogue, table, chain, share
+        )
+        lists = ranker.rank(batch, excluded, k)
+        softmax = softmax_of(model, table, batch)
+    for user, length in enumerate(batch.lengths.tolist()):
+        wanted = softmax[user]
+        if method == "mixture":
+            past = batch.history_items[user, :length].tolist()
+            followed = literal_chain(transitions.toarray(), past, p)
+            wanted = (1 - share) * wanted + share * followed
+        items, sids = literal_lists(wanted, catalogue, excluded[user].tolist(), k)
+        assert placed(lists.items[user]) == items
+        assert placed(lists.sids[user]) == sids
+        found = lists.scores[user, : len(items)].double().exp().numpy()
+        np.testing.assert_allclose(found, wanted[items], rtol=1e-3, atol=1e-7)
+
+
+class DensePosterior:
+    """Probabilities of single steps for one user, by sums over all items."""
+
+    def __init__(
+        self, model: JointDenoiser, table: ItemTable, batch: SampleBatch, user: int
+    ) -> None:
+        self.model, self.table, self.had = model, table, had(batch, user)
+        self.memory = memory_of(model, table, batch).take(torch.tensor([user]))
+        self.step = cache(self._step)
+
+    def _step(self, state: State) -> np.ndarray:
+        """Probabilities ``(L, K)`` of codes at a state."""
+        codes, masked = state
+        user = self.memory.users[0]
+        asked = self.model.queries(
+            torch.tensor(codes)[None, None],
+            torch.tensor(masked)[None, None],
+            self.memory,
+        )[0, 0]
+        agreeing, energies = [], []
+        for item, own in enumerate(self.table.codes.tolist()):
+            pairs = zip(codes, own, masked, strict=True)
+            if any(code != wanted for code, wanted, open_ in pairs if not open_):
+                continue
+            energy = float(self.model.residuals[self.table.residuals[item]] @ user)
+            energy += (item in self.had) * float(self.model.repeat_gate(user))
+            for digit in range(DIGITS):
+                if masked[digit]:
+                    vector = self.model.codes[digit * CODES + own[digit]]
+                    energy += float(asked[digit] @ vector)
+            agreeing.append(own)
+            energies.append(energy)
+        mass = np.zeros((DIGITS, CODES))
+        shares = np.exp(energies) / np.exp(energies).sum()
+        for own, share in zip(agreeing, shares, strict=True):
+            mass[range(DIGITS), own] += share
+        return mass
+
+    def best_order(self, sid: tuple[int, ...]) -> float:
+        """Log-probability of a SID by its best order of digits."""
+        best = -math.inf
+        for order in itertools.permutations(range(DIGITS)):
+            masked, total = [True] * DIGITS, 0.0
+            for digit in order:
+                codes = tuple(
+                    0 if open_ else code
+                    for code, open_ in zip(sid, masked, strict=True)
+                )
+                total += math.log(self.step((codes, tuple(masked)))[digit, sid[digit]])
+                masked[digit] = False
+            best = max(best, total)
+        return best
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("constraint", ["items", "none"])
+def test_an_endless_search_ranks_by_the_best_order_of_marginals(
+    seed: int, constraint: str
+) -> None:
+    """Without a constraint as well: a posterior over items leads to items alone."""
+    model, table, k = network(seed), shop(seed), ITEMS
+    batch, (catalogue, excluded) = histories(table, seed), filtered(table, seed)
+    p = decoding(method="cpd", beam=500, merge="max", constraint=constraint)
+    with torch.inference_mode():
+        ranker = network_ranker(model, p, catalogue, table)
+        lists = ranker.rank(batch, excluded, k)
+    place = {item: n for n, item in enumerate(catalogue.by_popularity.tolist())}
+    sids = [tuple(codes) for codes in table.codes.tolist()]
+    for user in range(len(batch.lengths)):
+        with torch.no_grad():
+            dense = DensePosterior(model, table, batch, user)
+            scores = [dense.best_order(sid) for sid in sids]
+        barred = set(excluded[user].tolist())
+        mine = [item for item in catalogue.items.tolist() if item not in barred]
+        got = placed(lists.items[user])
+        assert sorted(got) == sorted(mine)
+        found = lists.scores[user, : len(got)].numpy()
+        np.testing.assert_allclose(found, [scores[item] for item in got], atol=1e-3)
+        assert (np.diff(found) <= 0).all()
+        for first, second in itertools.pairwise(got):
+            if sids[first] == sids[second]:
+                assert place[first] < place[second]
+
+
+@pytest.mark.parametrize("beam", [1, 3, 12, 20, 40])
+@pytest.mark.parametrize("merge", ["none", "max"])
+def test_no_search_of_a_posterior_needs_a_constraint(beam: int, merge: str) -> None:
+    """Codes that lead to no item have no probability, nor have what follows them."""
+    model, table = network(1), shop(1)
+    batch = histories(table, 1)
+    catalogue = catalogue_of(table.codes.numpy(), CODES)
+    nothing = torch.empty(len(batch.lengths), 0, dtype=torch.int64)
+    lists = []
+    for constraint in ("items", "none"):
+        p = decoding(beam=beam, merge=merge, constraint=constraint, method="cpd")
+        with torch.inference_mode():
+            ranker = network_ranker(model, p, catalogue, table)
+            lists.append(ranker.rank(batch, nothing, min(beam, ITEMS)))
+    bound, free = lists
+    found = free.items >= 0
+    # The constrained list alone is filled up, where a search finds too few.
+    assert int(found.sum(1).min()) >= min(beam, ITEMS) // 3
+    assert torch.equal(free.items[found], bound.items[found])
+    torch.testing.assert_close(free.scores[found], bound.scores[found])
+    assert free.legal_share == 1.0
+
+
+def test_a_network_of_digits_ranks_no_items() -> None:
+    config = DenoiserConfig(DIGITS, CODES, 6, 8, 2, 16, 1, 1, 0.0, "sink")
+    digits = Denoiser(config).initialize(torch.Generator().manual_seed(0)).eval()
+    table = shop()
+    catalogue, _ = filtered(table, 0)
+    for method in ("items", "mixture"):
+        with pytest.raises(SidiffError, match=rf"by {method} needs .*posterior: items"):
+            network_ranker(digits, decoding(method=method), catalogue, table)
+    ranker = network_ranker(digits, decoding(), catalogue, table)
+    assert isinstance(ranker, SearchRanker)
+    assert ranker.denoiser is digits
