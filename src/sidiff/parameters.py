@@ -32,6 +32,7 @@ Weight = Annotated[float, Field(ge=0.0, le=100.0)]
 Chance = Annotated[float, Field(ge=0.0, lt=1.0)]
 LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
 Beam = Annotated[int, Field(ge=1, le=65_536)]
+Layers = Annotated[int, Field(ge=1, le=64)]
 Rows = Annotated[int, Field(ge=1, le=1_000_000)]
 Users = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
@@ -249,8 +250,8 @@ class NetworkParameters(Parameters):
     width: Annotated[int, Field(ge=4, le=8192)]
     heads: Annotated[int, Field(ge=1, le=128)]
     inner: Annotated[int, Field(ge=4, le=65536)]
-    encoder_layers: Annotated[int, Field(ge=1, le=64)]
-    decoder_layers: Annotated[int, Field(ge=1, le=64)]
+    encoder_layers: Layers
+    decoder_layers: Layers
     dropout: Chance
     cross_pad: Literal["sink", "mask"]
     history_tokens: Literal["items", "codes"]
@@ -517,6 +518,11 @@ class SasRecParameters(SasRecSettings):
 class AutoregressiveParameters(Parameters):
     """The autoregressive SID decoder, as far as it differs from ``training``."""
 
+    encoder_layers: Layers
+    decoder_layers: Layers
+    dropout: Chance
+    batch_size: Rows
+    samples_per_pass: Rows
     epochs: Epochs
     learning_rate: LearningRate
     beam: Beam

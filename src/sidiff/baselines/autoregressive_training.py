@@ -117,7 +117,7 @@ def fit_autoregressive(
         sequences: all users' items.
         samples: training windows ``(S, 3)``: user, start, end.
         table: the items' SIDs.
-        parameters: epochs, peak learning rate and beam.
+        parameters: layers, dropout, batches, epochs, peak learning rate and beam.
         training: everything else, as for the denoiser.
         max_history: longest history of the network.
         seed: of weights, order and dropout.
@@ -129,7 +129,12 @@ def fit_autoregressive(
         The model of the best validated epoch, in evaluation mode, and its course.
     """
     config = DenoiserConfig.build(
-        training.network.model_copy(update=PLAIN),
+        training.network.model_copy(
+            update=PLAIN
+            | parameters.model_dump(
+                include={"encoder_layers", "decoder_layers", "dropout"}
+            )
+        ),
         table.digits,
         table.codes_per_digit,
         max_history,
@@ -165,6 +170,8 @@ def fit_autoregressive(
     budget = replace(
         budget_of(training),
         optimizer=optimizer,
+        batch_size=parameters.batch_size,
+        samples_per_pass=parameters.samples_per_pass,
         epochs=parameters.epochs,
         seed=seed,
         group="baselines.autoregressive",

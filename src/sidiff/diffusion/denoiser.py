@@ -16,12 +16,8 @@ As MDGR has it (arXiv 2601.19501, section 4.3), each by an option of its own:
 - ``difficulty_embedding``: row d_k of a table, k the number of masked digits, added to
   every decoder input token (4.3.1).
 
-Beyond the papers, items may have an identity: a learned vector beside their codes, in
-the history and in a softmax over whole items (as SASRec has, arXiv 1808.09781). An item
-that was not there in training has the zero vector and is known by its codes alone.
-
 Symbols: B batch, T history items, V views or beams, L digits, K codes, d width, H
-heads, R items with an identity, S history tokens: T, or T * L with one per code.
+heads, S history tokens: T, or T * L with one per code.
 """
 
 from __future__ import annotations
