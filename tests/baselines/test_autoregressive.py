@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,9 +189,23 @@ def test_every_weight_is_trained() -> None:
         assert parameter.grad.abs().max() > 0, name
 
 
+def autoregressive(epochs: int) -> dict[str, Any]:
+    """Settings of a small one."""
+    return dict(
+        encoder_layers=1,
+        decoder_layers=1,
+        dropout=0.1,
+        batch_size=64,
+        samples_per_pass=32,
+        epochs=epochs,
+        learning_rate=0.01,
+        beam=16,
+    )
+
+
 def fit(ring, ring_table, seed: int = 1, **changes: object):
     training: TrainingParameters = training_parameters(**changes)
-    parameters = AutoregressiveParameters(epochs=30, learning_rate=0.01, beam=16)
+    parameters = AutoregressiveParameters.model_validate(autoregressive(epochs=30))
     samples = training_samples(ring, "prefix", 2, 10)
     return fit_autoregressive(
         ring, samples, ring_table, parameters, training, 10, seed, CPU

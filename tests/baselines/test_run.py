@@ -28,6 +28,7 @@ from tests.ranking.test_items import literal_chain
 from tests.settings import evaluation
 
 from ..training.test_loop import parameters as training_parameters
+from .test_autoregressive import autoregressive
 from .test_sasrec import settings
 
 SEEDS, K = [4, 5], 6
@@ -43,7 +44,7 @@ def raw(**changes: Any) -> dict[str, Any]:
         sasrec=settings(epochs=8).model_dump()
         | {"tune": [{"optimizer": {"learning_rate": 1e-6}}]},
         sasrec_markov=dict(share=0.4),
-        autoregressive=dict(epochs=10, learning_rate=0.01, beam=16),
+        autoregressive=autoregressive(epochs=10),
         users_per_batch=16,
         device="cpu",
         threads=1,

@@ -1,4 +1,4 @@
-"""A small joint denoiser of random weights, its shop, and its energies digit by digit."""
+"""A small joint denoiser of random weights, its shop, its energies digit by digit."""
 
 from __future__ import annotations
 

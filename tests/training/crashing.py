@@ -17,8 +17,16 @@ from tests.settings import training
 ITEMS, MAX_HISTORY, USERS = 24, 10, 90
 
 
-def parameters(**changes: object) -> TrainingParameters:
+KINDS = {
+    "items": {"batch_size": 8, "samples_per_pass": 4},
+    "digits": {"batch_size": 32, "samples_per_pass": 16, "validation.method": "cpd"},
+}
+"""Kinds of network; each takes a dozen steps or more in an epoch."""
+
+
+def parameters(posterior: str = "items", **changes: object) -> TrainingParameters:
     small = {
+        "network.posterior": posterior,
         "network.width": 16,
         "network.heads": 2,
         "network.inner": 16,
@@ -29,15 +37,13 @@ def parameters(**changes: object) -> TrainingParameters:
         "validation.every_epochs": 2,
         "validation.max_users": 0,
         "validation.users_per_batch": 16,
-        "batch_size": 32,
-        "samples_per_pass": 16,
         "epochs": 3,
         "checkpoint_seconds": 0.0,
         "seed": 1,
         "device": "cpu",
         "threads": 1,
     }
-    return training(small | changes)
+    return training(small | KINDS[posterior] | changes)
 
 
 def shop() -> tuple[Sequences, np.ndarray, SidTable]:
@@ -73,5 +79,5 @@ def train(
     return fitted, epochs
 
 
-def train_in_a_process(checkpoints: Path) -> None:
-    train(checkpoints, parameters())
+def train_in_a_process(checkpoints: Path, posterior: str) -> None:
+    train(checkpoints, parameters(posterior))

@@ -7,29 +7,32 @@ import polars as pl
 import pytest
 import torch
 
-from sidiff.diffusion.denoiser import Denoiser
+from sidiff.diffusion.networks import network_from_saved
 from sidiff.errors import SidiffError
 from sidiff.parameters import TrainingParameters
-from sidiff.reviews.sequences import Sequences, training_samples
+from sidiff.reviews.sequences import Sequences, sequence_rows, training_samples
 from sidiff.sids.table import SidTable
 from sidiff.training import trainer as trainer_module
-from sidiff.training.loop import DenoiserTask, Fitted, budget_of, fit
+from sidiff.training.denoising import Data
+from sidiff.training.loop import TASKS, Fitted, budget_of, fit
 from sidiff.training.trainer import Trainer, by_length
 from tests.settings import training
 
 ITEMS, MAX_HISTORY = 24, 10
+VALIDATED = {"items": "items", "digits": "cpd"}
+"""Kinds of network, and how each is validated."""
+kinds = pytest.mark.parametrize("posterior", VALIDATED)
 
 
-def parameters(**changes: object) -> TrainingParameters:
+def parameters(posterior: str = "items", **changes: object) -> TrainingParameters:
     small = {
+        "network.posterior": posterior,
         "network.width": 32,
         "network.heads": 2,
         "network.inner": 48,
         "network.encoder_layers": 1,
         "network.decoder_layers": 1,
-        "network.item_identity": False,
         "noising.views": 3,
-        "auxiliary.item_weight": 0.0,
         "label_smoothing": 0.05,
         "optimizer.learning_rate": 0.01,
         "optimizer.warmup_steps": 5,
@@ -39,7 +42,7 @@ def parameters(**changes: object) -> TrainingParameters:
         "validation.level": "item",
         "validation.max_users": 0,
         "validation.users_per_batch": 16,
-        "validation.method": "cpd",
+        "validation.method": VALIDATED[posterior],
         "validation.decoding.beam": 8,
         "batch_size": 64,
         "samples_per_pass": 32,
@@ -83,15 +86,21 @@ def run(shop: tuple, p: TrainingParameters) -> tuple[Fitted, list]:
     return fitted, calls
 
 
-def test_it_learns_the_next_item(shop) -> None:
-    fitted, _ = run(shop, parameters(epochs=60, seed=2))
+@pytest.mark.parametrize(
+    ("posterior", "method"), [("items", "items"), ("items", "cpd"), ("digits", "cpd")]
+)
+def test_it_learns_the_next_item(shop, posterior, method) -> None:
+    """At partial semantic IDs as well, where a search finds it."""
+    validated = {"validation.method": method}
+    fitted, _ = run(shop, parameters(posterior, epochs=60, seed=2, **validated))
     assert fitted.history["validation/item/ndcg_at_10"].max() > 0.9
     assert fitted.history["train/loss"][-1] < fitted.history["train/loss"][0]
 
 
-def test_bfloat16_trains_alike(shop) -> None:
-    exact, _ = run(shop, parameters(epochs=4))
-    lowered = parameters(epochs=4, precision="bfloat16")
+@kinds
+def test_bfloat16_trains_alike(shop, posterior) -> None:
+    exact, _ = run(shop, parameters(posterior, epochs=4))
+    lowered = parameters(posterior, epochs=4, precision="bfloat16")
     fitted, _ = run(shop, lowered)
     again, _ = run(shop, lowered)
     losses = exact.history["train/loss"].to_list()
@@ -102,61 +111,84 @@ def test_bfloat16_trains_alike(shop) -> None:
     assert fitted.weights["codes"].dtype == torch.float32
 
 
-def test_the_same_seed_gives_the_same_weights(shop) -> None:
-    first, _ = run(shop, parameters())
-    second, _ = run(shop, parameters())
-    other, _ = run(shop, parameters(seed=2))
+@kinds
+def test_the_same_seed_gives_the_same_weights(shop, posterior) -> None:
+    first, _ = run(shop, parameters(posterior))
+    second, _ = run(shop, parameters(posterior))
+    other, _ = run(shop, parameters(posterior, seed=2))
     for name, tensor in first.weights.items():
         assert torch.equal(tensor, second.weights[name]), name
+    assert first.history.equals(second.history)
+    assert first.masking.equals(second.masking)
     assert not torch.equal(first.weights["codes"], other.weights["codes"])
 
 
-@pytest.mark.parametrize("reduction", ["per_view", "pooled", "sum"])
-def test_passes_of_any_size_make_the_same_step(shop, reduction) -> None:
-    """Cutting a batch into passes changes the rounding of its gradient only."""
+@pytest.mark.parametrize(
+    ("posterior", "reduction"),
+    [("digits", "per_view"), ("digits", "pooled"), ("digits", "sum"), ("items", "sum")],
+)
+def test_passes_of_any_size_make_the_same_step(shop, posterior, reduction) -> None:
+    """Cutting a batch into passes changes the rounding of its gradient only.
+
+    And what is drawn for a pass, such as the positions of partial views.
+    """
     sequences, samples, table = shop
     gradients = []
     for size in (64, 7):
         whole = {
             "network.dropout": 0.0,
-            "network.item_identity": True,
-            "network.identity_dropout": 0.0,
-            "auxiliary.item_weight": 0.5,
+            "network.residual_dropout": 0.0,
+            "partial_weight": 0.0,
             "samples_per_pass": size,
             "loss_reduction": reduction,
         }
-        p = parameters(**whole)
-        task = DenoiserTask(sequences, samples, table, p, MAX_HISTORY, None)
-        trainer = Trainer(task, samples, budget_of(p))
+        p = parameters(posterior, **whole)
+        task = TASKS[posterior](Data(sequences, samples, table, p, MAX_HISTORY, None))
+        trainer = Trainer(task, task.samples, budget_of(p))
         task.model.train()
         seen: list[torch.Tensor] = []
         trainer.optimizer.step = lambda task=task, seen=seen: seen.extend(
-            weight.grad.clone() for weight in task.denoiser.parameters()
+            weight.grad.clone()
+            for weight in task.network.parameters()
+            if weight.grad is not None
         )
         trainer.step(trainer.samples[:64], 0.0)
         gradients.append(seen)
+    assert len(gradients[0]) > 10
     for whole, parts in zip(*gradients, strict=True):
         torch.testing.assert_close(whole, parts, rtol=1e-4, atol=1e-6)
 
 
-def test_the_best_validated_epoch_is_kept(shop) -> None:
-    fitted, calls = run(shop, parameters(epochs=4))
+@kinds
+def test_the_best_validated_epoch_is_kept(shop, posterior) -> None:
+    fitted, calls = run(shop, parameters(posterior, epochs=4))
     scored = {e: f["validation/score"] for e, f in calls if "validation/score" in f}
     assert set(scored) == {2, 4}
     best = max(scored, key=scored.get)
     assert fitted.config["best_epoch"] == best
     assert fitted.config["best_score"] == scored[best]
     assert fitted.history["epoch"].to_list() == [1, 2, 3, 4]
-    Denoiser.from_saved(fitted.weights, fitted.config)
+    network = network_from_saved(fitted.weights, fitted.config)
+    assert (
+        type(network).__name__
+        == {
+            "items": "JointDenoiser",
+            "digits": "Denoiser",
+        }[posterior]
+    )
+    assert fitted.config["parameters"] == sum(p.numel() for p in network.parameters())
 
 
-def test_the_speed_is_that_of_all_samples(shop, monkeypatch) -> None:
+@kinds
+def test_the_speed_is_that_of_all_samples(shop, monkeypatch, posterior) -> None:
     """Also where no progress bar is shown, which then counts nothing."""
     clock = iter(range(0, 1000, 2))
     monkeypatch.setattr(trainer_module.time, "perf_counter", lambda: float(next(clock)))
-    _, calls = run(shop, parameters())
+    _, calls = run(shop, parameters(posterior))
     speeds = [figures["train/samples_per_second"] for _, figures in calls]
-    assert speeds == [len(shop[1]) / 2.0] * 2
+    sequences, samples, _ = shop
+    trained = {"digits": samples, "items": sequence_rows(sequences, MAX_HISTORY)}
+    assert speeds == [len(trained[posterior]) / 2.0] * 2
 
 
 def test_selection_score_weighs_ndcg_and_recall(shop) -> None:
@@ -186,10 +218,18 @@ def test_a_training_that_diverges_says_so(shop, monkeypatch) -> None:
         run(shop, parameters())
 
 
-def test_no_samples_is_one_clear_error(shop) -> None:
+@kinds
+def test_no_samples_is_one_clear_error(shop, posterior) -> None:
     sequences, samples, table = shop
+    short = Sequences(
+        sequences.items[:450],
+        np.arange(0, 451, 3),
+        sequences.user_ids,
+        sequences.item_ids,
+    )
+    given = parameters(posterior)
     with pytest.raises(SidiffError, match="min_history"):
-        fit(sequences, samples[:0], table, parameters(), MAX_HISTORY, lambda *_: None)
+        fit(short, samples[:0], table, given, MAX_HISTORY, lambda *_: None)
 
 
 def test_parts_of_a_batch_are_sorted_by_length_and_complete() -> None:
@@ -212,20 +252,14 @@ def test_threads_are_set_for_the_run_and_restored(shop, monkeypatch) -> None:
     assert asked == [1, 7]
 
 
-IDENTITY = {"network.item_identity": True, "auxiliary.item_weight": 1.0}
-
-
-def test_item_vectors_learn_the_next_item_by_identity_alone(shop) -> None:
-    """All items share one SID: what is learnt of them is in their identities."""
+def test_items_of_one_semantic_id_are_told_apart_by_their_residuals(shop) -> None:
+    """All items share one SID: what is learnt of them is beside their codes."""
     sequences, samples, table = shop
     blind = SidTable(np.zeros_like(table.codes), table.item_ids, 6)
-    vectors = {"validation.method": "items"}
-    fitted, _ = run(
-        (sequences, samples, blind), parameters(epochs=30, **IDENTITY | vectors)
-    )
+    fitted, _ = run((sequences, samples, blind), parameters(epochs=60))
     assert fitted.history["validation/item/ndcg_at_10"].max() > 0.9
-    assert len(fitted.config["identities"]) == ITEMS
-    assert not fitted.weights["identities"][0].any()
+    assert fitted.config["known_items"] == table.item_ids.to_list()
+    assert not fitted.weights["residuals"][0].any()
 
 
 def test_mdgr_learns(shop) -> None:
@@ -239,14 +273,9 @@ def test_mdgr_learns(shop) -> None:
         "label_smoothing": 0.0,
         "loss_reduction": "sum",
     }
-    fitted, _ = run(shop, parameters(epochs=30, **mdgr))
+    fitted, _ = run(shop, parameters("digits", epochs=30, **mdgr))
     assert fitted.history["validation/item/ndcg_at_10"].max() > 0.6
     first = fitted.masking.filter(of="views").sort("epoch", "value")
     begun, ended = (first.filter(epoch=n)["share"] for n in (1, 30))
     assert begun[1] > begun[-1]
     assert ended[1] < ended[-1]
-
-
-def test_a_weight_without_identities_is_refused() -> None:
-    with pytest.raises(ValueError, match="item_identity"):
-        parameters(**{"auxiliary.item_weight": 1.0})

@@ -96,6 +96,7 @@ class DenoiserTask(Task):
         network.initialize(weights).to(device)
         network.precision = parameters.precision
         super().__init__("Denoiser", network, device)
+        self.network = network
         self.parameters = parameters
         self.samples = samples
         self.masking = MaskingLog(table.digits, device)
