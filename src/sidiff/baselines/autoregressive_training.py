@@ -129,7 +129,6 @@ def fit_autoregressive(
         The model of the best validated epoch, in evaluation mode, and its course.
     """
     config = DenoiserConfig.build(
-        # Its items have no identity: this is the plain autoregressive counterpart.
         training.network.model_copy(update=PLAIN),
         table.digits,
         table.codes_per_digit,

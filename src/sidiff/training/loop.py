@@ -196,8 +196,7 @@ class DenoiserTask(Task):
         identities = identity_rows(self.identified, item_ids)
         self.histories = Histories(sequences, table.codes, identities, device)
         self.known_items = _known_items(self.histories.table)
-        counts = training_counts(sequences)
-        size = table.codes_per_digit
+        counts, size = training_counts(sequences), table.codes_per_digit
         self.groups = table.groups()
         self.catalogue = Catalogue.build(self.groups, size, counts, device, lattice)
         settings = parameters.validation

@@ -90,12 +90,14 @@ def rank_variants(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Decode the test split with the network of every variant and seed."""
     from sidiff.diffusion.denoiser import Denoiser
+    from sidiff.evaluation.metrics import level_means
     from sidiff.evaluation.run import chosen_users
     from sidiff.pipelines.evaluation.nodes import evaluator_of
 
     settings = EvaluationParameters.model_validate(evaluation)
     ablation = AblationParameters.model_validate(parameters)
     ranking = settings.other_decoders()[ablation.decoder]
+    cutoff = max(settings.cutoffs)
     parts = []
     for name, model in split_models(variant_denoisers).items():
         method, seed = name.split("/")
@@ -107,6 +109,21 @@ def rank_variants(
             ranking,
             f"{method}, seed {seed}",
             chosen_users(len(evaluator.samples), settings),
+        )
+        figures = level_means(
+            ranked.items,
+            ranked.sids,
+            ranked.targets,
+            evaluator.groups,
+            [cutoff],
+            "test",
+        )
+        logger.info(
+            "Variant %s, seed %s: test NDCG@%d %.4f (SID), %.4f (item), %.0f users/s",
+            *(method, seed, cutoff),
+            figures[f"test/sid/ndcg_at_{cutoff}"],
+            figures[f"test/item/ndcg_at_{cutoff}"],
+            ranked.cost.users_per_second,
         )
         parts.append(evaluator.frames(ranked, method, int(seed)))
     results, costs = zip(*parts, strict=True)
