@@ -16,6 +16,7 @@ from sidiff.pipelines import (
     evaluation,
     filtering,
     ingestion,
+    packaging,
     sample_data,
     tokenization,
     training,
@@ -29,6 +30,7 @@ STAGES = {
     "tokenization": tokenization,
     "training": training,
     "evaluation": evaluation,
+    "packaging": packaging,
     "baselines": baselines,
     "comparison": comparison,
 }

@@ -58,16 +58,13 @@ class Stored:
         self._fs.invalidate_cache()
         with store_errors(self._fs, folder, absence=True):
             found = self._fs.find(folder)
-        paths = [PurePosixPath(path) for path in found]
-        return sorted(
-            (
-                str(path)
-                for path in paths
-                if path.name == self._filepath.name
-                and path.parent.parent.name == self._filepath.name
-            ),
-            reverse=True,
-        )
+        versions = [self._version_at(PurePosixPath(path)) for path in found]
+        return sorted((str(path) for path in versions if path), reverse=True)
+
+    def _version_at(self, path: PurePosixPath) -> PurePosixPath | None:
+        """The version that a file found in the store makes; None if it makes none."""
+        name = self._filepath.name
+        return path if path.name == path.parent.parent.name == name else None
 
     def _get_save_path(self) -> PurePosixPath:
         path = self._save_path()

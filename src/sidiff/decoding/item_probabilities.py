@@ -132,7 +132,10 @@ class ItemProbabilities:
         if self.followers is None:
             return log_p
         followed = (self.share * self.followers.share_of(items)).log()
-        return torch.logaddexp(log_p + math.log1p(-self.share), followed)
+        alone = log_p + math.log1p(-self.share)
+        # torch.logaddexp rounds an element by its place in the tensor.
+        most, distance = torch.maximum(alone, followed), (alone - followed).abs()
+        return most + (-distance).exp().log1p()
 
     @cached_property
     def _log_total(self) -> Tensor:

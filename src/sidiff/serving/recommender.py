@@ -1,0 +1,343 @@
+"""The one way to a list: histories in, ranked items out.
+
+    recommender = Recommender.load("data/06_models/sample/bundle")
+    for item in recommender.recommend(["B0SYN7TI2T", "B0SYN6QKJK"], k=10):
+        ...
+
+Symbols: U users, B users of a batch, N items, k places of a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from polars.exceptions import PolarsError
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from sidiff.decoding.catalogue import Catalogue
+from sidiff.devices import resolve
+from sidiff.errors import SidiffError
+from sidiff.evaluation.ranker import batches
+from sidiff.parameters import Device
+from sidiff.serving.bundle import Bundle, find_bundle
+from sidiff.serving.lists import Lists, Shelf, UserList
+from sidiff.serving.methods import Histories, Methods
+
+USERS_PER_BATCH = 256
+"""Users ranked together: memory and speed only."""
+RUNNERS_UP = 5
+"""Codes noted at every step of the denoising."""
+
+Ids = Sequence[str] | pl.Series
+"""Item ids, oldest first."""
+
+
+class _Read(NamedTuple):
+    """Histories in numbers, user by user.
+
+    Attributes:
+        items: known items ``(E,)``, int64.
+        offsets: where each user's begin ``(U + 1,)``.
+        unknown: ids that are not in the catalogue.
+        unknown_users: whose, ascending.
+    """
+
+    items: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    unknown: pl.Series
+    unknown_users: NDArray[np.int64]
+
+
+class Recommender:
+    """Ranks the items of one bundle for any history.
+
+    It keeps nothing from one call to the next and may be used by several threads at
+    once. A user's list is the same to the last bit whoever else is in the call, on the
+    same CPU, with the same number of torch's threads, and where the network's widths
+    are multiples of 16.
+
+    Attributes:
+        shelf: ids, titles and semantic IDs of the catalogue's N items.
+        decoders: names that ``decoder`` may have.
+        about: what the bundle says of itself.
+    """
+
+    def __init__(self, bundle: Bundle, device: Device = "auto") -> None:
+        """Lay a bundle out on ``device``.
+
+        Raises:
+            SidiffError: the parts of the bundle do not fit each other, or there is no
+                such device.
+        """
+        self._methods = Methods(bundle, resolve(device))
+        self.about = dict(bundle.about)
+        self.shelf = Shelf(
+            bundle.items["item_id"],
+            bundle.items["title"],
+            bundle.table.to_frame()["sid"],
+        )
+        self.decoders = self._methods.names
+        # From ids to rows by a table that polars makes once.
+        self._ids = pl.Enum(self.shelf.item_ids)
+
+    @classmethod
+    def load(cls, folder: Path | str, device: Device = "auto") -> Recommender:
+        """Read a bundle, or the latest of a folder of versions.
+
+        Raises:
+            SidiffError: there is none, or it is damaged or of another release.
+        """
+        return cls(Bundle.read(find_bundle(folder)), device)
+
+    def recommend(
+        self,
+        histories: Ids | Sequence[Ids],
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        allow: Ids | None = None,
+        deny: Ids | None = None,
+        decoder: str | None = None,
+        explain: bool = False,
+    ) -> UserList | Lists:
+        """The best ``k`` items for one user or for many.
+
+        Ids that the catalogue does not know are left out, and named in the list. A user
+        without a known item gets the most popular ones.
+
+        Args:
+            histories: a user's item ids, oldest first; or such a history for each of
+                many users (a Polars series of lists will do).
+            k: length of a list, 1 or more; shorter where there are no more items.
+            exclude_seen: whether to leave out all that is in the history.
+            allow: the only items that may be recommended; None for all.
+            deny: items that may not.
+            decoder: one of ``decoders``; None for the one that was evaluated.
+            explain: whether to note how each item is denoised.
+
+        Returns:
+            The list of the one user, or the lists of the many in their order.
+
+        Raises:
+            SidiffError: an argument is of the wrong kind, or nothing is left to
+                recommend.
+        """
+        users: Any = histories
+        one = _is_one(histories)
+        lists = self.lists(
+            [users] if one else users,
+            k,
+            exclude_seen=exclude_seen,
+            allow=allow,
+            deny=deny,
+            decoder=decoder,
+            explain=explain,
+        )
+        return lists[0] if one else lists
+
+    def lists(
+        self,
+        histories: Sequence[Ids] | pl.Series,
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        allow: Ids | None = None,
+        deny: Ids | None = None,
+        decoder: str | None = None,
+        explain: bool = False,
+    ) -> Lists:
+        """The best ``k`` items for many users; arguments as of ``recommend``."""
+        name = self._methods.default if decoder is None else decoder
+        self._methods.check(name)
+        return self._rank(
+            self._read(histories),
+            _checked(k, len(self.shelf.item_ids)),
+            name,
+            self._restricted(allow, deny),
+            exclude_seen=exclude_seen,
+            explain=explain,
+        )
+
+    def similar(self, item: str, k: int = 10) -> UserList:
+        """The ``k`` items most like one item, by the cosine of the network's vectors.
+
+        Raises:
+            SidiffError: the item is not in the catalogue.
+        """
+        wanted = _checked(k, len(self.shelf.item_ids) - 1)
+        row = self._rows(pl.Series([item], dtype=pl.String))[0]
+        if row is None:
+            raise SidiffError(f"There is no item {item} in this bundle.")
+        vectors = self._methods.vectors
+        with torch.inference_mode():
+            scores = cosine_similarity(vectors, vectors[row][None], dim=1)
+            scores[row] = -torch.inf
+            best = scores.sort(descending=True, stable=True)
+        items, values = (part[:wanted].cpu().numpy() for part in (best[1], best[0]))
+        return UserList(self.shelf.items(items, values), "similar", False, ())
+
+    def _rank(
+        self,
+        read: _Read,
+        k: int,
+        decoder: str,
+        catalogue: Catalogue,
+        *,
+        exclude_seen: bool,
+        explain: bool,
+    ) -> Lists:
+        methods = self._methods
+        lengths = np.diff(read.offsets)
+        users = len(lengths)
+        items = np.full((users, k), -1, dtype=np.int64)
+        scores = np.full((users, k), -np.inf, dtype=np.float32)
+        part = np.zeros((users, k), dtype=np.float32)
+        filled_up = np.zeros(users, dtype=bool)
+        paths = self._methods.no_paths(users, k, RUNNERS_UP) if explain else None
+        popular = lengths == 0
+        with torch.inference_mode():
+            if popular.any():
+                most, log_p = methods.popular(k, catalogue)
+                items[popular, : len(most)] = most.cpu().numpy()
+                scores[popular, : len(most)] = log_p.cpu().numpy()
+            known = np.flatnonzero(~popular)
+            starts = np.maximum(lengths - methods.max_history, 0)
+            samples = np.stack([known, starts[known], lengths[known]], 1)
+            for rows in batches(samples, USERS_PER_BATCH, whole=exclude_seen):
+                chosen = known[rows]
+                histories = self._histories(read, chosen)
+                excluded = self._excluded(read, chosen, exclude=exclude_seen)
+                made = methods.rank(decoder, histories, excluded, k, catalogue)
+                items[chosen] = made.items.cpu().numpy()
+                scores[chosen] = made.scores.cpu().numpy()
+                filled_up[chosen] = made.filled_up.cpu().numpy()
+                if made.chain is not None:
+                    part[chosen] = made.chain.cpu().numpy()
+                if paths is not None:
+                    methods.note_paths(paths, chosen, histories, made.items)
+        return Lists(
+            self.shelf,
+            items,
+            scores,
+            part if methods.has_chain(decoder) else None,
+            decoder,
+            popular,
+            filled_up,
+            read.unknown,
+            read.unknown_users,
+            paths,
+        )
+
+    def _read(self, histories: Sequence[Ids] | pl.Series) -> _Read:
+        """Look the histories' ids up."""
+        ids, lengths = _flat(histories)
+        rows = self._rows(ids)
+        known = rows.is_not_null().to_numpy()
+        users = np.repeat(np.arange(len(lengths)), lengths)
+        counts = np.bincount(users[known], minlength=len(lengths))
+        return _Read(
+            rows.drop_nulls().to_numpy().astype(np.int64),
+            np.concatenate([[0], np.cumsum(counts)]),
+            ids.filter(pl.Series(~known)),
+            users[~known],
+        )
+
+    def _rows(self, ids: pl.Series) -> pl.Series:
+        """Item indices; null where the catalogue does not know an id."""
+        return ids.cast(self._ids, strict=False).to_physical()
+
+    def _restricted(self, allow: Ids | None, deny: Ids | None) -> Catalogue:
+        """The catalogue without what a call rules out."""
+        catalogue = self._methods.catalogue
+        if allow is None and deny is None:
+            return catalogue
+        allowed = np.full(len(self.shelf.item_ids), allow is None)
+        for ids, may in ((allow, True), (deny, False)):
+            if ids is not None:
+                rows = self._rows(_series(ids)).drop_nulls().to_numpy()
+                allowed[rows.astype(np.int64)] = may
+        if not allowed.any():
+            raise SidiffError(
+                "allow and deny leave no item of the catalogue to recommend; correct "
+                "the lists."
+            )
+        return catalogue.restrict(torch.from_numpy(allowed).to(self._methods.device))
+
+    def _histories(self, read: _Read, users: NDArray[np.int64]) -> Histories:
+        """The last items of users with a history, padded to what the network knows."""
+        width = self._methods.max_history
+        ends = read.offsets[users + 1]
+        lengths = np.minimum(ends - read.offsets[users], width)
+        slots = np.arange(width)
+        # Pads repeat the oldest item: a valid index that the lengths hide.
+        inside = slots < lengths[:, None]
+        place = (ends - lengths)[:, None] + slots * inside
+        device = self._methods.device
+        return Histories(
+            torch.from_numpy(read.items[place]).to(device),
+            torch.from_numpy(lengths).to(device),
+        )
+
+    def _excluded(
+        self, read: _Read, users: NDArray[np.int64], *, exclude: bool
+    ) -> Tensor:
+        """All that the users had, however long ago; no column if not wanted."""
+        sizes = (read.offsets[users + 1] - read.offsets[users]) * exclude
+        slots = np.arange(int(sizes.max()))
+        inside = slots < sizes[:, None]
+        place = read.offsets[users][:, None] + slots * inside
+        excluded = np.where(inside, read.items[place], -1)
+        return torch.from_numpy(excluded).to(self._methods.device)
+
+
+def _is_one(histories: object) -> bool:
+    """Whether this is one user's history, and not those of several."""
+    if isinstance(histories, str | bytes) or not isinstance(
+        histories, Sequence | pl.Series | np.ndarray
+    ):
+        raise SidiffError(
+            "A history is a list of item ids, and several are a list of such lists; "
+            f"a {type(histories).__name__} was given."
+        )
+    if isinstance(histories, pl.Series):
+        return histories.dtype != pl.List
+    return not len(histories) or isinstance(histories[0], str)
+
+
+def _flat(histories: Sequence[Ids] | pl.Series) -> tuple[pl.Series, NDArray[np.int64]]:
+    """All ids, user by user, and how many each user has."""
+    if isinstance(histories, pl.Series):
+        lengths = histories.list.len().to_numpy()
+        return _series(histories.explode(empty_as_null=False)), lengths.astype(np.int64)
+    for history in histories:
+        if isinstance(history, str) or not hasattr(history, "__len__"):
+            raise SidiffError(
+                "Every history must be a list of item ids, and one of them is a "
+                f"{type(history).__name__}."
+            )
+    lengths = np.fromiter(map(len, histories), dtype=np.int64, count=len(histories))
+    return _series(list(chain.from_iterable(histories))), lengths
+
+
+def _series(ids: Ids) -> pl.Series:
+    try:
+        series = pl.Series(ids, dtype=pl.String)
+    except (TypeError, PolarsError) as error:
+        raise SidiffError("Every item id must be a text.") from error
+    if series.null_count():
+        raise SidiffError("Every item id must be a text, and one is missing.")
+    return series
+
+
+def _checked(k: int, most: int) -> int:
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise SidiffError(f"k must be a whole number from 1, and is {k}.")
+    return min(k, most)
