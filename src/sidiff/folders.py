@@ -71,7 +71,7 @@ def whole_folder(files: Any, path: str, about: dict[str, Any]) -> Iterator[Path]
 
 
 def read_manifest(folder: Path, kind: str, remedy: str) -> dict[str, Any]:
-    """What the manifest says, after a check of every file.
+    """What the manifest says, after a check of every file, and their ``fingerprint``.
 
     Args:
         folder: on this machine.
@@ -109,7 +109,7 @@ def read_manifest(folder: Path, kind: str, remedy: str) -> dict[str, Any]:
                 f"{file} is damaged: its SHA-256 differs from the one in {MANIFEST}; "
                 f"{remedy}."
             )
-    return dict(about)
+    return {**about, "fingerprint": of_values(files)}
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from sidiff.evaluation.headlines import headlines
 from sidiff.parameters import GROUPS
 from sidiff.pipeline_registry import PIPELINES
 from sidiff.pipelines.tracking import active_mlflow
+from sidiff.reviews.tables import column_names
 from sidiff.sids.table import read_table
 from sidiff.storage import redacted
 
@@ -38,13 +39,13 @@ REPORTS = {
 """Flat reports whose numbers become MLflow metrics, with their prefix there."""
 REPORTING_FOLDER = "08_reporting"
 RESULTS = (
-    "recommendations",
+    "test_lists",
     "comparison_table",
     "comparison_figure",
     "metrics",
     "metrics_figure",
     "sid_report",
-    "denoiser",
+    "bundle",
 )
 """Data sets that the summary on the screen points to."""
 
@@ -109,10 +110,14 @@ def _check_files(parameters: dict[str, Any], outputs: set[str]) -> None:
     tokenization = parameters.get("tokenization", {})
     if tokenization.get("quantizer") == "table" and "sid_table" in outputs:
         read_table(Path(tokenization["table"]).expanduser())
-    for name in ("allow_items", "deny_items"):
-        path = parameters.get("evaluation", {}).get(name)
-        if path is not None:
-            read_ids(path, name)
+    for group in ("evaluation", "recommend"):
+        for name in ("allow_items", "deny_items"):
+            path = parameters.get(group, {}).get(name)
+            if path is not None:
+                read_ids(path, f"{group}.{name}")
+    histories = parameters.get("recommend", {}).get("histories")
+    if histories is not None:
+        column_names(Path(histories).expanduser())
 
 
 def _check_devices(parameters: dict[str, Any], outputs: set[str]) -> None:
@@ -124,7 +129,7 @@ def _check_devices(parameters: dict[str, Any], outputs: set[str]) -> None:
         check_devices(training["device"], training["workers"])
     asking = [
         name
-        for name in ("embedding", "training", "evaluation", "baselines")
+        for name in ("embedding", "training", "evaluation", "baselines", "recommend")
         # On a cluster the GPUs are elsewhere.
         if parameters.get(name, {}).get("device") == "cuda"
         and parameters[name].get("engine") != "ray"

@@ -17,6 +17,7 @@ from sidiff.pipelines import (
     filtering,
     ingestion,
     packaging,
+    recommend,
     sample_data,
     tokenization,
     training,
@@ -36,7 +37,7 @@ STAGES = {
 }
 """The stages of ``full``, in their order."""
 
-PIPELINES = {**STAGES, "ablation": ablation}
+PIPELINES = {**STAGES, "recommend": recommend, "ablation": ablation}
 """All that can be run on its own."""
 
 

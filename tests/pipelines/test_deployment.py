@@ -113,7 +113,7 @@ def test_the_latest_recommendations_are_picked_up() -> None:
     columns = ["user_id", "rank", "item_id", "score", "semantic_id"]
     for version, item in (("2026-01-01", "old"), ("2026-01-02", "new")):
         PolarsDataset(
-            filepath=f"{storage}/07_model_output/shop/recommendations.parquet",
+            filepath=f"{storage}/07_model_output/shop/test_lists.parquet",
             file_format="parquet",
             version=Version(None, version),
         ).save(pl.DataFrame([("u", 1, item, 0.5, "1-2")], columns, orient="row"))

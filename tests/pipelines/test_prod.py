@@ -224,7 +224,7 @@ def test_a_killed_training_goes_on_elsewhere(stages: dict[str, Finished]) -> Non
 def test_every_user_gets_ranked_items(
     stages: dict[str, Finished], store: Store
 ) -> None:
-    name, version = "recommendations.parquet", version_of(stages["evaluation"])
+    name, version = "test_lists.parquet", version_of(stages["evaluation"])
     ranked = pl.read_parquet(BytesIO(read(store, "07_model_output", name, version)))
     assert ranked.group_by("user_id").len()["len"].to_list() == [10] * USERS
 
@@ -233,7 +233,7 @@ def test_the_summary_says_where_the_results_are(
     stages: dict[str, Finished], path: Path
 ) -> None:
     lines = [line.split() for line in stages["evaluation"].output.splitlines()]
-    place = f"s3://{PREFIX}/07_model_output/shop/recommendations.parquet"
+    place = f"s3://{PREFIX}/07_model_output/shop/test_lists.parquet"
     assert ["recommendations", place] in lines
     assert f"mlflow ui --backend-store-uri {tracking(path)}".split() in [
         line[2:] for line in lines

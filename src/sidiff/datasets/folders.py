@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from shutil import copytree, rmtree
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from sidiff.datasets.versions import Loaded, Saved, StoredFile
-from sidiff.folders import MANIFEST, local_folder
+from sidiff.folders import MANIFEST, local_folder, read_manifest, whole_folder
+from sidiff.storage import is_local
 
 if TYPE_CHECKING:
     from sidiff.serving.bundle import Bundle
+
+TABLE = "table in partitions"
+"""What the manifest of such a folder says it is."""
 
 
 class StoredFolder(StoredFile[Saved, Loaded]):
@@ -58,3 +67,43 @@ class BundleDataset(StoredFolder["Bundle", "Bundle"]):
                 version then.
         """
         data.write(self._place(self._get_save_path()), self._fs)
+
+
+class PartitionedParquet(
+    StoredFolder[Iterator[tuple[str, pl.DataFrame]], pl.LazyFrame]
+):
+    """A table in several Parquet files, written one after the other.
+
+    Saving takes names and frames, of which only one is held; loading scans all of
+    them.
+    """
+
+    def load(self) -> pl.LazyFrame:
+        """Name the rows, file by file in the order of their names.
+
+        Raises:
+            SidiffError: a file is damaged or missing, or the store cannot be read.
+        """
+        path = self._place(self._get_load_path())
+        if is_local(self._fs):
+            folder = Path(path)
+        else:
+            # A scan reads it when this method has ended; removed with the process.
+            folder = Path(mkdtemp(prefix="sidiff-"))
+            atexit.register(rmtree, folder, ignore_errors=True)
+            with local_folder(self._fs, path) as copy:
+                copytree(copy, folder, dirs_exist_ok=True)
+        read_manifest(folder, TABLE, "run the stage that writes it again")
+        return pl.scan_parquet(sorted(folder.glob("*.parquet")), glob=False)
+
+    def save(self, data: Iterator[tuple[str, pl.DataFrame]]) -> None:
+        """Write the parts.
+
+        Raises:
+            SidiffError: the disk is full or the store refuses; there is no new
+                version then.
+        """
+        place = self._place(self._get_save_path())
+        with whole_folder(self._fs, place, {"kind": TABLE}) as part:
+            for name, frame in data:
+                frame.write_parquet(part / f"{name}.parquet")

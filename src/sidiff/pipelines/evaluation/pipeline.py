@@ -22,7 +22,7 @@ def create_pipeline() -> Pipeline:
                     "params:evaluation",
                     "params:ray.address",
                 ],
-                outputs=["recommendations", "metrics"],
+                outputs=["test_lists", "metrics"],
                 name="evaluate_denoiser",
                 tags=["gpu", "expensive"],
             ),
