@@ -237,6 +237,9 @@ def test_own_histories_allow_and_deny(
     new = frame.filter(user_id="new")
     assert set(new["item_id"]) == {ids[0], *ids[2:9]}
     assert set(new["method"]) == {"popular"}
+    deny.write_text("\n".join(ids))
+    with pytest.raises(SidiffError, match="leave no item"):
+        list(lists(shop, read, SnapshotFolder(tmp_path / "v"), deny_items=str(deny)))
     assert "1 ids in the histories are not in the catalogue" in caplog.text
     assert "1 users have no item" in caplog.text
 

@@ -154,8 +154,8 @@ def test_allow_and_deny(
     np.testing.assert_allclose(
         [item.score for item in found], np.sort(log_p[:10])[::-1], rtol=1e-4
     )
-    with pytest.raises(SidiffError, match="leave no item"):
-        recommender.recommend(history, 5, allow=deny, deny=deny)
+    assert len(recommender.recommend(history, 5, allow=deny, deny=deny)) == 0
+    assert len(recommender.recommend([], 5, allow=["nothing that is there"])) == 0
 
 
 def test_unknown_items_are_left_out_and_named(

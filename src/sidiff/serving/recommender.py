@@ -116,7 +116,8 @@ class Recommender:
         Args:
             histories: a user's item ids, oldest first; or such a history for each of
                 many users (a Polars series of lists will do).
-            k: length of a list, 1 or more; shorter where there are no more items.
+            k: length of a list, 1 or more; shorter where there are no more items, and
+                empty where ``allow`` and ``deny`` leave none.
             exclude_seen: whether to leave out all that is in the history.
             allow: the only items that may be recommended; None for all.
             deny: items that may not.
@@ -127,8 +128,7 @@ class Recommender:
             The list of the one user, or the lists of the many in their order.
 
         Raises:
-            SidiffError: an argument is of the wrong kind, or nothing is left to
-                recommend.
+            SidiffError: an argument is of the wrong kind.
         """
         users: Any = histories
         one = _is_one(histories)
@@ -157,14 +157,19 @@ class Recommender:
         """The best ``k`` items for many users; arguments as of ``recommend``."""
         name = self._methods.default if decoder is None else decoder
         self._methods.check(name)
-        return self._rank(
-            self._read(histories),
-            _checked(k, len(self.shelf.item_ids)),
-            name,
-            self._restricted(allow, deny),
-            exclude_seen=exclude_seen,
-            explain=explain,
+        read = self._read(histories)
+        lists = self._empty(
+            read, _checked(k, len(self.shelf.item_ids)), name, explain=explain
         )
+        catalogue = self._restricted(allow, deny)
+        if catalogue is not None:
+            with torch.inference_mode():
+                self._fill(lists, read, catalogue, exclude_seen=exclude_seen)
+        return lists
+
+    def __contains__(self, item: str) -> bool:
+        """Whether the catalogue knows an item."""
+        return self._rows(_series([item])).null_count() == 0
 
     def similar(self, item: str, k: int = 10) -> UserList:
         """The ``k`` items most like one item, by the cosine of the network's vectors.
@@ -173,7 +178,7 @@ class Recommender:
             SidiffError: the item is not in the catalogue.
         """
         wanted = _checked(k, len(self.shelf.item_ids) - 1)
-        row = self._rows(pl.Series([item], dtype=pl.String))[0]
+        row = self._rows(_series([item]))[0]
         if row is None:
             raise SidiffError(f"There is no item {item} in this bundle.")
         vectors = self._methods.vectors
@@ -184,57 +189,51 @@ class Recommender:
         items, values = (part[:wanted].cpu().numpy() for part in (best[1], best[0]))
         return UserList(self.shelf.items(items, values), "similar", False, ())
 
-    def _rank(
-        self,
-        read: _Read,
-        k: int,
-        decoder: str,
-        catalogue: Catalogue,
-        *,
-        exclude_seen: bool,
-        explain: bool,
-    ) -> Lists:
-        methods = self._methods
-        lengths = np.diff(read.offsets)
-        users = len(lengths)
-        items = np.full((users, k), -1, dtype=np.int64)
-        scores = np.full((users, k), -np.inf, dtype=np.float32)
-        part = np.zeros((users, k), dtype=np.float32)
-        filled_up = np.zeros(users, dtype=bool)
-        paths = self._methods.no_paths(users, k, RUNNERS_UP) if explain else None
-        popular = lengths == 0
-        with torch.inference_mode():
-            if popular.any():
-                most, log_p = methods.popular(k, catalogue)
-                items[popular, : len(most)] = most.cpu().numpy()
-                scores[popular, : len(most)] = log_p.cpu().numpy()
-            known = np.flatnonzero(~popular)
-            starts = np.maximum(lengths - methods.max_history, 0)
-            samples = np.stack([known, starts[known], lengths[known]], 1)
-            for rows in batches(samples, USERS_PER_BATCH, whole=exclude_seen):
-                chosen = known[rows]
-                histories = self._histories(read, chosen)
-                excluded = self._excluded(read, chosen, exclude=exclude_seen)
-                made = methods.rank(decoder, histories, excluded, k, catalogue)
-                items[chosen] = made.items.cpu().numpy()
-                scores[chosen] = made.scores.cpu().numpy()
-                filled_up[chosen] = made.filled_up.cpu().numpy()
-                if made.chain is not None:
-                    part[chosen] = made.chain.cpu().numpy()
-                if paths is not None:
-                    methods.note_paths(paths, chosen, histories, made.items)
+    def _empty(self, read: _Read, k: int, decoder: str, *, explain: bool) -> Lists:
+        """Lists with nothing in them yet."""
+        users = len(read.offsets) - 1
+        chain = None
+        if self._methods.has_chain(decoder):
+            chain = np.zeros((users, k), dtype=np.float32)
         return Lists(
             self.shelf,
-            items,
-            scores,
-            part if methods.has_chain(decoder) else None,
+            np.full((users, k), -1, dtype=np.int64),
+            np.full((users, k), -np.inf, dtype=np.float32),
+            chain,
             decoder,
-            popular,
-            filled_up,
+            np.diff(read.offsets) == 0,
+            np.zeros(users, dtype=bool),
             read.unknown,
             read.unknown_users,
-            paths,
+            self._methods.no_paths(users, k, RUNNERS_UP) if explain else None,
         )
+
+    def _fill(
+        self, lists: Lists, read: _Read, catalogue: Catalogue, *, exclude_seen: bool
+    ) -> None:
+        """Rank for every user, and write what was found into ``lists``."""
+        methods = self._methods
+        k = lists.items.shape[1]
+        if lists.popular.any():
+            items, scores = methods.popular(k, catalogue)
+            lists.items[lists.popular, : len(items)] = items.cpu().numpy()
+            lists.scores[lists.popular, : len(items)] = scores.cpu().numpy()
+        known = np.flatnonzero(~lists.popular)
+        lengths = np.diff(read.offsets)[known]
+        starts = np.maximum(lengths - methods.max_history, 0)
+        samples = np.stack([known, starts, lengths], 1)
+        for rows in batches(samples, USERS_PER_BATCH, whole=exclude_seen):
+            chosen = known[rows]
+            histories = self._histories(read, chosen)
+            excluded = self._excluded(read, chosen, exclude=exclude_seen)
+            made = methods.rank(lists.method, histories, excluded, k, catalogue)
+            lists.items[chosen] = made.items.cpu().numpy()
+            lists.scores[chosen] = made.scores.cpu().numpy()
+            lists.filled_up[chosen] = made.filled_up.cpu().numpy()
+            if lists.chain is not None and made.chain is not None:
+                lists.chain[chosen] = made.chain.cpu().numpy()
+            if lists.paths is not None:
+                methods.note_paths(lists.paths, chosen, histories, made.items)
 
     def _read(self, histories: Sequence[Ids] | pl.Series) -> _Read:
         """Look the histories' ids up."""
@@ -254,8 +253,8 @@ class Recommender:
         """Item indices; null where the catalogue does not know an id."""
         return ids.cast(self._ids, strict=False).to_physical()
 
-    def _restricted(self, allow: Ids | None, deny: Ids | None) -> Catalogue:
-        """The catalogue without what a call rules out."""
+    def _restricted(self, allow: Ids | None, deny: Ids | None) -> Catalogue | None:
+        """The catalogue without what a call rules out; None if nothing is left."""
         catalogue = self._methods.catalogue
         if allow is None and deny is None:
             return catalogue
@@ -265,10 +264,7 @@ class Recommender:
                 rows = self._rows(_series(ids)).drop_nulls().to_numpy()
                 allowed[rows.astype(np.int64)] = may
         if not allowed.any():
-            raise SidiffError(
-                "allow and deny leave no item of the catalogue to recommend; correct "
-                "the lists."
-            )
+            return None
         return catalogue.restrict(torch.from_numpy(allowed).to(self._methods.device))
 
     def _histories(self, read: _Read, users: NDArray[np.int64]) -> Histories:
@@ -330,7 +326,7 @@ def _flat(histories: Sequence[Ids] | pl.Series) -> tuple[pl.Series, NDArray[np.i
 def _series(ids: Ids) -> pl.Series:
     try:
         series = pl.Series(ids, dtype=pl.String)
-    except (TypeError, PolarsError) as error:
+    except (TypeError, ValueError, PolarsError) as error:
         raise SidiffError("Every item id must be a text.") from error
     if series.null_count():
         raise SidiffError("Every item id must be a text, and one is missing.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sidiff.errors import SidiffError
 from sidiff.evaluation.filters import read_ids
 from sidiff.fingerprints import of_texts, of_values
 from sidiff.parameters import (
@@ -74,6 +75,15 @@ def _parts(
             ("deny_items", settings.deny_items),
         )
     )
+    left = bundle.items["item_id"] if allow is None else allow
+    left = left.filter(left.is_in(bundle.items["item_id"].implode()))
+    if deny is not None:
+        left = left.filter(~left.is_in(deny.implode()))
+    if not len(left):
+        raise SidiffError(
+            "recommend.allow_items and recommend.deny_items leave no item of the "
+            "bundle; correct the lists."
+        )
     wanted = Wanted(
         settings.top_k, settings.exclude_seen, allow, deny, settings.decoder
     )
