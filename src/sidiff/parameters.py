@@ -24,9 +24,6 @@ from pydantic import (
 from sidiff.errors import SidiffError
 from sidiff.legal import placed, problems
 
-MAX_PRODUCT_CODES = 256
-"""Most codes per digit of ``opq`` and ``pq``: faiss trains them with 8 bits a code."""
-
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0, le=100.0)]
 Chance = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -36,6 +33,7 @@ Rows = Annotated[int, Field(ge=1, le=1_000_000)]
 Users = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 Cutoff = Annotated[int, Field(ge=1, le=10_000)]
+Codes = Annotated[int, Field(ge=2, le=65_536)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Seeds = Annotated[list[Seed], Field(min_length=1, max_length=100)]
 Workers = Annotated[int, Field(ge=1, le=1024)]
@@ -130,7 +128,8 @@ class IngestionParameters(Parameters):
 class FilteringParameters(Parameters):
     """k-core, sequences and training windows (pipeline ``filtering``)."""
 
-    core: Annotated[int, Field(ge=1, le=1000)]
+    min_user_events: Annotated[int, Field(ge=1, le=1000)]
+    min_item_events: Annotated[int, Field(ge=1, le=1000)]
     repeats: Literal["keep", "drop"]
     tie_break: Literal["item_id", "file_order"]
     windows: Literal["prefix", "all"]
@@ -192,7 +191,8 @@ class TokenizationParameters(Parameters):
     collaborative: CollaborativeParameters
     whitening: WhiteningParameters
     digits: Annotated[int, Field(ge=1, le=64)]
-    codes: Literal["auto"] | Annotated[int, Field(ge=2, le=65536)]
+    codes: Literal["auto"] | Codes
+    max_codes: Codes
     seed: Seed
     threads: Annotated[int, Field(ge=1, le=256)]
     device: Device
@@ -207,19 +207,12 @@ class TokenizationParameters(Parameters):
 
     @model_validator(mode="after")
     def _shapes_fit(self) -> Self:
-        if self.quantizer in ("opq", "pq"):
-            if self.whitening.dimensions % self.digits:
-                raise ValueError(
-                    f".digits ({self.digits}) must divide .whitening.dimensions "
-                    f"({self.whitening.dimensions}) without rest"
-                )
-            if self.codes != "auto" and (
-                self.codes & (self.codes - 1) or self.codes > MAX_PRODUCT_CODES
-            ):
-                raise ValueError(
-                    f".codes ({self.codes}) must be a power of two, at most "
-                    f"{MAX_PRODUCT_CODES}, where .quantizer is {self.quantizer}"
-                )
+        cut = self.quantizer in ("opq", "pq")
+        if cut and self.whitening.dimensions % self.digits:
+            raise ValueError(
+                f".digits ({self.digits}) must divide .whitening.dimensions "
+                f"({self.whitening.dimensions}) without rest"
+            )
         if self.quantizer == "table" and not self.table:
             raise ValueError(
                 ".table must name a Parquet file where .quantizer is table"

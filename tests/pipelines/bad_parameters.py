@@ -40,8 +40,8 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("ingestion.interactions.rating", [], "null, or a text of 1 to 1,000 characters"),
     ("ingestion.items.item", "", "a text of 1 to 1,000 characters"),
     # filtering
-    ("filtering.core", 0, "a whole number from 1 to 1,000"),
-    ("filtering.core", 2.5, "a whole number from 1 to 1,000"),
+    ("filtering.min_user_events", 0, "a whole number from 1 to 1,000"),
+    ("filtering.min_item_events", 2.5, "a whole number from 1 to 1,000"),
     ("filtering.repeats", "remove", "keep or drop"),
     ("filtering.tie_break", None, "item_id or file_order"),
     ("filtering.windows", "suffix", "prefix or all"),
@@ -72,6 +72,7 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("tokenization.digits", 65, ONE_STAR),
     ("tokenization.codes", 1, "auto, or a whole number from 2 to 65,536"),
     ("tokenization.codes", "many", "auto, or a whole number from 2 to 65,536"),
+    ("tokenization.max_codes", 1, "a whole number from 2 to 65,536"),
     ("tokenization.threads", 0, "a whole number from 1 to 256"),
     ("tokenization.table", 3, "null, or a text of 1 to 4,096 characters"),
     ("tokenization.collisions", "ignore", "share, repair or extra_digit"),
@@ -195,14 +196,6 @@ COMBINATIONS: list[tuple[dict[str, Any], list[str]]] = [
     (
         {"tokenization": {"digits": 5}},
         ["tokenization.digits (5) must divide tokenization.whitening.dimensions (64)"],
-    ),
-    (
-        {"tokenization": {"codes": 100}},
-        ["tokenization.codes (100) must be a power of two, at most 256"],
-    ),
-    (
-        {"tokenization": {"codes": 512}},
-        ["tokenization.codes (512)", "where tokenization.quantizer is opq"],
     ),
     (
         {"tokenization": {"quantizer": "table"}},
