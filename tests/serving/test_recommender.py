@@ -48,7 +48,8 @@ class Oracle:
         rows = [known.index(i) + 1 if i in known else 0 for i in self.ids]
         self.identities = torch.tensor(rows)
         self.codes = torch.from_numpy(shop.table.codes.astype(np.int64))
-        self.settings = model("evaluation").decoding.transitions
+        self.settings = model("evaluation").markov
+        self.share = model("evaluation").mixture.share
 
     def log_p(self, history: list[str]) -> np.ndarray:
         rows = [self.ids.index(item) for item in history]
@@ -64,7 +65,7 @@ class Oracle:
             total = self.follows[row].sum()
             if total:
                 chain += self.settings.decay**age * self.follows[row] / total
-        share = self.settings.share
+        share = self.share
         self.part = share * chain / max(chain.sum(), 1e-300)
         return np.log((1 - share) * softmax + self.part)
 

@@ -16,9 +16,6 @@ ALMOST = 0.99
 """Share of the serial decoder's NDCG that a faster one should keep."""
 
 
-WITHOUT_SEARCH = "item_vectors"
-"""Method that asks the denoiser nothing, so that there is nothing to trade."""
-
 LABEL_POINTS = 7.0
 
 COSTS = {"denoiser_calls": 1.0, "users_per_second": -1.0}
@@ -30,13 +27,12 @@ def trade_off_figure(comparison: pl.DataFrame, methods: Mapping[str, str]) -> Fi
 
     Args:
         comparison: as ``sidiff.evaluation.comparison.compare`` returns it.
-        methods: ``decoding.method`` of the decoders to draw, by their names.
+        methods: of the searches to draw, by the names of their decoders.
     """
     lines = [
         line
         for line in headlines(comparison)
-        if methods.get(line.method, WITHOUT_SEARCH) != WITHOUT_SEARCH
-        and line.users_per_second is not None
+        if line.method in methods and line.users_per_second is not None
     ]
     figure = Figure(figsize=(13, 5.2), dpi=120)
     calls, speed = figure.subplots(1, 2, sharey=True)
@@ -67,7 +63,7 @@ def trade_off_figure(comparison: pl.DataFrame, methods: Mapping[str, str]) -> Fi
         fontsize=8,
     )
     figure.suptitle(
-        f"Decoders of one network, nothing rescored; dashed: {ALMOST:.0%} of CPD; "
+        f"Decoders of one network; dashed: {ALMOST:.0%} of CPD; "
         "line: no other is both cheaper and better",
         x=0.01,
         ha="left",

@@ -52,7 +52,8 @@ class Bundle:
         items: a row per item: what ``SidTable.to_frame`` has, title (null where it is
             unknown), training_count, identity (row in the network's table, 0: none).
         lattice: arrays of ``sidiff.decoding.lattice``; empty where SIDs are too long.
-        chain: arrays of the Markov chain; empty where no list uses it.
+        chain: arrays of the Markov chain; empty where the network knows no items to mix
+            it with.
         about: dataset, version, metrics and what else its maker notes.
     """
 

@@ -10,10 +10,10 @@ import polars as pl
 import torch
 
 from sidiff.decoding.lattice import Lattice
-from sidiff.decoding.transitions import Transitions
 from sidiff.diffusion.denoiser import Denoiser
 from sidiff.diffusion.histories import identity_rows
 from sidiff.parameters import EvaluationParameters
+from sidiff.ranking.markov import Chain
 from sidiff.reviews.sequences import Sequences, training_counts
 from sidiff.reviews.transitions import transition_counts
 from sidiff.serving.bundle import Bundle
@@ -43,13 +43,15 @@ def make_bundle(
         evaluation: how lists were made when the network was evaluated.
         about: what the manifest is to say.
     """
-    transitions = evaluation.decoding.transitions
     chain = {}
-    if transitions.share and denoiser.config.identified_items:
-        found = Transitions.of(
-            transition_counts(sequences), transitions.successors, torch.device("cpu")
-        )
-        chain = {name: array.numpy() for name, array in vars(found).items()}
+    if denoiser.config.identified_items:
+        counts = transition_counts(sequences)
+        found = Chain.of(counts, evaluation.markov, torch.device("cpu"))
+        chain = {
+            name: array.numpy()
+            for name, array in vars(found).items()
+            if isinstance(array, torch.Tensor)
+        }
     items = table.to_frame().with_columns(
         titles.cast(pl.String).alias("title"),
         pl.Series("training_count", training_counts(sequences), dtype=pl.Int64),

@@ -24,12 +24,13 @@ from torch.nn.functional import cosine_similarity
 
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.devices import resolve
+from sidiff.diffusion.histories import HistoryBatch
 from sidiff.errors import SidiffError
-from sidiff.evaluation.ranker import batches
 from sidiff.parameters import Device
+from sidiff.ranking.users import batches
 from sidiff.serving.bundle import Bundle, find_bundle
 from sidiff.serving.lists import Lists, Shelf, UserList
-from sidiff.serving.methods import Histories, Methods
+from sidiff.serving.methods import Methods
 
 USERS_PER_BATCH = 256
 """Users ranked together: memory and speed only."""
@@ -224,16 +225,17 @@ class Recommender:
         samples = np.stack([known, starts, lengths], 1)
         for rows in batches(samples, USERS_PER_BATCH, whole=exclude_seen):
             chosen = known[rows]
-            histories = self._histories(read, chosen)
+            batch = self._batch(read, chosen)
             excluded = self._excluded(read, chosen, exclude=exclude_seen)
-            made = methods.rank(lists.method, histories, excluded, k, catalogue)
+            made = methods.rank(lists.method, batch, excluded, k, catalogue)
             lists.items[chosen] = made.items.cpu().numpy()
             lists.scores[chosen] = made.scores.cpu().numpy()
-            lists.filled_up[chosen] = made.filled_up.cpu().numpy()
+            if made.completed is not None:
+                lists.filled_up[chosen] = made.completed.cpu().numpy()
             if lists.chain is not None and made.chain is not None:
                 lists.chain[chosen] = made.chain.cpu().numpy()
             if lists.paths is not None:
-                methods.note_paths(lists.paths, chosen, histories, made.items)
+                methods.note_paths(lists.paths, chosen, batch, made.items)
 
     def _read(self, histories: Sequence[Ids] | pl.Series) -> _Read:
         """Look the histories' ids up."""
@@ -267,17 +269,17 @@ class Recommender:
             return None
         return catalogue.restrict(torch.from_numpy(allowed).to(self._methods.device))
 
-    def _histories(self, read: _Read, users: NDArray[np.int64]) -> Histories:
-        """The last items of users with a history, padded to what the network knows."""
-        width = self._methods.max_history
+    def _batch(self, read: _Read, users: NDArray[np.int64]) -> HistoryBatch:
+        """The last items of users with a history."""
         ends = read.offsets[users + 1]
-        lengths = np.minimum(ends - read.offsets[users], width)
-        slots = np.arange(width)
+        most = self._methods.max_history
+        lengths = np.minimum(ends - read.offsets[users], most)
+        slots = np.arange(lengths.max())
         # Pads repeat the oldest item: a valid index that the lengths hide.
         inside = slots < lengths[:, None]
         place = (ends - lengths)[:, None] + slots * inside
         device = self._methods.device
-        return Histories(
+        return self._methods.batch(
             torch.from_numpy(read.items[place]).to(device),
             torch.from_numpy(lengths).to(device),
         )

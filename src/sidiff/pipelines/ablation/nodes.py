@@ -89,14 +89,13 @@ def rank_variants(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Decode the test split with the network of every variant and seed."""
     from sidiff.diffusion.denoiser import Denoiser
-    from sidiff.evaluation.results import cost_frame
     from sidiff.evaluation.run import chosen_users
     from sidiff.pipelines.evaluation.nodes import evaluator_of
 
     settings = EvaluationParameters.model_validate(evaluation)
     ablation = AblationParameters.model_validate(parameters)
-    decoding = settings.other_decoders()[ablation.decoder]
-    results, costs = [], []
+    ranking = settings.other_decoders()[ablation.decoder]
+    parts = []
     for name, model in split_models(variant_denoisers).items():
         method, seed = name.split("/")
         evaluator = evaluator_of(
@@ -104,13 +103,12 @@ def rank_variants(
         )
         ranked = evaluator.rank(
             Denoiser.from_saved(model.tensors, model.metadata),
-            decoding,
+            ranking,
             f"{method}, seed {seed}",
             chosen_users(len(evaluator.samples), settings),
         )
-        prints = evaluator.table.fingerprint, evaluator.sequences.fingerprint
-        results.append(ranked.to_frame(method, int(seed), *prints))
-        costs.append(cost_frame(method, int(seed), ranked.cost))
+        parts.append(evaluator.frames(ranked, method, int(seed)))
+    results, costs = zip(*parts, strict=True)
     return pl.concat(results), pl.concat(costs)
 
 

@@ -16,7 +16,8 @@ class Cost:
     Attributes:
         seconds: wall-clock time of ranking all users.
         users_per_second: its rate.
-        denoiser_calls: decoder passes per batch of users; 0 without a denoiser.
+        denoiser_calls: decoder passes made for a user, mean over the users; 0 without a
+            search.
         distinct_states: share of distinct states among those denoised.
         legal_share: share of decoded SIDs that belong to an item.
         completed_share: share of users whose list the search left short, and that
