@@ -16,7 +16,7 @@ from kedro.io import DatasetError
 from pydantic import ValidationError
 from yaml import YAMLError
 
-from sidiff.errors import SidiffError
+from sidiff.errors import SidiffError, find_problem
 from sidiff.pipeline_registry import PIPELINES
 from sidiff.storage import redacted
 
@@ -71,15 +71,6 @@ def _check_pipelines(names: Iterable[str]) -> None:
             close = get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]}?" if close else ", ".join(known[:-1])
             raise SidiffError(f"There is no pipeline {name} ({hint}).")
-
-
-def find_problem(error: BaseException | None) -> SidiffError | None:
-    """Return the ``SidiffError`` that ``error`` is or was caused by, if any."""
-    while error is not None:
-        if isinstance(error, SidiffError):
-            return error
-        error = error.__cause__
-    return None
 
 
 def _full_disk(error: BaseException | None) -> SidiffError | None:

@@ -98,7 +98,7 @@ def _runs(tracking: str) -> str:
     tracking = _USER.sub("://", tracking)
     if tracking.startswith(("http://", "https://")):
         return tracking
-    return f"mlflow ui --backend-store-uri {tracking}"
+    return "kedro mlflow ui"
 
 
 def _data_set(name: str, data: Mapping[str, Any]) -> Text:

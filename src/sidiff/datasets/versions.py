@@ -34,6 +34,19 @@ class Stored:
         """Path or address of what the running session stores under this name."""
         return address_of(self._fs, self._place(self._save_path()))
 
+    def loaded_address(self) -> str:
+        """Path or address of what the running session reads under this name."""
+        mine: Any = self
+        return address_of(self._fs, self._place(mine._get_load_path()))
+
+    def was_stored(self) -> bool:
+        """Whether the running session has stored something under this name.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        return self._is_there(self._save_path())
+
     @contextmanager
     def stored_file(self) -> Iterator[Path]:
         """Name a file on this machine with what the running session stored.

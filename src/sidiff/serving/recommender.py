@@ -168,6 +168,10 @@ class Recommender:
                 self._fill(lists, read, catalogue, exclude_seen=exclude_seen)
         return lists
 
+    def rows(self, ids: Ids) -> NDArray[np.int64]:
+        """Places of items in the catalogue; -1 for one that it does not know."""
+        return self._rows(_series(ids)).cast(pl.Int64).fill_null(-1).to_numpy()
+
     def __contains__(self, item: str) -> bool:
         """Whether the catalogue knows an item."""
         return self._rows(_series([item])).null_count() == 0

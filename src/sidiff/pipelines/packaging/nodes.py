@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sidiff.datasets import Model
-from sidiff.parameters import EvaluationParameters
+from sidiff.parameters import (
+    BootstrapParameters,
+    EvaluationParameters,
+    TrainingParameters,
+)
 from sidiff.pipelines.frames import (
     check_trained_on,
     to_lattice,
     to_sequences,
     to_sid_table,
 )
+from sidiff.pipelines.tracking import active_mlflow
 
 if TYPE_CHECKING:
     from sidiff.serving import Bundle
@@ -57,4 +62,38 @@ def make_bundle(
             "seed": denoiser.metadata.get("seed"),
             "metrics": metrics,
         },
+    )
+
+
+def register_bundle(
+    bundle: Bundle,
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    training: dict[str, Any],
+    bootstrap: dict[str, Any],
+    dataset: str,
+) -> dict[str, Any]:
+    """Register the bundle with MLflow; as champion if it beats the last one."""
+    from sidiff.pipelines.packaging.registry import register
+    from sidiff.serving.validation import Asked
+    from sidiff.training.loop import validation_samples
+
+    name = f"sidiff-{dataset}"
+    mlflow = active_mlflow()
+    if mlflow is None:
+        return {"model": name, "version": None, "reason": "no MLflow run is active"}
+    settings = TrainingParameters.model_validate(training)
+    users = to_sequences(sequences, catalogue)
+    samples = validation_samples(
+        users,
+        int(bundle.network["max_history"]),
+        settings.validation.max_users,
+        settings.seed,
+    )
+    return register(
+        mlflow,
+        bundle,
+        Asked.of(users, samples),
+        name,
+        BootstrapParameters.model_validate(bootstrap),
     )

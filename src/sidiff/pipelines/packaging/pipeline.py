@@ -1,4 +1,4 @@
-"""Pipeline ``packaging``: a bundle of all that lists are made from."""
+"""Pipeline ``packaging``: a bundle of all that lists are made from, registered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sidiff.pipelines.packaging import nodes
 
 
 def create_pipeline() -> Pipeline:
-    """Put network, semantic IDs, titles, lattice and chain into one folder."""
+    """Put all that lists are made from into one folder, and register it."""
     return Pipeline(
         [
             Node(
@@ -25,6 +25,20 @@ def create_pipeline() -> Pipeline:
                 ],
                 outputs="bundle",
                 name="make_bundle",
+                tags=["cpu"],
+            ),
+            Node(
+                nodes.register_bundle,
+                inputs=[
+                    "bundle",
+                    "sequences",
+                    "catalogue",
+                    "params:training",
+                    "params:comparison.bootstrap",
+                    "params:dataset",
+                ],
+                outputs="registration",
+                name="register_bundle",
                 tags=["cpu"],
             ),
         ],
