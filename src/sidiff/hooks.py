@@ -103,10 +103,11 @@ class InputHooks:
                     f"{name} has no version {dataset.resolve_load_version()}; stored "
                     f"are {', '.join(stored[:5])}."
                 )
+            made = name.removeprefix("previous_")
             stage = next(
                 stage
                 for stage, module in PIPELINES.items()
-                if name in module.create_pipeline().all_outputs()
+                if made in module.create_pipeline().all_outputs()
             )
             raise SidiffError(
                 f"{name} was never stored; make it with kedro run --pipeline={stage} "
@@ -124,9 +125,16 @@ def _check_files(parameters: dict[str, Any], outputs: set[str]) -> None:
             path = parameters.get(group, {}).get(name)
             if path is not None:
                 read_ids(path, f"{group}.{name}")
-    histories = parameters.get("recommend", {}).get("histories")
-    if histories is not None:
-        column_names(Path(histories).expanduser())
+    tables = [
+        parameters.get("recommend", {}).get("histories"),
+        parameters.get("catalogue_update", {}).get("new_items"),
+    ]
+    for table in tables:
+        if table is not None:
+            column_names(Path(table).expanduser())
+    removed = parameters.get("catalogue_update", {}).get("removed_items")
+    if removed is not None:
+        read_ids(removed, "removed_items")
 
 
 def _check_devices(parameters: dict[str, Any], outputs: set[str]) -> None:

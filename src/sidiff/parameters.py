@@ -625,6 +625,13 @@ class RecommendParameters(Parameters):
     threads: Threads
 
 
+class CatalogueUpdateParameters(Parameters):
+    """Other items for a bundle (pipeline ``catalogue_update``)."""
+
+    new_items: FilePath | None
+    removed_items: FilePath | None
+
+
 class RawParameters(Parameters):
     """Where the raw files are (``raw`` in globals.yml)."""
 
@@ -690,6 +697,7 @@ GROUPS: dict[str, type[Parameters]] = {
     "comparison": ComparisonParameters,
     "ablation": AblationParameters,
     "recommend": RecommendParameters,
+    "catalogue_update": CatalogueUpdateParameters,
 }
 
 

@@ -11,6 +11,7 @@ from kedro.pipeline import Pipeline
 from sidiff.pipelines import (
     ablation,
     baselines,
+    catalogue_update,
     comparison,
     embedding,
     evaluation,
@@ -37,7 +38,12 @@ STAGES = {
 }
 """The stages of ``full``, in their order."""
 
-PIPELINES = {**STAGES, "recommend": recommend, "ablation": ablation}
+PIPELINES = {
+    **STAGES,
+    "recommend": recommend,
+    "catalogue_update": catalogue_update,
+    "ablation": ablation,
+}
 """All that can be run on its own."""
 
 

@@ -204,3 +204,13 @@ def test_a_champion_that_cannot_be_opened_stays(
     assert not told["champion"]
     assert "cannot be opened" in told["reason"]
     assert champion() == "2"
+
+
+def test_the_champion_with_other_items_stays_champion(
+    shop: StoredShop, good: Bundle, tracking: str
+) -> None:
+    about = {**good.about, "extends": good.about["fingerprint"], "fingerprint": "f"}
+    told = registered(shop, replace(good, about=about))
+    assert told["champion"]
+    assert told["reason"] == "champion 2 with other items"
+    assert champion() == told["version"]

@@ -39,6 +39,7 @@ _ARRAYS |= {"chain": "chain.safetensors"}
 _CONFIG, _ITEMS = "config.json", "items.parquet"
 _LIBRARIES = ("torch", "numpy", "polars", "safetensors")
 _COLUMNS = {"title": pl.String(), "training_count": pl.Int64(), "identity": pl.Int64()}
+_COLUMNS |= {"offered": pl.Boolean()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,8 @@ class Bundle:
         network: the denoiser's configuration.
         ranking: how lists are made, as ``sidiff.serving.methods`` reads it.
         items: a row per item: what ``SidTable.to_frame`` has, title (null where it is
-            unknown), training_count, identity (row in the network's table, 0: none).
+            unknown), training_count, identity (row in the network's table, 0: none),
+            offered (whether it may be recommended).
         lattice: arrays of ``sidiff.decoding.lattice``; empty where SIDs are too long.
         chain: arrays of the Markov chain; empty where the network knows no items to mix
             it with.

@@ -56,6 +56,7 @@ def make_bundle(
         titles.cast(pl.String).alias("title"),
         pl.Series("training_count", training_counts(sequences), dtype=pl.Int64),
         pl.Series("identity", identity_rows(identified, table.item_ids)),
+        pl.lit(value=True).alias("offered"),
     )
     weights = denoiser.state_dict()
     return Bundle(

@@ -75,6 +75,9 @@ class Methods:
         self.catalogue = Catalogue.build(
             table.groups(), table.codes_per_digit, counts, device, lattice
         )
+        offered = torch.from_numpy(bundle.items["offered"].to_numpy().copy())
+        if not offered.all():
+            self.catalogue = self.catalogue.restrict(offered.to(device))
         self._popularity = Popularity(torch.from_numpy(counts).to(device))
         self._rankers: dict[str, ItemRanker | SearchRanker] = {}
         parameters = RankingParameters.model_validate(settings["ranking"])

@@ -190,8 +190,13 @@ class Recommender:
         with torch.inference_mode():
             scores = cosine_similarity(vectors, vectors[row][None], dim=1)
             scores[row] = -torch.inf
+            offered = self._methods.catalogue.allowed_items
+            if offered is not None:
+                scores = scores.masked_fill(~offered, -torch.inf)
             best = scores.sort(descending=True, stable=True)
-        items, values = (part[:wanted].cpu().numpy() for part in (best[1], best[0]))
+            wanted = min(wanted, int((best.values > -torch.inf).sum()))
+        items = best.indices[:wanted].cpu().numpy()
+        values = best.values[:wanted].cpu().numpy()
         return UserList(self.shelf.items(items, values), "similar", False, ())
 
     def _empty(self, read: _Read, k: int, decoder: str, *, explain: bool) -> Lists:

@@ -27,20 +27,25 @@ def create_pipeline() -> Pipeline:
                 name="make_bundle",
                 tags=["cpu"],
             ),
-            Node(
-                nodes.register_bundle,
-                inputs=[
-                    "bundle",
-                    "sequences",
-                    "catalogue",
-                    "params:training",
-                    "params:comparison.bootstrap",
-                    "params:dataset",
-                ],
-                outputs="registration",
-                name="register_bundle",
-                tags=["cpu"],
-            ),
+            register_node(),
         ],
         tags=["packaging"],
+    )
+
+
+def register_node() -> Node:
+    """The node that registers a bundle, after whatever made it."""
+    return Node(
+        nodes.register_bundle,
+        inputs=[
+            "bundle",
+            "sequences",
+            "catalogue",
+            "params:training",
+            "params:comparison.bootstrap",
+            "params:dataset",
+        ],
+        outputs="registration",
+        name="register_bundle",
+        tags=["cpu"],
     )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CHAMPION = "champion"
+FINGERPRINT = "bundle"
+"""Tag of a version: the fingerprint of its bundle."""
 REQUIREMENTS = (
     *("fsspec", "numpy", "pandas", "polars", "pydantic", "safetensors", "scipy"),
     *("torch", "tqdm"),
@@ -40,7 +42,8 @@ def register(
     """Log a bundle with the active run, register it, and compare with the champion.
 
     The alias moves where there is no champion yet, or where the new bundle ranks the
-    same validation users better than it by more than noise.
+    same validation users better than it by more than noise. It moves along, too, where
+    the new bundle is the champion with other items.
 
     Args:
         mlflow: the module, with an active run.
@@ -68,8 +71,12 @@ def register(
         "version": number,
         "users": len(own),
         "ndcg_at_10": float(own.mean()),
-        **_compared(mlflow, client, name, asked, own, bootstrap),
+        **_compared(
+            mlflow, client, name, asked, own, bootstrap, bundle.about.get("extends")
+        ),
     }
+    fingerprint = str(bundle.about["fingerprint"])
+    client.set_model_version_tag(name, number, FINGERPRINT, fingerprint)
     if told["champion"]:
         client.set_registered_model_alias(name, CHAMPION, number)
     logger.info("Model %s, version %s: %s", name, number, told["reason"])
@@ -108,6 +115,7 @@ def _compared(
     asked: Asked,
     own: NDArray[Any],
     bootstrap: BootstrapParameters,
+    extends: str | None,
 ) -> dict[str, Any]:
     from sidiff.serving.validation import Difference, ndcg
 
@@ -116,6 +124,10 @@ def _compared(
     if CHAMPION not in aliases:
         return {"champion": True, "reason": "the first champion", **nothing}
     number = aliases[CHAMPION]
+    noted = client.get_model_version(name, number).tags.get(FINGERPRINT)
+    if noted is not None and noted == extends:
+        reason = f"champion {number} with other items"
+        return {"champion": True, "reason": reason, **nothing}
     try:
         theirs = ndcg(_load(mlflow, name, number), asked)
     except (SidiffError, OSError, mlflow.MlflowException) as error:

@@ -75,8 +75,9 @@ def _parts(
             ("deny_items", settings.deny_items),
         )
     )
-    left = bundle.items["item_id"] if allow is None else allow
-    left = left.filter(left.is_in(bundle.items["item_id"].implode()))
+    left = bundle.items.filter("offered")["item_id"]
+    if allow is not None:
+        left = left.filter(left.is_in(allow.implode()))
     if deny is not None:
         left = left.filter(~left.is_in(deny.implode()))
     if not len(left):
