@@ -1,8 +1,8 @@
 """``sidiff`` and ``python -m sidiff``: what an installed package can do by itself.
 
-``sidiff serve BUNDLE`` answers requests. Anything else runs the pipelines without
-Kedro's command line: a wheel carries no configuration, so say where it is,
-``sidiff --conf-source=conf``.
+``sidiff serve BUNDLE`` answers requests, ``sidiff demo BUNDLE`` shows a page. Anything
+else runs the pipelines without Kedro's command line: a wheel carries no configuration,
+so say where it is, ``sidiff --conf-source=conf``.
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ from typing import Any
 
 
 def main(*args: Any, **kwargs: Any) -> Any:
-    """Serve, or run the default pipeline or what the options of ``kedro run`` say."""
+    """Do what the first word says, or what the options of ``kedro run`` say."""
     given = list(args[0]) if args else sys.argv[1:]
+    # Neither of the two knows Kedro.
     if given[:1] == ["serve"]:
-        from sidiff.server.command import serve  # noqa: PLC0415 (not for a run)
+        from sidiff.server.command import serve  # noqa: PLC0415
 
         return serve(given[1:], prog_name="sidiff serve")
-    # A server knows no Kedro.
+    if given[:1] == ["demo"]:
+        from sidiff.demo.command import demo  # noqa: PLC0415
+
+        return demo(given[1:], prog_name="sidiff demo")
     from kedro.framework.cli.utils import find_run_command  # noqa: PLC0415
     from kedro.framework.project import configure_project  # noqa: PLC0415
 

@@ -68,6 +68,7 @@ class Recommender:
     Attributes:
         shelf: ids, titles and semantic IDs of the catalogue's N items.
         decoders: names that ``decoder`` may have.
+        decoder: the one that was evaluated.
         about: what the bundle says of itself.
     """
 
@@ -86,6 +87,7 @@ class Recommender:
             bundle.table.to_frame()["sid"],
         )
         self.decoders = self._methods.names
+        self.decoder = self._methods.default
         # From ids to rows by a table that polars makes once.
         self._ids = pl.Enum(self.shelf.item_ids)
 
@@ -156,7 +158,7 @@ class Recommender:
         explain: bool = False,
     ) -> Lists:
         """The best ``k`` items for many users; arguments as of ``recommend``."""
-        name = self._methods.default if decoder is None else decoder
+        name = self.decoder if decoder is None else decoder
         self._methods.check(name)
         read = self._read(histories)
         lists = self._empty(
