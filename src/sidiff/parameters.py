@@ -65,6 +65,18 @@ Columns = Annotated[
     dict[str, dict[str, Any]],
     Field(min_length=1, description="columns of values, each under its name"),
 ]
+Changes = Annotated[
+    dict[MethodName, dict[str, Any]],
+    # null: an environment leaves out what it would inherit.
+    BeforeValidator(
+        lambda named: (
+            {name: value for name, value in named.items() if value is not None}
+            if isinstance(named, Mapping)
+            else named
+        )
+    ),
+    Field(min_length=1, max_length=1000),
+]
 Url = Annotated[
     str,
     Field(
@@ -234,6 +246,9 @@ class NetworkParameters(Parameters):
     dropout: Chance
     positions: Literal["oldest", "newest"]
     cross_pad: Literal["sink", "mask"]
+    history_tokens: Literal["items", "codes"]
+    mask: Literal["per_digit", "shared"]
+    difficulty_embedding: bool
     item_identity: bool
     identity_dropout: Chance
 
@@ -245,36 +260,37 @@ class NetworkParameters(Parameters):
             )
         return self
 
+    @model_validator(mode="after")
+    def _items_have_tokens(self) -> Self:
+        if self.item_identity and self.history_tokens == "codes":
+            raise ValueError(
+                ".item_identity must be false where .history_tokens is codes: an item "
+                "then has no token of its own"
+            )
+        return self
+
 
 class CurriculumParameters(Parameters):
     """How the number of masked digits grows in training."""
 
-    shape: Literal["linear", "cosine", "sqrt", "constant"]
-    saturation: Annotated[float, Field(gt=0.0, le=1.0)]
-    reversed: bool
+    gamma: Annotated[float, Field(gt=0.0, le=100.0)]
 
 
 class HistoryOrderParameters(Parameters):
     """How a history chooses the digits to mask."""
 
-    statistic: Literal["support", "rarity"]
-    sign: Literal[-1, 0, 1]
-    temperature: Annotated[float, Field(ge=0.01, le=100.0)]
-    recency: Annotated[float, Field(ge=0.01, le=1_000_000.0)]
+    eps: Annotated[float, Field(gt=0.0, le=1_000_000.0)]
 
 
 class NoisingParameters(Parameters):
     """Which digits of the target are masked in the training views."""
 
     views: Annotated[int, Field(ge=1, le=64)]
-    amount: Literal["nested", "curriculum", "chance"]
+    amount: Literal["nested", "curriculum", "uniform", "chance"]
     order: Literal["confidence", "history", "random"]
     coherent: bool
     curriculum: CurriculumParameters
     history: HistoryOrderParameters
-    select: Literal["least", "most"]
-    refresh: bool
-    confidence: Literal["max_probability", "negative_entropy"]
     probe_kv: Literal["projected", "raw"]
     mask_probability: Annotated[float, Field(gt=0.0, le=1.0)]
 
@@ -294,7 +310,6 @@ class ParallelParameters(Parameters):
 
     warmup_steps: Annotated[int, Field(ge=0, le=64)]
     digits_per_step: Annotated[int, Field(ge=1, le=64)]
-    confidence: Literal["max_probability", "negative_entropy"]
     threshold: Annotated[float, Field(gt=0.0, le=1.0)]
 
 
@@ -303,7 +318,7 @@ class DecodingParameters(Parameters):
 
     order: Literal["confidence", "random", "fixed"]
     beam: Beam
-    merge: Literal["none", "max", "sum"]
+    merge: Literal["none", "max"]
     constraint: Literal["none", "items"]
     last_step: Literal["joint", "greedy"]
     parallel: ParallelParameters
@@ -360,11 +375,9 @@ class ValidationParameters(StoppingParameters):
 
 
 class AuxiliaryParameters(Parameters):
-    """Losses beside the denoising one; weight 0 leaves one out."""
+    """A loss beside the denoising one; weight 0 leaves it out."""
 
     item_weight: Weight
-    history_weight: Weight
-    history_share: Share
 
 
 class RayParameters(Parameters):
@@ -380,7 +393,7 @@ class TrainingParameters(Parameters):
     noising: NoisingParameters
     auxiliary: AuxiliaryParameters
     label_smoothing: Chance
-    loss_reduction: Literal["per_view", "pooled"]
+    loss_reduction: Literal["per_view", "pooled", "sum"]
     optimizer: OptimizerParameters
     validation: ValidationParameters
     batch_size: Rows
@@ -423,9 +436,7 @@ class EvaluationParameters(Parameters):
     decoding: DecodingParameters
     mixture: MixtureParameters
     markov: MarkovParameters
-    decoders: Annotated[
-        dict[MethodName, dict[str, Any]], Field(min_length=1, max_length=1000)
-    ]
+    decoders: Changes
     decoder_users: Users
     seeds: Seeds
     cutoffs: Annotated[list[Cutoff], Field(min_length=1, max_length=100)]
@@ -589,9 +600,7 @@ class ComparisonParameters(Parameters):
 class AblationParameters(Parameters):
     """Trainings that differ in stated settings (pipeline ``ablation``)."""
 
-    variants: Annotated[
-        dict[MethodName, dict[str, Any]], Field(min_length=1, max_length=1000)
-    ]
+    variants: Changes
     seeds: Seeds
     decoder: MethodName
 

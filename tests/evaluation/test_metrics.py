@@ -75,26 +75,7 @@ def test_without_collisions_both_levels_agree() -> None:
         assert item[name] == pytest.approx(value)
 
 
-def test_popularity_ranks_by_count_then_index() -> None:
-    ranks = m.popularity_ranks(np.array([2, 5, 5, 0]), np.array([0, 1, 2, 3]))
-    assert ranks.tolist() == [2, 0, 1, 3]
-
-
 def test_means_are_named() -> None:
     assert m.means({"recall_at_5": np.array([0.0, 1.0])}, "test/sid") == {
         "test/sid/recall_at_5": 0.5
     }
-
-
-@given(seed=st.integers(0, 1000))
-def test_popularity_under_filters_is_a_plain_list(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    counts, targets = rng.integers(0, 4, 15), rng.integers(0, 15, 6)
-    allowed = rng.random(15) < 0.7
-    users, items = rng.integers(0, 6, 25), rng.integers(0, 15, 25)
-    got = m.popularity_ranks(counts, targets, allowed, (users, items))
-    for user, target in enumerate(targets):
-        mine = [i for i in range(15) if allowed[i] and i not in items[users == user]]
-        listed = sorted(mine, key=lambda i: (-counts[i], i))
-        expected = listed.index(target) if target in listed else -1
-        assert got[user] == expected

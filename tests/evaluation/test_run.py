@@ -224,16 +224,21 @@ def test_wrong_lists_are_one_clear_error(shop, tmp_path, text, sentence) -> None
         evaluator(shop, allow_items=str(path))
 
 
-def test_popularity_baseline_by_hand(shop, evaluation) -> None:
+@pytest.mark.parametrize("filtered", [False, True])
+def test_popularity_baseline_by_hand(shop, denoiser, tmp_path, filtered) -> None:
     sequences, _ = shop
+    deny = tmp_path / "deny.txt"
+    deny.write_text("i03\ni11\n")
+    changes = {"exclude_seen": True, "deny_items": str(deny)} if filtered else {}
+    metrics = evaluate(evaluator(shop, **changes), {1: denoiser}, 1).metrics
     counts = training_counts(sequences)
-    top = sorted(range(ITEMS), key=lambda i: (-counts[i], i))[:10]
-    ranks = [
-        top.index(t) if (t := int(sequences.items[end - 1])) in top else None
-        for end in sequences.offsets[1:]
-    ]
-    ndcg = np.mean([0 if r is None else 1 / math.log2(r + 2) for r in ranks])
-    assert evaluation.metrics["test/popularity/ndcg_at_10"] == pytest.approx(ndcg)
+    gains = []
+    for first, last in zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True):
+        *seen, target = sequences.items[first:last].tolist()
+        barred = {3, 11, *seen} if filtered else set()
+        mine = sorted(set(range(ITEMS)) - barred, key=lambda i: (-counts[i], i))[:10]
+        gains.append(1 / math.log2(mine.index(target) + 2) if target in mine else 0.0)
+    assert metrics["test/popularity/ndcg_at_10"] == pytest.approx(np.mean(gains))
 
 
 def test_lists_equal_a_plain_expansion(shop) -> None:

@@ -21,8 +21,8 @@ def load(
 @pytest.mark.parametrize(
     "env",
     [
-        *("local", "beauty", "beauty_cpu", "beauty_study", "sports", "toys"),
-        *("electronics", "books", "own", "prod"),
+        *("local", "beauty", "beauty_cpu", "beauty_study", "mdgr_study"),
+        *("sports", "toys", "electronics", "books", "own", "prod"),
     ],
 )
 @pytest.mark.parametrize("preset", ["sidiff", "paper", "release"])

@@ -128,7 +128,7 @@ def test_an_endless_beam_ranks_the_items_as_brute_force_does(
     edges=st.sampled_from([0, 2**25]),
     beam=st.integers(1, 12),
     seed=st.integers(0, 10_000),
-    merge=st.sampled_from(["none", "max", "sum"]),
+    merge=st.sampled_from(["none", "max"]),
     method=st.sampled_from(["cpd", "two_stage", "adaptive", "one_pass"]),
 )
 def test_lists_are_full_and_legal_whatever_the_beam(

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sidiff.diffusion.denoiser import DecoderLayer, Denoiser, DenoiserConfig, Memory
+from sidiff.diffusion.blocks import DecoderLayer
+from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig, Memory
 from sidiff.onednn import product
 
 

@@ -33,6 +33,10 @@ from sidiff.training.trainer import (
 )
 from sidiff.training.workers import Workers
 
+PLAIN = {"item_identity": False, "mask": "per_digit", "difficulty_embedding": False}
+"""What the counterpart of any denoiser has not: items have no identity, a mask vector
+says which digit is asked for, and always one digit is."""
+
 
 class AutoregressiveTask(Task):
     """The decoder, its loss, and its validation by NDCG@10 of a beam."""
@@ -125,8 +129,7 @@ def fit_autoregressive(
         The model of the best validated epoch, in evaluation mode, and its course.
     """
     config = DenoiserConfig.build(
-        # Its items have no identity: this is the plain autoregressive counterpart.
-        training.network.model_copy(update={"item_identity": False}),
+        training.network.model_copy(update=PLAIN),
         table.digits,
         table.codes_per_digit,
         max_history,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -23,6 +23,7 @@ from sidiff.fingerprints import short
 from sidiff.parameters import (
     BaselinesParameters,
     EvaluationParameters,
+    SasRecSettings,
     TrainingParameters,
 )
 from sidiff.ranking.items import ItemRanker, Popularity
@@ -34,6 +35,7 @@ from sidiff.reviews.sequences import Sequences, evaluation_samples, training_cou
 from sidiff.reviews.transitions import transition_counts
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
+from sidiff.training.trainer import Trained
 
 
 @dataclass(frozen=True)
@@ -81,55 +83,42 @@ def tune_sasrec(
     The candidate with the highest validation NDCG@10 at item level wins; the test
     split is not looked at. ``checkpoints`` are as in ``sidiff.training.loop.fit``.
     """
-    device = resolve(parameters.device)
-    weights: dict[str, Tensor] = {}
-    runs: list[dict[str, Any]] = []
-    tried: list[dict[str, Any]] = []
-    best = -1.0
-    candidates = parameters.sasrec.candidates()
-    config: dict[str, Any] = {}
+    device, candidates = resolve(parameters.device), parameters.sasrec.candidates()
+
+    def fit(settings: SasRecSettings, seed: int, which: str) -> tuple[SasRec, Trained]:
+        return fit_sasrec(
+            sequences,
+            settings,
+            max_history,
+            parameters.users_per_batch,
+            seed,
+            device,
+            f"SASRec, {which}",
+            checkpoints,
+        )
+
     with cpu_threads(parameters.threads):
-        for number, settings in enumerate(candidates, 1):
-            model, trained = fit_sasrec(
-                sequences,
-                settings,
-                max_history,
-                parameters.users_per_batch,
-                seeds[0],
-                device,
-                f"SASRec, setting {number} of {len(candidates)}",
-                checkpoints,
-            )
-            tried.append(
-                {
-                    "method": "sasrec",
-                    "seed": seeds[0],
-                    "validation_ndcg_at_10": trained.score,
-                    "epoch": trained.epoch,
-                    "epochs_run": trained.epochs_run,
-                    "settings": settings.model_dump(),
-                }
-            )
-            if trained.score > best:
-                best, chosen = trained.score, settings
-                weights = _named(seeds[0], trained.weights)
-                config = model.saved_config()
-                runs = [_run(seeds[0], trained.score, trained.epoch)]
-        for number, seed in enumerate(seeds[1:], 2):
-            _, trained = fit_sasrec(
-                sequences,
-                chosen,
-                max_history,
-                parameters.users_per_batch,
-                seed,
-                device,
-                f"SASRec, seed {number} of {len(seeds)}",
-                checkpoints,
-            )
-            weights |= _named(seed, trained.weights)
-            runs.append(_run(seed, trained.score, trained.epoch))
-    config |= {"seeds": seeds, "runs": runs, "sequences": sequences.fingerprint}
-    return Fitted(weights, config, tried)
+        found = [
+            fit(settings, seeds[0], f"setting {number} of {len(candidates)}")
+            for number, settings in enumerate(candidates, 1)
+        ]
+        best = max(range(len(found)), key=lambda number: found[number][1].score)
+        networks = [found[best]] + [
+            fit(candidates[best], seed, f"seed {number} of {len(seeds)}")
+            for number, seed in enumerate(seeds[1:], 2)
+        ]
+    tried = [
+        {
+            "method": "sasrec",
+            "seed": seeds[0],
+            "validation_ndcg_at_10": trained.score,
+            "epoch": trained.epoch,
+            "epochs_run": trained.epochs_run,
+            "settings": settings.model_dump(),
+        }
+        for settings, (_, trained) in zip(candidates, found, strict=True)
+    ]
+    return _of_seeds(networks, seeds, {"sequences": sequences.fingerprint}, tried)
 
 
 def fit_decoders(
@@ -144,12 +133,9 @@ def fit_decoders(
 ) -> Fitted:
     """Train the autoregressive decoder with every seed; arguments as its own."""
     device = resolve(parameters.device)
-    weights: dict[str, Tensor] = {}
-    runs: list[dict[str, Any]] = []
-    config: dict[str, Any] = {}
     with cpu_threads(parameters.threads):
-        for number, seed in enumerate(seeds, 1):
-            model, trained = fit_autoregressive(
+        networks = [
+            fit_autoregressive(
                 sequences,
                 samples,
                 table,
@@ -161,11 +147,27 @@ def fit_decoders(
                 f"Autoregressive, seed {number} of {len(seeds)}",
                 checkpoints,
             )
-            weights |= _named(seed, trained.weights)
-            config = model.saved_config() | {"sid_table": table.fingerprint}
-            runs.append(_run(seed, trained.score, trained.epoch))
-    config |= {"seeds": seeds, "runs": runs, "sequences": sequences.fingerprint}
-    return Fitted(weights, config)
+            for number, seed in enumerate(seeds, 1)
+        ]
+    made_of = {"sequences": sequences.fingerprint, "sid_table": table.fingerprint}
+    return _of_seeds(networks, seeds, made_of, [])
+
+
+def _of_seeds(
+    networks: Sequence[tuple[SasRec | AutoregressiveDecoder, Trained]],
+    seeds: list[int],
+    made_of: dict[str, str],
+    tried: list[dict[str, Any]],
+) -> Fitted:
+    """One kind of model, a network for every seed."""
+    weights: dict[str, Tensor] = {}
+    runs: list[dict[str, Any]] = []
+    for seed, (_, trained) in zip(seeds, networks, strict=True):
+        weights |= {f"{seed}/{name}": w for name, w in trained.weights.items()}
+        score = {"validation_ndcg_at_10": trained.score, "epoch": trained.epoch}
+        runs.append({"seed": seed} | score)
+    shape = networks[0][0].saved_config()
+    return Fitted(weights, shape | made_of | {"seeds": seeds, "runs": runs}, tried)
 
 
 def rank_baselines(
@@ -304,11 +306,3 @@ class _Methods:
                 "it was trained with."
             )
         return fitted
-
-
-def _named(seed: int, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{seed}/{name}": tensor for name, tensor in weights.items()}
-
-
-def _run(seed: int, score: float, epoch: int) -> dict[str, Any]:
-    return {"seed": seed, "validation_ndcg_at_10": score, "epoch": epoch}

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from sidiff.diffusion.denoiser import DenoiserConfig, EncoderLayer, draw_weights
+from sidiff.diffusion.blocks import EncoderLayer, draw_weights
 from sidiff.diffusion.dropout import Dropout
 from sidiff.diffusion.histories import Histories, HistoryBatch
 from sidiff.diffusion.objective import Loss
@@ -72,20 +72,7 @@ class SasRec(nn.Module):
         self.config = config
         self.items = nn.Parameter(torch.empty(config.items, config.width))
         self.positions = nn.Parameter(torch.empty(config.max_history, config.width))
-        # To an encoder block an item is a SID of one digit with N codes.
-        blocks = DenoiserConfig(
-            digits=1,
-            codes_per_digit=config.items,
-            max_history=config.max_history,
-            width=config.width,
-            heads=config.heads,
-            inner=config.inner,
-            encoder_layers=config.layers,
-            decoder_layers=0,
-            dropout=config.dropout,
-            cross_pad="mask",
-        )
-        self.encoder = nn.ModuleList(EncoderLayer(blocks) for _ in range(config.layers))
+        self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.dropout = Dropout(config.dropout)
 
@@ -216,21 +203,6 @@ def sasrec_samples(sequences: Sequences, max_history: int) -> NDArray[np.int32]:
     return np.stack([users, starts, ends], axis=1).astype(np.int32)
 
 
-def sasrec_loss(
-    model: SasRec, histories: Histories, samples: Tensor, label_smoothing: float
-) -> Loss:
-    """Cross-entropy of every next item of ``samples`` ``(B, 3)``."""
-    batch = histories.gather(samples)
-    history, lengths = batch.history_items, batch.lengths
-    following = torch.roll(history, -1, dims=1)
-    following.scatter_(1, lengths[:, None] - 1, batch.target_items[:, None])
-    slots = torch.arange(history.shape[1], device=history.device)
-    real = slots < lengths[:, None]
-    states = model(history, lengths)[real]
-    loss = full_softmax_loss(states, model.items, following[real], label_smoothing)
-    return Loss(loss, lengths.sum())
-
-
 class SasRecTask(Task):
     """SASRec, its loss, and its validation by NDCG@10 among all items."""
 
@@ -258,7 +230,15 @@ class SasRecTask(Task):
     def loss(self, samples: Tensor, progress: float) -> Loss:
         """Cross-entropy of every next item."""
         del progress
-        return sasrec_loss(self.sasrec, self.histories, samples, self.label_smoothing)
+        batch, model = self.histories.gather(samples), self.sasrec
+        history, lengths = batch.history_items, batch.lengths
+        following = torch.roll(history, -1, dims=1)
+        following.scatter_(1, lengths[:, None] - 1, batch.target_items[:, None])
+        slots = torch.arange(history.shape[1], device=history.device)
+        real = slots < lengths[:, None]
+        states, targets = model(history, lengths)[real], following[real]
+        loss = full_softmax_loss(states, model.items, targets, self.label_smoothing)
+        return Loss(loss, lengths.sum())
 
     @torch.no_grad()
     def validate(self, workers: Workers) -> dict[str, float]:

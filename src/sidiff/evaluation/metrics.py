@@ -83,41 +83,6 @@ def expected_item_metrics(
     return values
 
 
-def popularity_ranks(
-    counts: NDArray[np.int64],
-    targets: NDArray[np.int64],
-    allowed: NDArray[np.bool_] | None = None,
-    seen: tuple[NDArray[np.int64], NDArray[np.int32]] | None = None,
-) -> NDArray[np.int64]:
-    """Rank of each target item when all users get the most popular items.
-
-    Args:
-        counts: occurrences of each item in the training part, ``(N,)``; ties go to the
-            smaller item index, which is the smaller item id.
-        targets: item index of each target, ``(U,)``.
-        allowed: items that may be recommended ``(N,)``; None for all.
-        seen: users and items ``(E,)`` each, what a user does not get; None for none.
-
-    Returns:
-        ``(U,)``, from 0; -1 where the target is not recommended.
-    """
-    if allowed is None:
-        allowed = np.ones(len(counts), dtype=bool)
-    order = np.lexsort((np.arange(len(counts)), -counts, ~allowed))
-    rank = np.empty(len(counts), dtype=np.int64)
-    rank[order] = np.arange(len(counts))
-    ranks = np.where(allowed[targets], rank[targets], -1)
-    if seen is None:
-        return ranks
-    users, items = np.divmod(np.unique(seen[0] * len(counts) + seen[1]), len(counts))
-    ahead = allowed[items] & (rank[items] < rank[targets[users]])
-    ranks = np.where(
-        ranks < 0, -1, ranks - np.bincount(users[ahead], minlength=len(targets))
-    )
-    ranks[users[items == targets[users]]] = -1
-    return ranks
-
-
 def level_means(
     items: NDArray[np.int64],
     sids: NDArray[np.int64],

@@ -23,6 +23,7 @@ from sidiff.errors import SidiffError
 from sidiff.evaluation import metrics as m
 from sidiff.evaluation.filters import allowed_items
 from sidiff.parameters import CONFIGURED, EvaluationParameters, RankingParameters
+from sidiff.ranking.items import ItemRanker, Popularity
 from sidiff.ranking.markov import Chain
 from sidiff.ranking.methods import network_ranker
 from sidiff.ranking.results import Results, cost_frame
@@ -30,7 +31,6 @@ from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import (
     Sequences,
     evaluation_samples,
-    seen_items,
     training_counts,
 )
 from sidiff.reviews.transitions import transition_counts
@@ -88,7 +88,7 @@ class Evaluator:
         sequences, table, identities, lattice, parameters, max_history = layout
         self.parameters = parameters
         self.device = resolve(parameters.device)
-        self.allowed = allowed_items(
+        allowed = allowed_items(
             sequences.item_ids, parameters.allow_items, parameters.deny_items
         )
         self.sequences, self.table = sequences, table
@@ -101,9 +101,10 @@ class Evaluator:
             self.device,
             lattice,
         )
-        if self.allowed is not None:
-            allowed = torch.from_numpy(self.allowed).to(self.device)
-            self.catalogue = self.catalogue.restrict(allowed)
+        if allowed is not None:
+            self.catalogue = self.catalogue.restrict(
+                torch.from_numpy(allowed).to(self.device)
+            )
         self.samples = evaluation_samples(sequences, "test", max_history)
         self.users = Users(
             sequences,
@@ -120,20 +121,6 @@ class Evaluator:
         """The Markov chain of the training part; built at its first use."""
         counts = transition_counts(self.sequences)
         return Chain.of(counts, self.parameters.markov, self.device)
-
-    def filters(
-        self,
-    ) -> tuple[
-        NDArray[np.bool_] | None, tuple[NDArray[np.int64], NDArray[np.int32]] | None
-    ]:
-        """What may be recommended ``(N,)``, and who has seen what (``seen_items``).
-
-        None where nothing is left out.
-        """
-        exclude = self.parameters.exclude_seen
-        return self.allowed, (
-            seen_items(self.sequences, self.samples) if exclude else None
-        )
 
     def ready(self) -> AbstractContextManager[Any]:
         """Hold, for a block, what ranking needs beside this process: nothing here."""
@@ -213,8 +200,10 @@ def evaluate(
 def _metrics(evaluator: Evaluator, results: Results) -> dict[str, float]:
     """Metrics at both levels, the popularity baseline's, and how lists came about."""
     parameters, cost = evaluator.parameters, results.cost
-    counts = training_counts(evaluator.sequences)
-    popular = m.popularity_ranks(counts, results.targets, *evaluator.filters())
+    counts = torch.from_numpy(training_counts(evaluator.sequences))
+    popularity = Popularity(counts.to(evaluator.device))
+    ranker = ItemRanker(popularity, evaluator.catalogue)
+    popular = rank_users(ranker, evaluator.users, None)
     lengths = (results.items >= 0).sum(1)
     return {
         "n_users": float(len(results.users)),
@@ -226,7 +215,10 @@ def _metrics(evaluator: Evaluator, results: Results) -> dict[str, float]:
             parameters.cutoffs,
             "test",
         ),
-        **m.means(m.metrics_from_ranks(popular, parameters.cutoffs), "test/popularity"),
+        **m.means(
+            m.hit_metrics(popular.items, popular.targets, parameters.cutoffs),
+            "test/popularity",
+        ),
         "test/decoding/denoiser_calls": cost.denoiser_calls,
         "test/decoding/distinct_states": cost.distinct_states,
         "test/decoding/legal_share": cost.legal_share,

@@ -18,15 +18,8 @@ from sidiff.devices import cpu_threads, resolve
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig, ItemTable, Memory
 from sidiff.diffusion.histories import Histories, SampleBatch, identity_rows
 from sidiff.diffusion.noising import NoisingContext, masked_digits
-from sidiff.diffusion.noising.orders import rarity
 from sidiff.diffusion.noising.probe import confidence_probe
-from sidiff.diffusion.objective import (
-    Loss,
-    denoising_loss,
-    history_loss,
-    item_loss,
-    masked_history,
-)
+from sidiff.diffusion.objective import Loss, denoising_loss, item_loss
 from sidiff.errors import SidiffError
 from sidiff.evaluation.metrics import level_means
 from sidiff.onednn import linear
@@ -203,10 +196,7 @@ class DenoiserTask(Task):
         identities = identity_rows(self.identified, item_ids)
         self.histories = Histories(sequences, table.codes, identities, device)
         self.known_items = _known_items(self.histories.table)
-        counts = training_counts(sequences)
-        codes = torch.from_numpy(table.codes.astype(np.int64))
-        size = table.codes_per_digit
-        self.rarity = rarity(codes, torch.from_numpy(counts), size).to(device)
+        counts, size = training_counts(sequences), table.codes_per_digit
         self.groups = table.groups()
         self.catalogue = Catalogue.build(self.groups, size, counts, device, lattice)
         settings = parameters.validation
@@ -263,16 +253,12 @@ class DenoiserTask(Task):
 
     def _loss(self, batch: SampleBatch, progress: float) -> Loss:
         parameters = self.parameters
-        masked_items = self._masked_history(batch)
-        memory = self.denoiser.encode(
-            batch.history, batch.lengths, batch.identities, masked_items
-        )
+        memory = self.denoiser.encode(batch.history, batch.lengths, batch.identities)
         context = NoisingContext(
             targets=batch.targets,
             history=batch.history,
             lengths=batch.lengths,
             progress=progress,
-            rarity=self.rarity,
             probe=confidence_probe(
                 self.denoiser, memory, batch.targets, parameters.noising
             ),
@@ -289,35 +275,17 @@ class DenoiserTask(Task):
             parameters.label_smoothing,
             parameters.loss_reduction,
         )
-        beside = self._auxiliary(batch, memory, masked_items)
+        beside = self.parameters.auxiliary.item_weight * self._item_loss(batch, memory)
         return Loss(loss.total + beside * loss.weight, loss.weight)
 
-    def _masked_history(self, batch: SampleBatch) -> Tensor | None:
-        auxiliary = self.parameters.auxiliary
-        if not auxiliary.history_weight:
-            return None
-        return masked_history(
-            batch.lengths, batch.history.shape, auxiliary.history_share, self.noise
-        )
-
-    def _auxiliary(
-        self, batch: SampleBatch, memory: Memory, masked: Tensor | None
-    ) -> Tensor:
-        """Weighted sum of the losses beside the denoising one, each a mean."""
-        auxiliary = self.parameters.auxiliary
-        total = torch.zeros((), device=self.device)
-        if auxiliary.item_weight and memory.users is not None:
-            vectors = self.denoiser.item_vectors(self.known_items)
-            # Rows 1, 2, ... of the identity table are the known items, in order.
-            targets = self.histories.table.identities[batch.target_items] - 1
-            logits = linear(memory.users, vectors)
-            total = total + auxiliary.item_weight * item_loss(logits, targets)
-        if masked is not None:
-            chosen = masked.any(2)
-            logits = self.denoiser.history_logits(memory.states[chosen])
-            loss = history_loss(logits, batch.history[chosen], masked[chosen])
-            total = total + auxiliary.history_weight * loss
-        return total
+    def _item_loss(self, batch: SampleBatch, memory: Memory) -> Tensor:
+        """Mean loss of the softmax over items; 0 where it has no weight."""
+        if not self.parameters.auxiliary.item_weight or memory.users is None:
+            return torch.zeros((), device=self.device)
+        vectors = self.denoiser.item_vectors(self.known_items)
+        # Rows 1, 2, ... of the identity table are the known items, in order.
+        targets = self.histories.table.identities[batch.target_items] - 1
+        return item_loss(linear(memory.users, vectors), targets)
 
 
 def _known_items(table: ItemTable) -> ItemTable:

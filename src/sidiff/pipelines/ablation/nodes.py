@@ -61,8 +61,9 @@ def train_variants(
     variants = ablation.trainings(job.parameters)
     models: dict[str, Model] = {}
     histories, masks = [], []
-    for name, settings in variants.items():
-        for seed in ablation.seeds:
+    # Seed by seed: what is cut off has compared all variants with the first ones.
+    for seed in ablation.seeds:
+        for name, settings in variants.items():
             logger.info("Variant %s, seed %d", name, seed)
             one = replace(job, parameters=settings.model_copy(update={"seed": seed}))
             fitted = train(one, lambda epoch, figures: None, ray_address)
@@ -89,12 +90,14 @@ def rank_variants(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Decode the test split with the network of every variant and seed."""
     from sidiff.diffusion.denoiser import Denoiser
+    from sidiff.evaluation.metrics import level_means
     from sidiff.evaluation.run import chosen_users
     from sidiff.pipelines.evaluation.nodes import evaluator_of
 
     settings = EvaluationParameters.model_validate(evaluation)
     ablation = AblationParameters.model_validate(parameters)
     ranking = settings.other_decoders()[ablation.decoder]
+    cutoff = max(settings.cutoffs)
     parts = []
     for name, model in split_models(variant_denoisers).items():
         method, seed = name.split("/")
@@ -106,6 +109,21 @@ def rank_variants(
             ranking,
             f"{method}, seed {seed}",
             chosen_users(len(evaluator.samples), settings),
+        )
+        figures = level_means(
+            ranked.items,
+            ranked.sids,
+            ranked.targets,
+            evaluator.groups,
+            [cutoff],
+            "test",
+        )
+        logger.info(
+            "Variant %s, seed %s: test NDCG@%d %.4f (SID), %.4f (item), %.0f users/s",
+            *(method, seed, cutoff),
+            figures[f"test/sid/ndcg_at_{cutoff}"],
+            figures[f"test/item/ndcg_at_{cutoff}"],
+            ranked.cost.users_per_second,
         )
         parts.append(evaluator.frames(ranked, method, int(seed)))
     results, costs = zip(*parts, strict=True)
