@@ -208,13 +208,13 @@ def test_k_beyond_the_catalogue_gives_what_there_is(
         ({"a": 1}, {}, "a dict was given"),
         ([1, 2], {}, "one of them is a int"),
         ([["a"], "b"], {}, "one of them is a str"),
-        ([["a"], [2]], {}, "must be a text"),
-        ([["a"], [None]], {}, "one is missing"),
+        ([["a"], [2]], {}, "one is not"),
+        ([["a"], [None]], {}, "one is not"),
         (["a"], {"k": 0}, "k must be"),
         (["a"], {"k": True}, "k must be"),
         (["a"], {"k": 2.5}, "k must be"),
         (["a"], {"decoder": "beam"}, "no decoder beam; choose one of mixture"),
-        (["a"], {"deny": [3]}, "must be a text"),
+        (["a"], {"deny": [3]}, "one is not"),
     ],
 )
 def test_wrong_arguments_are_told_in_one_sentence(

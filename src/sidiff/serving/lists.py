@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, overload
 
 import numpy as np
@@ -109,19 +110,20 @@ class Shelf:
         steps: Sequence[tuple[Step, ...]] | None = None,
     ) -> tuple[Item, ...]:
         """The places of one list; all arguments have a value for each."""
-        size = len(rows)
-        return tuple(
-            Item(*values)
-            for values in zip(
-                self.item_ids.gather(rows).to_list(),
-                self.titles.gather(rows).to_list(),
-                self.semantic_ids.gather(rows).to_list(),
-                scores.tolist(),
-                [None] * size if chain is None else chain.tolist(),
-                [None] * size if steps is None else steps,
-                strict=True,
-            )
+        nothing = [None] * len(rows)
+        parts = zip(
+            rows.tolist(),
+            scores.tolist(),
+            nothing if chain is None else chain.tolist(),
+            nothing if steps is None else steps,
+            strict=True,
         )
+        return tuple(Item(*self._names[row], *others) for row, *others in parts)
+
+    @cached_property
+    def _names(self) -> list[tuple[str, str | None, str]]:
+        """Id, title and semantic ID of every item, at hand for single lists."""
+        return list(zip(self.item_ids, self.titles, self.semantic_ids, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +187,7 @@ class Lists(Sequence[UserList]):
     method: str
     popular: NDArray[np.bool_]
     filled_up: NDArray[np.bool_]
-    unknown: pl.Series
+    unknown: list[str]
     unknown_users: NDArray[np.int64]
     paths: Paths | None = None
 
@@ -214,7 +216,7 @@ class Lists(Sequence[UserList]):
             ),
             POPULAR if popular else self.method,
             bool(self.filled_up[row]),
-            tuple(self.unknown[int(first) : int(last)].to_list()),
+            tuple(self.unknown[first:last]),
         )
 
     def __iter__(self) -> Iterator[UserList]:

@@ -10,7 +10,7 @@ Symbols: U users, B users of a batch, N items, k places of a list.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,6 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from polars.exceptions import PolarsError
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
@@ -47,13 +46,13 @@ class _Read(NamedTuple):
     Attributes:
         items: known items ``(E,)``, int64.
         offsets: where each user's begin ``(U + 1,)``.
-        unknown: ids that are not in the catalogue.
+        unknown: ids that are not in the catalogue, user by user.
         unknown_users: whose, ascending.
     """
 
     items: NDArray[np.int64]
     offsets: NDArray[np.int64]
-    unknown: pl.Series
+    unknown: list[str]
     unknown_users: NDArray[np.int64]
 
 
@@ -88,8 +87,7 @@ class Recommender:
         )
         self.decoders = self._methods.names
         self.decoder = self._methods.default
-        # From ids to rows by a table that polars makes once.
-        self._ids = pl.Enum(self.shelf.item_ids)
+        self._row_of = {item: row for row, item in enumerate(self.shelf.item_ids)}
 
     @classmethod
     def load(cls, folder: Path | str, device: Device = "auto") -> Recommender:
@@ -172,11 +170,11 @@ class Recommender:
 
     def rows(self, ids: Ids) -> NDArray[np.int64]:
         """Places of items in the catalogue; -1 for one that it does not know."""
-        return self._rows(_series(ids)).cast(pl.Int64).fill_null(-1).to_numpy()
+        return self._rows(_texts(ids))
 
     def __contains__(self, item: str) -> bool:
         """Whether the catalogue knows an item."""
-        return self._rows(_series([item])).null_count() == 0
+        return item in self._row_of
 
     def similar(self, item: str, k: int = 10) -> UserList:
         """The ``k`` items most like one item, by the cosine of the network's vectors.
@@ -185,7 +183,7 @@ class Recommender:
             SidiffError: the item is not in the catalogue.
         """
         wanted = _checked(k, len(self.shelf.item_ids) - 1)
-        row = self._rows(_series([item]))[0]
+        row = self._row_of.get(item)
         if row is None:
             raise SidiffError(f"There is no item {item} in this bundle.")
         vectors = self._methods.vectors
@@ -252,19 +250,19 @@ class Recommender:
         """Look the histories' ids up."""
         ids, lengths = _flat(histories)
         rows = self._rows(ids)
-        known = rows.is_not_null().to_numpy()
+        known = rows >= 0
         users = np.repeat(np.arange(len(lengths)), lengths)
         counts = np.bincount(users[known], minlength=len(lengths))
         return _Read(
-            rows.drop_nulls().to_numpy().astype(np.int64),
+            rows[known],
             np.concatenate([[0], np.cumsum(counts)]),
-            ids.filter(pl.Series(~known)),
+            [ids[place] for place in np.flatnonzero(~known)],
             users[~known],
         )
 
-    def _rows(self, ids: pl.Series) -> pl.Series:
-        """Item indices; null where the catalogue does not know an id."""
-        return ids.cast(self._ids, strict=False).to_physical()
+    def _rows(self, ids: list[str]) -> NDArray[np.int64]:
+        found = map(self._row_of.get, ids, repeat(-1))
+        return np.fromiter(found, dtype=np.int64, count=len(ids))
 
     def _restricted(self, allow: Ids | None, deny: Ids | None) -> Catalogue | None:
         """The catalogue without what a call rules out; None if nothing is left."""
@@ -274,8 +272,8 @@ class Recommender:
         allowed = np.full(len(self.shelf.item_ids), allow is None)
         for ids, may in ((allow, True), (deny, False)):
             if ids is not None:
-                rows = self._rows(_series(ids)).drop_nulls().to_numpy()
-                allowed[rows.astype(np.int64)] = may
+                rows = self.rows(ids)
+                allowed[rows[rows >= 0]] = may
         if not allowed.any():
             return None
         return catalogue.restrict(torch.from_numpy(allowed).to(self._methods.device))
@@ -321,11 +319,13 @@ def _is_one(histories: object) -> bool:
     return not len(histories) or isinstance(histories[0], str)
 
 
-def _flat(histories: Sequence[Ids] | pl.Series) -> tuple[pl.Series, NDArray[np.int64]]:
+def _flat(
+    histories: Sequence[Ids] | pl.Series,
+) -> tuple[list[str], NDArray[np.int64]]:
     """All ids, user by user, and how many each user has."""
     if isinstance(histories, pl.Series):
         lengths = histories.list.len().to_numpy()
-        return _series(histories.explode(empty_as_null=False)), lengths.astype(np.int64)
+        return _texts(histories.explode(empty_as_null=False)), lengths.astype(np.int64)
     for history in histories:
         if isinstance(history, str) or not hasattr(history, "__len__"):
             raise SidiffError(
@@ -333,17 +333,14 @@ def _flat(histories: Sequence[Ids] | pl.Series) -> tuple[pl.Series, NDArray[np.i
                 f"{type(history).__name__}."
             )
     lengths = np.fromiter(map(len, histories), dtype=np.int64, count=len(histories))
-    return _series(list(chain.from_iterable(histories))), lengths
+    return _texts(list(chain.from_iterable(histories))), lengths
 
 
-def _series(ids: Ids) -> pl.Series:
-    try:
-        series = pl.Series(ids, dtype=pl.String)
-    except (TypeError, ValueError, PolarsError) as error:
-        raise SidiffError("Every item id must be a text.") from error
-    if series.null_count():
-        raise SidiffError("Every item id must be a text, and one is missing.")
-    return series
+def _texts(ids: Ids) -> list[str]:
+    texts = ids.to_list() if isinstance(ids, pl.Series) else list(ids)
+    if not set(map(type, texts)) <= {str}:
+        raise SidiffError("Every item id must be a text, and one is not.")
+    return texts
 
 
 def _checked(k: int, most: int) -> int:
