@@ -88,7 +88,9 @@ def rank_alike(
         slots: items of the longest history that there can be.
     """
     users = len(batch.lengths)
-    rows = torch.arange(max(users, FEWEST_USERS), device=excluded.device) % users
+    # Multiples of the fewest: a product of a new shape costs the CPU a new kernel.
+    size = -(-users // FEWEST_USERS) * FEWEST_USERS
+    rows = torch.arange(size, device=excluded.device) % users
     more = slots - batch.history.shape[1]
     wide = HistoryBatch(
         pad(batch.history[rows], (0, 0, 0, more)),
