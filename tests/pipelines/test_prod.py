@@ -235,7 +235,7 @@ def test_the_summary_says_where_the_results_are(
     lines = [line.split() for line in stages["evaluation"].output.splitlines()]
     place = f"s3://{PREFIX}/07_model_output/shop/test_lists.parquet"
     assert ["test_lists", place] in lines
-    assert ["kedro", "mlflow", "ui"] in [line[2:] for line in lines]
+    assert ["kedro", "mlflow", "ui", "--env=prod"] in [line[2:] for line in lines]
 
 
 def test_every_stage_is_tracked_with_what_it_read(

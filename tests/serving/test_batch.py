@@ -46,19 +46,18 @@ def users_of(parts: Parts) -> dict[str, list[str]]:
     ),
     size=st.integers(1, 9),
     tie_break=st.sampled_from(["item_id", "file_order"]),
-    repeats=st.sampled_from(["keep", "drop"]),
+    merge=st.sampled_from([None, 0, 1]),
 )
 @examples(max_examples=40)
 def test_parts_hold_every_users_items_in_order(
     rows: list[tuple[str, str, int]],
     size: int,
-    tie_break: str,
-    repeats: str,
+    tie_break: Any,
+    merge: int | None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    filtering = model("filtering", {"tie_break": tie_break, "repeats": repeats})
     folder = tmp_path_factory.mktemp("parts")
-    parts = Parts(Histories(log_of(rows)), folder, size, filtering)
+    parts = Parts(Histories(log_of(rows)), folder, size, tie_break, merge)
     wanted: dict[str, list[str]] = defaultdict(list)
     order = sorted(
         enumerate(rows),
@@ -68,11 +67,12 @@ def test_parts_hold_every_users_items_in_order(
             row[0],
         ),
     )
-    kept = set()
-    for _, row in order:
-        if repeats == "keep" or row not in kept:
-            wanted[row[0]].append(row[1])
-        kept.add(row)
+    last: dict[tuple[str, str], int] = {}
+    for _, (user, item, time) in order:
+        before = last.get((user, item))
+        if merge is None or before is None or time - before > merge:
+            wanted[user].append(item)
+        last[user, item] = time
     assert users_of(parts) == wanted
 
 
@@ -98,7 +98,7 @@ def test_a_row_for_every_user(tmp_path: Path, form: str) -> None:
         pl.DataFrame({"user_id": ids, "items": texts}).write_csv(path)
     histories = own_histories(path, COLUMNS)
     folder = tmp_path / "parts"
-    assert users_of(Parts(histories, folder, 2, model("filtering"))) == users
+    assert users_of(Parts(histories, folder, 2, "file_order", 10)) == users
     assert histories.set_aside == 0
 
 
@@ -110,7 +110,7 @@ def test_a_row_for_every_interaction(tmp_path: Path) -> None:
     )
     histories = own_histories(path, COLUMNS)
     assert histories.set_aside == 1
-    parts = Parts(histories, tmp_path / "parts", 10, model("filtering"))
+    parts = Parts(histories, tmp_path / "parts", 10, "item_id", None)
     assert users_of(parts) == {"a": ["1", "2"], "b": ["7"]}
 
 
@@ -123,7 +123,7 @@ def test_a_table_of_neither_form_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SidiffError, match="item_id"):
         own_histories(path, COLUMNS)
     with pytest.raises(SidiffError, match="no user"):
-        Parts(Histories(log_of([])), tmp_path / "p", 10, model("filtering"))
+        Parts(Histories(log_of([])), tmp_path / "p", 10, "item_id", None)
 
 
 def log_with_a_stranger(shop: StoredShop) -> pl.LazyFrame:

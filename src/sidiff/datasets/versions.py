@@ -30,6 +30,10 @@ class Stored:
     _filepath: PurePosixPath
     _version: Version | None
 
+    def address(self) -> str:
+        """Path or address below which all versions lie."""
+        return address_of(self._fs, self._place(self._filepath))
+
     def stored_address(self) -> str:
         """Path or address of what the running session stores under this name."""
         return address_of(self._fs, self._place(self._save_path()))
@@ -39,7 +43,7 @@ class Stored:
         mine: Any = self
         return address_of(self._fs, self._place(mine._get_load_path()))
 
-    def was_stored(self) -> bool:
+    def is_stored(self) -> bool:
         """Whether the running session has stored something under this name.
 
         Raises:

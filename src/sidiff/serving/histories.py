@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
 from sidiff.errors import SidiffError
-from sidiff.parameters import FilteringParameters, InteractionColumns
+from sidiff.parameters import InteractionColumns
 from sidiff.reviews.own_data import ingest_interactions
-from sidiff.reviews.tables import FAULT, column_names, readable, scan
+from sidiff.reviews.tables import FAULT, LINE, column_names, find_format, readable, scan
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +35,12 @@ class Histories:
     Attributes:
         rows: user_id, item_id (null in the one row of a user without items), timestamp,
             in the order of the file; not read yet.
+        timed: whether timestamp is in seconds, and not only an order.
         set_aside: rows of the file that could not be used.
     """
 
     rows: pl.LazyFrame
+    timed: bool = True
     set_aside: int = 0
 
 
@@ -58,20 +61,22 @@ def own_histories(path: Path, columns: InteractionColumns) -> Histories:
     names = column_names(path)
     if LISTED not in names:
         read = ingest_interactions([path], columns, int(time.time()))
-        return Histories(read.frame.lazy(), read.set_aside)
+        return Histories(read.frame.lazy(), set_aside=read.set_aside)
     if columns.user not in names:
         raise SidiffError(
             f"{path} has a column {LISTED} and no column {columns.user}; name the "
             "users' column in ingestion.interactions.user."
         )
     with readable(path):
-        rows = scan(path, [columns.user, LISTED])
+        rows = scan(path, [columns.user], [LISTED])
         dtype = rows.collect_schema()[LISTED]
         usable = pl.col(FAULT).is_null() & pl.col(columns.user).is_not_null()
         set_aside = rows.select((~usable).sum()).collect(engine="streaming").item()
     if set_aside:
         logger.warning("Histories set aside: %s", f"{set_aside:,}")
     ids = pl.col(LISTED)
+    if find_format(path) == "json":  # where a list is no value of a column
+        ids = pl.col(LINE).str.json_path_match(f"$.{LISTED}")
     if not isinstance(dtype, pl.List):
         text = ids.cast(pl.String).str.strip_chars()
         ids = (
@@ -88,7 +93,8 @@ def own_histories(path: Path, columns: InteractionColumns) -> Histories:
         )
         .explode("item_id", empty_as_null=True)
         .with_row_index("timestamp"),
-        set_aside,
+        timed=False,
+        set_aside=set_aside,
     )
 
 
@@ -100,7 +106,8 @@ class Parts:
         histories: Histories,
         folder: Path,
         users_per_part: int,
-        filtering: FilteringParameters,
+        ties: Literal["item_id", "file_order"],
+        merge_seconds: int | None,
     ) -> None:
         """Sort the rows into parts.
 
@@ -108,13 +115,15 @@ class Parts:
             histories: of all users.
             folder: an empty one of this machine, with room for all rows.
             users_per_part: about; what decides over memory.
-            filtering: what orders interactions of equal time, and whether repeats of
-                the same second count.
+            ties: what orders interactions of equal time.
+            merge_seconds: an interaction of the same user and item at most so many
+                seconds after the one before it is the same event; None keeps all.
 
         Raises:
             SidiffError: there is no user.
         """
-        self._folder, self._filtering = folder, filtering
+        self._folder, self._ties = folder, ties
+        self._merge_seconds = merge_seconds if histories.timed else None
         rows = histories.rows.select("user_id", "item_id", "timestamp")
         counted = rows.select(pl.col("user_id").approx_n_unique())
         self.users = int(counted.collect(engine="streaming").item())
@@ -140,12 +149,13 @@ class Parts:
 
     def _users(self, files: list[Path]) -> pl.DataFrame:
         keys = ["user_id", "timestamp", _ORDER]
-        if self._filtering.tie_break == "item_id":
+        if self._ties == "item_id":
             keys.insert(2, "item_id")
         rows = pl.read_parquet(files, glob=False).sort(keys)
-        if self._filtering.repeats == "drop":
-            same = ["user_id", "item_id", "timestamp"]
-            rows = rows.unique(same, keep="first", maintain_order=True)
+        if self._merge_seconds is not None:
+            before = pl.col("timestamp").shift(1).over("user_id", "item_id")
+            gap = pl.col("timestamp") - before
+            rows = rows.filter(gap.is_null() | (gap > self._merge_seconds))
         return rows.group_by("user_id", maintain_order=True).agg(
             items=pl.col("item_id").drop_nulls()
         )

@@ -16,10 +16,10 @@ from sidiff.datasets import Model
 from sidiff.errors import SidiffError
 from sidiff.evaluation.filters import read_ids
 from sidiff.parameters import (
-    CatalogueUpdateParameters,
     EmbeddingParameters,
     IngestionParameters,
     TokenizationParameters,
+    UpdateParameters,
 )
 from sidiff.pipelines.tokenization.checks import check_fitted, check_quantizer
 from sidiff.reviews.own_data import ingest_items
@@ -51,7 +51,7 @@ def update_bundle(
     """Add the new items, with semantic IDs of their own, and take the others out."""
     from sidiff.serving.update import updated
 
-    update = CatalogueUpdateParameters.model_validate(parameters)
+    update = UpdateParameters.model_validate(parameters)
     if update.new_items is None and update.removed_items is None:
         raise SidiffError(
             "There is nothing to change; give --params=new_items=FILE or "

@@ -22,7 +22,7 @@ def create_pipeline() -> Pipeline:
                     "quantizer",
                     "sid_table",
                     "embedding_shards",
-                    "params:catalogue_update",
+                    "params:update",
                     "params:ingestion",
                     "params:embedding",
                     "params:tokenization",

@@ -60,11 +60,12 @@ def _parts(
     from sidiff.serving.batch import Wanted, recommend_parts
     from sidiff.serving.histories import Histories, Parts, own_histories
 
+    layout = ingestion.layout
     if settings.histories is None:
         histories = Histories(interactions)
         made_of = interactions.select(pl.col(INGESTED).first()).collect().item()
     else:
-        path = Path(settings.histories).expanduser()
+        layout, path = "table", Path(settings.histories).expanduser()
         histories = own_histories(path, ingestion.interactions)
         with path.open("rb") as file:
             made_of = hashlib.file_digest(file, "sha256").hexdigest()
@@ -85,12 +86,19 @@ def _parts(
             "recommend.allow_items and recommend.deny_items leave no item of the "
             "bundle; correct the lists."
         )
+    ties = filtering.order_of_ties(layout)
     wanted = Wanted(
         settings.top_k, settings.exclude_seen, allow, deny, settings.decoder
     )
     recommender = Recommender(bundle, settings.device)
     with TemporaryDirectory(prefix="sidiff-") as folder:
-        parts = Parts(histories, Path(folder), settings.users_per_part, filtering)
+        parts = Parts(
+            histories,
+            Path(folder),
+            settings.users_per_part,
+            ties,
+            filtering.merge_seconds,
+        )
         fingerprint = of_values(
             [
                 bundle.about["fingerprint"],
@@ -100,7 +108,7 @@ def _parts(
                     None if ids is None else of_texts(ids.to_list())
                     for ids in wanted[2:4]
                 ],
-                [parts.count, settings.threads, filtering.tie_break, filtering.repeats],
+                [parts.count, settings.threads, ties, filtering.merge_seconds],
             ]
         )
         with cpu_threads(settings.threads):
