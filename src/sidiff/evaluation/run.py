@@ -113,6 +113,7 @@ class Evaluator:
             parameters.top_k,
             parameters.exclude_seen,
             parameters.users_per_batch,
+            max_history,
         )
 
     @cached_property
