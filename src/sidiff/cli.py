@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from yaml import YAMLError
 
 from sidiff.context import RUN_OPTIONS
-from sidiff.errors import SidiffError
+from sidiff.errors import SidiffError, find_problem
 from sidiff.legal import holds_text
 from sidiff.parameters import GROUPS
 from sidiff.pipeline_registry import PIPELINES
@@ -81,15 +81,6 @@ def _check_pipelines(names: Iterable[str]) -> None:
             close = get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]}?" if close else ", ".join(known[:-1])
             raise SidiffError(f"There is no pipeline {name} ({hint}).")
-
-
-def find_problem(error: BaseException | None) -> SidiffError | None:
-    """Return the ``SidiffError`` that ``error`` is or was caused by, if any."""
-    while error is not None:
-        if isinstance(error, SidiffError):
-            return error
-        error = error.__cause__
-    return None
 
 
 def _full_disk(error: BaseException | None) -> SidiffError | None:

@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 RUN_OPTIONS = (
     *("recipe", "preset", "dataset", "storage"),
     *("raw_reviews", "raw_metadata"),
+    *("new_items", "removed_items"),
 )
 """What ``--params`` takes beside the groups of parameters."""
 

@@ -9,3 +9,12 @@ class SidiffError(Exception):
     Raised for bad input, bad settings and missing files. Anything else that
     escapes is a defect of sidiff and keeps its traceback.
     """
+
+
+def find_problem(error: BaseException | None) -> SidiffError | None:
+    """Return the ``SidiffError`` that ``error`` is or was caused by, if any."""
+    while error is not None:
+        if isinstance(error, SidiffError):
+            return error
+        error = error.__cause__
+    return None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import sys
 from pathlib import Path, PurePosixPath
 from time import perf_counter
 from typing import Any
 
+import polars as pl
+import polars.selectors as cs
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.io.core import VersionNotFoundError
@@ -16,13 +19,16 @@ from kedro.pipeline.node import Node
 
 from sidiff.console import show_summary
 from sidiff.datasets import Stored, UnfinishedWork
-from sidiff.errors import SidiffError
+from sidiff.errors import SidiffError, find_problem
 from sidiff.evaluation.filters import read_ids
 from sidiff.evaluation.headlines import headlines
+from sidiff.fingerprints import of_texts
 from sidiff.locks import RunLock
 from sidiff.parameters import GROUPS
 from sidiff.pipeline_registry import PIPELINES
+from sidiff.pipelines.frames import MADE_OF
 from sidiff.pipelines.tracking import active_mlflow
+from sidiff.reviews.tables import column_names
 from sidiff.sids.table import read_table
 from sidiff.storage import redacted
 
@@ -33,19 +39,23 @@ REPORTS = {
     "data_statistics": "data",
     "sid_report": "sid_report",
     "metrics": "",
-    "comparison_report": "comparison",
-    "ablation_report": "ablation",
 }
 """Flat reports whose numbers become MLflow metrics, with their prefix there."""
+COMPARED = ("comparison", "ablation")
+"""Tables of methods, each of which becomes a run below the one that made them."""
+LINEAGE = {"sequences": MADE_OF, "sid_table": None}
+"""Tables that MLflow shows as data sets of a run; their column with a fingerprint."""
 REPORTING_FOLDER = "08_reporting"
+MLFLOW_TAG = 5000
+"""Characters of a tag, at most, of which MLflow keeps all."""
 RESULTS = (
-    "recommendations",
+    "test_lists",
     "comparison_table",
     "comparison_figure",
     "metrics",
     "metrics_figure",
     "sid_report",
-    "denoiser",
+    "bundle",
 )
 """Data sets that the summary on the screen points to."""
 
@@ -97,10 +107,11 @@ class InputHooks:
                     f"{name} has no version {dataset.resolve_load_version()}; stored "
                     f"are {', '.join(stored[:5])}."
                 )
+            made = name.removeprefix("previous_")
             stage = next(
                 stage
                 for stage, module in PIPELINES.items()
-                if name in module.create_pipeline().all_outputs()
+                if made in module.create_pipeline().all_outputs()
             )
             raise SidiffError(
                 f"{name} was never stored; make it with kedro run --pipeline={stage} "
@@ -133,10 +144,21 @@ def _check_files(parameters: dict[str, Any], outputs: set[str]) -> None:
     tokenization = parameters.get("tokenization", {})
     if tokenization.get("quantizer") == "table" and "sid_table" in outputs:
         read_table(Path(tokenization["table"]).expanduser())
-    for name in ("allow_items", "deny_items"):
-        path = parameters.get("evaluation", {}).get(name)
-        if path is not None:
-            read_ids(path, name)
+    for group in ("evaluation", "recommend"):
+        for name in ("allow_items", "deny_items"):
+            path = parameters.get(group, {}).get(name)
+            if path is not None:
+                read_ids(path, f"{group}.{name}")
+    tables = [
+        parameters.get("recommend", {}).get("histories"),
+        parameters.get("update", {}).get("new_items"),
+    ]
+    for table in tables:
+        if table is not None:
+            column_names(Path(table).expanduser())
+    removed = parameters.get("update", {}).get("removed_items")
+    if removed is not None:
+        read_ids(removed, "removed_items")
 
 
 def _check_devices(parameters: dict[str, Any], outputs: set[str]) -> None:
@@ -148,7 +170,7 @@ def _check_devices(parameters: dict[str, Any], outputs: set[str]) -> None:
         check_devices(training["device"], training["workers"])
     asking = [
         name
-        for name in ("embedding", "training", "evaluation", "baselines")
+        for name in ("embedding", "training", "evaluation", "baselines", "recommend")
         # On a cluster the GPUs are elsewhere.
         if parameters.get(name, {}).get("device") == "cuda"
         and parameters[name].get("engine") != "ray"
@@ -269,6 +291,7 @@ class TrackingHooks:
     def __init__(self) -> None:
         self._project = Path()
         self._env = ""
+        self._inputs: dict[str, Any] = {}
 
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: Any) -> None:
@@ -288,32 +311,58 @@ class TrackingHooks:
         mlflow = active_mlflow()
         if mlflow is None:
             return
-        tags = {
+        chosen = {
+            name: catalog.load(f"params:{name}")
+            for name in ("dataset", "recipe", "preset")
+        }
+        runs = what_runs(run_params)
+        self._inputs = _versioned(pipeline.inputs(), catalog)
+        # The plugin notes the command without what was given by --params, and its
+        # options as they were given.
+        noted = mlflow.get_run(mlflow.active_run().info.run_id).data.tags
+        tags = {name: redacted(value) for name, value in noted.items()} | {
+            "mlflow.runName": " ".join([runs, *chosen.values()]),
+            "kedro_command": redacted(" ".join(["kedro", *sys.argv[1:]])),
             "env": self._env,
-            "dataset": catalog.load("params:dataset"),
             "storage": redacted(catalog.load("params:storage")),
-            "recipe": catalog.load("params:recipe"),
-            "preset": catalog.load("params:preset"),
-            "pipeline": what_runs(run_params),
+            "pipeline": runs,
             "save_version": run_params["run_id"],
+            **chosen,
             **git_state(self._project),
         }
-        for name, dataset in _versioned(pipeline.inputs(), catalog).items():
+        for name, dataset in self._inputs.items():
             try:
                 tags[f"input.{name}"] = dataset.resolve_load_version()
             except VersionNotFoundError:
                 tags[f"input.{name}"] = "none"
-        # The plugin notes the command and its options as they were given.
-        noted = mlflow.get_run(mlflow.active_run().info.run_id).data.tags
-        clean = {name: redacted(value) for name, value in noted.items()}
-        tags |= {name: clean[name] for name in noted if clean[name] != noted[name]}
         mlflow.set_tags(tags)
 
     @hook_impl
-    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Log the numbers of a flat report."""
+    def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
+        """Name the data that a run is of."""
         mlflow = active_mlflow()
-        if mlflow is None or dataset_name not in REPORTS:
+        if mlflow is None or dataset_name not in LINEAGE.keys() & self._inputs.keys():
+            return
+        column = LINEAGE[dataset_name]
+        digest = of_texts(data["sid"].to_list()) if column is None else data[column][0]
+        frame = data.head(1000).drop(column or [])
+        table = mlflow.data.from_polars(
+            frame.select(cs.exclude(cs.unsigned_integer())),
+            source=self._inputs[dataset_name].loaded_address(),
+            name=dataset_name,
+            digest=str(digest)[:36],
+        )
+        mlflow.log_input(table)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Log the numbers of a flat report, and a run for each method compared."""
+        mlflow = active_mlflow()
+        if mlflow is None:
+            return
+        if dataset_name in COMPARED:
+            _log_methods(mlflow, data)
+        if dataset_name not in REPORTS:
             return
         if dataset_name == "ingestion_report":
             mlflow.set_tags(
@@ -333,24 +382,45 @@ class TrackingHooks:
 
     # First, so that kedro-mlflow has not ended the run yet.
     @hook_impl(tryfirst=True)
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Say why the run failed."""
+        mlflow = active_mlflow()
+        if mlflow is not None:
+            told = find_problem(error) or error
+            mlflow.set_tag("error", redacted(f"{told}")[:MLFLOW_TAG])
+
+    # First, so that kedro-mlflow has not ended the run yet.
+    @hook_impl(tryfirst=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Tag the versions written, and attach figures and reports."""
+        """Attach figures and reports."""
         mlflow = active_mlflow()
         if mlflow is None:
             return
-        written = _written(pipeline, catalog)
-        mlflow.set_tags(
-            {
-                f"output.{name}": dataset.resolve_save_version()
-                for name, dataset in written.items()
-            }
-        )
-        for name, dataset in written.items():
+        for name, dataset in _written(pipeline, catalog).items():
             path = PurePosixPath(dataset.stored_address())
             report = REPORTING_FOLDER in path.parts or name in REPORTS
             if report and path.suffix in (".json", ".md", ".png"):
                 with dataset.stored_file() as file:
                     mlflow.log_artifact(str(file))
+
+
+def _log_methods(mlflow: Any, table: pl.DataFrame) -> None:
+    """A run below the active one for every method, with its figures for all users.
+
+    MLflow's own tables and charts compare runs; as figures of one run they would be a
+    thousand.
+    """
+    rows = table.filter(by="all")
+    for (method, kind), own in rows.group_by("method", "kind", maintain_order=True):
+        with mlflow.start_run(run_name=str(method), nested=True):
+            mlflow.set_tags({"method": method, "kind": kind})
+            mlflow.log_metrics(
+                {
+                    f"{row['level']}/{row['metric']}": row["mean"]
+                    for row in own.iter_rows(named=True)
+                    if row["mean"] is not None
+                }
+            )
 
 
 def what_runs(run_params: dict[str, Any]) -> str:

@@ -606,6 +606,29 @@ class AblationParameters(Parameters):
         return _changed(training, self.variants, ".variants")
 
 
+class RecommendParameters(Parameters):
+    """Lists for every user (pipeline ``recommend``)."""
+
+    histories: FilePath | None
+    top_k: Cutoff
+    exclude_seen: bool
+    allow_items: FilePath | None
+    deny_items: FilePath | None
+    decoder: (
+        Literal["mixture", "items", "cpd", "two_stage", "adaptive", "one_pass"] | None
+    )
+    users_per_part: Rows
+    device: Device
+    threads: Threads
+
+
+class UpdateParameters(Parameters):
+    """Other items for a bundle (pipeline ``catalogue_update``)."""
+
+    new_items: FilePath | None
+    removed_items: FilePath | None
+
+
 class RawParameters(Parameters):
     """Where the raw files are (``raw`` in globals.yml)."""
 
@@ -670,6 +693,8 @@ GROUPS: dict[str, type[Parameters]] = {
     "baselines": BaselinesParameters,
     "comparison": ComparisonParameters,
     "ablation": AblationParameters,
+    "recommend": RecommendParameters,
+    "update": UpdateParameters,
 }
 
 

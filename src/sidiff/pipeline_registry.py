@@ -11,11 +11,14 @@ from kedro.pipeline import Pipeline
 from sidiff.pipelines import (
     ablation,
     baselines,
+    catalogue_update,
     comparison,
     embedding,
     evaluation,
     filtering,
     ingestion,
+    packaging,
+    recommend,
     sample_data,
     tokenization,
     training,
@@ -29,12 +32,18 @@ STAGES = {
     "tokenization": tokenization,
     "training": training,
     "evaluation": evaluation,
+    "packaging": packaging,
     "baselines": baselines,
     "comparison": comparison,
 }
 """The stages of ``full``, in their order."""
 
-PIPELINES = {**STAGES, "ablation": ablation}
+PIPELINES = {
+    **STAGES,
+    "recommend": recommend,
+    "catalogue_update": catalogue_update,
+    "ablation": ablation,
+}
 """All that can be run on its own."""
 
 

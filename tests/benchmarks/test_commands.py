@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,16 @@ from benchmarks import (
     flops,
     inputs,
     peer,
+    serving,
     startup,
     tokenization,
     training,
 )
 from benchmarks.common import peak_memory, speedup, table
+
+from ..serving.conftest import bundle, folder, shop
+
+__all__ = ["bundle", "folder", "shop"]
 
 NETWORK = [
     *("--users", "8", "--items", "150", "--digits", "4", "--codes", "8"),
@@ -181,3 +187,16 @@ def _holder(mebibytes: int) -> Callable[[], object]:
 
 def test_peak_memory_is_what_the_work_adds() -> None:
     assert 60 < peak_memory(_holder, 64) < 80
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="no wrk on this machine")
+def test_serving(folder: Path, tmp_path: Path) -> None:
+    figures = run(
+        serving.main, tmp_path, [str(folder), "--seconds", "1", "--clients", "1", "3"]
+    )
+    rows = figures["serving"]
+    assert [row["clients"] for row in rows] == [1, 3]
+    for row in rows:
+        assert row["requests"] > 0
+        assert row["errors"] == 0
+        assert 0 < row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"]

@@ -46,7 +46,7 @@ RESULTS = (
     "06_models/{}/seed_denoisers.safetensors",
     "06_models/{}/sasrec.safetensors",
     "06_models/{}/autoregressive.safetensors",
-    "07_model_output/{}/recommendations.parquet",
+    "07_model_output/{}/test_lists.parquet",
     "08_reporting/{}/training_history.parquet",
     "08_reporting/{}/metrics.json",
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 
 from sidiff.datasets import Model
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
@@ -138,7 +139,7 @@ def untrained_denoiser(
     sequences: pl.DataFrame, catalogue: pl.DataFrame, sid_table: pl.DataFrame
 ) -> Model:
     """A denoiser as ``train_denoiser`` stores it, but for the training."""
-    small = {"width": 8, "heads": 2, "inner": 8, "decoder_layers": 1}
+    small = {"width": 16, "heads": 2, "inner": 16, "decoder_layers": 1}
     training = GROUPS["training"].model_validate(
         settings("training", {f"network.{name}": n for name, n in small.items()})
     )
@@ -152,7 +153,7 @@ def untrained_denoiser(
             MAX_HISTORY,
             len(known),
         )
-    )
+    ).initialize(torch.Generator().manual_seed(1))
     data = {
         "sid_table": table.fingerprint,
         "sequences": to_sequences(sequences, catalogue).fingerprint,

@@ -53,7 +53,7 @@ def test_from_files_to_recommendations(
     if codes**digits < len(table):  # then a SID leads to a set of items
         assert report["items_in_collisions"] > 0
 
-    lists = read("07_model_output", "recommendations.parquet")
+    lists = read("07_model_output", "test_lists.parquet")
     users = lists.group_by("user_id").agg(
         pl.col("item_id").n_unique().alias("distinct"), pl.len()
     )

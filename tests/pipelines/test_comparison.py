@@ -139,12 +139,17 @@ def test_the_comparison_is_tracked(project: Path, compared: str) -> None:
     client = MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db")
     found = find(client, compared)
     report = json.loads(stored(project, "comparison_report.json", compared).read_text())
-    logged = {
-        name.removeprefix("comparison/"): value
-        for name, value in found.data.metrics.items()
-        if name.startswith("comparison/")
-    }
-    assert logged == pytest.approx(report)
+    below = client.search_runs(
+        [found.info.experiment_id],
+        f"tags.mlflow.parentRunId = '{found.info.run_id}'",
+    )
+    methods = {name.partition("/")[0] for name in report}
+    assert {run.info.run_name for run in below} == methods
+    for run in below:
+        name = f"{run.info.run_name}/item/ndcg_at_10"
+        assert run.data.metrics["item/ndcg_at_10"] == pytest.approx(report[name])
+        assert run.info.status == "FINISHED"
+    assert not [name for name in found.data.metrics if "comparison" in name]
     assert found.data.params["comparison.bootstrap.resamples"] == "20"
     names = {file.path for file in client.list_artifacts(found.info.run_id)}
     assert names >= {

@@ -14,7 +14,7 @@ import yaml
 from kedro.framework.session import KedroSession
 from kedro.io.core import Version
 
-from sidiff.datasets.whole import PolarsDataset
+from sidiff.datasets import PartitionedParquet
 from sidiff.pipeline_registry import PIPELINES, STAGES
 
 from .conftest import ROOT
@@ -110,17 +110,17 @@ def test_git_ignores_credentials() -> None:
 
 def test_the_latest_recommendations_are_picked_up() -> None:
     storage = f"memory:///{uuid4()}"
-    columns = ["user_id", "rank", "item_id", "score", "semantic_id"]
+    columns = ["user_id", "rank", "item_id", "score", "semantic_id", "method"]
     for version, item in (("2026-01-01", "old"), ("2026-01-02", "new")):
-        PolarsDataset(
-            filepath=f"{storage}/07_model_output/shop/recommendations.parquet",
-            file_format="parquet",
+        row = ("u", 1, item, 0.5, "1-2", "mixture")
+        PartitionedParquet(
+            filepath=f"{storage}/07_model_output/shop/recommendations",
             version=Version(None, version),
-        ).save(pl.DataFrame([("u", 1, item, 0.5, "1-2")], columns, orient="row"))
+        ).save(iter([("part-00000", pl.DataFrame([row], columns, orient="row"))]))
     names: dict[str, Any] = {"storage": storage}
     exec(blocks("python")[1], names)  # noqa: S102
     assert names["recommendations"]["item_id"].to_list() == ["new"]
-    (comment,) = re.findall(r"read_parquet\(file\)  # (.*)", PAGE)
+    (comment,) = re.findall(r"pl.concat\(parts\)  # (.*)", PAGE)
     assert comment.split(", ") == columns
 
 

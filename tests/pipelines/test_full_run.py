@@ -27,7 +27,7 @@ def versions(project: Path, layer: str, name: str) -> list[str]:
 
 def test_every_user_gets_ranked_items(project: Path, full_run: str) -> None:
     frame = pl.read_parquet(
-        stored(project, "07_model_output", "recommendations.parquet", full_run)
+        stored(project, "07_model_output", "test_lists.parquet", full_run)
     )
     assert frame.columns == ["user_id", "rank", "item_id", "score", "semantic_id"]
     users = read_json(project, "metrics", full_run)["n_users"]
@@ -106,7 +106,7 @@ def test_a_stage_alone_writes_its_own_data_sets_only(
 ) -> None:
     others = versions(project, "03_primary", "catalogue.parquet")
     again = run("evaluation")
-    assert again in versions(project, "07_model_output", "recommendations.parquet")
+    assert again in versions(project, "07_model_output", "test_lists.parquet")
     assert versions(project, "03_primary", "catalogue.parquet") == others
 
 

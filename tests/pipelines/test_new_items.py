@@ -116,9 +116,7 @@ def test_an_old_denoiser_recommends_new_items(
 ) -> None:
     _, wider = grown
     run("evaluation", wider)
-    ranked = pl.read_parquet(
-        latest(project, "07_model_output", "recommendations.parquet")
-    )
+    ranked = pl.read_parquet(latest(project, "07_model_output", "test_lists.parquet"))
     assert set(ranked["item_id"]) == set(table(project)["item_id"])
 
 

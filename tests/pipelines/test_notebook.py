@@ -17,8 +17,7 @@ shell = InteractiveShell.instance()
 for cell in json.load(open(sys.argv[1]))["cells"]:
     if cell["cell_type"] == "code":
         shell.run_cell("".join(cell["source"])).raise_error()
-user = shell.user_ns["user"]
-print("ranked", len(shell.user_ns["recommendations"].filter(user_id=user)))
+print("ranked", len(shell.user_ns["recommended"]))
 """
 
 

@@ -69,9 +69,7 @@ def test_the_example_ends_in_recommendations(finished: Path) -> None:
     assert counts["synthetic"] is False
     assert counts["interactions"] == ingested["reviews"]["rows"]
     assert (counts["users"], counts["items"]) == (400, 120)
-    ranked = pl.read_parquet(
-        stored(finished, "07_model_output", "recommendations.parquet")
-    )
+    ranked = pl.read_parquet(stored(finished, "07_model_output", "test_lists.parquet"))
     assert ranked["user_id"].n_unique() == 400
     texts = pl.read_parquet(stored(finished, "04_feature", "item_texts.parquet"))
     assert texts.row(0)[:2] == (
@@ -139,8 +137,6 @@ def test_odd_ids_and_texts_reach_the_recommendations(
     found = dict(texts.select("item_id", "text").iter_rows())
     assert found[odd[1]] == odd[1]
     assert len(found[ODD]) > 2**20
-    ranked = pl.read_parquet(
-        stored(finished, "07_model_output", "recommendations.parquet")
-    )
+    ranked = pl.read_parquet(stored(finished, "07_model_output", "test_lists.parquet"))
     assert ODD in ranked["user_id"]
     assert ODD in ranked["item_id"]

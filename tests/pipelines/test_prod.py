@@ -224,7 +224,7 @@ def test_a_killed_training_goes_on_elsewhere(stages: dict[str, Finished]) -> Non
 def test_every_user_gets_ranked_items(
     stages: dict[str, Finished], store: Store
 ) -> None:
-    name, version = "recommendations.parquet", version_of(stages["evaluation"])
+    name, version = "test_lists.parquet", version_of(stages["evaluation"])
     ranked = pl.read_parquet(BytesIO(read(store, "07_model_output", name, version)))
     assert ranked.group_by("user_id").len()["len"].to_list() == [10] * USERS
 
@@ -233,8 +233,8 @@ def test_the_summary_says_where_the_results_are(
     stages: dict[str, Finished], path: Path
 ) -> None:
     lines = [line.split() for line in stages["evaluation"].output.splitlines()]
-    place = f"s3://{PREFIX}/07_model_output/shop/recommendations.parquet"
-    assert ["recommendations", place] in lines
+    place = f"s3://{PREFIX}/07_model_output/shop/test_lists.parquet"
+    assert ["test_lists", place] in lines
     assert ["kedro", "mlflow", "ui", "--env=prod"] in [line[2:] for line in lines]
 
 
@@ -246,7 +246,7 @@ def test_every_stage_is_tracked_with_what_it_read(
     assert tags["storage"] == f"s3://{PREFIX}"
     assert tags["input.denoiser"] == version_of(stages["training"])
     assert tags["input.sid_table"] == version_of(stages["tokenization"])
-    assert tags["output.metrics"] == version_of(stages["evaluation"])
+    assert tags["save_version"] == version_of(stages["evaluation"])
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_mdgr_runs_from_files_to_recommendations(project: Path, mdgr_run: str) -
     assert (
         1 <= calls["adaptive_20"] <= calls["adaptive_50"] <= calls["adaptive_90"] <= 8
     )
-    lists = read("07_model_output", "recommendations.parquet")
+    lists = read("07_model_output", "test_lists.parquet")
     users = lists.group_by("user_id").agg(pl.col("item_id").n_unique())
     assert (users["item_id"] == 10).all()
 

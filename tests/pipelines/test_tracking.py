@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,21 @@ def test_what_was_run(client: MlflowClient, full_run: str) -> None:
     assert tags["preset"] == "sidiff"
     assert tags["pipeline"] == "full"
     assert tags["input.previous_item_embeddings"] == "none"
-    assert tags["output.denoiser"] == full_run
+    assert tags["mlflow.runName"] == "full sample diffgrm sidiff"
+    assert tags["kedro_command"].startswith("kedro ")
+
+
+def test_the_data_of_a_run(client: MlflowClient, full_run: str) -> None:
+    inputs = {
+        part.dataset.name: part.dataset
+        for part in find(client, full_run).inputs.dataset_inputs
+    }
+    # What the run itself has made is no input of it.
+    assert not inputs
+
+
+def test_the_computer_is_watched() -> None:
+    assert os.environ["MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"] == "true"
 
 
 def test_a_partial_run_names_the_versions_it_read(
@@ -76,7 +91,7 @@ def test_a_partial_run_names_the_versions_it_read(
 ) -> None:
     version = run("full", node_names=["plot_metrics"])
     tags = find(client, version).data.tags
-    assert tags["output.metrics_figure"] == version
+    assert tags["save_version"] == version
     read = tags["input.metrics"]
     assert read != version
     assert len(read) == len(version)
@@ -96,6 +111,26 @@ def test_a_failed_run_is_marked_and_closed(
     assert experiment is not None
     latest = client.search_runs([experiment.experiment_id], max_results=1)[0]
     assert latest.info.status == "FAILED"
+    assert latest.data.tags["error"] == "on purpose"
+
+
+def test_nothing_missing_is_a_run_of_nothing(
+    client: MlflowClient, full_run: str, run: Run
+) -> None:
+    version = run("comparison", only_missing_outputs=True)
+    found = find(client, version)
+    assert found.info.status == "FINISHED"
+    assert not client.list_artifacts(found.info.run_id)
+
+
+def test_a_stage_names_its_data(client: MlflowClient, full_run: str, run: Run) -> None:
+    version = run("comparison", node_names=["compare_methods"])
+    inputs = {
+        part.dataset.name: part.dataset
+        for part in find(client, version).inputs.dataset_inputs
+    }
+    assert inputs.keys() == {"sid_table"}
+    assert "sid_table.parquet" in inputs["sid_table"].source
 
 
 def test_nothing_is_logged_without_a_run() -> None:

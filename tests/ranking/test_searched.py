@@ -212,7 +212,8 @@ def test_a_single_beam_is_filled_up_by_one_pass_scores() -> None:
     ranked = search(model, model.memory(), p, catalogue, nothing, 6)
     wide = p.model_copy(update={"method": "one_pass", "beam": 30})
     scanned = search(model, model.memory(), wide, catalogue, nothing, 30)
-    assert ranked.completed_share == 1.0
+    assert ranked.completed is not None
+    assert ranked.completed.all()
     for user in range(2):
         first, *rest = ranked.items[user].tolist()
         others = [i for i in scanned.items[user].tolist() if i != first]

@@ -99,8 +99,10 @@ def test_it_learns_the_next_item(shop, posterior, method) -> None:
 
 @kinds
 def test_bfloat16_trains_alike(shop, posterior) -> None:
-    exact, _ = run(shop, parameters(posterior, epochs=4))
-    lowered = parameters(posterior, epochs=4, precision="bfloat16")
+    # Steps so small that rounding does not send the digits masked another way.
+    calm = {"epochs": 4, "optimizer.learning_rate": 0.003}
+    exact, _ = run(shop, parameters(posterior, **calm))
+    lowered = parameters(posterior, **calm, precision="bfloat16")
     fitted, _ = run(shop, lowered)
     again, _ = run(shop, lowered)
     losses = exact.history["train/loss"].to_list()

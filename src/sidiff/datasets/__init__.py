@@ -1,5 +1,6 @@
 """The Kedro data sets that sidiff needs and that nobody else has."""
 
+from sidiff.datasets.folders import BundleDataset, PartitionedParquet, StoredFolder
 from sidiff.datasets.previous_version import PreviousModel, PreviousVersion
 from sidiff.datasets.raw_file import RawFile
 from sidiff.datasets.safetensors import Model, SafetensorsDataset
@@ -8,12 +9,15 @@ from sidiff.datasets.unfinished import UnfinishedWork
 from sidiff.datasets.versions import Stored
 
 __all__ = [
+    "BundleDataset",
     "Model",
+    "PartitionedParquet",
     "PreviousModel",
     "PreviousVersion",
     "RawFile",
     "SafetensorsDataset",
     "Stored",
+    "StoredFolder",
     "StreamedParquet",
     "UnfinishedWork",
 ]

@@ -38,6 +38,11 @@ class Stored:
         """Path or address of what the running session stores under this name."""
         return address_of(self._fs, self._place(self._save_path()))
 
+    def loaded_address(self) -> str:
+        """Path or address of what the running session reads under this name."""
+        mine: Any = self
+        return address_of(self._fs, self._place(mine._get_load_path()))
+
     def is_stored(self) -> bool:
         """Whether the running session has stored something under this name.
 
@@ -70,16 +75,13 @@ class Stored:
         self._fs.invalidate_cache()
         with store_errors(self._fs, folder, absence=True):
             found = self._fs.find(folder)
-        paths = [PurePosixPath(path) for path in found]
-        return sorted(
-            (
-                str(path)
-                for path in paths
-                if path.name == self._filepath.name
-                and path.parent.parent.name == self._filepath.name
-            ),
-            reverse=True,
-        )
+        versions = [self._version_at(PurePosixPath(path)) for path in found]
+        return sorted((str(path) for path in versions if path), reverse=True)
+
+    def _version_at(self, path: PurePosixPath) -> PurePosixPath | None:
+        """The version that a file found in the store makes; None if it makes none."""
+        name = self._filepath.name
+        return path if path.name == path.parent.parent.name == name else None
 
     def _get_save_path(self) -> PurePosixPath:
         path = self._save_path()

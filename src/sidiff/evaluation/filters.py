@@ -34,9 +34,9 @@ def allowed_items(
         return None
     marked = np.ones(len(item_ids), dtype=bool)
     if allow is not None:
-        marked = _among(item_ids, allow, "allow_items")
+        marked = _among(item_ids, allow, "evaluation.allow_items")
     if deny is not None:
-        marked &= ~_among(item_ids, deny, "deny_items")
+        marked &= ~_among(item_ids, deny, "evaluation.deny_items")
     if not marked.any():
         raise SidiffError(
             "evaluation.allow_items and evaluation.deny_items leave no item of the "
@@ -46,7 +46,7 @@ def allowed_items(
 
 
 def read_ids(path: str, name: str) -> pl.Series:
-    """Read the item ids of the list ``evaluation.NAME``.
+    """Read the item ids of the list that the parameter ``name`` names.
 
     Raises:
         SidiffError: the file is missing or not text.
@@ -57,7 +57,7 @@ def read_ids(path: str, name: str) -> pl.Series:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise SidiffError(
-            f"evaluation.{name} names {path}, which cannot be read ({reason}); give a "
+            f"{name} names {path}, which cannot be read ({reason}); give a "
             "text file with one item id a line, or null."
         ) from error
     ids = [line.strip() for line in lines if line.strip()]
@@ -70,7 +70,7 @@ def _among(item_ids: pl.Series, path: str, name: str) -> NDArray[np.bool_]:
     unknown = wanted.n_unique() - int(found.sum())
     if unknown:
         logger.warning(
-            "evaluation.%s: %s of %s ids are not in the catalogue",
+            "%s: %s of %s ids are not in the catalogue",
             name,
             f"{unknown:,}",
             f"{wanted.n_unique():,}",

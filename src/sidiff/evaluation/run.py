@@ -115,6 +115,7 @@ class Evaluator:
             parameters.top_k,
             parameters.exclude_seen,
             parameters.users_per_batch,
+            max_history,
         )
 
     @cached_property

@@ -97,7 +97,12 @@ class ItemRanker:
             if items.shape[1] < width or bool(enough.all()):
                 break
             width *= 4
-        return Lists(fit(items, k, -1), fit(scores, k, -torch.inf), distinct(rows, k))
+        items, scores = fit(items, k, -1), fit(scores, k, -torch.inf)
+        chain = None
+        if followers is not None:
+            part = self.share * followers.share_of(items)
+            chain = (part / scores.exp()).clamp(max=1.0)
+        return Lists(items, scores, distinct(rows, k), chain=chain)
 
     def _best(
         self, logits: Slice, followers: Followers | None, width: int, excluded: Tensor
@@ -160,4 +165,7 @@ class ItemRanker:
         if followers is None:
             return log_p
         followed = (self.share * followers.share_of(items)).log()
-        return torch.logaddexp(log_p + math.log1p(-self.share), followed)
+        alone = log_p + math.log1p(-self.share)
+        # torch.logaddexp rounds an element by its place in the tensor.
+        distance = (alone - followed).abs()
+        return torch.maximum(alone, followed) + (-distance).exp().log1p()

@@ -101,7 +101,7 @@ def search(
         decoded.denoiser_calls,
         decoded.distinct_states,
         ranked.legal_share,
-        float(short.float().mean()),
+        short,
     )
 
 

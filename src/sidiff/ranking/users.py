@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from sidiff.decoding.keys import padded_rows
 from sidiff.diffusion.histories import Histories
-from sidiff.ranking.ranker import Ranker
+from sidiff.ranking.ranker import Ranker, rank_alike
 from sidiff.ranking.results import Cost, Results
 from sidiff.reviews.sequences import Sequences, seen_items
 
@@ -33,6 +33,8 @@ class Users:
         exclude_seen: whether to leave out all that a user had before the target, also
             what was too long ago for the history.
         per_batch: users of a batch, at most; speed and memory only.
+        slots: items of the longest history there can be, where lists are to be the same
+            to the last bit in any batch (``rank_alike``); None where they need not.
     """
 
     sequences: Sequences
@@ -41,6 +43,7 @@ class Users:
     k: int
     exclude_seen: bool
     per_batch: int
+    slots: int | None = None
 
     def batches(self) -> list[NDArray[np.int64]]:
         """Rows of the samples to rank together; see ``batches``."""
@@ -89,7 +92,11 @@ def rank_users(ranker: Ranker, users: Users, label: str | None) -> Results:
         for chosen in users.batches():
             part = samples[chosen]
             batch = users.histories.gather(torch.from_numpy(part))
-            lists = ranker.rank(batch, users.excluded(part), k)
+            excluded = users.excluded(part)
+            if users.slots is None:
+                lists = ranker.rank(batch, excluded, k)
+            else:
+                lists = rank_alike(ranker, batch, excluded, k, users.slots)
             items[chosen] = lists.items.cpu().numpy()
             scores[chosen] = lists.scores.cpu().numpy()
             sids[chosen] = lists.sids.cpu().numpy()
@@ -98,7 +105,9 @@ def rank_users(ranker: Ranker, users: Users, label: str | None) -> Results:
                 lists.denoiser_calls,
                 lists.distinct_states,
                 lists.legal_share,
-                lists.completed_share,
+                0.0
+                if lists.completed is None
+                else float(lists.completed.sum()) / len(part),
             )
             sums += len(chosen) * np.array(means)
             bar.update(len(chosen))

@@ -24,7 +24,7 @@ def create_pipeline() -> Pipeline:
                     "params:ray.address",
                 ],
                 outputs=[
-                    "recommendations",
+                    "test_lists",
                     "evaluation_results",
                     "evaluation_costs",
                     "metrics",

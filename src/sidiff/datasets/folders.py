@@ -1,0 +1,109 @@
+"""Versioned folders, whole or absent: bundles, and tables in partitions."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from shutil import copytree, rmtree
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sidiff.datasets.versions import Loaded, Saved, StoredFile
+from sidiff.folders import MANIFEST, local_folder, read_manifest, whole_folder
+from sidiff.storage import is_local
+
+if TYPE_CHECKING:
+    from sidiff.serving.bundle import Bundle
+
+TABLE = "table in partitions"
+"""What the manifest of such a folder says it is."""
+
+
+class StoredFolder(StoredFile[Saved, Loaded]):
+    """A versioned folder with a manifest; arguments as of ``StoredFile``."""
+
+    @contextmanager
+    def stored_file(self) -> Iterator[Path]:
+        """Name a folder on this machine with what the running session stored.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        with local_folder(self._fs, self._place(self._save_path())) as copy:
+            yield copy
+
+    def _version_at(self, path: PurePosixPath) -> PurePosixPath | None:
+        # A folder without a manifest is not complete.
+        return super()._version_at(path.parent) if path.name == MANIFEST else None
+
+    def _is_there(self, path: PurePosixPath) -> bool:
+        return super()._is_there(path / MANIFEST)
+
+
+class BundleDataset(StoredFolder["Bundle", "Bundle"]):
+    """A trained network, ready to recommend: ``sidiff.serving.bundle``."""
+
+    def load(self) -> Bundle:
+        """Read the bundle.
+
+        Raises:
+            SidiffError: it is damaged or of another release, or the store cannot be
+                read.
+        """
+        from sidiff.serving.bundle import Bundle  # noqa: PLC0415 (imports torch)
+
+        with local_folder(self._fs, self._place(self._get_load_path())) as folder:
+            return Bundle.read(folder)
+
+    def save(self, data: Bundle) -> None:
+        """Write the bundle.
+
+        Raises:
+            SidiffError: the disk is full or the store refuses; there is no new
+                version then.
+        """
+        data.write(self._place(self._get_save_path()), self._fs)
+
+
+class PartitionedParquet(
+    StoredFolder[Iterator[tuple[str, pl.DataFrame]], pl.LazyFrame]
+):
+    """A table in several Parquet files, written one after the other.
+
+    Saving takes names and frames, of which only one is held; loading scans all of
+    them.
+    """
+
+    def load(self) -> pl.LazyFrame:
+        """Name the rows, file by file in the order of their names.
+
+        Raises:
+            SidiffError: a file is damaged or missing, or the store cannot be read.
+        """
+        path = self._place(self._get_load_path())
+        if is_local(self._fs):
+            folder = Path(path)
+        else:
+            # A scan reads it when this method has ended; removed with the process.
+            folder = Path(mkdtemp(prefix="sidiff-"))
+            atexit.register(rmtree, folder, ignore_errors=True)
+            with local_folder(self._fs, path) as copy:
+                copytree(copy, folder, dirs_exist_ok=True)
+        read_manifest(folder, TABLE, "run the stage that writes it again")
+        return pl.scan_parquet(sorted(folder.glob("*.parquet")), glob=False)
+
+    def save(self, data: Iterator[tuple[str, pl.DataFrame]]) -> None:
+        """Write the parts.
+
+        Raises:
+            SidiffError: the disk is full or the store refuses; there is no new
+                version then.
+        """
+        place = self._place(self._get_save_path())
+        with whole_folder(self._fs, place, {"kind": TABLE}) as part:
+            for name, frame in data:
+                frame.write_parquet(part / f"{name}.parquet")

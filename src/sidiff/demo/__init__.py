@@ -1,0 +1,1 @@
+"""A page on which a bundle can be looked at."""

@@ -1,0 +1,95 @@
+"""Lists and denoising steps as HTML."""
+
+from __future__ import annotations
+
+from html import escape
+
+from sidiff.demo.meanings import Meanings
+from sidiff.serving.lists import POPULAR, Item, UserList
+
+STYLE = """
+.sidiff table { width: 100%; border-collapse: collapse; font-size: .9em }
+.sidiff th { text-align: left; font-weight: 600; border-bottom: 1px solid #8888 }
+.sidiff td, .sidiff th { padding: .3em .6em !important; border: 0 !important }
+.sidiff td { vertical-align: top; border-top: 1px solid #8883 !important }
+.sidiff .bar { display: inline-block; height: .7em; background: #4a7ab5 }
+.sidiff .code { font-family: monospace; font-weight: 600 }
+.sidiff .open { color: #8888 }
+.sidiff .quiet { opacity: .65; font-size: .9em }
+"""
+
+
+def reason(item: Item, found: UserList) -> str:
+    """Why an item is in a list, in words."""
+    if found.method == POPULAR:
+        return "most popular: nothing is known of this history"
+    if item.chain is not None:
+        return (
+            f"{item.chain:.0%} from what followed the last items in training, "
+            f"{1 - item.chain:.0%} from the network"
+        )
+    return f"found by {found.method}"
+
+
+def list_table(found: UserList) -> str:
+    """The places of a list."""
+    rows = "".join(
+        f"<tr><td>{place}</td><td>{_title(item)}<br>"
+        f"<span class=quiet>{escape(reason(item, found))}</span></td>"
+        f"<td class=code>{escape(item.semantic_id)}</td><td>{item.score:.3f}</td></tr>"
+        for place, item in enumerate(found, 1)
+    )
+    notes = []
+    if found.unknown:
+        notes.append(f"Not in the catalogue: {escape(', '.join(found.unknown))}.")
+    if found.filled_up:
+        notes.append("The search found too few items; one-pass scores gave the rest.")
+    if not len(found):
+        notes.append("There is nothing left to recommend.")
+    return (
+        "<div class=sidiff><table><tr><th></th><th>Item</th><th>Semantic ID</th>"
+        f"<th>Score</th></tr>{rows}</table><p class=quiet>{' '.join(notes)}</p></div>"
+    )
+
+
+def steps_table(item: Item, meanings: Meanings) -> str:
+    """How the network denoises an item: a row for every digit that it fills."""
+    if item.steps is None:
+        return "<div class=sidiff>The network had no part in this list.</div>"
+    digits = len(item.steps)
+    filled: dict[int, int] = {}
+    rows = []
+    for number, step in enumerate(item.steps, 1):
+        filled[step.digit] = step.code
+        state = "-".join(
+            str(filled[digit]) if digit in filled else "<span class=open>?</span>"
+            for digit in range(digits)
+        )
+        others = "".join(
+            f"<div><span class=bar style='width:{60 * p:.1f}px'></span> {p:.0%} "
+            f"<span class=code>{code}</span> {_words(meanings, step.digit, code)}</div>"
+            for code, p in step.likeliest
+            if code != step.code
+        )
+        titles = escape("; ".join(meanings.of(step.digit, step.code).titles))
+        rows.append(
+            f"<tr><td>{number}</td><td class=code>{state}</td>"
+            f"<td>digit {step.digit + 1}: <span class=code>{step.code}</span>, "
+            f"{step.probability:.0%}<br>{_words(meanings, step.digit, step.code)}"
+            f"<br><span class=quiet>such as {titles}</span></td><td>{others}</td></tr>"
+        )
+    return (
+        f"<div class=sidiff><p>{_title(item)}</p><table><tr><th>Step</th>"
+        "<th>Semantic ID</th><th>Filled</th><th>Runners-up</th></tr>"
+        f"{''.join(rows)}</table></div>"
+    )
+
+
+def _title(item: Item) -> str:
+    return f"{escape(item.title or item.item_id)}"
+
+
+def _words(meanings: Meanings, digit: int, code: int) -> str:
+    meaning = meanings.of(digit, code)
+    words = ", ".join(meaning.words) or "no typical word"
+    return f"<i>{escape(words)}</i> <span class=quiet>({meaning.items} items)</span>"

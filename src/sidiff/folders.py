@@ -1,0 +1,163 @@
+"""Folders that are whole or absent, with the SHA-256 of every file in a manifest.
+
+The manifest is written last: on a disk the folder gets its name after it, in an object
+store it is the last object to be uploaded. A folder that has one is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from sidiff.errors import SidiffError
+from sidiff.files import UNFINISHED, disk_errors, sync_folder
+from sidiff.fingerprints import of_values
+from sidiff.storage import address_of, download, is_local, read_bytes, store_errors
+
+MANIFEST = "manifest.json"
+"""Name of the file that says what a folder holds."""
+
+
+@contextmanager
+def whole_folder(files: Any, path: str, about: dict[str, Any]) -> Iterator[Path]:
+    """Write a folder that readers see whole or not at all, whatever happens meanwhile.
+
+    Args:
+        files: the fsspec file system.
+        path: the final folder inside it; there must be none yet.
+        about: what the manifest says beside the files, as JSON knows it; read when the
+            block ends.
+
+    Yields:
+        A folder of this machine to write files into; no folders inside.
+
+    Raises:
+        SidiffError: the disk is full or refuses, or the store does.
+    """
+    if not is_local(files):
+        with TemporaryDirectory(prefix="sidiff-") as name:
+            part = Path(name)
+            with disk_errors(part):
+                yield part
+                _write_manifest(part, about)
+            names = sorted(file.name for file in part.iterdir())
+            for file in [*(name for name in names if name != MANIFEST), MANIFEST]:
+                place = f"{path}/{file}"
+                with store_errors(files, place, absence=True):
+                    files.put_file(str(part / file), place)
+            files.invalidate_cache()
+        return
+    final = Path(path)
+    part = final.with_name(final.name + UNFINISHED)
+    rmtree(part, ignore_errors=True)  # left by a crash
+    try:
+        with disk_errors(final):
+            part.mkdir(parents=True)
+            yield part
+            _write_manifest(part, about)
+            _sync(part)
+            part.rename(final)
+            sync_folder(final.parent)
+    except BaseException:
+        rmtree(part, ignore_errors=True)
+        raise
+
+
+def read_manifest(folder: Path, kind: str, remedy: str) -> dict[str, Any]:
+    """What the manifest says, after a check of every file, and their ``fingerprint``.
+
+    Args:
+        folder: on this machine.
+        kind: the value of ``kind`` in what the manifest must say.
+        remedy: what to do where it is not what it should be, a clause.
+
+    Raises:
+        SidiffError: it is no such folder, or a file is not the one that was written.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        about, files = manifest["about"], manifest["files"]
+        known = manifest["sha256"] == of_values([about, files])
+        about_kind = about.get("kind")
+    except FileNotFoundError as error:
+        raise SidiffError(f"{folder} has no {MANIFEST}; {remedy}.") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SidiffError(
+            f"{folder / MANIFEST} cannot be read or is no manifest of sidiff; {remedy}."
+        ) from error
+    if not known:
+        raise SidiffError(f"{folder / MANIFEST} is damaged; {remedy}.")
+    if about_kind != kind:
+        raise SidiffError(f"{folder} is no {kind} but a {about_kind}; {remedy}.")
+    for name, noted in files.items():
+        file = folder / name
+        try:
+            digest = _digest(file)
+        except OSError as error:
+            raise SidiffError(
+                f"{file} cannot be read ({error.strerror}); {remedy}."
+            ) from error
+        if digest != noted["sha256"]:
+            raise SidiffError(
+                f"{file} is damaged: its SHA-256 differs from the one in {MANIFEST}; "
+                f"{remedy}."
+            )
+    return {**about, "fingerprint": of_values(files)}
+
+
+@contextmanager
+def local_folder(files: Any, path: str) -> Iterator[Path]:
+    """Name a folder on this machine with the files of ``path``, for a while.
+
+    Raises:
+        SidiffError: there is no such folder.
+        StorageError: the store cannot be read.
+    """
+    if is_local(files):
+        yield Path(path)
+        return
+    with TemporaryDirectory(prefix="sidiff-") as name:
+        folder = Path(name)
+        try:
+            content = read_bytes(files, f"{path}/{MANIFEST}")
+        except FileNotFoundError as error:
+            raise SidiffError(
+                f"{address_of(files, path)} has no {MANIFEST}; name a folder that is "
+                "complete."
+            ) from error
+        (folder / MANIFEST).write_bytes(content)
+        for file in json.loads(content)["files"]:
+            download(files, f"{path}/{file}", folder / file)
+        yield folder
+
+
+def _write_manifest(folder: Path, about: dict[str, Any]) -> None:
+    files = {
+        file.name: {"sha256": _digest(file), "bytes": file.stat().st_size}
+        for file in sorted(folder.iterdir())
+    }
+    about = json.loads(json.dumps(about, allow_nan=False))
+    manifest = {"about": about, "files": files, "sha256": of_values([about, files])}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(folder: Path) -> None:
+    for file in folder.iterdir():
+        handle = os.open(file, os.O_RDWR)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    sync_folder(folder)

@@ -1,0 +1,78 @@
+"""A bundle as an MLflow model: ``items`` of each row in, a list of each row out.
+
+MLflow keeps this file with the model and runs it when the model is loaded, so nothing
+is pickled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.pyfunc.model import PythonModel
+
+from sidiff.devices import cpu_threads
+from sidiff.serving import Recommender
+from sidiff.serving.lists import Lists
+
+BUNDLE = "bundle"
+"""Name of the artefact."""
+PARAMETERS: dict[str, Any] = {"k": 10, "exclude_seen": True, "decoder": ""}
+"""What a request may set, as ``Recommender.recommend`` has it; "": as evaluated."""
+
+
+class BundleModel(PythonModel):
+    """A recommender behind MLflow's interface."""
+
+    def load_context(self, context: Any) -> None:
+        """Open the bundle."""
+        self.recommender = Recommender.load(context.artifacts[BUNDLE])
+
+    def predict(
+        self,
+        context: Any,
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """Recommend for every row's history.
+
+        Args:
+            context: MLflow's.
+            model_input: column ``items``: lists of item ids, oldest first.
+            params: see ``PARAMETERS``.
+
+        Returns:
+            A row for a row: item_ids, scores, semantic_ids (lists, best first),
+            method, unknown (ids that the catalogue does not know).
+        """
+        wanted = PARAMETERS | (params or {})
+        histories = [list(ids) for ids in model_input["items"]]
+        # As many threads as the evaluation had: they decide the last bit.
+        with cpu_threads(1):
+            lists = self.recommender.lists(
+                histories,
+                int(wanted["k"]),
+                exclude_seen=bool(wanted["exclude_seen"]),
+                decoder=wanted["decoder"] or None,
+            )
+        return to_frame(lists)
+
+
+def to_frame(lists: Lists) -> pd.DataFrame:
+    """Lists as the model gives them back."""
+    return pd.DataFrame(
+        [
+            {
+                "item_ids": [item.item_id for item in one],
+                "scores": [item.score for item in one],
+                "semantic_ids": [item.semantic_id for item in one],
+                "method": one.method,
+                "unknown": list(one.unknown),
+            }
+            for one in lists
+        ]
+    )
+
+
+mlflow.models.set_model(BundleModel())

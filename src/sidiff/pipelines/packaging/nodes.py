@@ -1,0 +1,99 @@
+"""What the stages stored, as one bundle."""
+
+# Every Kedro command imports this module; what is slow to import waits for the run.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sidiff.datasets import Model
+from sidiff.parameters import (
+    BootstrapParameters,
+    EvaluationParameters,
+    TrainingParameters,
+)
+from sidiff.pipelines.frames import (
+    check_trained_on,
+    to_lattice,
+    to_sequences,
+    to_sid_table,
+)
+from sidiff.pipelines.tracking import active_mlflow
+
+if TYPE_CHECKING:
+    from sidiff.serving import Bundle
+
+
+def make_bundle(
+    denoiser: Model,
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    sid_table: pl.DataFrame,
+    lattice: Model,
+    metrics: dict[str, float],
+    parameters: dict[str, Any],
+    dataset: str,
+) -> Bundle:
+    """Gather all that lists are made from, having checked that it belongs together."""
+    from sidiff.diffusion.networks import network_from_saved
+    from sidiff.serving import making
+
+    table = to_sid_table(sid_table, catalogue)
+    check_trained_on(denoiser, table)
+    users = to_sequences(sequences, catalogue)
+    return making.make_bundle(
+        network_from_saved(denoiser.tensors, denoiser.metadata),
+        denoiser.metadata.get("known_items", []),
+        users,
+        catalogue["title"],
+        table,
+        to_lattice(lattice, table),
+        EvaluationParameters.model_validate(parameters),
+        {
+            "dataset": dataset,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "sid_table": table.fingerprint,
+            "sequences": users.fingerprint,
+            "trained_on": denoiser.metadata.get("sequences"),
+            "seed": denoiser.metadata.get("seed"),
+            "metrics": metrics,
+        },
+    )
+
+
+def register_bundle(
+    bundle: Bundle,
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    training: dict[str, Any],
+    bootstrap: dict[str, Any],
+    dataset: str,
+) -> dict[str, Any]:
+    """Register the bundle with MLflow; as champion if it beats the last one."""
+    from sidiff.pipelines.packaging.registry import register
+    from sidiff.serving.validation import Asked
+    from sidiff.training.loop import validation_samples
+
+    name = f"sidiff-{dataset}"
+    mlflow = active_mlflow()
+    if mlflow is None:
+        return {"model": name, "version": None, "reason": "no MLflow run is active"}
+    settings = TrainingParameters.model_validate(training)
+    users = to_sequences(sequences, catalogue)
+    samples = validation_samples(
+        users,
+        int(bundle.network["max_history"]),
+        settings.validation.max_users,
+        settings.seed,
+    )
+    return register(
+        mlflow,
+        bundle,
+        Asked.of(users, samples),
+        name,
+        BootstrapParameters.model_validate(bootstrap),
+    )

@@ -1,0 +1,157 @@
+"""Bundles in MLflow's registry: each a version, the best one called champion."""
+
+# Every Kedro command imports this package; what is slow to import waits for the run.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from sidiff.errors import SidiffError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sidiff.parameters import BootstrapParameters
+    from sidiff.serving import Bundle, Recommender
+    from sidiff.serving.validation import Asked
+
+logger = logging.getLogger(__name__)
+
+CHAMPION = "champion"
+FINGERPRINT = "bundle"
+"""Tag of a version: the fingerprint of its bundle."""
+REQUIREMENTS = (
+    *("fsspec", "numpy", "pandas", "polars", "pydantic", "safetensors", "scipy"),
+    *("torch", "tqdm"),
+)
+"""What a bundle needs beside sidiff's own code, which goes with the model."""
+
+
+def register(
+    mlflow: Any,
+    bundle: Bundle,
+    asked: Asked,
+    name: str,
+    bootstrap: BootstrapParameters,
+) -> dict[str, Any]:
+    """Log a bundle with the active run, register it, and compare with the champion.
+
+    The alias moves where there is no champion yet, or where the new bundle ranks the
+    same validation users better than it by more than noise. It moves along, too, where
+    the new bundle is the champion with other items.
+
+    Args:
+        mlflow: the module, with an active run.
+        bundle: read from where it was stored.
+        asked: validation users.
+        name: of the registered model.
+        bootstrap: of the interval that decides.
+
+    Returns:
+        model, version, champion (whether it is now), reason, users, ndcg_at_10; and of
+        the comparison difference, low and high, null without one.
+    """
+    from sidiff.serving import Recommender
+    from sidiff.serving.validation import ndcg
+
+    recommender = Recommender(bundle)
+    own = ndcg(recommender, asked)
+    with TemporaryDirectory(prefix="sidiff-") as folder:
+        bundle.write(Path(folder) / "bundle")
+        logged = _log(mlflow, Path(folder) / "bundle", recommender, asked, name)
+    number = str(logged.registered_model_version)
+    client = mlflow.MlflowClient()
+    told: dict[str, Any] = {
+        "model": name,
+        "version": number,
+        "users": len(own),
+        "ndcg_at_10": float(own.mean()),
+        **_compared(
+            mlflow, client, name, asked, own, bootstrap, bundle.about.get("extends")
+        ),
+    }
+    fingerprint = str(bundle.about["fingerprint"])
+    client.set_model_version_tag(name, number, FINGERPRINT, fingerprint)
+    if told["champion"]:
+        client.set_registered_model_alias(name, CHAMPION, number)
+    logger.info("Model %s, version %s: %s", name, number, told["reason"])
+    return told
+
+
+def _log(
+    mlflow: Any, folder: Path, recommender: Recommender, asked: Asked, name: str
+) -> Any:
+    import pandas as pd
+    from mlflow.models import infer_signature
+
+    import sidiff
+    from sidiff import mlflow_model
+
+    package = Path(sidiff.__file__).parent
+    some = asked.histories[0].head(3).to_list()
+    example = pd.DataFrame({"items": [some]})
+    lists = mlflow_model.to_frame(recommender.lists([["unknown"]], 1))
+    return mlflow.pyfunc.log_model(
+        name="model",
+        python_model=str(package / "mlflow_model.py"),
+        artifacts={mlflow_model.BUNDLE: str(folder)},
+        code_paths=[str(package)],
+        signature=infer_signature(example, lists, mlflow_model.PARAMETERS),
+        input_example=example,
+        pip_requirements=[f"{part}=={version(part)}" for part in REQUIREMENTS],
+        registered_model_name=name,
+    )
+
+
+def _compared(
+    mlflow: Any,
+    client: Any,
+    name: str,
+    asked: Asked,
+    own: NDArray[Any],
+    bootstrap: BootstrapParameters,
+    extends: str | None,
+) -> dict[str, Any]:
+    from sidiff.serving.validation import Difference, ndcg
+
+    nothing = {"difference": None, "low": None, "high": None}
+    aliases = client.get_registered_model(name).aliases
+    if CHAMPION not in aliases:
+        return {"champion": True, "reason": "the first champion", **nothing}
+    number = aliases[CHAMPION]
+    noted = client.get_model_version(name, number).tags.get(FINGERPRINT)
+    if noted is not None and noted == extends:
+        reason = f"champion {number} with other items"
+        return {"champion": True, "reason": reason, **nothing}
+    try:
+        theirs = ndcg(_load(mlflow, name, number), asked)
+    except (SidiffError, OSError, mlflow.MlflowException) as error:
+        reason = f"champion {number} stays, which cannot be opened ({error})"
+        return {"champion": False, "reason": reason, **nothing}
+    found = Difference.between(own, theirs, bootstrap)
+    verdict = "better than" if found.beyond_noise else "not beyond noise better than"
+    return {
+        "champion": found.beyond_noise,
+        "reason": (
+            f"{verdict} champion {number} on {len(own):,} validation users, NDCG@10 "
+            f"{found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
+        ),
+        "difference": found.mean,
+        "low": found.low,
+        "high": found.high,
+    }
+
+
+def _load(mlflow: Any, name: str, number: str) -> Recommender:
+    from sidiff.serving import Recommender
+
+    with TemporaryDirectory(prefix="sidiff-") as folder:
+        mlflow.artifacts.download_artifacts(
+            artifact_uri=f"models:/{name}/{number}/artifacts/bundle", dst_path=folder
+        )
+        return Recommender.load(folder)

@@ -1,0 +1,117 @@
+"""Histories in, lists out, part by part."""
+
+# Every Kedro command imports this module; what is slow to import waits for the run.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sidiff.errors import SidiffError
+from sidiff.evaluation.filters import read_ids
+from sidiff.fingerprints import of_texts, of_values
+from sidiff.parameters import (
+    FilteringParameters,
+    IngestionParameters,
+    RecommendParameters,
+)
+from sidiff.pipelines.frames import INGESTED
+
+if TYPE_CHECKING:
+    from sidiff.serving import Bundle
+    from sidiff.snapshots import SnapshotFolder
+
+
+def recommend(
+    bundle: Bundle,
+    interactions: pl.LazyFrame,
+    unfinished_lists: SnapshotFolder,
+    parameters: dict[str, Any],
+    ingestion: dict[str, Any],
+    filtering: dict[str, Any],
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Recommend to every user; the lists are made while they are stored."""
+    return _parts(
+        bundle,
+        interactions,
+        unfinished_lists,
+        RecommendParameters.model_validate(parameters),
+        IngestionParameters.model_validate(ingestion),
+        FilteringParameters.model_validate(filtering),
+    )
+
+
+def _parts(
+    bundle: Bundle,
+    interactions: pl.LazyFrame,
+    unfinished: SnapshotFolder,
+    settings: RecommendParameters,
+    ingestion: IngestionParameters,
+    filtering: FilteringParameters,
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    from sidiff.devices import cpu_threads
+    from sidiff.serving import Recommender
+    from sidiff.serving.batch import Wanted, recommend_parts
+    from sidiff.serving.histories import Histories, Parts, own_histories
+
+    layout = ingestion.layout
+    if settings.histories is None:
+        histories = Histories(interactions)
+        made_of = interactions.select(pl.col(INGESTED).first()).collect().item()
+    else:
+        layout, path = "table", Path(settings.histories).expanduser()
+        histories = own_histories(path, ingestion.interactions)
+        with path.open("rb") as file:
+            made_of = hashlib.file_digest(file, "sha256").hexdigest()
+    allow, deny = (
+        None if path is None else read_ids(path, f"recommend.{name}")
+        for name, path in (
+            ("allow_items", settings.allow_items),
+            ("deny_items", settings.deny_items),
+        )
+    )
+    left = bundle.items.filter("offered")["item_id"]
+    if allow is not None:
+        left = left.filter(left.is_in(allow.implode()))
+    if deny is not None:
+        left = left.filter(~left.is_in(deny.implode()))
+    if not len(left):
+        raise SidiffError(
+            "recommend.allow_items and recommend.deny_items leave no item of the "
+            "bundle; correct the lists."
+        )
+    ties = filtering.order_of_ties(layout)
+    wanted = Wanted(
+        settings.top_k, settings.exclude_seen, allow, deny, settings.decoder
+    )
+    recommender = Recommender(bundle, settings.device)
+    with TemporaryDirectory(prefix="sidiff-") as folder:
+        parts = Parts(
+            histories,
+            Path(folder),
+            settings.users_per_part,
+            ties,
+            filtering.merge_seconds,
+        )
+        fingerprint = of_values(
+            [
+                bundle.about["fingerprint"],
+                made_of,
+                [settings.top_k, settings.exclude_seen, settings.decoder],
+                [
+                    None if ids is None else of_texts(ids.to_list())
+                    for ids in wanted[2:4]
+                ],
+                [parts.count, settings.threads, ties, filtering.merge_seconds],
+            ]
+        )
+        with cpu_threads(settings.threads):
+            yield from recommend_parts(
+                recommender, parts, wanted, unfinished, fingerprint
+            )

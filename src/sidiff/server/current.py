@@ -1,0 +1,86 @@
+"""The bundle that is served now, and how a newer one takes its place.
+
+A path is looked at every few seconds. Where it leads to another bundle than before, a
+newer version or a link that was moved, that one is loaded beside the old one, and the
+next batch of requests goes to it; what the old one has begun, it ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from sidiff.errors import SidiffError
+from sidiff.parameters import Device
+from sidiff.serving import Recommender
+from sidiff.serving.bundle import find_bundle
+
+logger = logging.getLogger(__name__)
+
+
+class Current:
+    """A recommender that follows its bundle's path.
+
+    Attributes:
+        recommender: that of the newest bundle that could be loaded.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        device: Device,
+        seconds: float,
+        refused: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Load the bundle.
+
+        Args:
+            path: of a bundle, of a folder of versions, or a link to one of both.
+            device: where lists are made.
+            seconds: between two looks at the path.
+            refused: called when a newer bundle cannot be loaded.
+
+        Raises:
+            SidiffError: there is no bundle, or it is damaged.
+        """
+        self._path, self._device, self._seconds = path, device, seconds
+        self._refused = refused
+        self._folder = find_bundle(path)
+        self.recommender = Recommender.load(self._folder, device)
+        self._ended = threading.Event()
+        self._watch = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> Current:
+        """Begin to follow the path."""
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Follow it no longer."""
+        self._ended.set()
+        self._watch.join()
+
+    def look(self) -> None:
+        """Take a newer bundle over, if there is one; the old one stays if it fails."""
+        try:
+            folder = find_bundle(self._path)
+        except (SidiffError, OSError) as error:
+            logger.warning("%s; the loaded bundle stays in use", error)
+            return
+        if folder == self._folder:
+            return
+        # Once only: a bundle that cannot be read is not read again and again.
+        self._folder = folder
+        try:
+            self.recommender = Recommender.load(folder, self._device)
+        except SidiffError as error:
+            self._refused()
+            logger.warning("%s; the loaded bundle stays in use", error)
+            return
+        logger.info("Bundle %s is in use", folder)
+
+    def _follow(self) -> None:
+        while not self._ended.wait(self._seconds):
+            self.look()

@@ -1,0 +1,154 @@
+"""A bundle: all that lists are made from, in one folder that opens by itself.
+
+It needs neither the Kedro project nor MLflow. Arrays are safetensors, tables Parquet,
+the rest JSON; the manifest has the SHA-256 of every file (``sidiff.folders``).
+
+Symbols: N items, L digits.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from fsspec.implementations.local import LocalFileSystem
+from numpy.typing import NDArray
+from polars.exceptions import PolarsError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+import sidiff
+from sidiff.errors import SidiffError
+from sidiff.folders import MANIFEST, read_manifest, whole_folder
+from sidiff.sids.table import SidTable
+
+KIND = "sidiff bundle"
+FORMAT = 1
+"""Of the folder; a release that cannot read an older one says so."""
+REMEDY = "name a folder that kedro run --pipeline=packaging wrote"
+
+_ARRAYS = {"weights": "weights.safetensors", "lattice": "lattice.safetensors"}
+_ARRAYS |= {"chain": "chain.safetensors"}
+_CONFIG, _ITEMS = "config.json", "items.parquet"
+_LIBRARIES = ("torch", "numpy", "polars", "safetensors")
+_COLUMNS = {"title": pl.String(), "training_count": pl.Int64(), "residual": pl.Int64()}
+_COLUMNS |= {"offered": pl.Boolean()}
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A trained network with its items, ready to recommend.
+
+    Attributes:
+        weights: of the denoiser, by name.
+        network: the denoiser's configuration.
+        ranking: how lists are made, as ``sidiff.serving.methods`` reads it.
+        items: a row per item: what ``SidTable.to_frame`` has, title (null where it is
+            unknown), training_count, residual (row in the network's table, 0: none),
+            offered (whether it may be recommended).
+        lattice: arrays of ``sidiff.decoding.lattice``; empty where SIDs are too long.
+        chain: arrays of the Markov chain; empty where the network knows no items to mix
+            it with.
+        about: dataset, version, metrics and what else its maker notes.
+    """
+
+    weights: Mapping[str, NDArray[Any]]
+    network: Mapping[str, Any]
+    ranking: Mapping[str, Any]
+    items: pl.DataFrame
+    lattice: Mapping[str, NDArray[Any]]
+    chain: Mapping[str, NDArray[Any]]
+    about: Mapping[str, Any]
+
+    @property
+    def table(self) -> SidTable:
+        """The items' semantic IDs."""
+        return SidTable.from_frame(self.items)
+
+    def write(self, folder: Path | str, files: Any = None) -> None:
+        """Write the folder, whole or not at all.
+
+        Args:
+            folder: where; there must be none yet.
+            files: the fsspec file system it lies in; None for this machine's.
+
+        Raises:
+            SidiffError: it is there already, or the disk or the store refuses.
+        """
+        files = files or LocalFileSystem()
+        if files.exists(f"{folder}/{MANIFEST}"):
+            raise SidiffError(f"{folder} is there already; name another folder.")
+        about = {
+            "kind": KIND,
+            "format": FORMAT,
+            "sidiff": sidiff.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in _LIBRARIES},
+            **self.about,
+            "items": len(self.items),
+        }
+        with whole_folder(files, str(folder), about) as part:
+            for name, file in _ARRAYS.items():
+                arrays: Mapping[str, NDArray[Any]] = getattr(self, name)
+                whole = {key: np.ascontiguousarray(a) for key, a in arrays.items()}
+                save_file(whole, part / file)
+            config = {"network": dict(self.network), "ranking": dict(self.ranking)}
+            text = json.dumps(config, indent=2, allow_nan=False) + "\n"
+            (part / _CONFIG).write_text(text)
+            self.items.write_parquet(part / _ITEMS)
+
+    @classmethod
+    def read(cls, folder: Path | str) -> Bundle:
+        """Read a folder that ``write`` made.
+
+        Raises:
+            SidiffError: it is no bundle, a damaged one, or one of another release.
+        """
+        place = Path(folder).expanduser()
+        about = read_manifest(place, KIND, REMEDY)
+        if about["format"] != FORMAT:
+            raise SidiffError(
+                f"{place} is a bundle of format {about['format']} (sidiff "
+                f"{about.get('sidiff')}), and this release reads format {FORMAT}; "
+                "install that release, or run kedro run --pipeline=packaging again."
+            )
+        try:
+            arrays = {name: load_file(place / file) for name, file in _ARRAYS.items()}
+            config = json.loads((place / _CONFIG).read_text())
+            items = pl.read_parquet(place / _ITEMS)
+            network, ranking = config["network"], config["ranking"]
+            items = items.with_columns(
+                pl.col(name).cast(dtype) for name, dtype in _COLUMNS.items()
+            )
+        except (OSError, ValueError, KeyError, PolarsError, SafetensorError) as error:
+            raise SidiffError(
+                f"{place} lacks a part of a bundle ({' '.join(str(error).split())}); "
+                f"{REMEDY}."
+            ) from error
+        return cls(network=network, ranking=ranking, items=items, about=about, **arrays)
+
+
+def find_bundle(folder: Path | str) -> Path:
+    """The bundle that a path stands for: itself, or the latest version below it.
+
+    Versions are folders whose names sort by time, as Kedro's do, and hold the bundle
+    or, as Kedro stores it, a folder that does. Symbolic links are followed.
+
+    Raises:
+        SidiffError: there is none.
+    """
+    place = Path(folder).expanduser()
+    if (place / MANIFEST).is_file():
+        return place.resolve()
+    found = [*place.glob(f"*/{MANIFEST}"), *place.glob(f"*/*/{MANIFEST}")]
+    if not found:
+        raise SidiffError(f"{place} holds no bundle; {REMEDY}.")
+    latest = max(found, key=lambda file: file.relative_to(place).parts[0])
+    return latest.parent.resolve()

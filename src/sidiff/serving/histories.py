@@ -1,0 +1,161 @@
+"""Histories of any number of users, in parts that fit the memory.
+
+Rows are sorted into parts by a hash of the user in one streaming pass over the table,
+which lie on the disk meanwhile; so a user's rows are together, however far apart they
+stood, and only one part is ever held.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from sidiff.errors import SidiffError
+from sidiff.parameters import InteractionColumns
+from sidiff.reviews.own_data import ingest_interactions
+from sidiff.reviews.tables import FAULT, LINE, column_names, find_format, readable, scan
+
+logger = logging.getLogger(__name__)
+
+LISTED = "items"
+"""Column of a table with one row a user: their item ids, oldest first."""
+_PART, _ORDER = "part", "order"
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Users and what they had, row by row.
+
+    Attributes:
+        rows: user_id, item_id (null in the one row of a user without items), timestamp,
+            in the order of the file; not read yet.
+        timed: whether timestamp is in seconds, and not only an order.
+        set_aside: rows of the file that could not be used.
+    """
+
+    rows: pl.LazyFrame
+    timed: bool = True
+    set_aside: int = 0
+
+
+def own_histories(path: Path, columns: InteractionColumns) -> Histories:
+    """Read a table of one's own, of any size.
+
+    It has a row for every interaction, by ``columns``, or one for every user: the
+    user's column and ``items``, a list of ids, or a text with ids between spaces or
+    as a JSON list.
+
+    Args:
+        path: Parquet, CSV, or JSON lines.
+        columns: which column of interactions is what.
+
+    Raises:
+        SidiffError: the file cannot be read, or has neither form.
+    """
+    names = column_names(path)
+    if LISTED not in names:
+        read = ingest_interactions([path], columns, int(time.time()))
+        return Histories(read.frame.lazy(), set_aside=read.set_aside)
+    if columns.user not in names:
+        raise SidiffError(
+            f"{path} has a column {LISTED} and no column {columns.user}; name the "
+            "users' column in ingestion.interactions.user."
+        )
+    with readable(path):
+        rows = scan(path, [columns.user], [LISTED])
+        dtype = rows.collect_schema()[LISTED]
+        usable = pl.col(FAULT).is_null() & pl.col(columns.user).is_not_null()
+        set_aside = rows.select((~usable).sum()).collect(engine="streaming").item()
+    if set_aside:
+        logger.warning("Histories set aside: %s", f"{set_aside:,}")
+    ids = pl.col(LISTED)
+    if find_format(path) == "json":  # where a list is no value of a column
+        ids = pl.col(LINE).str.json_path_match(f"$.{LISTED}")
+    if not isinstance(dtype, pl.List):
+        text = ids.cast(pl.String).str.strip_chars()
+        ids = (
+            pl.when(text.str.starts_with("["))
+            .then(pl.when(text.str.starts_with("[")).then(text))
+            .str.json_decode(pl.List(pl.String))
+            .fill_null(text.str.extract_all(r"\S+"))
+        )
+    return Histories(
+        rows.filter(usable)
+        .select(
+            pl.col(columns.user).cast(pl.String).alias("user_id"),
+            ids.cast(pl.List(pl.String)).alias("item_id"),
+        )
+        .explode("item_id", empty_as_null=True)
+        .with_row_index("timestamp"),
+        timed=False,
+        set_aside=set_aside,
+    )
+
+
+class Parts:
+    """The users of ``Histories``, part by part."""
+
+    def __init__(
+        self,
+        histories: Histories,
+        folder: Path,
+        users_per_part: int,
+        ties: Literal["item_id", "file_order"],
+        merge_seconds: int | None,
+    ) -> None:
+        """Sort the rows into parts.
+
+        Args:
+            histories: of all users.
+            folder: an empty one of this machine, with room for all rows.
+            users_per_part: about; what decides over memory.
+            ties: what orders interactions of equal time.
+            merge_seconds: an interaction of the same user and item at most so many
+                seconds after the one before it is the same event; None keeps all.
+
+        Raises:
+            SidiffError: there is no user.
+        """
+        self._folder, self._ties = folder, ties
+        self._merge_seconds = merge_seconds if histories.timed else None
+        rows = histories.rows.select("user_id", "item_id", "timestamp")
+        counted = rows.select(pl.col("user_id").approx_n_unique())
+        self.users = int(counted.collect(engine="streaming").item())
+        if not self.users:
+            raise SidiffError(
+                "There is no user to recommend to; give a table with a history, or run "
+                "kedro run --pipeline=ingestion."
+            )
+        self.count = -(-self.users // users_per_part)
+        part = (pl.col("user_id").hash(0) % self.count).alias(_PART)
+        rows.with_row_index(_ORDER).with_columns(part).sink_parquet(
+            pl.PartitionBy(folder, key=_PART, include_key=False),
+            mkdir=True,
+            maintain_order=True,
+        )
+
+    def __iter__(self) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Yield number and users of every part: user_id, items (ids, oldest first)."""
+        for number in range(self.count):
+            files = sorted((self._folder / f"{_PART}={number}").glob("*.parquet"))
+            if files:
+                yield number, self._users(files)
+
+    def _users(self, files: list[Path]) -> pl.DataFrame:
+        keys = ["user_id", "timestamp", _ORDER]
+        if self._ties == "item_id":
+            keys.insert(2, "item_id")
+        rows = pl.read_parquet(files, glob=False).sort(keys)
+        if self._merge_seconds is not None:
+            before = pl.col("timestamp").shift(1).over("user_id", "item_id")
+            gap = pl.col("timestamp") - before
+            rows = rows.filter(gap.is_null() | (gap > self._merge_seconds))
+        return rows.group_by("user_id", maintain_order=True).agg(
+            items=pl.col("item_id").drop_nulls()
+        )

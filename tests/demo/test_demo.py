@@ -1,0 +1,170 @@
+"""The page in a real browser: search, compose, recommend, watch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import polars as pl
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from sidiff.demo.meanings import Meanings
+from sidiff.demo.render import reason, steps_table
+from sidiff.serving import Bundle, Recommender
+from sidiff.serving.lists import Shelf
+
+from ..serving.conftest import bundle, folder, recommender, shop
+
+__all__ = ["bundle", "folder", "recommender", "shop"]
+
+DEMO = """
+import sys
+for name in ("kedro", "kedro_mlflow", "mlflow"):
+    sys.modules[name] = None
+from sidiff.__main__ import main
+main(sys.argv[1:])
+"""
+SECONDS = 60
+PICTURE = "SIDIFF_DEMO_PICTURE"
+"""Environment variable: where the test leaves a picture of the page."""
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    # A bundle of a trained shop makes the better picture.
+    shown = os.environ.get("SIDIFF_DEMO_BUNDLE", str(folder))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", DEMO, "demo", shown, "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(4 * SECONDS):
+            try:
+                if httpx.get(url).status_code == 200:
+                    break
+            except httpx.TransportError:
+                assert process.poll() is None, process.stdout and process.stdout.read()
+            time.sleep(0.5)
+        yield url
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("no chromium and chromedriver on this machine")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--window-size=1400,1700"):
+        options.add_argument(argument)
+    service = webdriver.ChromeService(executable_path=driver)
+    with webdriver.Chrome(options=options, service=service) as running:
+        yield running
+
+
+def wait(browser: webdriver.Chrome, script: str, *arguments: Any) -> Any:
+    """What a script in the page returns, as soon as that is something."""
+    return WebDriverWait(browser, SECONDS).until(
+        lambda page: page.execute_script(script, *arguments)
+    )
+
+
+TEXT = "return document.querySelector(arguments[0])?.innerText?.trim()"
+BOXES = "return [...document.querySelectorAll('#found input[type=checkbox]')]"
+
+
+def test_a_list_is_composed_made_and_watched(
+    address: str, browser: webdriver.Chrome
+) -> None:
+    browser.get(address)
+    wait(browser, "return document.querySelector('#found input') !== null")
+    title = wait(browser, TEXT, "#found label")
+    first_word = title.split()[0]
+    browser.find_element(By.CSS_SELECTOR, "#words textarea").send_keys(first_word)
+    same = "return [...document.querySelectorAll('#found label')].every(label =>"
+    same += " label.innerText.toLowerCase().includes(arguments[0]))"
+    wait(browser, same, first_word.lower())
+    time.sleep(1)
+    chosen = []
+    for place in range(2):
+        box = wait(browser, BOXES)[place]
+        chosen.append(box.find_element(By.XPATH, "./..").text)
+        box.click()
+    browser.find_element(By.ID, "add").click()
+    history = "return document.querySelector('#history textarea')?.value"
+    shown = wait(browser, history)
+    assert [line.partition(". ")[2] for line in shown.splitlines()] == chosen
+    browser.find_element(By.ID, "go").click()
+    listed = wait(browser, TEXT, "#list table")
+    assert "Semantic ID" in listed
+    assert "from the network" in listed
+    assert not [name for name in chosen if f"\n{name}\n" in listed]
+    steps = wait(browser, TEXT, "#steps table")
+    assert "Runners-up" in steps
+    assert "digit 1" in steps
+    # Another item has other steps.
+    browser.find_elements(By.CSS_SELECTOR, "#picked input")[1].click()
+    changed = "return document.querySelector('#steps table').innerText !== arguments[0]"
+    wait(browser, changed, browser.find_element(By.CSS_SELECTOR, "#steps table").text)
+    if os.environ.get(PICTURE):
+        browser.execute_script("window.scrollTo(0, 0)")
+        browser.save_screenshot(os.environ[PICTURE])
+
+
+def test_nothing_comes_from_elsewhere(address: str, browser: webdriver.Chrome) -> None:
+    browser.get(address)
+    wait(browser, "return document.querySelector('#found input') !== null")
+    loaded = browser.execute_script(
+        "return performance.getEntriesByType('resource').map(entry => entry.name)"
+    )
+    assert len(loaded) > 5
+    assert not [name for name in loaded if not name.startswith((address, "data:"))]
+
+
+def test_words_of_a_code_are_those_that_others_lack() -> None:
+    titles = ["Red nail polish", "Blue nail polish", "Red lip balm", "Blue lip balm"]
+    shelf = Shelf(
+        pl.Series(list("abcd")),
+        pl.Series([*titles]),
+        pl.Series(["0-1", "0-2", "1-1", "1-2"]),
+    )
+    meanings = Meanings(shelf)
+    nails = meanings.of(0, 0)
+    assert nails.items == 2
+    assert set(nails.words) == {"nail", "polish"}
+    assert nails.titles == ("Red nail polish", "Blue nail polish")
+    assert meanings.of(1, 2).words == ("blue",)
+    assert meanings.of(1, 7).items == 0
+
+
+def test_titles_are_no_html(bundle: Bundle) -> None:
+    recommender = Recommender(bundle)
+    ids = recommender.shelf.item_ids[:3].to_list()
+    (found,) = recommender.lists([ids], 1, explain=True)
+    item = type(found[0])(**{**vars(found[0]), "title": "<script>alert(1)</script>"})
+    page = steps_table(item, Meanings(recommender.shelf))
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert page.count("<tr>") == 1 + len(item.steps or ())
+    assert "from the network" in reason(item, found)
+    assert "nothing is known" in reason(item, recommender.lists([[]], 1)[0])

@@ -1,0 +1,208 @@
+"""The joint denoiser's loss, position by position and view by view."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from sidiff.decoding.postings import Postings
+from sidiff.diffusion.joint import ItemTable
+from sidiff.diffusion.noising import NoisingContext
+from sidiff.reviews.sequences import Sequences
+from sidiff.sids.table import SidTable
+from sidiff.training import joint as joint_module
+from sidiff.training.denoising import Data
+from sidiff.training.joint import JointTask, partial_views_loss
+from sidiff.training.loop import fit
+from tests.training.test_loop import parameters
+
+ITEMS, DIGITS, CODES, LONGEST = 12, 3, 3, 6
+NEW = [2, 7]
+"""Items that only the held-out ends of sequences have."""
+
+
+def shop() -> tuple[Sequences, SidTable]:
+    rng = np.random.default_rng(0)
+    old = np.setdiff1d(np.arange(ITEMS), NEW)
+    lengths = rng.integers(3, 14, 25)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    items = rng.choice(old, offsets[-1]).astype(np.int32)
+    items[offsets[1:] - 1] = rng.choice(NEW, 25)
+    # Every item that is not new is there in training.
+    items[: len(old)] = old
+    items[offsets[1:6] - 2] = NEW[0]
+    sequences = Sequences(
+        items=items,
+        offsets=offsets,
+        user_ids=pl.Series([f"u{i:02}" for i in range(25)]),
+        item_ids=pl.Series([f"i{i:02}" for i in range(ITEMS)]),
+    )
+    codes = rng.integers(0, CODES, (ITEMS, DIGITS)).astype(np.uint16)
+    return sequences, SidTable(codes, sequences.item_ids, CODES)
+
+
+def task(**changes: Any) -> JointTask:
+    """Weights large enough for differences to show, no chance in the network."""
+    sequences, table = shop()
+    still = {"network.dropout": 0.0, "network.residual_dropout": 0.0}
+    p = parameters(**still | changes)
+    samples = np.empty((0, 3), dtype=np.int32)
+    made = JointTask(Data(sequences, samples, table, p, LONGEST, None))
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in made.joint.parameters():
+            parameter.normal_(0.0, 0.4, generator=generator)
+        made.joint.residuals[0] = 0.0
+    made.joint.train()
+    return made
+
+
+def trained_items(sequences: Sequences) -> list[int]:
+    """Items of training positions: all but the last two of every sequence."""
+    bounds = zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)
+    longer = [sequences.items[a : b - 2] for a, b in bounds if b - a > 3]
+    return sorted(set(np.concatenate(longer).tolist()))
+
+
+def test_every_position_competes_with_the_items_that_were_there() -> None:
+    """One plain cross-entropy per position, new items left out of it."""
+    made, (sequences, table) = task(partial_weight=0.0), shop()
+    old = trained_items(sequences)
+    assert not set(NEW) & set(old)
+    assert made.known_items == [f"i{item:02}" for item in old]
+    network, codes = made.joint, torch.from_numpy(table.codes.astype(np.int64))
+    rows = torch.arange(1, len(old) + 1)
+    vectors = network.item_vectors(ItemTable(codes[old], rows))
+    column = {item: place for place, item in enumerate(old)}
+    total, positions = 0.0, 0
+    for user, start, end in made.samples.tolist():
+        own = sequences.items[sequences.offsets[user] :][start : end + 1].tolist()
+        places = torch.tensor([column[item] for item in own])
+        for last in range(len(own) - 1):
+            history = places[: last + 1]
+            states, _ = network.states(vectors[history][None], torch.tensor([last + 1]))
+            logits = vectors @ states[last]
+            logits[history.unique()] += network.gate(states[last])
+            total -= float(logits.log_softmax(0)[places[last + 1]].detach())
+            positions += 1
+    loss = made.loss(torch.from_numpy(made.samples), 0.5)
+    assert float(loss.weight) == positions > 100
+    assert float(loss.total.detach()) == pytest.approx(total, rel=1e-4)
+
+
+@pytest.mark.parametrize("order", ["confidence", "random"])
+def test_partial_views_are_those_of_the_history_before_the_drawn_position(
+    order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[NoisingContext, torch.Tensor]] = []
+    noise = joint_module.masked_digits
+
+    def kept(context: NoisingContext, noising: Any) -> torch.Tensor:
+        seen.append((context, noise(context, noising)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(joint_module, "masked_digits", kept)
+    shared = {"noising.order": order}
+    alone, both = (task(partial_weight=w, **shared) for w in (0.0, 0.7))
+    samples = torch.from_numpy(both.samples)
+    plain, loss = (made.loss(samples, 0.5) for made in (alone, both))
+    ((context, masked),) = seen
+    network, known = both.joint, both.known
+    postings = Postings.build(known.codes, CODES)
+    sequences, table = shop()
+    vectors = network.item_vectors(known)
+    rows = both.histories.table.residuals - 1
+    total, views = 0.0, 0.0
+    for place, (user, start, end) in enumerate(samples.tolist()):
+        length = int(context.lengths[place])
+        assert 1 <= length <= end - start
+        own = sequences.items[sequences.offsets[user] :][start : end + 1]
+        target = torch.tensor([own[length]])
+        assert context.targets[place].tolist() == table.codes[own[length]].tolist()
+        history, lengths = rows[own[:length]][None], torch.tensor([length])
+        memory = network.memory(
+            *network.states(vectors[history], lengths), history, lengths
+        )
+        mine = masked[place : place + 1]
+        codes = context.targets[place, None].expand_as(mine)
+        one = partial_views_loss(
+            network, codes, mine, memory, rows[target], known, postings
+        )
+        total += float(one.total.detach())
+        views += float(one.weight)
+    assert views == int((~masked.all(2)).sum()) > 0
+    found = (loss.total - plain.total) / loss.weight
+    assert float(loss.weight) == float(plain.weight)
+    assert float(found.detach()) == pytest.approx(0.7 * total / views, rel=1e-3)
+
+
+def test_the_position_of_partial_views_is_drawn_evenly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[torch.Tensor] = []
+    noise = joint_module.masked_digits
+
+    def kept(context: NoisingContext, noising: Any) -> torch.Tensor:
+        seen.append(context.lengths)
+        return noise(context, noising)
+
+    monkeypatch.setattr(joint_module, "masked_digits", kept)
+    made = task(partial_weight=0.3)
+    lengths = made.samples[:, 2] - made.samples[:, 1]
+    (longest, *_) = made.samples[lengths == LONGEST]
+    with torch.no_grad():
+        made.loss(torch.from_numpy(longest).expand(3000, -1), 0.5)
+    shares = torch.cat(seen).bincount(minlength=LONGEST + 1) / 3000
+    assert shares[0] == 0
+    assert ((shares[1:] - 1 / LONGEST).abs() < 4 * math.sqrt(1 / LONGEST / 3000)).all()
+
+
+def test_partial_views_train_what_a_list_alone_leaves_as_it_was() -> None:
+    """Without them nothing of the decoder over digits has a gradient."""
+    changed = []
+    for weight in (0.0, 0.3):
+        made = task(partial_weight=weight)
+        made.loss(torch.from_numpy(made.samples), 0.5).total.backward()
+        names = ("decoder", "correction", "masks", "start")
+        gradients = {
+            name: parameter.grad is not None and bool(parameter.grad.any())
+            for name, parameter in made.joint.named_parameters()
+        }
+        digits = {name: g for name, g in gradients.items() if name.startswith(names)}
+        changed.append(set(digits.values()))
+        assert all(g for name, g in gradients.items() if name not in digits)
+    assert changed == [{False}, {True}]
+
+
+def test_new_items_are_ranked_by_their_codes() -> None:
+    """Half of the items are new; each has the codes of one of the other half."""
+    rng = np.random.default_rng(0)
+    half = ITEMS // 2
+    starts, lengths = rng.integers(0, half, 120), rng.integers(6, 12, 120)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    items = np.concatenate(
+        [(s + np.arange(n)) % half for s, n in zip(starts, lengths, strict=True)]
+    )
+    # The validation target is the new item of the same codes.
+    items[offsets[1:] - 2] += half
+    sequences = Sequences(
+        items.astype(np.int32),
+        offsets,
+        pl.Series([f"u{i:03}" for i in range(120)]),
+        pl.Series([f"i{i:02}" for i in range(ITEMS)]),
+    )
+    each = np.arange(ITEMS) % half
+    codes = np.stack([each // 3, each % 3, each % 2], 1).astype(np.uint16)
+    table = SidTable(codes, sequences.item_ids, CODES)
+    given = parameters(epochs=40, **{"network.residual_dropout": 0.3})
+    samples = np.empty((0, 3), dtype=np.int32)
+    fitted = fit(sequences, samples, table, given, LONGEST, lambda *_: None)
+    assert fitted.config["known_items"] == [f"i{i:02}" for i in range(half)]
+    # Beside its old twin, which only the residual tells apart.
+    assert fitted.history["validation/item/ndcg_at_10"].max() > 0.6
+    assert fitted.history["validation/sid/ndcg_at_10"].max() > 0.9
