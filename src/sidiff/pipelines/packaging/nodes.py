@@ -76,7 +76,7 @@ def register_bundle(
     """Register the bundle with MLflow; as champion if it beats the last one."""
     from sidiff.pipelines.packaging.registry import register
     from sidiff.serving.validation import Asked
-    from sidiff.training.loop import validation_samples
+    from sidiff.training.denoising import validation_samples
 
     name = f"sidiff-{dataset}"
     mlflow = active_mlflow()
