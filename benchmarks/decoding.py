@@ -4,7 +4,7 @@ Encoding of the histories and ranking of the SIDs found count for both; ours goe
 ranked items. Ours decodes users in batches of its default size, Cornac's in those of
 its own. Whether both find the same SIDs is shown first: without merging our search is
 the same as theirs. ``default`` is the network's share of what evaluation does unless
-told otherwise: the softmax over items, by a network with item identities. Random
+told otherwise: the posterior over items, by a joint network of the same shape. Random
 weights stand for a network that knows nothing: its beams hold other shares of equal
 states than a trained one's (``--denoiser``).
 """
@@ -39,9 +39,12 @@ from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.decoders import DECODERS
 from sidiff.diffusion.denoiser import Denoiser
 from sidiff.diffusion.histories import Histories
+from sidiff.diffusion.networks import Network
 from sidiff.parameters import RankingParameters
 from sidiff.ranking.methods import network_ranker
+from sidiff.ranking.ranker import Ranker
 from sidiff.ranking.results import Cost
+from sidiff.ranking.searched import SearchRanker
 from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import evaluation_samples, training_counts
 
@@ -97,7 +100,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     searches = _searches(settings)
     ranked = {name: (ours, search) for name, search in searches.items()}
     ranked["default"] = (
-        _with_identities(shop, denoiser, settings),
+        Ours(
+            shop,
+            inputs.random_joint_denoiser(settings, shop.table),
+            settings.users_per_batch,
+        ),
         inputs.ranking_parameters(method="items"),
     )
     contestants: dict[str, Contestant] = {
@@ -134,16 +141,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figures["decoding"] = rows
     figures["growth"] = growth(settings, shop, denoiser)
     publish(settings, machine, figures)
-
-
-def _with_identities(shop: Shop, denoiser: Denoiser, settings: Any) -> Ours:
-    items = len(shop.table.codes)
-    return Ours(
-        shop,
-        inputs.with_identities(denoiser, items, settings.seed),
-        settings.users_per_batch,
-        np.arange(1, items + 1),
-    )
 
 
 def _searches(settings: Any) -> dict[str, RankingParameters]:
@@ -198,19 +195,12 @@ class Ours:
         costs: what the last run of each search took.
     """
 
-    def __init__(
-        self,
-        shop: Shop,
-        denoiser: Denoiser,
-        users_per_batch: int,
-        identities: NDArray[np.int64] | None = None,
-    ) -> None:
-        if identities is None:
-            identities = np.zeros(len(shop.table.codes), dtype=np.int64)
+    def __init__(self, shop: Shop, denoiser: Network, users_per_batch: int) -> None:
         self.denoiser = denoiser
         self.samples = evaluation_samples(shop.sequences, "test", MAX_HISTORY)
         cpu = torch.device("cpu")
-        self.histories = Histories(shop.sequences, shop.table.codes, identities, cpu)
+        residuals = np.arange(1, len(shop.table.codes) + 1)
+        self.histories = Histories(shop.sequences, shop.table.codes, residuals, cpu)
         self.catalogue = Catalogue.build(
             shop.table.groups(),
             shop.table.codes_per_digit,
@@ -226,21 +216,26 @@ class Ours:
     def seconds(self, search: RankingParameters) -> float:
         """Rank items for all users."""
         began = time.perf_counter()
-        ranker = network_ranker(
-            self.denoiser, search, self.catalogue, self.histories.table
-        )
-        results = rank_users(ranker, self.users, None)
+        results = rank_users(self._ranker(search), self.users, None)
         self.costs[search] = results.cost
         return time.perf_counter() - began
+
+    def _ranker(self, search: RankingParameters) -> Ranker:
+        return network_ranker(
+            self.denoiser, search, self.catalogue, self.histories.table
+        )
 
     @torch.inference_mode()
     def best_sids(self, users: int, search: RankingParameters) -> Sids:
         """The best distinct SIDs of the first users, with or without an item."""
         samples = torch.from_numpy(self.samples[:users])
         batch = self.histories.gather(samples)
+        ranker = self._ranker(search)
+        if not isinstance(ranker, SearchRanker):
+            raise TypeError(f"{search.method} is no search")
         decoded = DECODERS[search.method](
-            self.denoiser,
-            self.denoiser.encode(batch.history, batch.lengths),
+            ranker.denoiser,
+            ranker.encode(batch),
             search,
             self.catalogue,
             batch.history_items[:, :0],

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from argparse import ArgumentParser, Namespace
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +22,8 @@ from numpy.typing import NDArray
 from benchmarks.common import positive
 from sidiff.datasets import Model, SafetensorsDataset
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
+from sidiff.diffusion.joint import JointConfig, JointDenoiser
+from sidiff.diffusion.networks import network_from_saved
 from sidiff.parameters import (
     GROUPS,
     RankingParameters,
@@ -180,24 +181,40 @@ def network_changes(arguments: Namespace) -> dict[str, int]:
 
 def random_denoiser(arguments: Namespace, table: SidTable) -> Denoiser:
     """A network of the options' shape with freshly drawn weights."""
-    parameters = training_parameters({"network": network_changes(arguments)})
     config = DenoiserConfig.build(
-        parameters.network, table.digits, table.codes_per_digit, MAX_HISTORY, 0
+        training_parameters({"network": network_changes(arguments)}).network,
+        table.digits,
+        table.codes_per_digit,
+        MAX_HISTORY,
     )
     weights = torch.Generator().manual_seed(arguments.seed)
     return Denoiser(config).initialize(weights).eval()
 
 
-def with_identities(denoiser: Denoiser, items: int, seed: int) -> Denoiser:
-    """The network with freshly drawn identities of all items beside its weights."""
-    config = replace(denoiser.config, identified_items=items)
-    grown = Denoiser(config).initialize(torch.Generator().manual_seed(seed))
-    grown.load_state_dict(denoiser.state_dict(), strict=False)
-    return grown.eval()
+def random_joint_denoiser(arguments: Namespace, table: SidTable) -> JointDenoiser:
+    """The same with a posterior over items, each of which has a residual."""
+    config = JointConfig.build(
+        training_parameters({"network": network_changes(arguments)}).network,
+        table.digits,
+        table.codes_per_digit,
+        MAX_HISTORY,
+        len(table.codes),
+    )
+    weights = torch.Generator().manual_seed(arguments.seed)
+    return JointDenoiser(config).initialize(weights).eval()
 
 
 def stored_denoiser(path: Path) -> Denoiser:
-    """A trained network, without its item identities, which Cornac's has not."""
+    """A trained network.
+
+    Raises:
+        ValueError: it is not of the kind that Cornac has as well.
+    """
     stored: Model = SafetensorsDataset(str(path.resolve()), framework="torch").load()
-    weights = {k: v for k, v in stored.tensors.items() if k != "identities"}
-    return Denoiser.from_saved(weights, stored.metadata | {"identified_items": 0})
+    network = network_from_saved(stored.tensors, stored.metadata)
+    if not isinstance(network, Denoiser):
+        raise ValueError(
+            f"{path} has a posterior over items, which Cornac's network has not; train "
+            "one with training.network.posterior: digits"
+        )
+    return network

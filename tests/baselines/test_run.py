@@ -44,7 +44,7 @@ def raw(**changes: Any) -> dict[str, Any]:
         sasrec=settings(epochs=8).model_dump()
         | {"tune": [{"optimizer": {"learning_rate": 1e-6}}]},
         sasrec_markov=dict(share=0.4),
-        autoregressive=autoregressive(epochs=10),
+        autoregressive=autoregressive(epochs=25),
         users_per_batch=16,
         device="cpu",
         threads=1,

@@ -22,20 +22,30 @@ from sidiff.training.loop import Fitted, fit
 from tests.training.crashing import MAX_HISTORY, parameters, shop
 
 EVERYTHING = {
-    # 5 parts for 2 workers, and a last batch of one part.
-    "batch_size": 40,
-    "samples_per_pass": 8,
     "network.dropout": 0.1,
-    "network.item_identity": True,
-    "network.identity_dropout": 0.2,
-    "auxiliary.item_weight": 0.5,
+    "network.residual_dropout": 0.2,
+    "partial_weight": 0.5,
+}
+UNEVEN = {
+    # 5 parts for 2 workers, and a last batch of one part.
+    "items": {"batch_size": 29, "samples_per_pass": 6},
+    "digits": {"batch_size": 40, "samples_per_pass": 8},
+}
+MORE = {
+    "items": {"workers": 3, "batch_size": 12, "samples_per_pass": 3},
+    "digits": {"workers": 3, "samples_per_pass": 8},
 }
 
 
-def on(engine: str, checkpoints: Path | None = None, **changes: object) -> Fitted:
+def on(
+    engine: str,
+    checkpoints: Path | None = None,
+    posterior: str = "items",
+    **changes: object,
+) -> Fitted:
     kept = None if checkpoints is None else SnapshotFolder(checkpoints)
     sequences, samples, table = shop()
-    asked = parameters(**{"engine": engine, "workers": 2} | changes)
+    asked = parameters(posterior, **{"engine": engine, "workers": 2} | changes)
     job = Job(sequences, samples, table, asked, MAX_HISTORY, None, kept)
     return train(job, lambda *_: None)
 
@@ -61,11 +71,16 @@ def same(one: Fitted, other: Fitted) -> None:
         assert torch.equal(tensor, other.weights[name]), name
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, EVERYTHING, {"workers": 3, "samples_per_pass": 8}]
-)
-def test_it_is_the_training_of_one_process(changes: dict[str, object]) -> None:
-    close(on("ddp", **changes), on("local", **changes))
+@pytest.mark.parametrize("posterior", ["items", "digits"])
+@pytest.mark.parametrize("asked", [{}, UNEVEN, MORE])
+def test_it_is_the_training_of_one_process(
+    posterior: str, asked: dict[str, dict[str, object]]
+) -> None:
+    changes = asked.get(posterior, {}) | (EVERYTHING if asked is UNEVEN else {})
+    close(
+        on("ddp", posterior=posterior, **changes),
+        on("local", posterior=posterior, **changes),
+    )
 
 
 def test_figures_and_log_reach_the_process_that_asked(

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
-from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
+from sidiff.diffusion.joint import JointConfig, JointDenoiser
 from sidiff.engines import Job, train
 from sidiff.engines.cluster import cluster
 from sidiff.engines.encoding import RayEncoder
@@ -100,7 +101,8 @@ def test_another_encoder_on_the_cluster_is_refused() -> None:
 
 
 @pytest.mark.parametrize("exclude_seen", [False, True])
-def test_users_get_the_lists_of_one_process(exclude_seen: bool) -> None:
+@pytest.mark.parametrize("method", ["mixture", "cpd"])
+def test_users_get_the_lists_of_one_process(method: str, exclude_seen: bool) -> None:
     sequences, _, table = shop()
     asked = evaluation(
         {
@@ -109,22 +111,19 @@ def test_users_get_the_lists_of_one_process(exclude_seen: bool) -> None:
             "exclude_seen": exclude_seen,
         }
     )
-    config = DenoiserConfig.build(
-        parameters().network, table.digits, table.codes_per_digit, MAX_HISTORY, 0
+    size = len(table.codes)
+    config = JointConfig.build(
+        parameters().network, table.digits, table.codes_per_digit, MAX_HISTORY, size
     )
-    denoiser = Denoiser(config)
-    layout = Layout(
-        sequences,
-        table,
-        np.zeros(len(table.codes), np.int64),
-        None,
-        asked,
-        MAX_HISTORY,
-    )
+    denoiser = JointDenoiser(config).initialize(torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        denoiser.correction.weight.normal_()
+    residuals = np.arange(1, size + 1)
+    layout = Layout(sequences, table, residuals, None, asked, MAX_HISTORY)
     alone, spread = Evaluator(layout), RayEvaluator(layout, None)
     users = np.random.default_rng(0).permutation(len(alone.samples))[:50]
-    search = decoding(merge="max", constraint="items")
-    expected = alone.rank(denoiser, search, None, users)
+    search = decoding(method=method, merge="max", constraint="items")
+    expected = alone.rank(denoiser.eval(), search, None, users)
     found = spread.rank(denoiser, search, None, users)
     for name in ("items", "scores", "sids", "users", "targets", "history"):
         np.testing.assert_array_equal(

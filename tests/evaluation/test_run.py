@@ -11,6 +11,7 @@ import torch
 
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
+from sidiff.diffusion.joint import JointConfig, JointDenoiser
 from sidiff.errors import SidiffError
 from sidiff.evaluation.run import (
     Evaluation,
@@ -24,6 +25,7 @@ from sidiff.sids.table import SidTable
 from tests import settings
 
 USERS, ITEMS, DIGITS, CODES = 40, 30, 3, 3
+RESIDUALS = np.arange(1, ITEMS + 1)
 
 
 @pytest.fixture(scope="module")
@@ -52,22 +54,25 @@ SMALL = {
 
 
 def evaluator(shop, max_history: int = 10, **changes: object) -> Evaluator:
-    identities = np.arange(1, ITEMS + 1)
     p = settings.evaluation(SMALL | changes)
-    return Evaluator(Layout(*shop, identities, None, p, max_history))
+    return Evaluator(Layout(*shop, RESIDUALS, None, p, max_history))
 
 
-def network(identified_items: int) -> Denoiser:
-    config = DenoiserConfig(
-        *(DIGITS, CODES, 10, 16, 2, 16, 1, 1, 0.0, "sink"),
-        identified_items=identified_items,
-    )
+def joint() -> JointDenoiser:
+    config = JointConfig(DIGITS, CODES, 10, 16, 2, 16, 1, 1, 0.0, ITEMS, 0.0)
+    model = JointDenoiser(config).initialize(torch.Generator().manual_seed(0)).eval()
+    with torch.no_grad():
+        model.correction.weight.normal_()
+    return model
+
+
+@pytest.fixture(scope="module", params=["digits", "items"])
+def denoiser(request: pytest.FixtureRequest) -> Denoiser | JointDenoiser:
+    """A network of each kind, with weights drawn by chance."""
+    if request.param == "items":
+        return joint()
+    config = DenoiserConfig(DIGITS, CODES, 10, 16, 2, 16, 1, 1, 0.0, "sink")
     return Denoiser(config).initialize(torch.Generator().manual_seed(0)).eval()
-
-
-@pytest.fixture(scope="module")
-def denoiser() -> Denoiser:
-    return network(identified_items=0)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +111,9 @@ def test_metrics_follow_from_the_recommendations(shop, evaluation) -> None:
 
 def test_every_decoder_ranks_for_the_same_users(shop, denoiser) -> None:
     results, costs = compare_decoders(evaluator(shop), {1: denoiser, 2: denoiser})
-    names = set(settings.settings("evaluation")["decoders"]) - {"items"}
+    names = set(settings.settings("evaluation")["decoders"])
+    if isinstance(denoiser, Denoiser):
+        names -= {"items"}
     assert set(results["method"]) == names
     assert set(results["seed"]) == {1, 2}
     users = {tuple(rows["user"]) for _, rows in results.group_by("method", "seed")}
@@ -121,7 +128,7 @@ def test_every_decoder_ranks_for_the_same_users(shop, denoiser) -> None:
 def test_all_seeds_are_ranked_for_all_users_and_the_main_one_is_recommended(
     shop, denoiser, evaluation
 ) -> None:
-    other = network(identified_items=ITEMS)
+    other = joint()
     networks = {2: other, 1: denoiser, 3: other}
     both = evaluate(evaluator(shop, seeds=[1, 2]), networks, 1)
     assert both.recommendations.equals(evaluation.recommendations)
@@ -145,9 +152,8 @@ def test_what_followed_in_training_leads_the_list_at_a_large_share(shop) -> None
             "mixture.share": 0.999999,
         }
     )
-    identities = np.arange(1, ITEMS + 1)
-    results = Evaluator(Layout(sequences, table, identities, None, p, 10)).rank(
-        network(identified_items=ITEMS), p.ranking, None
+    results = Evaluator(Layout(sequences, table, RESIDUALS, None, p, 10)).rank(
+        joint(), p.ranking, None
     )
     counts = np.zeros((ITEMS, ITEMS))
     bounds = list(zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True))
@@ -201,7 +207,7 @@ def test_seen_and_denied_items_are_not_recommended(
         deny_items=str(deny),
         **{"decoding.beam": 4, "method": method},
     )
-    result = evaluate(filtered, {1: network(identified_items=ITEMS)}, 1)
+    result = evaluate(filtered, {1: joint()}, 1)
     for (user,), rows in result.recommendations.group_by("user_id"):
         place = sequences.user_ids.to_list().index(user)
         first, last = sequences.offsets[place], sequences.offsets[place + 1]

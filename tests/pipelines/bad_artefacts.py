@@ -608,11 +608,11 @@ CASES = [
     Case(
         "a seed of other known items",
         lambda place: decode(
-            place, of_seed(place.shop.denoiser, 3, identities=["a"]), [2024, 3]
+            place, of_seed(place.shop.denoiser, 3, known_items=["a"]), [2024, 3]
         ),
         lambda place: [
             short(of_texts(["a"])),
-            short(of_texts(place.shop.denoiser.metadata["identities"])),
+            short(of_texts(place.shop.denoiser.metadata["known_items"])),
         ],
     ),
     # baselines and comparison

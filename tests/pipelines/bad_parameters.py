@@ -84,9 +84,11 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("training.epochs", 0, EPOCHS),
     ("training.epochs", True, EPOCHS),
     ("training.epochs", 10**12, EPOCHS),
+    ("training.network.posterior", "codes", "items or digits"),
     ("training.network.width", 3, "a whole number from 4 to 8,192"),
     ("training.network.encoder_layers", 65, ONE_STAR),
     ("training.network.dropout", 1.0, CHANCE),
+    ("training.network.residual_dropout", 1.0, CHANCE),
     ("training.network.cross_pad", "zero", "sink or mask"),
     ("training.noising.views", 99, ONE_STAR),
     ("training.network.history_tokens", "item", "items or codes"),
@@ -98,7 +100,7 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("training.noising.coherent", "yes", "true or false"),
     ("training.noising.curriculum.gamma", 0, "a number above 0 and at most 100"),
     ("training.noising.history.eps", 0, "a number above 0 and at most 1,000,000"),
-    ("training.auxiliary.item_weight", 101, "a number from 0 to 100"),
+    ("training.partial_weight", 101, "a number from 0 to 100"),
     ("training.loss_reduction", "mean", "per_view, pooled or sum"),
     ("training.optimizer.learning_rate", 0, "a number above 0 and at most 1"),
     ("training.optimizer.weight_decay", INF, SHARE),
@@ -150,7 +152,6 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("evaluation.markov.items", 0, "a whole number from 1 to 1,000"),
     ("evaluation.markov.decay", -0.1, SHARE),
     ("evaluation.markov.successors", 0, "a whole number from 1 to 1,000,000"),
-    ("training.network.positions", "last", "oldest or newest"),
     ("evaluation.decoders.mine.beam", 0, "a whole number from 1 to 65,536"),
     ("evaluation.decoders.mine", 3, "a group of names and values"),
     # baselines
@@ -175,7 +176,7 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("ablation.seeds", [], f"a list of 1 to 100 entries, each {SEED}"),
     # whole groups
     ("training", None, "a group of network, noising,"),
-    ("training.network", 3, "a group of width, heads,"),
+    ("training.network", 3, "a group of posterior, width,"),
 ]
 """Name as a user writes it (an entry of a list in brackets), value, what is legal.
 
@@ -209,8 +210,8 @@ COMBINATIONS: list[tuple[dict[str, Any], list[str]]] = [
     (
         {"training": {"engine": "ddp", "workers": 16}},
         [
-            "training.batch_size (256)",
-            "training.workers (16) times training.samples_per_pass (128)",
+            "training.batch_size (64)",
+            "training.workers (16) times training.samples_per_pass (64)",
         ],
     ),
     (
@@ -230,33 +231,26 @@ COMBINATIONS: list[tuple[dict[str, Any], list[str]]] = [
         ["ablation.variants.mine.noising.views (9)", "4 digits"],
     ),
     (
-        {"training": {"network": {"item_identity": False}}},
-        ["training.auxiliary.item_weight (1.0) must be 0"],
+        {"training": {"network": {"posterior": "digits"}}},
+        ["evaluation.method mixture", "training.network.posterior items"],
     ),
     (
         {
-            "training": {
-                "network": {"item_identity": False},
-                "auxiliary": {"item_weight": 0.0},
-            }
+            "training": {"network": {"posterior": "digits"}},
+            "evaluation": {"method": "cpd"},
         },
-        ["evaluation.method mixture", "training.network.item_identity"],
+        ["training.validation.method items", "training.network.posterior items"],
     ),
     (
         {
             "ablation": {
                 "decoder": "items",
-                "variants": {
-                    "bare": {
-                        "network": {"item_identity": False},
-                        "auxiliary": {"item_weight": 0.0},
-                    }
-                },
+                "variants": {"bare": {"network": {"posterior": "digits"}}},
             }
         },
         [
             "evaluation.decoders.items.method items",
-            "ablation.variants.bare.network.item_identity",
+            "ablation.variants.bare.network.posterior items",
         ],
     ),
     ({"evaluation": {"top_k": 3}}, ["evaluation.top_k (3)", "evaluation.cutoffs (10)"]),

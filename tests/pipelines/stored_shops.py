@@ -12,7 +12,7 @@ import polars as pl
 import torch
 
 from sidiff.datasets import Model
-from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
+from sidiff.diffusion.joint import JointConfig, JointDenoiser
 from sidiff.parameters import GROUPS, SampleDataParameters
 from sidiff.pipelines.filtering.nodes import build_sequences, filter_k_core
 from sidiff.pipelines.frames import to_sequences, to_sid_table
@@ -145,8 +145,8 @@ def untrained_denoiser(
     )
     table = to_sid_table(sid_table, catalogue)
     known = catalogue.filter("in_training")["item_id"].to_list()
-    network = Denoiser(
-        DenoiserConfig.build(
+    network = JointDenoiser(
+        JointConfig.build(
             training.network,  # type: ignore[attr-defined]
             table.digits,
             table.codes_per_digit,
@@ -157,7 +157,7 @@ def untrained_denoiser(
     data = {
         "sid_table": table.fingerprint,
         "sequences": to_sequences(sequences, catalogue).fingerprint,
-        "identities": known,
+        "known_items": known,
         "seed": 2024,
     }
     return Model(dict(network.state_dict()), network.saved_config() | data)

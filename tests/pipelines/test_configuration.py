@@ -42,6 +42,7 @@ def test_every_environment_is_complete(
     training, evaluation = parameters["training"], parameters["evaluation"]
     noising = training["noising"]
     own = preset == "sidiff"
+    assert training["network"]["posterior"] == ("items" if own else "digits")
     if recipe == "mdgr":
         assert parameters["tokenization"]["digits"] == 8
         assert (noising["amount"], noising["order"]) == ("curriculum", "history")
@@ -81,7 +82,7 @@ def test_mdgr_as_published(project: Path) -> None:
     assert search["constraint"] == "none"
     assert search["merge"] == "none"
     assert given["tokenization"]["collisions"] == "share"
-    assert not network["item_identity"]
+    assert network["posterior"] == "digits"
     filtering, tokenization = given["filtering"], given["tokenization"]
     assert (filtering["min_user_events"], filtering["min_item_events"]) == (5, 1)
     assert (tokenization["digits"], tokenization["max_codes"]) == (8, 300)

@@ -81,7 +81,7 @@ def test_kedros_own_refusals_are_told_from_defects(project: Path) -> None:
 
 
 def network(seed: int, **metadata: Any) -> Model:
-    same = {"sequences": "s", "identities": ["a"], "max_history": 5, "seed": seed}
+    same = {"sequences": "s", "known_items": ["a"], "max_history": 5, "seed": seed}
     return Model({"weight": np.full(2, seed)}, same | metadata)
 
 
@@ -92,6 +92,6 @@ def test_exactly_the_networks_of_the_seeds_are_compared() -> None:
     assert [model.tensors["weight"][0] for model in chosen.values()] == [2, 7]
     with pytest.raises(SidiffError, match=r"seed 3 of evaluation\.seeds"):
         frames.choose_seeds(network(7), further, [7, 3])
-    other = frames.join_models({"1": network(1, identities=["b"])})
+    other = frames.join_models({"1": network(1, known_items=["b"])})
     with pytest.raises(SidiffError, match=r"seed 1 was trained with items \w{12}, the"):
         frames.choose_seeds(network(7), other, [7, 1])

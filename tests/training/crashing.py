@@ -18,7 +18,7 @@ ITEMS, MAX_HISTORY, USERS = 24, 10, 90
 
 
 KINDS = {
-    "items": {"batch_size": 8, "samples_per_pass": 4},
+    "items": {"batch_size": 6, "samples_per_pass": 3},
     "digits": {"batch_size": 32, "samples_per_pass": 16, "validation.method": "cpd"},
 }
 """Kinds of network; each takes a dozen steps or more in an epoch."""
