@@ -52,14 +52,6 @@ RESULTS = (
 class InputHooks:
     """A stage run on its own needs what earlier stages stored."""
 
-    def __init__(self) -> None:
-        self._sample = True
-
-    @hook_impl
-    def after_context_created(self, context: Any) -> None:
-        """Keep whether the raw files are the synthetic shop's."""
-        self._sample = context.sample
-
     # First of all hooks, so that a refused run leaves no trace in MLflow.
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -79,7 +71,8 @@ class InputHooks:
         _check_devices(parameters, pipeline.all_outputs())
         if "params:ray.address" in pipeline.inputs():
             _check_cluster(parameters, catalog.load("params:ray.address"))
-        if not self._sample and "raw_reviews" in pipeline.all_outputs():
+        only_shop = {"raw_reviews", "raw_metadata"} == pipeline.all_outputs()
+        if only_shop and catalog.load("params:source") != "sample":
             raise SidiffError(
                 "The synthetic shop would be written over real raw files; run "
                 "sample_data without --env and without raw_reviews and raw_metadata."
@@ -324,7 +317,7 @@ def what_runs(run_params: dict[str, Any]) -> str:
     )
     chosen = [
         f"{option}={','.join(run_params[option])}"
-        for option in ("tags", "from_nodes", "to_nodes", "node_names")
+        for option in ("tags", "namespaces", "from_nodes", "to_nodes", "node_names")
         if run_params.get(option)
     ]
     return " ".join([", ".join(names), *chosen])

@@ -14,14 +14,14 @@ from sidiff.pipeline_registry import PIPELINES
 from .conftest import ROOT
 
 LAYERS = (
-    "raw",
-    "intermediate",
-    "primary",
-    "feature",
-    "model_input",
-    "models",
-    "model_output",
-    "reporting",
+    "01_raw",
+    "02_intermediate",
+    "03_primary",
+    "04_feature",
+    "05_model_input",
+    "06_models",
+    "07_model_output",
+    "08_reporting",
 )
 RAW = {"raw_reviews", "raw_metadata"}
 PLAIN = RAW | {"checkpoints", "embedding_shards"}
@@ -49,7 +49,7 @@ def test_every_boundary_is_persisted_in_its_layer(
     entry = entries[name]
     layer = entry["metadata"]["kedro-viz"]["layer"]
     folder = PurePosixPath(entry["filepath"]).parts[:3]
-    assert folder == ("data", f"{LAYERS.index(layer) + 1:02d}_{layer}", "sample")
+    assert folder == ("data", layer, "sample")
     assert entry.get("versioned", False) is (name not in PLAIN)
     if name not in RAW:
         own_name = name.removeprefix("previous_")
@@ -74,8 +74,8 @@ def test_every_node_is_named_and_tagged_by_its_stage() -> None:
 
 
 def test_every_data_layer_has_its_folder() -> None:
-    for number, layer in enumerate(LAYERS, 1):
-        assert (ROOT / "data" / f"{number:02d}_{layer}" / ".gitkeep").exists()
+    for layer in LAYERS:
+        assert (ROOT / "data" / layer / ".gitkeep").exists()
 
 
 def test_every_value_has_a_comment() -> None:

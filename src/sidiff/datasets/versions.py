@@ -34,6 +34,10 @@ class Stored:
         """Path or address of what the running session stores under this name."""
         return address_of(self._fs, self._place(self._save_path()))
 
+    def stored_size(self) -> int:
+        """Bytes of what the running session stored."""
+        return int(self._fs.size(self._place(self._save_path())))
+
     @contextmanager
     def stored_file(self) -> Iterator[Path]:
         """Name a file on this machine with what the running session stored.

@@ -18,6 +18,7 @@ from kedro_datasets.polars import EagerPolarsDataset
 from kedro_datasets.text import TextDataset
 
 from sidiff.datasets.checksums import checked_copy, read_errors, write_checksum
+from sidiff.datasets.previews import TablePreview, table_preview
 from sidiff.datasets.versions import Stored
 from sidiff.storage import address_of, whole_object
 
@@ -68,6 +69,10 @@ class _Whole(Stored):
 
 class PolarsDataset(_Whole, EagerPolarsDataset):  # type: ignore[misc]
     """A polars frame in a file; arguments as of ``polars.EagerPolarsDataset``."""
+
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """Return the first rows as kedro-viz shows them."""
+        return table_preview(self.load().head(nrows))
 
 
 class JsonDataset(_Whole, JSONDataset):  # type: ignore[misc]
