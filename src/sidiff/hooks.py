@@ -38,6 +38,7 @@ REPORTS = {
 """Flat reports whose numbers become MLflow metrics, with their prefix there."""
 REPORTING_FOLDER = "08_reporting"
 RESULTS = (
+    "run_report",
     "recommendations",
     "comparison_table",
     "comparison_figure",
@@ -303,7 +304,7 @@ class TrackingHooks:
         for name, dataset in written.items():
             path = PurePosixPath(dataset.stored_address())
             report = REPORTING_FOLDER in path.parts or name in REPORTS
-            if report and path.suffix in (".json", ".md", ".png"):
+            if report and path.suffix in (".json", ".md", ".png", ".html"):
                 with dataset.stored_file() as file:
                     mlflow.log_artifact(str(file))
 

@@ -18,6 +18,7 @@ from sidiff.pipelines import (
     evaluation,
     filtering,
     ingestion,
+    report,
     sample_data,
     tokenization,
     training,
@@ -33,6 +34,7 @@ STAGES = {
     "evaluation": evaluation,
     "baselines": baselines,
     "comparison": comparison,
+    "report": report,
 }
 """The stages of ``full``, in their order."""
 

@@ -19,11 +19,11 @@ def table_preview(head: pl.DataFrame) -> TablePreview:
     Args:
         head: the first rows.
     """
-    texts = [name for name, kind in head.schema.items() if kind == pl.String]
+    texts = head.select(pl.selectors.by_dtype(pl.String, pl.Enum).cast(pl.String))
     digests = [
-        name for name in texts if len(head) and head[name].str.contains(_DIGEST).all()
+        name for name in texts.columns if texts[name].str.contains(_DIGEST).all()
     ]
-    shown = head.drop(digests)
+    shown = head.drop(digests if len(head) else [])
     return TablePreview(
         {
             "index": list(range(len(shown))),

@@ -14,6 +14,7 @@ from typing import Any, Self
 from fsspec.implementations.local import LocalFileSystem
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.matplotlib import MatplotlibDataset
+from kedro_datasets.plotly import JSONDataset as PlotlyJSONDataset
 from kedro_datasets.polars import EagerPolarsDataset
 from kedro_datasets.text import TextDataset
 
@@ -85,3 +86,7 @@ class TextFile(_Whole, TextDataset):  # type: ignore[misc]
 
 class FigureDataset(_Whole, MatplotlibDataset):  # type: ignore[misc]
     """A figure; arguments as of ``matplotlib.MatplotlibDataset``."""
+
+
+class InteractiveFigure(_Whole, PlotlyJSONDataset):  # type: ignore[misc]
+    """A Plotly figure; arguments as of ``plotly.JSONDataset``."""
