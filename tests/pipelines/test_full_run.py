@@ -77,7 +77,7 @@ def test_figures_are_pictures(project: Path, full_run: str) -> None:
     ):
         content = stored(project, "08_reporting", name, full_run).read_bytes()
         assert content.startswith(b"\x89PNG")
-    for name in ("training_figure.json", "trade_off_figure.json"):
+    for name in ("training_figure", "trade_off_figure"):
         assert read_json(project, name, full_run)["data"]
 
 
