@@ -22,5 +22,8 @@ def on_page_content(html: str, **_: Any) -> str:
 
 
 def _mathml(found: re.Match[str]) -> str:
-    display = "block" if found[2] == "[" else "inline"
-    return str(convert(unescape(found[3]).strip(), display=display))
+    block = found[2] == "["
+    formula = convert(
+        unescape(found[3]).strip(), display="block" if block else "inline"
+    )
+    return f'<div class="formula">{formula}</div>' if block else str(formula)

@@ -54,7 +54,7 @@ class StatisticsHooks:
             return
         if isinstance(data, pl.LazyFrame):
             # Of the stored file, whose footer knows it; the query would run again.
-            stored = dataset.load()  # type: ignore[attr-defined]
+            stored = dataset.load()
             rows = stored.select(pl.len()).collect().item()
             columns = len(stored.collect_schema())
         else:

@@ -9,6 +9,7 @@ from shutil import rmtree
 from tempfile import mkdtemp
 
 import polars as pl
+from kedro_datasets._typing import TablePreview
 
 from sidiff.datasets.checksums import (
     check,
@@ -16,7 +17,7 @@ from sidiff.datasets.checksums import (
     read_errors,
     write_checksum,
 )
-from sidiff.datasets.previews import TablePreview, table_preview
+from sidiff.datasets.previews import table_preview
 from sidiff.datasets.versions import StoredFile
 from sidiff.files import whole_file
 from sidiff.storage import address_of, download, is_local, whole_object

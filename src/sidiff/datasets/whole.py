@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from fsspec.implementations.local import LocalFileSystem
+from kedro_datasets._typing import TablePreview
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.matplotlib import MatplotlibDataset
 from kedro_datasets.plotly import JSONDataset as PlotlyJSONDataset
@@ -19,7 +20,7 @@ from kedro_datasets.polars import EagerPolarsDataset
 from kedro_datasets.text import TextDataset
 
 from sidiff.datasets.checksums import checked_copy, read_errors, write_checksum
-from sidiff.datasets.previews import TablePreview, table_preview
+from sidiff.datasets.previews import table_preview
 from sidiff.datasets.versions import Stored
 from sidiff.storage import address_of, whole_object
 
