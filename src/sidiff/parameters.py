@@ -24,9 +24,6 @@ from pydantic import (
 from sidiff.errors import SidiffError
 from sidiff.legal import placed, problems
 
-MAX_PRODUCT_CODES = 256
-"""Most codes per digit of ``opq`` and ``pq``: faiss trains them with 8 bits a code."""
-
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0, le=100.0)]
 Chance = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -36,6 +33,7 @@ Rows = Annotated[int, Field(ge=1, le=1_000_000)]
 Users = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 Cutoff = Annotated[int, Field(ge=1, le=10_000)]
+Codes = Annotated[int, Field(ge=2, le=65_536)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Seeds = Annotated[list[Seed], Field(min_length=1, max_length=100)]
 Workers = Annotated[int, Field(ge=1, le=1024)]
@@ -63,6 +61,18 @@ DatasetName = Annotated[
 Columns = Annotated[
     dict[str, dict[str, Any]],
     Field(min_length=1, description="columns of values, each under its name"),
+]
+Changes = Annotated[
+    dict[MethodName, dict[str, Any]],
+    # null: an environment leaves out what it would inherit.
+    BeforeValidator(
+        lambda named: (
+            {name: value for name, value in named.items() if value is not None}
+            if isinstance(named, Mapping)
+            else named
+        )
+    ),
+    Field(min_length=1, max_length=1000),
 ]
 Url = Annotated[
     str,
@@ -130,7 +140,8 @@ class IngestionParameters(Parameters):
 class FilteringParameters(Parameters):
     """k-core, sequences and training windows (pipeline ``filtering``)."""
 
-    core: Annotated[int, Field(ge=1, le=1000)]
+    min_user_events: Annotated[int, Field(ge=1, le=1000)]
+    min_item_events: Annotated[int, Field(ge=1, le=1000)]
     repeats: Literal["keep", "drop"]
     tie_break: Literal["item_id", "file_order"]
     windows: Literal["prefix", "all"]
@@ -192,7 +203,8 @@ class TokenizationParameters(Parameters):
     collaborative: CollaborativeParameters
     whitening: WhiteningParameters
     digits: Annotated[int, Field(ge=1, le=64)]
-    codes: Literal["auto"] | Annotated[int, Field(ge=2, le=65536)]
+    codes: Literal["auto"] | Codes
+    max_codes: Codes
     seed: Seed
     threads: Annotated[int, Field(ge=1, le=256)]
     device: Device
@@ -207,19 +219,12 @@ class TokenizationParameters(Parameters):
 
     @model_validator(mode="after")
     def _shapes_fit(self) -> Self:
-        if self.quantizer in ("opq", "pq"):
-            if self.whitening.dimensions % self.digits:
-                raise ValueError(
-                    f".digits ({self.digits}) must divide .whitening.dimensions "
-                    f"({self.whitening.dimensions}) without rest"
-                )
-            if self.codes != "auto" and (
-                self.codes & (self.codes - 1) or self.codes > MAX_PRODUCT_CODES
-            ):
-                raise ValueError(
-                    f".codes ({self.codes}) must be a power of two, at most "
-                    f"{MAX_PRODUCT_CODES}, where .quantizer is {self.quantizer}"
-                )
+        cut = self.quantizer in ("opq", "pq")
+        if cut and self.whitening.dimensions % self.digits:
+            raise ValueError(
+                f".digits ({self.digits}) must divide .whitening.dimensions "
+                f"({self.whitening.dimensions}) without rest"
+            )
         if self.quantizer == "table" and not self.table:
             raise ValueError(
                 ".table must name a Parquet file where .quantizer is table"
@@ -238,6 +243,9 @@ class NetworkParameters(Parameters):
     dropout: Chance
     positions: Literal["oldest", "newest"]
     cross_pad: Literal["sink", "mask"]
+    history_tokens: Literal["items", "codes"]
+    mask: Literal["per_digit", "shared"]
+    difficulty_embedding: bool
     item_identity: bool
     identity_dropout: Chance
 
@@ -249,36 +257,37 @@ class NetworkParameters(Parameters):
             )
         return self
 
+    @model_validator(mode="after")
+    def _items_have_tokens(self) -> Self:
+        if self.item_identity and self.history_tokens == "codes":
+            raise ValueError(
+                ".item_identity must be false where .history_tokens is codes: an item "
+                "then has no token of its own"
+            )
+        return self
+
 
 class CurriculumParameters(Parameters):
     """How the number of masked digits grows in training."""
 
-    shape: Literal["linear", "cosine", "sqrt", "constant"]
-    saturation: Annotated[float, Field(gt=0.0, le=1.0)]
-    reversed: bool
+    gamma: Annotated[float, Field(gt=0.0, le=100.0)]
 
 
 class HistoryOrderParameters(Parameters):
     """How a history chooses the digits to mask."""
 
-    statistic: Literal["support", "rarity"]
-    sign: Literal[-1, 0, 1]
-    temperature: Annotated[float, Field(ge=0.01, le=100.0)]
-    recency: Annotated[float, Field(ge=0.01, le=1_000_000.0)]
+    eps: Annotated[float, Field(gt=0.0, le=1_000_000.0)]
 
 
 class NoisingParameters(Parameters):
     """Which digits of the target are masked in the training views."""
 
     views: Annotated[int, Field(ge=1, le=64)]
-    amount: Literal["nested", "curriculum", "chance"]
+    amount: Literal["nested", "curriculum", "uniform", "chance"]
     order: Literal["confidence", "history", "random"]
     coherent: bool
     curriculum: CurriculumParameters
     history: HistoryOrderParameters
-    select: Literal["least", "most"]
-    refresh: bool
-    confidence: Literal["max_probability", "negative_entropy"]
     probe_kv: Literal["projected", "raw"]
     mask_probability: Annotated[float, Field(gt=0.0, le=1.0)]
 
@@ -315,7 +324,6 @@ class ParallelParameters(Parameters):
 
     warmup_steps: Annotated[int, Field(ge=0, le=64)]
     digits_per_step: Annotated[int, Field(ge=1, le=64)]
-    confidence: Literal["max_probability", "negative_entropy"]
     threshold: Annotated[float, Field(gt=0.0, le=1.0)]
 
 
@@ -378,11 +386,9 @@ class ValidationParameters(StoppingParameters):
 
 
 class AuxiliaryParameters(Parameters):
-    """Losses beside the denoising one; weight 0 leaves one out."""
+    """A loss beside the denoising one; weight 0 leaves it out."""
 
     item_weight: Weight
-    history_weight: Weight
-    history_share: Share
 
 
 class RayParameters(Parameters):
@@ -398,7 +404,7 @@ class TrainingParameters(Parameters):
     noising: NoisingParameters
     auxiliary: AuxiliaryParameters
     label_smoothing: Chance
-    loss_reduction: Literal["per_view", "pooled"]
+    loss_reduction: Literal["per_view", "pooled", "sum"]
     optimizer: OptimizerParameters
     validation: ValidationParameters
     batch_size: Rows
@@ -438,9 +444,7 @@ class EvaluationParameters(Parameters):
     """Decoding, metrics and reports (pipeline ``evaluation``)."""
 
     decoding: DecodingParameters
-    decoders: Annotated[
-        dict[MethodName, dict[str, Any]], Field(min_length=1, max_length=1000)
-    ]
+    decoders: Changes
     decoder_users: Users
     seeds: Seeds
     cutoffs: Annotated[list[Cutoff], Field(min_length=1, max_length=100)]
@@ -608,9 +612,7 @@ class ComparisonParameters(Parameters):
 class AblationParameters(Parameters):
     """Trainings that differ in stated settings (pipeline ``ablation``)."""
 
-    variants: Annotated[
-        dict[MethodName, dict[str, Any]], Field(min_length=1, max_length=1000)
-    ]
+    variants: Changes
     seeds: Seeds
     decoder: MethodName
 

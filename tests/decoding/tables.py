@@ -37,6 +37,7 @@ class TableModel:
         self.memory = Memory(torch.arange(USERS))
         self.radix = (codes + 1) ** torch.arange(digits)
         self.states_seen: list[Tensor] = []
+        self.masks_seen: list[Tensor] = []
 
     def logits(
         self,
@@ -48,6 +49,7 @@ class TableModel:
         symbols = torch.where(masked, self.config.codes_per_digit, codes)
         state = (symbols * self.radix).sum(-1)
         self.states_seen.append(state)
+        self.masks_seen.append(masked)
         return self.table[memory.users[:, None], state]
 
     def log_p(self, user: int, state: tuple[int, ...], digit: int, code: int) -> float:

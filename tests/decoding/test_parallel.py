@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 import torch
 
 from sidiff.decoding import adaptive, cpd, one_pass, two_stage
-from sidiff.decoding.parallel import confidences
+from sidiff.decoding.parallel import surest
+from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.parameters import DecodingParameters
 from tests.decoding.catalogues import catalogue_of
 from tests.decoding.tables import USERS, TableModel, listed
@@ -42,10 +44,6 @@ def model_of(seed: int, spread: float = 2.0) -> TableModel:
     return TableModel(seed, spread, DIGITS, CODES)
 
 
-def agrees(sid: State, state: State) -> bool:
-    return all(known in (HIDDEN, code) for known, code in zip(state, sid, strict=True))
-
-
 def filled(state: State, digits: tuple[int, ...], codes: tuple[int, ...]) -> State:
     result = list(state)
     for digit, code in zip(digits, codes, strict=True):
@@ -54,18 +52,28 @@ def filled(state: State, digits: tuple[int, ...], codes: tuple[int, ...]) -> Sta
 
 
 class PlainSearch:
-    """The definition in plain Python: every child is made, scored and sorted."""
+    """The definitions in plain Python: every child is made, scored and sorted."""
 
     def __init__(
         self, model: TableModel, user: int, p: DecodingParameters, items: list[State]
     ) -> None:
         self.model, self.user, self.p, self.items = model, user, p, items
-        self.beams: list[tuple[State, float]] = [((HIDDEN,) * DIGITS, 0.0)]
+        self.digits, self.codes = model.config.digits, model.config.codes_per_digit
+        self.beams: list[tuple[State, float]] = [((self.codes,) * self.digits, 0.0)]
+
+    def open(self, state: State) -> list[int]:
+        return [digit for digit in range(self.digits) if state[digit] == self.codes]
 
     def legal(self, state: State) -> bool:
         if self.p.constraint == "none":
             return True
-        return any(agrees(sid, state) for sid in self.items)
+        return any(
+            all(
+                known in (self.codes, code)
+                for known, code in zip(state, sid, strict=True)
+            )
+            for sid in self.items
+        )
 
     def log_p(self, state: State, digit: int, code: int) -> float:
         return self.model.log_p(self.user, state, digit, code)
@@ -75,26 +83,19 @@ class PlainSearch:
         best = {
             digit: max(
                 self.log_p(state, digit, code)
-                for code in range(CODES)
+                for code in range(self.codes)
                 if self.legal(filled(state, (digit,), (code,)))
             )
-            for digit in range(DIGITS)
-            if state[digit] == HIDDEN
+            for digit in self.open(state)
         }
         return tuple(sorted(best, key=lambda digit: -best[digit])[:count])
 
-    def step(self, count: int, *, serial: bool) -> None:
+    def step(self, choices: Callable[[State], list[tuple[int, ...]]]) -> None:
+        """Fill each of the sets of digits that ``choices`` allows a state."""
         children: list[tuple[State, float]] = []
         for state, score in self.beams:
-            open_ = [digit for digit in range(DIGITS) if state[digit] == HIDDEN]
-            if self.p.order == "fixed":
-                choices = [tuple(open_[:count])]
-            elif serial:
-                choices = [(digit,) for digit in open_]
-            else:
-                choices = [self.surest(state, count)]
-            for digits in choices:
-                for codes in itertools.product(range(CODES), repeat=len(digits)):
+            for digits in choices(state):
+                for codes in itertools.product(range(self.codes), repeat=len(digits)):
                     child = filled(state, digits, codes)
                     if self.legal(child):
                         gain = sum(
@@ -117,12 +118,19 @@ class PlainSearch:
 def plain_two_stage(
     model: TableModel, user: int, p: DecodingParameters, items: list[State]
 ) -> list[tuple[State, float]]:
-    search, done = PlainSearch(model, user, p, items), 0
-    while done < DIGITS:
-        serial = done < p.parallel.warmup_steps
-        count = 1 if serial else min(p.parallel.digits_per_step, DIGITS - done)
-        search.step(count, serial=serial)
-        done += count
+    """MDGR, section 4.4: every path fills its own surest digits, in both stages."""
+    search, done, step = PlainSearch(model, user, p, items), 0, 0
+    while done < search.digits:
+        count = 1 if step < p.parallel.warmup_steps else p.parallel.digits_per_step
+        count = min(count, search.digits - done)
+
+        def own(state: State, count: int = count) -> list[tuple[int, ...]]:
+            if p.order == "fixed":
+                return [tuple(search.open(state)[:count])]
+            return [search.surest(state, count)]
+
+        search.step(own)
+        done, step = done + count, step + 1
     return search.beams
 
 
@@ -145,7 +153,15 @@ def plain_adaptive(
         if p.order == "fixed":
             sure = set(itertools.takewhile(sure.__contains__, range(done, DIGITS)))
         count = 1 if done < p.parallel.warmup_steps else max(1, len(sure))
-        search.step(count, serial=count == 1)
+
+        def choices(state: State, count: int = count) -> list[tuple[int, ...]]:
+            if p.order == "fixed":
+                return [tuple(search.open(state)[:count])]
+            if count == 1:
+                return [(digit,) for digit in search.open(state)]
+            return [search.surest(state, count)]
+
+        search.step(choices)
         done, calls = done + count, calls + 1
     return search.beams, calls
 
@@ -155,43 +171,138 @@ def check(actual: list, expected: list) -> None:
     assert [s for _, s in actual] == pytest.approx([s for _, s in expected], abs=1e-4)
 
 
+SCHEDULES = [(warmup, together) for warmup in range(4) for together in (1, 2, 3)]
+
+
 @pytest.mark.parametrize("merge", ["none", "max", "sum"])
 @pytest.mark.parametrize("beam", [1, 3, 8, 20, 500])
-@pytest.mark.parametrize(("warmup", "together"), [(0, 1), (0, 4), (1, 2), (2, 2)])
+@pytest.mark.parametrize(("warmup", "together"), SCHEDULES)
 def test_two_stages_equal_the_plain_search(merge, beam, warmup, together) -> None:
-    model = model_of(seed=beam + warmup, spread=0.7)
+    """Every schedule of a network of 3 digits of 4 codes."""
+    model = TableModel(seed=beam + warmup, spread=0.7)
+    everything = list(itertools.product(range(4), repeat=3))
     p = stages(warmup, together, beam=beam, merge=merge)
     decoded = two_stage.decode(model, model.memory, p, EVERYTHING, NOTHING)
     for user in range(USERS):
-        check(listed(decoded, user), plain_two_stage(model, user, p, EVERY_SID))
-    steps = warmup + math.ceil((DIGITS - warmup) / together)
+        check(listed(decoded, user), plain_two_stage(model, user, p, everything))
+    steps = warmup + math.ceil((3 - warmup) / together)
     assert decoded.denoiser_calls == len(model.states_seen) == steps
 
 
 @pytest.mark.parametrize("merge", ["none", "max", "sum"])
 @pytest.mark.parametrize("size", [1, 6, 30])
-@pytest.mark.parametrize(("warmup", "together"), [(0, 4), (1, 2), (2, 2)])
+@pytest.mark.parametrize(("warmup", "together"), SCHEDULES)
 def test_constrained_stages_equal_the_plain_search(
     merge, size, warmup, together
 ) -> None:
     """With a beam that holds every beginning of a SID nothing can be lost."""
-    model = model_of(seed=size + warmup)
+    model = TableModel(seed=size + warmup)
     rng = np.random.default_rng(size)
-    sids = np.unique(rng.integers(0, CODES, (size, DIGITS)), axis=0)
+    sids = np.unique(rng.integers(0, 4, (size, 3)), axis=0)
     p = stages(warmup, together, beam=200, merge=merge, constraint="items")
     items = [tuple(sid) for sid in sids.tolist()]
-    decoded = two_stage.decode(
-        model, model.memory, p, catalogue_of(sids, CODES), NOTHING
-    )
+    decoded = two_stage.decode(model, model.memory, p, catalogue_of(sids, 4), NOTHING)
     for user in range(USERS):
         check(listed(decoded, user), plain_two_stage(model, user, p, items))
+
+
+def test_the_serial_decoder_is_not_cpd() -> None:
+    """A path expands its surest digit only; CPD pools all of them."""
+    model = model_of(seed=3)
+    p = stages(DIGITS, 1, beam=20)
+    serial = two_stage.decode(model, model.memory, p, EVERYTHING, NOTHING)
+    pooled = cpd.decode(model, model.memory, p, EVERYTHING, NOTHING)
+    assert serial.denoiser_calls == DIGITS
+    assert any(listed(serial, user) != listed(pooled, user) for user in range(USERS))
+
+
+@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize("constraint", ["none", "items"])
+def test_random_digits_are_open_and_each_paths_own(together, constraint) -> None:
+    """Every SID is found by some order, scored by it, and orders differ by path."""
+    model = model_of(seed=5, spread=0.5)
+    p = stages(1, together, beam=81, order="random", constraint=constraint)
+    decoded = two_stage.decode(model, model.memory, p, EVERYTHING, NOTHING)
+    again = two_stage.decode(model, model.memory, p, EVERYTHING, NOTHING)
+    assert torch.equal(decoded.codes, again.codes)
+    # One path begins; what is filled next differs among the paths of one user.
+    assert (model.masks_seen[1].sum(2) == DIGITS - 1).all()
+    assert len(model.masks_seen[2][0].unique(dim=0)) > 1
+    for user in range(USERS):
+        for sid, score in listed(decoded, user):
+            assert any(
+                score == pytest.approx(by_order(model, user, sid, order, p), abs=1e-4)
+                for order in itertools.permutations(range(DIGITS))
+            )
+    alone = two_stage.decode(
+        model, model.memory.take(torch.tensor([2])), p, EVERYTHING, NOTHING[:1]
+    )
+    assert listed(alone, 0) == listed(decoded, 2)
+
+
+def by_order(
+    model: TableModel, user: int, sid: State, order: State, p: DecodingParameters
+) -> float:
+    """Score of a SID filled in stages along one order of its digits."""
+    state, score, done = (HIDDEN,) * DIGITS, 0.0, 0
+    while done < DIGITS:
+        warm = done < p.parallel.warmup_steps
+        digits = order[done : done + (1 if warm else p.parallel.digits_per_step)]
+        codes = tuple(sid[digit] for digit in digits)
+        score += sum(
+            model.log_p(user, state, digit, code)
+            for digit, code in zip(digits, codes, strict=True)
+        )
+        state, done = filled(state, digits, codes), done + len(digits)
+    return score
+
+
+@pytest.mark.parametrize(("warmup", "together"), [(0, 1), (4, 1), (1, 2), (2, 2)])
+def test_every_step_reads_the_row_of_the_digits_still_masked(warmup, together) -> None:
+    """A real network: another row k changes the steps with k masked and no other."""
+    config = DenoiserConfig(
+        *(4, 3, 5, 16, 2, 24, 1, 2, 0.0, "mask"),
+        history_tokens="codes",
+        mask="shared",
+        difficulty_embedding=True,
+    )
+    model = Denoiser(config).initialize(torch.Generator().manual_seed(1)).eval()
+    history = torch.randint(
+        3, (USERS, 5, 4), generator=torch.Generator().manual_seed(2)
+    )
+    memory = model.encode(history, torch.tensor([1, 2, 5, 3]))
+    asked: list[tuple[torch.Tensor, torch.Tensor]] = []
+    original = model.logits
+
+    def watched(codes, masked, memory, wanted=None):
+        asked.append((codes, masked))
+        return original(codes, masked, memory, wanted)
+
+    model.logits = watched
+    p = stages(warmup, together, beam=6)
+    two_stage.decode(model, memory, p, EVERYTHING, NOTHING)
+    numbers = [int(masked.sum(2).unique()) for _, masked in asked]
+    left, expected = DIGITS, []
+    while left:
+        expected.append(left)
+        left -= 1 if DIGITS - left < warmup else min(together, left)
+    assert numbers == expected
+    with torch.inference_mode():
+        before = [original(*state, memory)[state[1]] for state in asked]
+        for row in range(DIGITS):
+            kept = model.difficulties[row].clone()
+            model.difficulties[row] += 1.0
+            for number, state, old in zip(numbers, asked, before, strict=True):
+                same = torch.equal(original(*state, memory)[state[1]], old)
+                assert same == (number != row + 1)
+            model.difficulties[row] = kept
 
 
 @pytest.mark.parametrize("merge", ["none", "max", "sum"])
 @pytest.mark.parametrize("constraint", ["none", "items"])
 @pytest.mark.parametrize("last_step", ["joint", "greedy"])
 @pytest.mark.parametrize("order", ["confidence", "random"])
-def test_a_warm_up_of_all_digits_is_cpd(merge, constraint, last_step, order) -> None:
+def test_never_being_sure_is_cpd(merge, constraint, last_step, order) -> None:
     if merge == "sum" and last_step == "greedy":
         last_step = "joint"
     model = model_of(seed=3)
@@ -202,15 +313,12 @@ def test_a_warm_up_of_all_digits_is_cpd(merge, constraint, last_step, order) -> 
     )
     catalogue = catalogue_of(sids, CODES)
     serial = cpd.decode(model, model.memory, decoding(**shared), catalogue, NOTHING)
-    for decode, p in (
-        (two_stage.decode, stages(DIGITS, 2, **shared)),
-        (adaptive.decode, stages(0, 2, threshold=1.0, **shared)),
-    ):
-        actual = decode(model, model.memory, p, catalogue, NOTHING)
-        for user in range(USERS):
-            assert listed(actual, user) == listed(serial, user)
-        assert actual.denoiser_calls == serial.denoiser_calls == DIGITS
-        assert actual.distinct_states == serial.distinct_states
+    p = stages(0, 2, threshold=1.0, **shared)
+    actual = adaptive.decode(model, model.memory, p, catalogue, NOTHING)
+    for user in range(USERS):
+        assert listed(actual, user) == listed(serial, user)
+    assert actual.denoiser_calls == serial.denoiser_calls == DIGITS
+    assert actual.distinct_states == serial.distinct_states
 
 
 def test_one_shot_is_the_exact_best_of_independent_digits() -> None:
@@ -348,25 +456,15 @@ def test_adaptive_decoding_costs_users_what_they_need() -> None:
     assert len(counts) > 1
 
 
-@pytest.mark.parametrize("measure", ["max_probability", "negative_entropy"])
-def test_confidence_is_of_the_legal_codes(measure) -> None:
+def test_the_surest_digits_are_those_of_the_largest_probability() -> None:
     generator = torch.Generator().manual_seed(0)
     log_p = torch.randn(2, 3, 4, 5, generator=generator).log_softmax(-1)
-    legal = torch.rand(2, 3, 4, 5, generator=generator) < 0.6
-    legal[0, 0, 0] = False
-    log_p = log_p.masked_fill(~legal, -torch.inf)
-    actual = confidences(log_p, measure)
-    for place in itertools.product(range(2), range(3), range(4)):
-        values = [v for v in log_p[place].tolist() if v > -math.inf]
-        if not values:
-            expected = -math.inf
-        elif measure == "max_probability":
-            expected = max(values)
-        else:
-            whole = math.fsum(math.exp(v) for v in values)
-            shares = [math.exp(v) / whole for v in values]
-            expected = sum(share * math.log(share) for share in shares)
-        assert float(actual[place]) == pytest.approx(expected, abs=1e-6)
+    log_p[0, 0, 0] = -torch.inf
+    actual = surest(log_p, 3)
+    for place in itertools.product(range(2), range(3)):
+        best = log_p[place].amax(1).tolist()
+        expected = sorted(range(4), key=lambda digit: -best[digit])[:3]
+        assert actual[place].tolist() == expected
 
 
 class Watched(TableModel):

@@ -1,4 +1,7 @@
-"""The denoiser against a slow, literal re-derivation of the released network."""
+"""The denoiser against a slow, literal re-derivation.
+
+That is DiffGRM's released network, and MDGR's, whose parts are options.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sidiff.diffusion import denoiser
+from sidiff.diffusion import blocks
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.errors import SidiffError
 
@@ -75,12 +78,25 @@ def reference(
     table = w["codes"].view(c.digits, c.codes_per_digit, c.width)
     padded = torch.zeros(c.max_history, c.digits, dtype=torch.int64)
     padded[:length] = history[:length]
-    joined = torch.cat([table[j, padded[:, j]] for j in range(c.digits)], 1)
     place = torch.arange(c.max_history)
     if c.positions == "newest":
         place = (length - 1 - place).clamp(min=0)
-    x = linear(F.relu(linear(joined, "item_in")), "item_out") + w["positions"][place]
     keep = torch.arange(c.max_history) < length
+    if c.history_tokens == "items":
+        joined = torch.cat([table[j, padded[:, j]] for j in range(c.digits)], 1)
+        x = linear(F.relu(linear(joined, "item_in")), "item_out")
+        x = x + w["positions"][place]
+    else:
+        x = torch.stack(
+            [
+                table[j, padded[t, j]]
+                + w["positions"][place[t]]
+                + w["sid_positions"][j]
+                for t in range(c.max_history)
+                for j in range(c.digits)
+            ]
+        )
+        keep = (torch.arange(len(x)) // c.digits) < length
     for i in range(c.encoder_layers):
         y = linear(
             norm(x, f"encoder.{i}.attention_norm"), f"encoder.{i}.attention.project"
@@ -92,9 +108,14 @@ def reference(
         )
     states = norm(x, "norm") * keep[:, None]
     sink = None if c.cross_pad == "sink" else keep
+    mask = [w["masks"][j if c.mask == "per_digit" else 0] for j in range(c.digits)]
     y = torch.stack(
-        [w["masks"][j] if masked[j] else table[j, codes[j]] for j in range(c.digits)]
+        [mask[j] if masked[j] else table[j, codes[j]] for j in range(c.digits)]
     )
+    if c.mask == "shared":
+        y = y + w["sid_positions"]
+    if c.difficulty_embedding and masked.any():
+        y = y + w["difficulties"][int(masked.sum()) - 1]
     for i in range(c.decoder_layers):
         name = f"decoder.{i}"
         qkv = linear(norm(y, f"{name}.self_norm"), f"{name}.self_attention.project")
@@ -110,10 +131,25 @@ def reference(
     return torch.stack([table[j] @ final[j] for j in range(c.digits)])
 
 
+MDGR = dict(history_tokens="codes", mask="shared", difficulty_embedding=True)
+
+
 @pytest.mark.parametrize("positions", ["oldest", "newest"])
 @pytest.mark.parametrize("cross_pad", ["sink", "mask"])
-def test_logits_equal_the_50_padded_reference(cross_pad: str, positions: str) -> None:
-    model = build(cross_pad=cross_pad, positions=positions)
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {},
+        {"history_tokens": "codes"},
+        {"mask": "shared"},
+        {"difficulty_embedding": True},
+        MDGR,
+    ],
+)
+def test_logits_equal_the_50_padded_reference(
+    cross_pad: str, positions: str, parts: dict
+) -> None:
+    model = build(cross_pad=cross_pad, positions=positions, **parts)
     lengths = [1, 4, 9, 50]
     history, sizes, codes, masked = batch(model, lengths)
     with torch.no_grad():
@@ -140,8 +176,9 @@ def test_the_sink_is_part_of_the_function() -> None:
     assert gap.abs().max() > 1e-2
 
 
-def test_pads_do_not_change_a_user() -> None:
-    model = build()
+@pytest.mark.parametrize("parts", [{}, MDGR])
+def test_pads_do_not_change_a_user(parts: dict) -> None:
+    model = build(**parts)
     history, sizes, codes, masked = batch(model, [3, 20])
     with torch.no_grad():
         together = model.logits(codes, masked, model.encode(history, sizes))[0]
@@ -169,8 +206,11 @@ def test_a_batch_without_any_item(cross_pad: str, identified_items: int) -> None
 
 
 @pytest.mark.parametrize("cross_pad", ["sink", "mask"])
-def test_a_user_without_history_gets_finite_logits(cross_pad: str) -> None:
-    model = build(cross_pad=cross_pad)
+@pytest.mark.parametrize("history_tokens", ["items", "codes"])
+def test_a_user_without_history_gets_finite_logits(
+    cross_pad: str, history_tokens: str
+) -> None:
+    model = build(cross_pad=cross_pad, history_tokens=history_tokens)
     history, sizes, codes, masked = batch(model, [0, 2])
     logits = model.logits(codes, masked, model.encode(history, sizes))
     assert logits.isfinite().all()
@@ -211,7 +251,7 @@ def test_skipped_digits_change_nothing_of_those_asked_for(
 def test_tokens_in_parts_are_the_same_tokens(
     shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(denoiser, "INNER_NUMBERS", 24 * 10)
+    monkeypatch.setattr(blocks, "INNER_NUMBERS", 24 * 10)
     model = build()
     block = model.encoder[0].feed_forward
     assert block.rows == 10
@@ -226,10 +266,10 @@ def test_packed_tokens_come_in_few_numbers(lengths: list[int]) -> None:
     slots = torch.arange(max(1, *lengths))
     real = slots < torch.tensor(lengths)[:, None]
     x = torch.randn(*real.shape, 3, generator=torch.Generator().manual_seed(0))
-    packing = denoiser.Packing.of(real)
+    packing = blocks.Packing.of(real)
     packed = packing.pack(x).requires_grad_()
-    assert len(packed) % denoiser.PACKED_GRAIN == 0
-    assert len(packed) - packing.tokens < denoiser.PACKED_GRAIN
+    assert len(packed) % blocks.PACKED_GRAIN == 0
+    assert len(packed) - packing.tokens < blocks.PACKED_GRAIN
     padded = packing.pad(packed, more=1)
     assert torch.equal(padded[:, :-1], x * real[..., None])
     assert not padded[:, -1].any()
@@ -239,8 +279,9 @@ def test_packed_tokens_come_in_few_numbers(lengths: list[int]) -> None:
     assert packed.grad[packing.tokens :].eq(0).all()
 
 
-def test_bfloat16_products_are_those_of_float32_but_for_rounding() -> None:
-    model = build(scale=4.0, width=64, inner=128)
+@pytest.mark.parametrize("parts", [{}, MDGR])
+def test_bfloat16_products_are_those_of_float32_but_for_rounding(parts: dict) -> None:
+    model = build(scale=4.0, width=64, inner=128, **parts)
     history, lengths, codes, masked = batch(model, [3, 7, 1, 0])
 
     def logits() -> Tensor:
@@ -285,23 +326,47 @@ def test_parameter_count_is_the_release_less_its_unused_rows(
     assert count == released - unused_rows * width
 
 
-def test_initial_weights() -> None:
+def test_what_is_not_used_has_no_weights() -> None:
+    """MDGR has one mask and two tables of L rows, and no MLP."""
+
+    def rows(**parts: object) -> dict[str, int]:
+        weights = build(**parts).named_parameters()
+        return {name: parameter.numel() // 16 for name, parameter in weights}
+
+    plain, full = rows(), rows(**MDGR)
+    less = {"item_in.weight", "item_in.bias", "item_out.weight", "item_out.bias"}
+    assert plain.keys() - full.keys() == less
+    assert full.keys() - plain.keys() == {"sid_positions", "difficulties"}
+    assert (plain["masks"], full["masks"]) == (3, 1)
+    assert full["sid_positions"] == full["difficulties"] == 3
+
+
+def test_only_the_rows_of_the_numbers_masked_are_trained() -> None:
+    model = build(**MDGR)
+    history, lengths, codes, _ = batch(model, [3, 5])
+    masked = torch.tensor([[1, 0, 0], [1, 1, 1]], dtype=torch.bool).expand(2, 2, 3)
+    model.logits(codes, masked, model.encode(history, lengths))[masked].sum().backward()
+    used = model.difficulties.grad.abs().sum(1) > 0
+    assert used.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("parts", [{}, MDGR])
+def test_initial_weights(parts: dict) -> None:
     model = Denoiser(
-        DenoiserConfig(4, 64, 50, 64, 4, 128, 1, 2, 0.1, "sink")
+        DenoiserConfig(4, 64, 50, 64, 4, 128, 1, 2, 0.1, "sink", **parts)
     ).initialize(torch.Generator().manual_seed(0))
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1:
-            assert float(parameter.detach().std()) == pytest.approx(0.02, rel=0.15), (
-                name
-            )
+            assert float(parameter.detach().std()) == pytest.approx(0.02, rel=0.2), name
         elif name.endswith("norm.weight"):
             assert (parameter == 1).all(), name
         else:
             assert (parameter == 0).all(), name
 
 
-def test_saved_and_rebuilt_is_the_same_function() -> None:
-    model = build()
+@pytest.mark.parametrize("parts", [{}, MDGR])
+def test_saved_and_rebuilt_is_the_same_function(parts: dict) -> None:
+    model = build(**parts)
     again = Denoiser.from_saved(
         model.state_dict(), model.saved_config() | {"best_epoch": 3}
     )

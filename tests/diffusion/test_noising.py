@@ -12,8 +12,8 @@ from torch import Tensor
 
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.diffusion.noising import AMOUNTS, ORDERS, NoisingContext, masked_digits
-from sidiff.diffusion.noising.amounts import digit_cap, view_sizes
-from sidiff.diffusion.noising.orders import history_support, rarity
+from sidiff.diffusion.noising.amounts import curriculum_chances, view_sizes
+from sidiff.diffusion.noising.orders import history_counts
 from sidiff.diffusion.noising.probe import confidence_probe
 from sidiff.errors import SidiffError
 from sidiff.parameters import NoisingParameters
@@ -43,7 +43,6 @@ def context(
         "targets": torch.randint(CODES, (batch, digits), generator=data),
         "history": torch.randint(CODES, (batch, 5, digits), generator=data),
         "lengths": torch.randint(1, 6, (batch,), generator=data),
-        "rarity": torch.rand(digits, CODES, generator=data),
     } | tensors
     return NoisingContext(
         **given,
@@ -57,13 +56,12 @@ def fixed_probe(confidence: Tensor):
     return lambda masked: confidence
 
 
-@pytest.mark.parametrize("select", ["least", "most"])
-def test_ocn_masks_the_first_digits_of_the_models_own_order(select: str) -> None:
+def test_ocn_masks_the_first_digits_of_the_models_own_order() -> None:
     confidence = torch.rand(BATCH, DIGITS, generator=torch.Generator().manual_seed(5))
-    masked = masked_digits(context(fixed_probe(confidence)), parameters(select=select))
+    masked = masked_digits(context(fixed_probe(confidence)), parameters())
     assert masked.shape == (BATCH, DIGITS, DIGITS)
     for row, view in zip(confidence.tolist(), masked, strict=True):
-        order = sorted(range(DIGITS), key=row.__getitem__, reverse=select == "most")
+        order = sorted(range(DIGITS), key=row.__getitem__)
         for size in range(1, DIGITS + 1):
             expected = {order[i] for i in range(size)}
             assert set(view[size - 1].nonzero().flatten().tolist()) == expected
@@ -75,25 +73,6 @@ def test_ocn_breaks_ties_by_digit() -> None:
     )
     expected = torch.ones(DIGITS, DIGITS, dtype=torch.bool).tril()
     assert (masked == expected).all()
-
-
-def test_refresh_asks_with_the_digits_revealed_so_far() -> None:
-    """Confidence depends on the mask: the order must follow a literal simulation."""
-    generator = torch.Generator().manual_seed(2)
-    answers = torch.rand(2**DIGITS, BATCH, DIGITS, generator=generator)
-
-    def probe(masked: Tensor) -> Tensor:
-        code = (masked * 2 ** torch.arange(DIGITS)).sum(1)
-        return answers[code, torch.arange(BATCH)]
-
-    views = masked_digits(context(probe), parameters(refresh=True))
-    for user in range(BATCH):
-        masked = set(range(DIGITS))
-        for size in range(DIGITS, 0, -1):
-            actual = set(views[user, size - 1].nonzero().flatten().tolist())
-            assert actual == masked
-            score = answers[sum(2**d for d in masked), user]
-            masked.remove(max(masked, key=lambda d: float(score[d])))
 
 
 def test_coherent_views_are_nested_along_uniformly_random_orders() -> None:
@@ -180,128 +159,105 @@ def test_view_sizes_grow_to_all_digits() -> None:
         view_sizes(4, 5)
 
 
-SHAPES = {
-    "linear": lambda x: x,
-    "cosine": lambda x: (1 - math.cos(math.pi * x)) / 2,
-    "sqrt": lambda x: x**0.5,
-    "constant": lambda x: 1,
+# Of L = 8 and gamma = 2, from the paper's equations, to three decimals.
+TABLE = {
+    # progress: mean number, chance of all eight
+    0.0: (3.33, 0.028),
+    0.1: (3.39, 0.033),
+    0.25: (3.68, 0.056),
+    0.5: (4.50, 0.125),
+    0.75: (5.32, 0.194),
+    0.9: (5.61, 0.217),
+    1.0: (5.67, 0.222),
 }
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("digits", [1, 4, 8, 32])
-def test_the_cap_follows_the_named_curve_to_all_digits(shape: str, digits: int) -> None:
-    settings_ = parameters(curriculum={"shape": shape, "saturation": 0.5}).curriculum
-    caps = [digit_cap(step / 100, digits, settings_) for step in range(101)]
-    assert caps == sorted(caps)
-    assert set(caps[50:]) == {digits}
-    for step in range(50):
-        exact = digits * SHAPES[shape](step / 50)
-        assert caps[step] == max(1, math.ceil(exact - 1e-9))
-    if shape != "constant":
-        assert caps[0] == 1
+@pytest.mark.parametrize("progress", TABLE)
+def test_the_curriculum_is_the_papers(progress: float) -> None:
+    chances = curriculum_chances(progress, 8, gamma=2.0)
+    mean, most = TABLE[progress]
+    assert float(chances @ torch.arange(1.0, 9.0, dtype=torch.float64)) == (
+        pytest.approx(mean, abs=0.005)
+    )
+    assert float(chances[7]) == pytest.approx(most, abs=0.0005)
 
 
+@pytest.mark.parametrize("digits", [1, 4, 8])
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("progress", [0.0, 0.13, 0.5, 0.99, 1.0])
+def test_the_curriculum_follows_its_equations(
+    digits: int, gamma: float, progress: float
+) -> None:
+    inside = 1 - math.cos(math.pi / 2 * (1 - progress)) ** 2
+    delta = math.sqrt(max(0.0, inside)) ** gamma
+    score = [(1 - delta) * k + delta * (digits + 1 - k) for k in range(1, digits + 1)]
+    expected = [value / sum(score) for value in score]
+    chances = curriculum_chances(progress, digits, gamma)
+    assert chances.tolist() == pytest.approx(expected, abs=1e-7)
+
+
+def mask_chances(
+    numbers: list[float], force: list[float]
+) -> dict[frozenset[int], float]:
+    """Chance of every set: of its size, and of drawing it one digit after the other."""
+    chances: dict[frozenset[int], float] = {}
+    for size, of_size in enumerate(numbers, start=1):
+        for drawn in permutations(range(len(force)), size):
+            chance, left = of_size, sum(force)
+            for digit in drawn:
+                chance *= force[digit] / left
+                left -= force[digit]
+            found = frozenset(drawn)
+            chances[found] = chances.get(found, 0.0) + chance
+    return chances
+
+
+@pytest.mark.parametrize("amount", ["curriculum", "uniform"])
 @pytest.mark.parametrize(
-    ("progress", "reverse", "expected"),
-    [
-        (0.0, False, {1}),
-        (0.25, False, {1, 2, 3, 4}),
-        (0.5, False, set(range(1, 9))),
-        (0.0, True, {8}),
-        (0.25, True, {5, 6, 7, 8}),
-        (1.0, True, set(range(1, 9))),
-    ],
+    ("order", "eps"), [("history", 1.0), ("history", 0.1), ("random", 1.0)]
 )
-def test_the_curriculum_draws_evenly_up_to_its_cap(
-    progress: float, reverse: bool, expected: set[int]
+def test_every_mask_is_as_likely_as_enumeration_says(
+    amount: str, order: str, eps: float
 ) -> None:
-    wanted = parameters(
-        amount="curriculum",
-        order="random",
-        coherent=False,
-        curriculum={"reversed": reverse},
-    )
-    given = context(batch=5000, digits=8, progress=progress)
-    sizes = masked_digits(given, wanted).sum(2).flatten()
-    counts = Counter(sizes.tolist())
-    assert set(counts) == expected
-    assert all(
-        abs(count / len(sizes) - 1 / len(expected)) < 0.02 for count in counts.values()
-    )
-
-
-def test_history_support_is_the_recency_weighted_share_of_equal_codes() -> None:
-    given = context()
-    actual = history_support(given, recency=2.0)
-    for user in range(BATCH):
-        length = int(given.lengths[user])
-        weights = [math.exp(-(length - 1 - t) / 2.0) for t in range(length)]
-        for digit in range(DIGITS):
-            same = sum(
-                weight
-                for t, weight in enumerate(weights)
-                if given.history[user, t, digit] == given.targets[user, digit]
-            )
-            assert float(actual[user, digit]) == pytest.approx(
-                same / sum(weights), abs=1e-6
-            )
-
-
-def test_a_user_without_history_has_no_support() -> None:
-    given = context(batch=3, lengths=torch.tensor([0, 0, 1]))
-    assert (history_support(given, recency=1.0)[:2] == 0).all()
-
-
-@pytest.mark.parametrize("sign", [-1, 0, 1])
-@pytest.mark.parametrize("statistic", ["support", "rarity"])
-def test_the_history_draws_orders_with_the_stated_chances(
-    sign: int, statistic: str
-) -> None:
-    """Against the exact chance of every order, drawn without replacement."""
-    # One user, many times over: the last item shares one digit, an earlier another.
-    targets = torch.tensor([[1, 2, 3]]).expand(30000, -1)
-    history = torch.tensor([[[1, 0, 0], [0, 2, 0]]]).expand(30000, -1, -1)
-    rare = torch.zeros(3, CODES)
-    rare[0, 1], rare[1, 2], rare[2, 3] = 0.2, 0.5, 0.9
+    """MDGR's masks and its ablation's, for one user many times over."""
+    draws = 60_000
+    target = torch.tensor([[1, 2, 3, 4]])
+    # Digit by digit 3, 1, 0 and 2 of three items have the target's code; then two pads.
+    items = [[1, 2, 0, 4], [1, 0, 0, 4], [1, 0, 0, 0], [0, 2, 3, 4], [1, 2, 3, 4]]
     given = context(
-        batch=30000,
-        digits=3,
-        targets=targets,
-        history=history,
-        lengths=torch.full((30000,), 2),
-        rarity=rare,
+        batch=draws,
+        progress=0.3,
+        targets=target.expand(draws, -1),
+        history=torch.tensor([items]).expand(draws, -1, -1),
+        lengths=torch.full((draws,), 3),
     )
+    assert (history_counts(given) == torch.tensor([3, 1, 0, 2])).all()
     wanted = parameters(
-        order="history",
-        views=3,
-        history={"sign": sign, "statistic": statistic, "temperature": 0.4},
+        amount=amount, order=order, views=1, coherent=False, history={"eps": eps}
     )
-    if statistic == "support":
-        near, far = 1.0, math.exp(-1 / wanted.history.recency)
-        surprise = [1 - far / (near + far), 1 - near / (near + far), 1.0]
-    else:
-        surprise = [0.2, 0.5, 0.9]
-    force = [math.exp(sign * value / 0.4) for value in surprise]
-    # Nested views of sizes 1, 2, 3: the number of views that mask a digit ranks it.
-    masked = masked_digits(given, wanted)
-    order = masked.sum(1).argsort(1, descending=True)
-    counts = Counter(map(tuple, order.tolist()))
-    for chosen in permutations(range(3)):
-        chance, left = 1.0, sum(force)
-        for digit in chosen:
-            chance *= force[digit] / left
-            left -= force[digit]
-        assert abs(counts[chosen] / 30000 - chance) < 0.01
+    force = [1 / (f + eps) for f in (3, 1, 0, 2)] if order == "history" else [1.0] * 4
+    numbers = [0.25] * 4
+    if amount == "curriculum":
+        delta = math.cos(math.pi / 2 * 0.3) ** 2
+        numbers = [((1 - delta) * k + delta * (5 - k)) / 10 for k in range(1, 5)]
+    masked = masked_digits(given, wanted)[:, 0]
+    found = Counter((masked * 2 ** torch.arange(DIGITS)).sum(1).tolist())
+    expected = mask_chances(numbers, force)
+    assert sum(expected.values()) == pytest.approx(1.0)
+    for chosen, chance in expected.items():
+        share = found[sum(2**digit for digit in chosen)] / draws
+        # Five standard deviations.
+        assert abs(share - chance) < 5 * math.sqrt(chance * (1 - chance) / draws)
 
 
-def test_rarity_is_the_scaled_inverse_document_frequency() -> None:
-    codes = torch.tensor([[0, 1], [0, 2], [1, 2]])
-    result = rarity(codes, torch.tensor([90, 9, 1]), 4)
-    assert result[0, 0] == pytest.approx(math.log(100 / 99) / math.log(100))
-    assert result[0, 1] == pytest.approx(1.0)  # one interaction of a hundred
-    assert result[1, 2] == pytest.approx(0.5)  # ten
-    assert result[1, 3] == pytest.approx(1.0)  # never seen
+def test_history_counts_are_those_of_a_plain_count() -> None:
+    given = context(lengths=torch.arange(BATCH) % 6)
+    actual = history_counts(given)
+    for user in range(BATCH):
+        items = given.history[user, : given.lengths[user]]
+        for digit in range(DIGITS):
+            code = given.targets[user, digit]
+            assert int(actual[user, digit]) == int((items[:, digit] == code).sum())
 
 
 @pytest.fixture
@@ -328,19 +284,14 @@ def test_probe_uses_no_dropout_keeps_no_graph_and_restores_training(network) -> 
     assert model.training
 
 
-@pytest.mark.parametrize("confidence", ["max_probability", "negative_entropy"])
-def test_probe_reports_the_named_confidence(network, confidence: str) -> None:
+def test_probe_reports_the_largest_probability(network) -> None:
     model, history, lengths, targets = network
     model.eval()
     memory = model.encode(history, lengths)
     masked = torch.rand(BATCH, DIGITS) < 0.6
-    probe = confidence_probe(model, memory, targets, parameters(confidence=confidence))
     p = model.logits(targets[:, None], masked[:, None], memory)[:, 0].softmax(-1)
-    expected = p.amax(-1) if confidence == "max_probability" else (p * p.log()).sum(-1)
-    actual = probe(masked)
-    if confidence == "max_probability":
-        actual = actual.exp()  # any increasing function ranks the same
-    torch.testing.assert_close(actual, expected)
+    actual = confidence_probe(model, memory, targets, parameters())(masked)
+    torch.testing.assert_close(actual.exp(), p.amax(-1))
 
 
 def test_raw_probe_is_the_network_with_identity_key_and_value_projections(

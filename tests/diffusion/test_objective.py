@@ -29,10 +29,10 @@ def cross_entropy(logits: list[float], target: int, smoothing: float) -> float:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-@pytest.mark.parametrize("reduction", ["per_view", "pooled"])
+@pytest.mark.parametrize("reduction", ["per_view", "pooled", "sum"])
 def test_loss_equals_the_definition(case, smoothing: float, reduction: str) -> None:
     logits, targets, masked = case
-    views, pooled = [], []
+    views, pooled, sums = [], [], [0.0] * B
     for b in range(B):
         for v in range(V):
             losses = [
@@ -42,14 +42,15 @@ def test_loss_equals_the_definition(case, smoothing: float, reduction: str) -> N
             ]
             views.append(sum(losses) / len(losses))
             pooled.extend(losses)
-    chosen = views if reduction == "per_view" else pooled
+            sums[b] += sum(losses) / V
+    chosen = {"per_view": views, "pooled": pooled, "sum": sums}[reduction]
     loss = denoising_loss(logits, targets, masked, smoothing, reduction)
     assert float(loss.total / loss.weight) == pytest.approx(
         sum(chosen) / len(chosen), rel=1e-5
     )
 
 
-@pytest.mark.parametrize("reduction", ["per_view", "pooled"])
+@pytest.mark.parametrize("reduction", ["per_view", "pooled", "sum"])
 def test_parts_of_a_batch_add_up(case, reduction: str) -> None:
     logits, targets, masked = case
     whole = denoising_loss(logits, targets, masked, 0.1, reduction)

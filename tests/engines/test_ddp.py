@@ -29,7 +29,6 @@ EVERYTHING = {
     "network.item_identity": True,
     "network.identity_dropout": 0.2,
     "auxiliary.item_weight": 0.5,
-    "auxiliary.history_weight": 0.3,
 }
 
 

@@ -187,7 +187,11 @@ def extend(place: Place, **changes: Any) -> None:
 
 
 def filter_rows(place: Place, rows: pl.LazyFrame) -> None:
-    filter_k_core(rows, place.shop.ingestion_report, settings("filtering", {"core": 2}))
+    filter_k_core(
+        rows,
+        place.shop.ingestion_report,
+        settings("filtering", {"min_user_events": 2, "min_item_events": 2}),
+    )
 
 
 def sequence(place: Place, **changes: Any) -> None:

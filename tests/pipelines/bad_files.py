@@ -205,7 +205,7 @@ def deny_everything(place: Place) -> None:
 
 def everybody_too_short(place: Place) -> None:
     users = place.shop.interactions.head(3)
-    k_core(users, 3, "keep")
+    k_core(users, 3, 3, "keep")
 
 
 def no_training_sample(place: Place) -> None:
@@ -420,7 +420,7 @@ CASES = [
     Case(
         "a core that nothing survives",
         everybody_too_short,
-        ("3-core", "filtering.core"),
+        ("at least 3", "filtering.min_user_events"),
     ),
     Case(
         "histories longer than anybody's",

@@ -76,7 +76,10 @@ def make_shop(folder: Path, seed: int) -> StoredShop:
     for name in ("review_lines", "metadata_lines"):
         raw[name] = folder / f"{name}_{seed}.json.gz"
         raw[name].write_bytes(gzip.compress("\n".join(getattr(shop, name)).encode()))
-    ingestion, filtering = settings("ingestion"), settings("filtering", {"core": 2})
+    ingestion, filtering = (
+        settings("ingestion"),
+        settings("filtering", {"min_user_events": 2, "min_item_events": 2}),
+    )
     interactions, bad_reviews, reviews = ingest_reviews(
         [raw["review_lines"]], ingestion
     )

@@ -22,8 +22,8 @@ def load(
 @pytest.mark.parametrize(
     "env",
     [
-        *("local", "beauty", "beauty_cpu", "beauty_study", "sports", "toys"),
-        *("own", "prod"),
+        *("local", "beauty", "beauty_cpu", "beauty_study", "mdgr_study"),
+        *("sports", "toys", "electronics", "books", "own", "prod"),
     ],
 )
 @pytest.mark.parametrize("preset", ["sidiff", "paper", "release"])
@@ -98,6 +98,18 @@ def test_one_value_on_top_of_a_preset(project: Path) -> None:
         training = load(project, env, given)["training"]
         assert training["loss_reduction"] == "per_view"
         assert training["noising"]["probe_kv"] == "raw"
+
+
+@pytest.mark.parametrize("env", ["electronics", "books"])
+def test_mdgr_s_data_sets_have_its_protocol(project: Path, env: str) -> None:
+    parameters = load(project, env)
+    assert (parameters["recipe"], parameters["preset"]) == ("mdgr", "paper")
+    filtering, tokenization = parameters["filtering"], parameters["tokenization"]
+    assert (filtering["min_user_events"], filtering["min_item_events"]) == (5, 1)
+    assert filtering["max_history"] == 20
+    assert tokenization["digits"] == 8
+    assert (tokenization["codes"], tokenization["max_codes"]) == ("auto", 300)
+    assert tokenization["collisions"] == "share"
 
 
 def test_an_environment_overlays_single_values(project: Path) -> None:

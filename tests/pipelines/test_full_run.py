@@ -121,7 +121,10 @@ def test_nodes_and_tags_choose_a_part(project: Path, full_run: str, run: Run) ->
 def test_a_pinned_version_is_the_one_that_is_read(
     project: Path, full_run: str, run: Run
 ) -> None:
-    other = {**SMALL, "filtering": {"core": 1, "min_history": 3}}
+    other = {
+        **SMALL,
+        "filtering": {"min_user_events": 1, "min_item_events": 1, "min_history": 3},
+    }
     latest = run("filtering", other)
     counts = [read_json(project, "data_statistics", v) for v in (full_run, latest)]
     assert counts[0]["training_samples"] != counts[1]["training_samples"]
@@ -155,7 +158,7 @@ def test_own_files_take_the_place_of_the_sample(
 
 @pytest.mark.parametrize(
     ("quantizer", "changes"),
-    [("rq_kmeans", {}), ("random", {"codes": 8}), ("pq", {"codes": 4})],
+    [("rq_kmeans", {}), ("random", {"codes": 8}), ("opq", {"codes": 77})],
 )
 def test_every_quantizer_ends_in_a_table(
     project: Path, full_run: str, run: Run, quantizer: str, changes: dict[str, Any]

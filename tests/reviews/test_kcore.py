@@ -32,11 +32,13 @@ def frame(pairs: list[tuple[int, int]]) -> pl.DataFrame:
     )
 
 
-def core(pairs: list[tuple[int, int]], k: int) -> pl.DataFrame:
-    return k_core(frame(pairs).lazy(), k, "keep").collect()
+def core(
+    pairs: list[tuple[int, int]], least_user: int, least_item: int
+) -> pl.DataFrame:
+    return k_core(frame(pairs).lazy(), least_user, least_item, "keep").collect()
 
 
-def naive(pairs: list[tuple[int, int]], k: int) -> list[int]:
+def naive(pairs: list[tuple[int, int]], least_user: int, least_item: int) -> list[int]:
     """Drop one edge at a time until none is below the bound."""
     rows = list(range(len(pairs)))
     while True:
@@ -44,38 +46,48 @@ def naive(pairs: list[tuple[int, int]], k: int) -> list[int]:
             user, item = pairs[row]
             users = sum(pairs[other][0] == user for other in rows)
             items = sum(pairs[other][1] == item for other in rows)
-            if users < k or items < k:
+            if users < least_user or items < least_item:
                 rows.remove(row)
                 break
         else:
             return rows
 
 
-@given(PAIRS, st.integers(1, 5))
+@given(PAIRS, st.integers(1, 5), st.integers(1, 5))
 def test_equals_dropping_one_edge_at_a_time(
-    pairs: list[tuple[int, int]], k: int
+    pairs: list[tuple[int, int]], least_user: int, least_item: int
 ) -> None:
-    expected = naive(pairs, k)
+    expected = naive(pairs, least_user, least_item)
     if expected:
-        assert core(pairs, k)["row"].to_list() == expected
+        assert core(pairs, least_user, least_item)["row"].to_list() == expected
     else:
         with pytest.raises(SidiffError):
-            core(pairs, k)
+            core(pairs, least_user, least_item)
+
+
+@given(PAIRS.filter(bool), st.integers(1, 5))
+def test_items_without_a_bound_cost_no_user_an_event(
+    pairs: list[tuple[int, int]], least: int
+) -> None:
+    users = [user for user, _ in pairs]
+    kept = [row for row, user in enumerate(users) if users.count(user) >= least]
+    if kept:
+        assert core(pairs, least, 1)["row"].to_list() == kept
 
 
 def test_a_removal_cascades_to_the_fixed_point() -> None:
     square = [(0, 0), (0, 1), (1, 0), (1, 1)]
     tail = [(1, 2), (2, 2), (2, 3), (3, 3)]  # each step of the tail frees the next
-    assert core(square + tail, 2)["row"].to_list() == [0, 1, 2, 3]
+    assert core(square + tail, 2, 2)["row"].to_list() == [0, 1, 2, 3]
 
 
 def test_repeated_reviews_count_each_time() -> None:
-    assert len(core([(0, 0), (0, 0)], 2)) == 2
+    assert len(core([(0, 0), (0, 0)], 2, 2)) == 2
 
 
 def test_keeps_rows_in_order_with_all_columns() -> None:
     pairs = [(1, 1), (5, 5), (0, 1), (1, 0), (0, 0)]
-    kept = core(pairs, 2)
+    kept = core(pairs, 2, 2)
     assert kept.rows() == [
         ("u1", "i1", 0),
         ("u0", "i1", 2),
@@ -84,15 +96,17 @@ def test_keeps_rows_in_order_with_all_columns() -> None:
     ]
 
 
-@given(PAIRS.filter(bool))
-def test_says_which_core_is_not_empty(pairs: list[tuple[int, int]]) -> None:
-    with pytest.raises(SidiffError, match="is empty") as caught:
-        core(pairs, 100)
-    found = re.search(r"filtering\.core to (\d+) or less", str(caught.value))
+@given(PAIRS.filter(bool), st.sampled_from([(100, 100), (100, 1), (2, 100)]))
+def test_says_which_bounds_leave_something(
+    pairs: list[tuple[int, int]], bounds: tuple[int, int]
+) -> None:
+    with pytest.raises(SidiffError, match="none are left") as caught:
+        core(pairs, *bounds)
+    found = re.search(r"filtering\.min_item_events to (\d+) or less", str(caught.value))
     assert found
     largest = int(found[1])
-    assert naive(pairs, largest)
-    assert not naive(pairs, largest + 1)
+    assert naive(pairs, *(min(bound, largest) for bound in bounds))
+    assert not naive(pairs, *(min(bound, largest + 1) for bound in bounds))
 
 
 def test_says_why_nothing_survives() -> None:
@@ -100,12 +114,12 @@ def test_says_why_nothing_survives() -> None:
     with pytest.raises(
         SidiffError, match=r"most active user has 1, the most reviewed item 6"
     ):
-        core(star, 5)
+        core(star, 5, 5)
 
 
 def test_no_interactions_at_all() -> None:
     with pytest.raises(SidiffError, match="no interactions"):
-        core([], 5)
+        core([], 5, 5)
 
 
 def check_repeats(rows: list[tuple[int, int, int]]) -> None:
@@ -113,9 +127,9 @@ def check_repeats(rows: list[tuple[int, int, int]]) -> None:
         timestamp=pl.Series([time for _, _, time in rows], dtype=pl.Int64)
     )
     first = {row: number for number, row in reversed(list(enumerate(rows)))}
-    kept = k_core(log.lazy(), 1, "drop").collect()
+    kept = k_core(log.lazy(), 1, 1, "drop").collect()
     assert kept["row"].to_list() == sorted(first.values())
-    assert k_core(log.lazy(), 1, "keep").collect().equals(log)
+    assert k_core(log.lazy(), 1, 1, "keep").collect().equals(log)
 
 
 @given(TIMED)
@@ -127,8 +141,8 @@ def test_dropped_repeats_are_all_but_the_first(
 
 def test_repeats_do_not_lift_an_item_into_the_core() -> None:
     log = frame([(0, 0), (0, 0), (0, 0)]).with_columns(timestamp=pl.lit(7))
-    with pytest.raises(SidiffError, match=r"3-core of 1 interactions"):
-        k_core(log.lazy(), 3, "drop")
+    with pytest.raises(SidiffError, match=r"Of 1 interactions none"):
+        k_core(log.lazy(), 3, 3, "drop")
 
 
 @given(TIMED)

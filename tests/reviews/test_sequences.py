@@ -260,7 +260,7 @@ def test_statistics_by_hand() -> None:
 @pytest.mark.real_data
 def test_real_beauty_has_the_published_counts(real_data: Path) -> None:
     path = real_data / "amazon2014_beauty" / "reviews_Beauty_5.json.gz"
-    core = k_core(ingest_reviews(path, "amazon2014").frame, 5, "keep")
+    core = k_core(ingest_reviews(path, "amazon2014").frame, 5, 5, "keep")
     sequences = build_sequences(core, "item_id")
     samples = training_samples(sequences, "prefix", 2, 50)
     assert (sequences.n_users, sequences.n_items) == (22_363, 12_101)

@@ -13,18 +13,14 @@ from numpy.typing import NDArray
 
 from sidiff.errors import SidiffError
 from sidiff.sids import faiss_training
-from sidiff.sids.quantizers import (
-    Quantizer,
-    choose_codes,
-    fit_quantizer,
-    nearest,
-    random_codes,
-)
+from sidiff.sids.code_counts import choose_codes, random_codes
+from sidiff.sids.quantizers import KINDS, fit_quantizer, read_quantizer
+from sidiff.sids.quantizers.base import nearest
+from sidiff.sids.quantizers.product import PlainProduct, RotatedProduct
 from sidiff.sids.threads import faiss_threads
 from tests.sids.conftest import Settings
 
 Rows = NDArray[np.float32]
-KINDS = ("opq", "pq", "rq_kmeans")
 
 
 def stored_codes(index: faiss.IndexPreTransform, x: Rows) -> NDArray[np.uint8]:
@@ -44,7 +40,7 @@ def test_codes_are_those_of_faiss(embeddings: Rows, rotate: bool, codes: int) ->
     index = faiss_training._product_index(24, 4, codes, rotate=rotate)
     with faiss_threads(1):
         faiss_training._train_index(index, embeddings[:650], seed=1234, use_gpu=False)
-    fitted = Quantizer("opq", *faiss_training._take_apart(index))
+    fitted = RotatedProduct(**faiss_training._take_apart(index)._asdict())
 
     ours = fitted.encode(embeddings)
 
@@ -77,6 +73,64 @@ def test_same_codes_as_the_release_but_for_their_names(
         assert len(pairs) == len(set(mine.tolist())) == len(set(named.tolist()))
 
 
+@pytest.mark.parametrize(
+    ("kind", "factory", "codes"),
+    [
+        ("opq", "OPQ4,IVF1,PQ4x8", 256),
+        ("pq", "IVF1,PQ4x8", 256),
+        ("pq", "IVF1,PQ4x6", 64),
+        ("pq", "IVF1,PQ4x1", 2),
+    ],
+)
+def test_powers_of_two_have_the_very_codes_of_faiss(
+    embeddings: Rows, settings: Settings, kind: str, factory: str, codes: int
+) -> None:
+    theirs = faiss.index_factory(24, factory, faiss.METRIC_INNER_PRODUCT)
+    faiss.downcast_index(faiss.extract_index_ivf(theirs)).do_polysemous_training = False
+    with faiss_threads(1):
+        theirs.train(embeddings)
+
+    ours = fit_quantizer(embeddings, settings(quantizer=kind), codes)
+
+    assert (ours.encode(embeddings) == stored_codes(theirs, embeddings)).all()
+
+
+def mean_error(x: Rows, settings: Settings, kind: str, codes: int) -> float:
+    quantizer = fit_quantizer(x, settings(quantizer=kind, digits=8), codes)
+    assert (quantizer.digits, quantizer.codes_per_digit) == (8, codes)
+    rebuilt = quantizer.reconstruct(quantizer.encode(x))
+    return float(((x - rebuilt) ** 2).sum(axis=1).mean())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_count_of_codes_fits_as_well_as_its_neighbours(
+    embeddings: Rows, settings: Settings, kind: str
+) -> None:
+    counts = (2, 3, 8, 11, 16, 256, 300)
+    errors = [mean_error(embeddings, settings, kind, codes) for codes in counts]
+    assert errors == sorted(errors, reverse=True)
+
+
+@pytest.mark.parametrize("kind", ["opq", "pq"])
+@pytest.mark.parametrize("codes", [11, 300])
+def test_codes_of_any_count_are_the_nearest(
+    embeddings: Rows, settings: Settings, kind: str, codes: int
+) -> None:
+    quantizer = fit_quantizer(embeddings, settings(quantizer=kind, digits=8), codes)
+    assert isinstance(quantizer, PlainProduct)
+    assert quantizer.codebooks.shape == (8, codes, 3)
+    rotated = embeddings.astype(np.float64)
+    if quantizer.rotation is not None:
+        rotated = rotated @ quantizer.rotation.T.astype(np.float64)
+    ours = quantizer.encode(embeddings)
+    for digit, codebook in enumerate(quantizer.codebooks):
+        block = rotated[:, 3 * digit : 3 * digit + 3]
+        distances = ((block[:, None] - codebook) ** 2).sum(axis=2)
+        own = distances[np.arange(700), ours[:, digit]]
+        assert (own <= distances.min(axis=1) + 1e-12).all()
+    assert len(np.unique(ours)) == codes
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_same_input_same_codebooks(
     embeddings: Rows, settings: Settings, kind: str
@@ -105,16 +159,23 @@ def test_codes_reconstruct_their_vectors(
     assert (quantizer.encode(quantizer.reconstruct(codes)) == codes).mean() > 0.99
 
 
-def test_rotation_is_a_rotation(embeddings: Rows, settings: Settings) -> None:
-    rotation = fit_quantizer(embeddings, settings(), codes=8).rotation
+@pytest.mark.parametrize("codes", [8, 11])
+def test_rotation_is_a_rotation(
+    embeddings: Rows, settings: Settings, codes: int
+) -> None:
+    quantizer = fit_quantizer(embeddings, settings(), codes=codes)
+    assert isinstance(quantizer, RotatedProduct)
+    rotation = quantizer.rotation
     assert rotation is not None
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(24), atol=1e-4)
 
 
+@pytest.mark.parametrize(("digits", "size"), [(4, 8), (8, 300)])
 def test_residual_digits_refine_each_other(
-    embeddings: Rows, settings: Settings
+    embeddings: Rows, settings: Settings, digits: int, size: int
 ) -> None:
-    quantizer = fit_quantizer(embeddings, settings(quantizer="rq_kmeans"), codes=8)
+    parameters = settings(quantizer="rq_kmeans", digits=digits)
+    quantizer = fit_quantizer(embeddings, parameters, size)
     codes = quantizer.encode(embeddings)
     left = embeddings.copy()
     for digit, codebook in enumerate(quantizer.codebooks):
@@ -129,7 +190,7 @@ def test_residual_digits_refine_each_other(
 @pytest.mark.parametrize("kind", KINDS)
 def test_stored_and_read_back(embeddings: Rows, settings: Settings, kind: str) -> None:
     quantizer = fit_quantizer(embeddings, settings(quantizer=kind), codes=8)
-    again = Quantizer.from_tensors(*quantizer.to_tensors())
+    again = read_quantizer(*quantizer.to_tensors())
     assert again.kind == kind
     assert (again.digits, again.codes_per_digit, again.dimensions) == (4, 8, 24)
     assert (again.encode(embeddings) == quantizer.encode(embeddings)).all()
@@ -149,7 +210,7 @@ def test_nearest_works_in_chunks(
     embeddings: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = nearest(embeddings, embeddings[:50])
-    monkeypatch.setattr("sidiff.sids.quantizers.SCORES_AT_ONCE", 120)
+    monkeypatch.setattr("sidiff.sids.quantizers.base.SCORES_AT_ONCE", 120)
     assert (nearest(embeddings, embeddings[:50]) == whole).all()
 
 
@@ -175,35 +236,45 @@ def test_threads_of_the_caller_stay(embeddings: Rows, settings: Settings) -> Non
 
 
 @pytest.mark.parametrize(
-    ("n_train", "codes"),
+    ("n_train", "most", "codes"),
     [
-        (12_061, 256),  # Beauty
-        (39 * 256, 256),
-        (39 * 256 - 1, 128),
-        (10**7, 256),
-        (800, 16),
-        (78, 2),
-        (3, 2),
+        (12_061, 256, 256),  # Beauty
+        (39 * 256, 256, 256),
+        (39 * 256 - 1, 256, 128),
+        (10**7, 256, 256),
+        (12_061, 300, 300),
+        (39 * 300, 300, 300),
+        (39 * 300 - 1, 300, 256),
+        (10**7, 300, 300),
+        (800, 300, 16),
+        (800, 20, 20),
+        (78, 256, 2),
+        (3, 256, 2),
     ],
 )
 def test_automatic_codes(
-    n_train: int, codes: int, caplog: pytest.LogCaptureFixture
+    settings: Settings,
+    n_train: int,
+    most: int,
+    codes: int,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    assert choose_codes("auto", n_train, "opq") == codes
+    assert choose_codes(settings(codes="auto", max_codes=most), n_train) == codes
     assert f"Codes per digit: {codes}" in caplog.text
     assert f"{n_train:,} training items" in caplog.text
 
 
-def test_codes_as_set(caplog: pytest.LogCaptureFixture) -> None:
+def test_codes_as_set(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    assert choose_codes(16, 39 * 16, "opq") == 16
+    assert choose_codes(settings(codes=300), 39 * 300) == 300
+    assert choose_codes(settings(codes=16), 39 * 16) == 16
     assert not caplog.text
-    assert choose_codes(16, 39 * 16 - 1, "opq") == 16
+    assert choose_codes(settings(codes=16), 39 * 16 - 1) == 16
     assert "fewer than the 39 per code" in caplog.text
-    assert choose_codes(4096, 10, "random") == 4096
+    assert choose_codes(settings(codes=4096, quantizer="random"), 10) == 4096
     with pytest.raises(SidiffError, match=r"there are 15; lower tokenization\.codes"):
-        choose_codes(16, 15, "rq_kmeans")
+        choose_codes(settings(codes=16, quantizer="rq_kmeans"), 15)
 
 
 def test_random_codes_are_uniform_and_seeded() -> None:
@@ -219,8 +290,6 @@ def test_random_codes_are_uniform_and_seeded() -> None:
 def test_refusals(embeddings: Rows, settings: Settings) -> None:
     with pytest.raises(SidiffError, match="nothing to train"):
         fit_quantizer(embeddings, settings(quantizer="random"), codes=8)
-    with pytest.raises(SidiffError, match="opq has at most 256 codes"):
-        fit_quantizer(embeddings, settings(), codes=512)
     quantizer = fit_quantizer(embeddings, settings(), codes=8)
     with pytest.raises(SidiffError, match="expects 24 dimensions and got 8"):
         quantizer.encode(embeddings[:, :8])

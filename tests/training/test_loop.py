@@ -110,7 +110,7 @@ def test_the_same_seed_gives_the_same_weights(shop) -> None:
     assert not torch.equal(first.weights["codes"], other.weights["codes"])
 
 
-@pytest.mark.parametrize("reduction", ["per_view", "pooled"])
+@pytest.mark.parametrize("reduction", ["per_view", "pooled", "sum"])
 def test_passes_of_any_size_make_the_same_step(shop, reduction) -> None:
     """Cutting a batch into passes changes the rounding of its gradient only."""
     sequences, samples, table = shop
@@ -234,12 +234,23 @@ def test_item_vectors_learn_the_next_item_by_identity_alone(shop) -> None:
     assert not fitted.weights["identities"][0].any()
 
 
-def test_masked_history_codes_are_learnt(shop) -> None:
-    masked = {"auxiliary.history_weight": 1.0, "auxiliary.history_share": 0.3}
-    fitted, _ = run(shop, parameters(epochs=40, **masked))
-    plain, _ = run(shop, parameters(epochs=40))
+def test_mdgr_learns(shop) -> None:
+    mdgr = {
+        "network.history_tokens": "codes",
+        "network.mask": "shared",
+        "network.difficulty_embedding": True,
+        "noising.views": 1,
+        "noising.amount": "curriculum",
+        "noising.order": "history",
+        "label_smoothing": 0.0,
+        "loss_reduction": "sum",
+    }
+    fitted, _ = run(shop, parameters(epochs=60, **mdgr))
     assert fitted.history["validation/item/ndcg_at_10"].max() > 0.9
-    assert fitted.history["train/loss"][0] > plain.history["train/loss"][0]
+    first = fitted.masking.filter(of="views").sort("epoch", "value")
+    begun, ended = (first.filter(epoch=n)["share"] for n in (1, 60))
+    assert begun[1] > begun[-1]
+    assert ended[1] < ended[-1]
 
 
 def test_a_weight_without_identities_is_refused() -> None:

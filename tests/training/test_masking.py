@@ -18,7 +18,6 @@ def batch(seed: int) -> tuple[NoisingContext, torch.Tensor]:
         history=torch.randint(CODES, (BATCH, 6, DIGITS), generator=draw),
         lengths=torch.randint(1, 7, (BATCH,), generator=draw),
         progress=0.0,
-        rarity=torch.zeros(DIGITS, CODES),
         probe=lambda masked: masked,
         generator=draw,
     )

@@ -27,7 +27,8 @@ from torch.nn import functional as F
 
 from sidiff.baselines.fitting import Budget, Trained, train
 from sidiff.decoding.keys import SidIndex, slices
-from sidiff.diffusion.denoiser import DecoderLayer, Denoiser, DenoiserConfig, Memory
+from sidiff.diffusion.blocks import DecoderLayer
+from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig, Memory
 from sidiff.diffusion.histories import Histories
 from sidiff.diffusion.objective import Loss
 from sidiff.evaluation import metrics as m
@@ -40,6 +41,9 @@ from sidiff.training.loop import by_length, samples_fingerprint, validation_samp
 from sidiff.training.progress import Checkpoints
 
 SCORE_CUTOFF = 10
+PLAIN = {"item_identity": False, "mask": "per_digit", "difficulty_embedding": False}
+"""What the counterpart of any denoiser has not: items have no identity, a mask vector
+says which digit is asked for, and always one digit is."""
 
 
 class Past(NamedTuple):
@@ -339,8 +343,7 @@ def fit_autoregressive(
     """
     torch.manual_seed(seed)  # dropout draws from the global stream only
     config = DenoiserConfig.build(
-        # Its items have no identity: this is the plain autoregressive counterpart.
-        training.network.model_copy(update={"item_identity": False}),
+        training.network.model_copy(update=PLAIN),
         table.digits,
         table.codes_per_digit,
         max_history,

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from sidiff.baselines.fitting import Budget, Trained, train
 from sidiff.baselines.ranking import item_histories
-from sidiff.diffusion.denoiser import DenoiserConfig, EncoderLayer, draw_weights
+from sidiff.diffusion.blocks import EncoderLayer, draw_weights
 from sidiff.diffusion.dropout import Dropout
 from sidiff.diffusion.histories import Histories
 from sidiff.diffusion.objective import Loss
@@ -64,20 +64,7 @@ class SasRec(nn.Module):
         self.config = config
         self.items = nn.Parameter(torch.empty(config.items, config.width))
         self.positions = nn.Parameter(torch.empty(config.max_history, config.width))
-        # To an encoder block an item is a SID of one digit with N codes.
-        blocks = DenoiserConfig(
-            digits=1,
-            codes_per_digit=config.items,
-            max_history=config.max_history,
-            width=config.width,
-            heads=config.heads,
-            inner=config.inner,
-            encoder_layers=config.layers,
-            decoder_layers=0,
-            dropout=config.dropout,
-            cross_pad="mask",
-        )
-        self.encoder = nn.ModuleList(EncoderLayer(blocks) for _ in range(config.layers))
+        self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.dropout = Dropout(config.dropout)
 

@@ -18,7 +18,7 @@ from sidiff.decoding.beams import Beams
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.constraint import Constraint
 from sidiff.decoding.cpd import fill_one
-from sidiff.decoding.parallel import confidences, fill_many
+from sidiff.decoding.parallel import fill_many, surest
 from sidiff.decoding.results import Decoded
 from sidiff.decoding.search import Search
 from sidiff.diffusion.denoiser import DenoisingModel, Memory
@@ -69,8 +69,7 @@ def decode(
 def _sure_digits(search: Search, log_p: Tensor, filled: Tensor) -> Tensor:
     """Digits to fill in one go, ``(B,)``, at least 1."""
     stages = search.parameters.parallel
-    best = confidences(log_p[:, :1], "max_probability")[:, 0]
-    sure = best.exp() > stages.threshold
+    sure = log_p[:, 0].amax(-1).exp() > stages.threshold
     if search.parameters.order != "confidence":
         sequence = search.order.int().argmax(1)
         places = torch.arange(len(sequence), device=filled.device)
@@ -97,9 +96,8 @@ def _fill(
         children = fill_one(search, beams, log_p, filled)
     else:
         theirs = None if constraint is None else constraint.take(rows)
-        children = fill_many(
-            search, beams, log_p, filled, count, theirs, "max_probability"
-        )
+        digits = surest(search.allowed(log_p, filled, count), count)
+        children = fill_many(search, beams, log_p, digits, filled, theirs)
     missing = search.parameters.beam - children.scores.shape[1]
     return Beams(
         F.pad(children.codes, (0, 0, 0, missing)),

@@ -1,7 +1,8 @@
 """Several digits filled from one denoiser call.
 
-Every beam takes its ``count`` most confident open digits; the denoiser's distributions
-of these are independent of each other, so a way to fill them all is scored by a sum.
+Every beam fills digits of its own, for example its most confident open ones
+(``surest``); the denoiser's distributions of these are independent of each other, so a
+way to fill them all is scored by a sum (MDGR, arXiv 2601.19501, Eqs. 20-23).
 The best sums over all beams are found digit by digit: a partly filled beam is ranked by
 its score plus the best that each of its remaining digits can add. Unconstrained, that
 best can always be had, so the best ``width`` of each round contain the beginnings of
@@ -18,7 +19,7 @@ have no end of children that are all but equally good.
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,9 +34,6 @@ WIDEST = 16
 only where a single state may be reached by more ways."""
 
 
-Confidence = Literal["max_probability", "negative_entropy"]
-
-
 class _Choice(NamedTuple):
     """The digits that every beam fills, best first.
 
@@ -48,49 +46,40 @@ class _Choice(NamedTuple):
     log_p: Tensor
 
 
-def confidences(log_p: Tensor, measure: Confidence) -> Tensor:
-    """How sure each digit is, ``(B, A, L)``; -inf where no code is legal.
+def surest(log_p: Tensor, count: int) -> Tensor:
+    """The ``count`` most confident digits of each beam, surest first (Eqs. 18-19).
 
     Args:
         log_p: ``(B, A, L, K)``, -inf where illegal.
-        measure: log of the largest probability, or negative entropy (nats) of the
-            legal codes, among which probability is shared out: otherwise a digit whose
-            legal codes are all but impossible would count as sure.
+        count: digits wanted, at most those open.
+
+    Returns:
+        ``(B, A, count)``; by the largest probability of any code.
     """
-    best = log_p.amax(-1)
-    if measure == "max_probability":
-        return best
-    # Where nothing is legal, anything but NaN.
-    shared = log_p - log_p.logsumexp(-1, keepdim=True).nan_to_num(neginf=0.0)
-    known = shared.masked_fill(log_p == -torch.inf, 0.0)
-    negative_entropy = (shared.exp() * known).sum(-1)
-    return negative_entropy.masked_fill(best == -torch.inf, -torch.inf)
+    confidence = log_p.amax(-1)
+    return confidence.sort(dim=2, descending=True, stable=True).indices[..., :count]
 
 
 def fill_many(
     search: Search,
     beams: Beams,
     log_p: Tensor,
+    digits: Tensor,
     filled: int,
-    count: int,
     constraint: Constraint | None,
-    measure: Confidence,
 ) -> Beams:
-    """Fill ``count`` digits of every beam and keep the best children.
+    """Fill several digits of every beam and keep the best children.
 
     Args:
-        search: parameters and order.
+        search: parameters.
         beams: states of B users, ``filled`` digits each.
         log_p: their steps ``(B, A, L, K)``, -inf where illegal.
+        digits: open ones to fill ``(B, A, count)``.
         filled: number of filled digits.
-        count: digits to fill, at most those open.
         constraint: of these users; None where every step is legal.
-        measure: of the digits' confidence.
     """
     parameters = search.parameters
-    log_p = search.allowed(log_p, filled, count)
-    sure = confidences(log_p, measure)
-    digits = sure.sort(dim=2, descending=True, stable=True).indices[..., :count]
+    count = digits.shape[2]
     wanted = digits[..., None].expand(*digits.shape, log_p.shape[3])
     choice = _Choice(digits, log_p.gather(2, wanted))
     width, size = parameters.beam, log_p.shape[3]

@@ -1,10 +1,14 @@
 """Two-stage decoding: a warm-up of single digits, then several digits per call.
 
-MDGR (arXiv 2601.19501) decodes few digits a step while uncertainty is highest, then
-several in parallel; that much is known of it. The rest is this project's: W
-(``warmup_steps``) steps of CPD, after which every beam fills its r
-(``digits_per_step``) most confident open digits at each denoiser call. That is
-W + ceil((L - W) / r) calls in place of L. W = L is CPD; W = 0 and r = L is one shot.
+MDGR (arXiv 2601.19501, section 4.4): at each step every path fills *its own* most
+confident open digits, one a step for R_warm (``warmup_steps``) steps, then m
+(``digits_per_step``) at once (Eqs. 16-19); of the ways to fill them the best ``beam``
+over all paths go on (Eqs. 20-23). R_warm + ceil((L - R_warm) / m) denoiser calls in
+place of L; a warm-up of all digits is MDGR's serial decoder. CPD differs from that: it
+chooses among the codes of all open digits of all paths at once.
+
+``order: random`` is the paper's control: every path fills random open digits. Ours are
+the merging of equal states and the constraint, as for CPD.
 """
 
 from __future__ import annotations
@@ -14,8 +18,7 @@ from torch import Tensor
 
 from sidiff.decoding import beams as b
 from sidiff.decoding.catalogue import Catalogue
-from sidiff.decoding.cpd import fill_one
-from sidiff.decoding.parallel import fill_many
+from sidiff.decoding.parallel import fill_many, surest
 from sidiff.decoding.results import Decoded
 from sidiff.decoding.search import Search
 from sidiff.diffusion.denoiser import DenoisingModel, Memory
@@ -37,19 +40,25 @@ def decode(
     beams = b.start(len(blocked), digits, blocked.device)
     while filled < digits:
         log_p = search.log_p(beams, memory, search.constraint)
-        if filled < stages.warmup_steps:
-            beams = fill_one(search, beams, log_p, filled)
-            filled += 1
+        count = 1 if filled < stages.warmup_steps else stages.digits_per_step
+        count = min(count, digits - filled)
+        if parameters.order == "random":
+            chosen = _random_digits(beams.masked, count, parameters, filled)
         else:
-            count = min(stages.digits_per_step, digits - filled)
-            beams = fill_many(
-                search,
-                beams,
-                log_p,
-                filled,
-                count,
-                search.constraint,
-                stages.confidence,
-            )
-            filled += count
+            chosen = surest(search.allowed(log_p, filled, count), count)
+        beams = fill_many(search, beams, log_p, chosen, filled, search.constraint)
+        filled += count
     return search.decoded(beams)
+
+
+def _random_digits(
+    masked: Tensor, count: int, parameters: DecodingParameters, filled: int
+) -> Tensor:
+    """Open digits by chance, ``(B, A, count)``, of paths ``(B, A, L)``.
+
+    Drawn for each place in the beam and step, alike for all users, so that nobody's
+    list depends on who else is in the batch.
+    """
+    generator = torch.Generator().manual_seed(parameters.seed + filled)
+    drawn = torch.rand(masked.shape[1:], generator=generator).to(masked.device)
+    return drawn.masked_fill(~masked, -1.0).topk(count, dim=2).indices

@@ -1,14 +1,12 @@
 """The masked-diffusion objective: label-smoothed cross-entropy of masked digits.
 
-Beside it two auxiliary losses of ours: a softmax over whole items, and the masked
-digits of history items.
+Beside it an auxiliary loss of ours, a softmax over whole items.
 """
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,7 +23,7 @@ def denoising_loss(
     targets: Tensor,
     masked: Tensor,
     label_smoothing: float,
-    reduction: Literal["per_view", "pooled"],
+    reduction: Literal["per_view", "pooled", "sum"],
 ) -> Loss:
     """Cross-entropy of the true codes at masked digits.
 
@@ -33,10 +31,11 @@ def denoising_loss(
         logits: ``(B, V, L, K)``.
         targets: true codes ``(B, L)``.
         masked: ``(B, V, L)`` bool, at least one per view.
-        label_smoothing: share of the target mass spread over all codes (paper, Eq. 3).
-        reduction: ``per_view`` is the paper's L_OCN, the mean over masked digits inside
-            a view, then over views and samples; ``pooled`` is the release's, the mean
-            over all masked digits of the batch.
+        label_smoothing: share of the target mass spread over all codes.
+        reduction: ``per_view`` is DiffGRM's L_OCN, the mean over masked digits inside
+            a view, then over views and samples; ``pooled`` is its release's, the mean
+            over all masked digits of the batch; ``sum`` is MDGR's (Eq. 15), the sum
+            over masked digits, then the mean over views and samples.
 
     Returns:
         Sum and weight; the loss is their quotient.
@@ -47,11 +46,11 @@ def denoising_loss(
     )
     if reduction == "pooled":
         return Loss(losses.sum(), masked.sum())
+    samples = masked.new_tensor(masked.shape[0], dtype=losses.dtype)
+    if reduction == "sum":
+        return Loss(losses.sum() / masked.shape[1], samples)
     share = 1.0 / (masked.sum(2, keepdim=True) * masked.shape[1])
-    return Loss(
-        (losses * share.expand(masked.shape)[masked]).sum(),
-        masked.new_tensor(masked.shape[0], dtype=losses.dtype),
-    )
+    return Loss((losses * share.expand(masked.shape)[masked]).sum(), samples)
 
 
 def item_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -65,31 +64,3 @@ def item_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits, targets, ignore_index=-1, reduction="sum") / len(
         targets
     )
-
-
-def masked_history(
-    lengths: Tensor, shape: torch.Size, share: float, generator: torch.Generator
-) -> Tensor:
-    """History digits to mask, ``(B, T, L)`` bool: each real one with chance ``share``.
-
-    Args:
-        lengths: real items per history ``(B,)``.
-        shape: B, T, L.
-        share: probability, 0 to 1.
-        generator: source of randomness.
-    """
-    drawn = torch.rand(shape, generator=generator, device=lengths.device) < share
-    slots = torch.arange(shape[1], device=lengths.device)
-    return drawn & (slots < lengths[:, None])[..., None]
-
-
-def history_loss(logits: Tensor, codes: Tensor, masked: Tensor) -> Tensor:
-    """Mean cross-entropy of masked history digits; 0 where none is masked.
-
-    Args:
-        logits: ``(n, L, K)`` of the history items with a masked digit.
-        codes: their true codes ``(n, L)``.
-        masked: which of them are masked ``(n, L)`` bool.
-    """
-    losses = F.cross_entropy(logits[masked], codes[masked], reduction="sum")
-    return losses / masked.sum().clamp(min=1)

@@ -1,9 +1,10 @@
-"""The k-core of the bipartite user-item graph.
+"""The core of the bipartite user-item graph, with a bound for each side.
 
-Amazon's "5-core" files are this graph's 5-core: every user and every item keeps at
-least five interactions. Dropping a user may push an item below the bound and the
-other way round, so one pass is not enough: the pass is repeated to the fixed point,
-which does not depend on the order of removal.
+Amazon's "5-core" files are this graph's core with both bounds 5: every user and every
+item keeps at least five interactions. Dropping a user may push an item below its bound
+and the other way round, so one pass is not enough: the pass is repeated to the fixed
+point, which does not depend on the order of removal. MDGR (arXiv 2601.19501, 5.1.1)
+bounds users only: 5 and 1.
 
 A log may be larger than the memory. Only integers are held, eight bytes an
 interaction and as much again while peeling; texts stream from file to file.
@@ -24,15 +25,17 @@ logger = logging.getLogger(__name__)
 
 Repeats = Literal["keep", "drop"]
 
-_KEPT = "kept by the k-core"
+_KEPT = "kept by the core"
 # Odd and without a pattern in their bits.
 _MIXERS = np.array(
     [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64
 )
 
 
-def k_core(interactions: pl.LazyFrame, k: int, repeats: Repeats) -> pl.LazyFrame:
-    """Keep the interactions among users and items with at least ``k`` of them.
+def k_core(
+    interactions: pl.LazyFrame, least_user: int, least_item: int, repeats: Repeats
+) -> pl.LazyFrame:
+    """Keep the interactions among users and items that have enough of them.
 
     A degree counts interactions: a user who reviewed an item twice adds two to both
     degrees, as in Amazon's own files.
@@ -40,7 +43,8 @@ def k_core(interactions: pl.LazyFrame, k: int, repeats: Repeats) -> pl.LazyFrame
     Args:
         interactions: columns ``user_id`` and ``item_id`` (strings), ``timestamp`` where
             repeats are dropped, any others kept. Read several times.
-        k: smallest degree of a user and of an item; 1 keeps everything.
+        least_user: smallest degree of a user; 1 keeps all users.
+        least_item: smallest degree of an item; 1 keeps all items.
         repeats: ``drop`` takes out, before anything is counted, all interactions of
             the same user, item and time but the first.
 
@@ -48,7 +52,7 @@ def k_core(interactions: pl.LazyFrame, k: int, repeats: Repeats) -> pl.LazyFrame
         The surviving rows in their order.
 
     Raises:
-        SidiffError: nothing survives; says why and which ``k`` leaves something.
+        SidiffError: nothing survives; says why and which bound leaves something.
     """
     users, _ = encode(interactions, "user_id")
     items, _ = encode(interactions, "item_id")
@@ -58,12 +62,16 @@ def k_core(interactions: pl.LazyFrame, k: int, repeats: Repeats) -> pl.LazyFrame
         kept = _first_of_repeats(users, items, times.to_series().to_numpy())
         users, items = users[kept], items[kept]
         logger.info("%s repeats dropped", f"{kept.size - users.size:,}")
-    core = _peel(users, items, k)
+    core = _peel(users, items, least_user, least_item)
     if not core.any():
-        raise SidiffError(_nothing_left(users, items, k))
+        raise SidiffError(_nothing_left(users, items, least_user, least_item))
     kept[kept] = core
     logger.info(
-        "%d-core keeps %s of %s interactions", k, f"{core.sum():,}", f"{kept.size:,}"
+        "Users with at least %d and items with at least %d interactions have %s of %s",
+        least_user,
+        least_item,
+        f"{core.sum():,}",
+        f"{kept.size:,}",
     )
     return (
         pl.concat([interactions, pl.LazyFrame({_KEPT: kept})], how="horizontal")
@@ -119,13 +127,17 @@ def _first_of_repeats(
 
 
 def _peel(
-    users: NDArray[np.int32], items: NDArray[np.int32], k: int
+    users: NDArray[np.int32],
+    items: NDArray[np.int32],
+    least_user: int,
+    least_item: int,
 ) -> NDArray[np.bool_]:
-    """Mark the edges of the k-core: bool ``[E]``."""
+    """Mark the edges of the core: bool ``[E]``."""
     kept = np.ones(users.size, dtype=bool)
     rows = np.arange(users.size, dtype=np.int32 if users.size < 2**31 else np.int64)
     while rows.size:
-        stays = (np.bincount(users) >= k)[users] & (np.bincount(items) >= k)[items]
+        stays = (np.bincount(users) >= least_user)[users]
+        stays &= (np.bincount(items) >= least_item)[items]
         if stays.all():
             break
         kept[rows[~stays]] = False
@@ -133,21 +145,29 @@ def _peel(
     return kept
 
 
-def _nothing_left(users: NDArray[np.int32], items: NDArray[np.int32], k: int) -> str:
+def _nothing_left(
+    users: NDArray[np.int32],
+    items: NDArray[np.int32],
+    least_user: int,
+    least_item: int,
+) -> str:
     if not users.size:
         return "There are no interactions to filter: check the ingested reviews."
     largest_user = int(np.bincount(users).max())
     largest_item = int(np.bincount(items).max())
-    # The 1-core is everything, so the search below always has a valid lower end.
-    possible, impossible = 1, k
+    # Bounds of 1 keep everything, so the search always has a valid lower end.
+    possible, impossible = 1, max(least_user, least_item)
     while impossible - possible > 1:
         middle = (possible + impossible) // 2
-        if _peel(users, items, middle).any():
+        bounds = min(least_user, middle), min(least_item, middle)
+        if _peel(users, items, *bounds).any():
             possible = middle
         else:
             impossible = middle
     return (
-        f"The {k}-core of {users.size:,} interactions is empty (the most active user "
-        f"has {largest_user:,}, the most reviewed item {largest_item:,}): set "
-        f"filtering.core to {possible} or less, or give more reviews."
+        f"Of {users.size:,} interactions none are left among users with at least "
+        f"{least_user} and items with at least {least_item} (the most active user has "
+        f"{largest_user:,}, the most reviewed item {largest_item:,}): set "
+        "filtering.min_user_events and filtering.min_item_events to "
+        f"{possible} or less, or give more reviews."
     )

@@ -38,10 +38,7 @@ def by_error(
     Returns:
         SIDs and their squared errors.
     """
-    words = None
-    if quantizer.kind == "rq_kmeans":
-        words = quantizer.codebooks.astype(np.float64)
-    return _cheapest(quantizer.digit_errors(points), count, words)
+    return _cheapest(quantizer.digit_errors(points), count, quantizer.overlapping)
 
 
 def by_counting(

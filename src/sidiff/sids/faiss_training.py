@@ -6,11 +6,16 @@ rotation, 25 of each k-means. One inverted list means one coarse centroid, a con
 that is subtracted after the rotation. One default is left out: faiss ends by naming
 the codes so that similar ones differ in few bits, which takes it a third of the time
 and changes nothing but names.
+
+faiss's product quantizers have 2^b codes. For any other count K, and for more than 256,
+the rotation is learned with the largest power of two below K that is at most 256, and
+each block of the rotated vectors gets a k-means of its own with K centroids.
 """
 
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,14 +23,22 @@ import numpy as np
 from sidiff.errors import SidiffError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from sidiff.parameters import Device
 
 logger = logging.getLogger(__name__)
 
-KMEANS_ITERATIONS = 20
+MOST_FAISS_CODES = 256
+"""Codes of faiss's product quantizers: one byte, as in DiffGRM's released code."""
+
+RESIDUAL_ITERATIONS = 20
 """Iterations of each residual k-means, as in the release."""
+
+PRODUCT_ITERATIONS = 25
+"""Iterations of the k-means of each block, as faiss's own product quantizer has."""
 
 
 class ProductCodebooks(NamedTuple):
@@ -33,12 +46,12 @@ class ProductCodebooks(NamedTuple):
 
     Attributes:
         rotation: (d, d) float32 applied as ``rotation @ x``; None without OPQ.
-        offset: (d,) float32, subtracted after the rotation.
+        offset: (d,) float32, subtracted after the rotation; None for zero.
         codebooks: (L, K, d / L) float32.
     """
 
     rotation: NDArray[np.float32] | None
-    offset: NDArray[np.float32]
+    offset: NDArray[np.float32] | None
     codebooks: NDArray[np.float32]
 
 
@@ -51,24 +64,36 @@ def train_product(
     seed: int,
     use_gpu: bool,
 ) -> ProductCodebooks:
-    """Train ``[OPQ{L},]IVF1,PQ{L}x{log2 K}`` and take it apart.
+    """Train the codebooks of L blocks, behind a rotation or not, see the module.
 
     Args:
         x: (n, d) float32, the training items.
         digits: L, a divisor of d.
-        codes: K, a power of two.
+        codes: K, 2 to 65,536.
         rotate: whether to learn a rotation (OPQ) first.
         seed: of every k-means; faiss's own, which the release keeps, is 1234. The
             rotation always starts from faiss's fixed random matrix.
         use_gpu: assign points to centroids on the GPUs.
     """
-    index = _product_index(x.shape[1], digits, codes, rotate=rotate)
-    _train_index(index, x, seed=seed, use_gpu=use_gpu)
-    return _take_apart(index)
+    if codes <= MOST_FAISS_CODES and codes.bit_count() == 1:
+        index = _product_index(x.shape[1], digits, codes, rotate=rotate)
+        _train_index(index, x, seed=seed, use_gpu=use_gpu)
+        return _take_apart(index)
+    rotation = None
+    if rotate:
+        rotation = _train_rotation(x, digits, codes, seed=seed, use_gpu=use_gpu)
+        x = x @ rotation.T
+    codebooks = [
+        train_kmeans(
+            block, codes, iterations=PRODUCT_ITERATIONS, seed=seed, use_gpu=use_gpu
+        )
+        for block in np.split(x, digits, axis=1)
+    ]
+    return ProductCodebooks(rotation, None, np.stack(codebooks))
 
 
 def train_kmeans(
-    x: NDArray[np.float32], codes: int, *, seed: int, use_gpu: bool
+    x: NDArray[np.float32], codes: int, *, iterations: int, seed: int, use_gpu: bool
 ) -> NDArray[np.float32]:
     """Centroids (K, d) float32 of the rows of ``x`` (n, d)."""
     import faiss  # noqa: PLC0415 (its import takes a second)
@@ -76,7 +101,7 @@ def train_kmeans(
     kmeans = faiss.Kmeans(
         x.shape[1],
         codes,
-        niter=KMEANS_ITERATIONS,
+        niter=iterations,
         seed=seed,
         gpu=use_gpu,
         min_points_per_centroid=1,  # choose_codes has said what there is to say
@@ -124,24 +149,50 @@ def _train_index(
 
     lists: Any = faiss.downcast_index(faiss.extract_index_ivf(index))
     lists.do_polysemous_training = False  # the names of the codes, see the module
+    lists.cp.seed = seed
+    lists.cp.min_points_per_centroid = 1  # only silences a warning
     quantizers = [lists.pq]
     if (transform := _transform(index)) is not None:
         # Left to itself, faiss learns the rotation for 256 codes, whatever K is.
         quantizers.append(faiss.ProductQuantizer(lists.d, lists.pq.M, lists.pq.nbits))
         transform.pq = quantizers[-1]
-    for parameters in (lists.cp, *(quantizer.cp for quantizer in quantizers)):
-        parameters.seed = seed
-        parameters.min_points_per_centroid = 1  # only silences a warning
+    with _k_means(quantizers, seed=seed, use_gpu=use_gpu):
+        index.train(np.ascontiguousarray(x))
+    if transform is not None:
+        transform.pq = None  # Python frees it before the index lets go of it
+
+
+def _train_rotation(
+    x: NDArray[np.float32], digits: int, codes: int, *, seed: int, use_gpu: bool
+) -> NDArray[np.float32]:
+    """The rotation (d, d) of OPQ alone, for as many codes as faiss has up to K."""
+    import faiss  # noqa: PLC0415
+
+    bits = min(codes, MOST_FAISS_CODES).bit_length() - 1
+    quantizer = faiss.ProductQuantizer(x.shape[1], digits, bits)
+    transform: Any = faiss.OPQMatrix(x.shape[1], digits)
+    transform.pq = quantizer
+    with _k_means([quantizer], seed=seed, use_gpu=use_gpu):
+        transform.train(np.ascontiguousarray(x))
+    transform.pq = None  # Python frees it before the matrix lets go of it
+    return _matrix(transform)
+
+
+@contextmanager
+def _k_means(quantizers: list[Any], *, seed: int, use_gpu: bool) -> Iterator[None]:
+    """Settings of the k-means of faiss's product quantizers, trained in the block."""
+    import faiss  # noqa: PLC0415
+
+    for quantizer in quantizers:
+        quantizer.cp.seed = seed
+        quantizer.cp.min_points_per_centroid = 1  # only silences a warning
     if use_gpu:
-        flat = faiss.index_cpu_to_all_gpus(faiss.IndexFlatL2(lists.pq.dsub))
+        flat = faiss.index_cpu_to_all_gpus(faiss.IndexFlatL2(quantizers[0].dsub))
         for quantizer in quantizers:
             quantizer.assign_index = flat
-    index.train(np.ascontiguousarray(x))
-    # Both lie in Python's hands and would be freed before the index lets go of them.
-    if transform is not None:
-        transform.pq = None
+    yield
     for quantizer in quantizers:
-        quantizer.assign_index = None
+        quantizer.assign_index = None  # Python frees it before they let go of it
 
 
 def _take_apart(index: Any) -> ProductCodebooks:
@@ -151,8 +202,7 @@ def _take_apart(index: Any) -> ProductCodebooks:
     quantizer = lists.pq
     rotation = None
     if (transform := _transform(index)) is not None:
-        size = (transform.d_out, transform.d_in)
-        rotation = faiss.vector_to_array(transform.A).reshape(size).copy()
+        rotation = _matrix(transform)
     return ProductCodebooks(
         rotation=rotation,
         offset=lists.quantizer.reconstruct(0).copy(),
@@ -170,3 +220,10 @@ def _transform(index: Any) -> Any:
         return None
     chain: Any = index.chain
     return faiss.downcast_VectorTransform(chain.at(0))
+
+
+def _matrix(transform: Any) -> NDArray[np.float32]:
+    import faiss  # noqa: PLC0415
+
+    size = (transform.d_out, transform.d_in)
+    return np.array(faiss.vector_to_array(transform.A).reshape(size))

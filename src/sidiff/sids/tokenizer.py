@@ -1,7 +1,7 @@
 """The steps from embeddings to semantic IDs, for every kind of quantizer.
 
 ``opq`` and ``pq`` quantize whitened embeddings, ``rq_kmeans`` plain ones (as DiffGRM's
-released code does); ``random`` and ``table`` need neither. A step without work gives
+released code does), and ``random`` and ``table`` nothing. A step without work gives
 None, which ``pack`` can store, so that a caller treats all kinds alike.
 
 Throughout, ``embeddings`` is (N, D) float32 with rows in catalogue order, and
@@ -19,14 +19,15 @@ import numpy as np
 
 from sidiff.errors import SidiffError
 from sidiff.fingerprints import short
+from sidiff.sids.code_counts import choose_codes, enough_codes, random_codes
 from sidiff.sids.collisions import extra_digit, repair, unused
 from sidiff.sids.extension import Origin, reason_to_refit, rows_in
 from sidiff.sids.quantizers import (
+    KINDS,
     Quantizer,
-    choose_codes,
-    enough_codes,
     fit_quantizer,
-    random_codes,
+    read_quantizer,
+    whitened,
 )
 from sidiff.sids.table import SidTable, group_codes, load_table
 from sidiff.sids.whitening import Whitening
@@ -40,12 +41,6 @@ if TYPE_CHECKING:
     from sidiff.parameters import TokenizationParameters
 
 logger = logging.getLogger(__name__)
-
-WHITENED = ("opq", "pq")
-"""Kinds that quantize whitened embeddings."""
-
-FITTED = (*WHITENED, "rq_kmeans")
-"""Kinds that are trained at all."""
 
 
 def table_to_extend(
@@ -101,7 +96,7 @@ def learn_whitening(
     Raises:
         SidiffError: too few training items for the dimensions asked for.
     """
-    if parameters.quantizer not in WHITENED:
+    if not whitened(parameters.quantizer):
         return None
     settings = parameters.whitening
     return Whitening.fit(embeddings[trained], settings.dimensions, settings.normalize)
@@ -119,15 +114,11 @@ def learn_quantizer(
         SidiffError: too few training items for the codes asked for, or no GPU where
             one is demanded.
     """
-    if parameters.quantizer not in FITTED:
+    if parameters.quantizer not in KINDS:
         return None
     x_train = _whitened(embeddings[trained], whitening)
-    codes = choose_codes(
-        parameters.codes,
-        len(x_train),
-        parameters.quantizer,
-        _least_codes(len(embeddings), parameters),
-    )
+    least = _least_codes(len(embeddings), parameters)
+    codes = choose_codes(parameters, len(x_train), least)
     return fit_quantizer(x_train, parameters, codes)
 
 
@@ -197,12 +188,8 @@ def _natural(
         return table.codes.copy(), table.codes_per_digit
     seed = parameters.seed
     if earlier is None:
-        size = choose_codes(
-            parameters.codes,
-            int(trained.sum()),
-            parameters.quantizer,
-            _least_codes(len(item_ids), parameters),
-        )
+        least = _least_codes(len(item_ids), parameters)
+        size = choose_codes(parameters, int(trained.sum()), least)
     else:
         size = earlier.codes_per_digit
         seed += int(earlier.generation.max(initial=0)) + 1
@@ -249,8 +236,8 @@ def quantization_error(
     """
     if quantizer is None:
         return {}
-    whitened = _whitened(embeddings, whitening)
-    natural = quantizer.encode(whitened)
+    vectors = _whitened(embeddings, whitening)
+    natural = quantizer.encode(vectors)
     codes = table.codes
     if table.digits == parameters.sid_digits:
         codes = codes[:, : parameters.digits]
@@ -262,7 +249,7 @@ def quantization_error(
             "stored whitening and quantizer, which give table "
             f"{short(given.fingerprint)}; run kedro run --pipeline=tokenization again."
         )
-    x = whitened.astype(np.float64)
+    x = vectors.astype(np.float64)
     error = ((x - quantizer.reconstruct(codes)) ** 2).sum(axis=1).mean()
     spread = x.var(axis=0).sum()
     figures = {
@@ -306,7 +293,7 @@ def _is_repair_of(
 
 def whitening_settings(parameters: TokenizationParameters) -> dict[str, Any]:
     """The settings that a whitening is fitted with, by name."""
-    if parameters.quantizer not in WHITENED:
+    if not whitened(parameters.quantizer):
         return {"quantizer": parameters.quantizer}
     names = {"quantizer", "whitening"}
     return parameters.model_dump(mode="json", include=names)
@@ -314,9 +301,9 @@ def whitening_settings(parameters: TokenizationParameters) -> dict[str, Any]:
 
 def quantizer_settings(parameters: TokenizationParameters) -> dict[str, Any]:
     """The settings that a quantizer is fitted with, by name."""
-    if parameters.quantizer not in FITTED:
+    if parameters.quantizer not in KINDS:
         return {"quantizer": parameters.quantizer}
-    names = {"digits", "codes", "seed", "threads"}
+    names = {"digits", "codes", "max_codes", "seed", "threads"}
     return whitening_settings(parameters) | parameters.model_dump(include=names)
 
 
@@ -338,7 +325,7 @@ def unpack_quantizer(
     tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]
 ) -> Quantizer | None:
     """Undo ``pack``."""
-    return Quantizer.from_tensors(tensors, metadata) if tensors else None
+    return read_quantizer(tensors, metadata) if tensors else None
 
 
 def _whitened(

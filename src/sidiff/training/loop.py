@@ -27,15 +27,8 @@ from sidiff.devices import cpu_threads, resolve
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig, ItemTable, Memory
 from sidiff.diffusion.histories import Histories, HistoryBatch, identity_rows
 from sidiff.diffusion.noising import NoisingContext, masked_digits
-from sidiff.diffusion.noising.orders import rarity
 from sidiff.diffusion.noising.probe import confidence_probe
-from sidiff.diffusion.objective import (
-    Loss,
-    denoising_loss,
-    history_loss,
-    item_loss,
-    masked_history,
-)
+from sidiff.diffusion.objective import Loss, denoising_loss, item_loss
 from sidiff.errors import SidiffError
 from sidiff.evaluation.ranker import Ranker, batches
 from sidiff.onednn import linear
@@ -43,7 +36,6 @@ from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import (
     Sequences,
     evaluation_samples,
-    training_counts,
     training_items,
 )
 from sidiff.sids.table import SidTable
@@ -269,9 +261,6 @@ class _Trainer:
         identities = identity_rows(self.identified, item_ids)
         self.histories = Histories(sequences, table.codes, identities, self.device)
         self.known_items = _known_items(self.histories.table)
-        counts = torch.from_numpy(training_counts(sequences))
-        codes = torch.from_numpy(table.codes.astype(np.int64))
-        self.rarity = rarity(codes, counts, table.codes_per_digit).to(self.device)
         self.ranker = Ranker(sequences, table, identities, self.device, lattice)
         self.validation_samples = validation_samples(
             sequences,
@@ -385,16 +374,12 @@ class _Trainer:
 
     def _loss(self, batch: HistoryBatch) -> Loss:
         parameters = self.parameters
-        masked_items = self._masked_history(batch)
-        memory = self.denoiser.encode(
-            batch.history, batch.lengths, batch.identities, masked_items
-        )
+        memory = self.denoiser.encode(batch.history, batch.lengths, batch.identities)
         context = NoisingContext(
             targets=batch.targets,
             history=batch.history,
             lengths=batch.lengths,
             progress=self.progress.step / self.total_steps,
-            rarity=self.rarity,
             probe=confidence_probe(
                 self.denoiser, memory, batch.targets, parameters.noising
             ),
@@ -411,35 +396,17 @@ class _Trainer:
             parameters.label_smoothing,
             parameters.loss_reduction,
         )
-        beside = self._auxiliary(batch, memory, masked_items)
+        beside = self.parameters.auxiliary.item_weight * self._item_loss(batch, memory)
         return Loss(loss.total + beside * loss.weight, loss.weight)
 
-    def _masked_history(self, batch: HistoryBatch) -> Tensor | None:
-        auxiliary = self.parameters.auxiliary
-        if not auxiliary.history_weight:
-            return None
-        return masked_history(
-            batch.lengths, batch.history.shape, auxiliary.history_share, self.noise
-        )
-
-    def _auxiliary(
-        self, batch: HistoryBatch, memory: Memory, masked: Tensor | None
-    ) -> Tensor:
-        """Weighted sum of the losses beside the denoising one, each a mean."""
-        auxiliary = self.parameters.auxiliary
-        total = torch.zeros((), device=self.device)
-        if auxiliary.item_weight and memory.users is not None:
-            vectors = self.denoiser.item_vectors(self.known_items)
-            # Rows 1, 2, ... of the identity table are the known items, in order.
-            targets = self.histories.table.identities[batch.target_items] - 1
-            logits = linear(memory.users, vectors)
-            total = total + auxiliary.item_weight * item_loss(logits, targets)
-        if masked is not None:
-            chosen = masked.any(2)
-            logits = self.denoiser.history_logits(memory.states[chosen])
-            loss = history_loss(logits, batch.history[chosen], masked[chosen])
-            total = total + auxiliary.history_weight * loss
-        return total
+    def _item_loss(self, batch: HistoryBatch, memory: Memory) -> Tensor:
+        """Mean loss of the softmax over items; 0 where it has no weight."""
+        if not self.parameters.auxiliary.item_weight or memory.users is None:
+            return torch.zeros((), device=self.device)
+        vectors = self.denoiser.item_vectors(self.known_items)
+        # Rows 1, 2, ... of the identity table are the known items, in order.
+        targets = self.histories.table.identities[batch.target_items] - 1
+        return item_loss(linear(memory.users, vectors), targets)
 
 
 def _known_items(table: ItemTable) -> ItemTable:

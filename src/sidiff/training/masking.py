@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sidiff.diffusion.noising import NoisingContext
-from sidiff.diffusion.noising.orders import history_support
+from sidiff.diffusion.noising.orders import history_counts
 from sidiff.training.workers import Workers
 
 
@@ -32,7 +32,7 @@ class MaskingLog:
         sizes, digits, explained = self._split(self._step)
         sizes += masked.sum(2).flatten().bincount(minlength=len(sizes))
         digits += masked.sum((0, 1))
-        known = (history_support(context, recency=1.0) > 0).long()
+        known = (history_counts(context) > 0).long()
         times = masked.sum(1)
         explained[:, 0] += masked.shape[1] * known.flatten().bincount(minlength=2)
         explained[:, 1].scatter_add_(0, known.flatten(), times.flatten())

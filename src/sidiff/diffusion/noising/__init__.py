@@ -2,10 +2,11 @@
 
 A view's mask is the answer to two questions, each a small named strategy:
 
-- how many digits are masked (``AMOUNTS``): nested views (DiffGRM), a cap that grows in
-  training (MDGR's curriculum), or every digit by chance;
+- how many digits are masked (``AMOUNTS``): nested views (DiffGRM), a draw that tilts
+  towards many in the course of training (MDGR's curriculum), an even draw, or every
+  digit by chance;
 - which ones come first (``ORDERS``): what the model is least sure of (DiffGRM's OCN),
-  what the history does not explain (MDGR), or a random order.
+  what the history explains least (MDGR), or a random order.
 
 Any amount goes with any order. With ``coherent`` all views of a sample mask along one
 order, without it each view draws its own.
@@ -22,7 +23,7 @@ from sidiff.parameters import NoisingParameters
 
 
 def masked_digits(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
-    """Hidden digits of every view, ``(B, V, L)`` bool, at least one per view."""
+    """Masked digits of every view, ``(B, V, L)`` bool, at least one per view."""
     count = AMOUNTS[parameters.amount](context, parameters)
     orders = 1 if parameters.coherent else parameters.views
     order = ORDERS[parameters.order](context, parameters, orders)

@@ -1,8 +1,7 @@
 """How many digits each view masks.
 
-Nested views are DiffGRM's (section 4.2). The curriculum belongs to MDGR
-(arXiv 2601.19501), of which this project knows the abstract only: that the amount of
-masking follows a global curriculum is the paper's, the formula is ours.
+Nested views are DiffGRM's (arXiv 2510.21805, section 4.2), the curriculum is MDGR's
+(arXiv 2601.19501, Eqs. 8-10), an even draw its ablation's control.
 """
 
 from __future__ import annotations
@@ -15,18 +14,10 @@ from torch import Tensor
 
 from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.errors import SidiffError
-from sidiff.parameters import CurriculumParameters, NoisingParameters
+from sidiff.parameters import NoisingParameters
 
 Amount = Callable[[NoisingContext, NoisingParameters], Tensor]
 """Returns the number of masked digits of every view, ``(B, V)``, at least 1."""
-
-GROWTH: dict[str, Callable[[float], float]] = {
-    "linear": lambda x: x,
-    "cosine": lambda x: 0.5 * (1.0 - math.cos(math.pi * x)),
-    "sqrt": math.sqrt,
-    "constant": lambda x: 1.0,
-}
-"""From 0 to 1 to the share of the digits that may be masked."""
 
 
 def nested(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
@@ -37,21 +28,28 @@ def nested(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
 
 
 def curriculum(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
-    """A number drawn from 1 to the cap of this moment, anew for every view.
-
-    ``reversed`` mirrors it: from what was the cap's complement up to all digits. Both
-    end with 1 to L; one begins with the easy views, the other with the hard ones.
-    """
+    """A number drawn for every view by the chances of this moment of training."""
     batch, digits = context.targets.shape
-    cap = digit_cap(context.progress, digits, parameters.curriculum)
-    drawn = torch.randint(
+    chances = curriculum_chances(context.progress, digits, parameters.curriculum.gamma)
+    drawn = torch.multinomial(
+        chances.to(context.targets.device, torch.float32),
+        batch * parameters.views,
+        replacement=True,
+        generator=context.generator,
+    )
+    return drawn.view(batch, -1) + 1
+
+
+def uniform(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
+    """A number drawn evenly from 1 to L, anew for every view."""
+    batch, digits = context.targets.shape
+    return torch.randint(
         1,
-        cap + 1,
+        digits + 1,
         (batch, parameters.views),
         generator=context.generator,
         device=context.targets.device,
     )
-    return digits + 1 - drawn if parameters.curriculum.reversed else drawn
 
 
 def chance(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
@@ -63,12 +61,13 @@ def chance(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
 AMOUNTS: dict[str, Amount] = {
     "nested": nested,
     "curriculum": curriculum,
+    "uniform": uniform,
     "chance": chance,
 }
 
 
 def view_sizes(digits: int, views: int) -> list[int]:
-    """Hidden digits in each nested view, growing evenly to all of them.
+    """Masked digits in each nested view, growing evenly to all of them.
 
     Raises:
         SidiffError: more views than digits.
@@ -81,9 +80,19 @@ def view_sizes(digits: int, views: int) -> list[int]:
     return [-(-digits * view // views) for view in range(1, views + 1)]
 
 
-def digit_cap(progress: float, digits: int, parameters: CurriculumParameters) -> int:
-    """Most digits masked at ``progress`` (0 to 1) of training: 1 to ``digits``."""
-    reached = min(1.0, progress / parameters.saturation)
-    share = GROWTH[parameters.shape](reached)
-    # Rounded first: 8 * 0.5 by way of a cosine must not become 5.
-    return max(1, math.ceil(round(digits * share, 9)))
+def curriculum_chances(progress: float, digits: int, gamma: float) -> Tensor:
+    """Chance of 1, 2, ... L masked digits (Eqs. 8-10), ``(L,)`` float64.
+
+    delta = cos(pi progress / 2)^gamma weighs a law that falls with their number
+    against one that rises: it tilts the draw, no number is ever left out.
+
+    Args:
+        progress: share of the training steps done, 0 to 1.
+        digits: L.
+        gamma: above 0; the larger, the sooner many digits are likely.
+    """
+    # The cosine of a quarter turn is not exactly 0, and may be below.
+    delta = max(0.0, math.cos(0.5 * math.pi * progress)) ** gamma
+    number = torch.arange(1, digits + 1, dtype=torch.float64)
+    score = (1.0 - delta) * number + delta * (digits + 1 - number)
+    return score / score.sum()

@@ -22,7 +22,6 @@ class NoisingContext:
         history: codes of the history items, right-padded, ``(B, T, L)``.
         lengths: real items per history ``(B,)``.
         progress: share of the training steps done, 0 to 1.
-        rarity: of every code, ``(L, K)``, see ``sidiff.diffusion.noising.orders``.
         probe: the model's confidences under a mask; costs one decoder pass.
         generator: source of randomness, on the device of ``targets``.
     """
@@ -31,7 +30,6 @@ class NoisingContext:
     history: Tensor
     lengths: Tensor
     progress: float
-    rarity: Tensor
     probe: Probe
     generator: torch.Generator
 

@@ -19,8 +19,10 @@ def confidence_probe(
         denoiser: the network in training.
         memory: the batch's histories, encoded as in the training pass.
         targets: true codes ``(B, L)``, read at visible digits only.
-        parameters: ``confidence`` is the largest probability or the negative entropy;
-            ``probe_kv: raw`` repeats the release's unprojected keys and values.
+        parameters: ``probe_kv: raw`` repeats the release's unprojected keys and values.
+
+    Returns:
+        The function from masked digits to the log of each one's largest probability.
     """
     if parameters.probe_kv == "raw":
         memory = denoiser.unprojected(memory)
@@ -31,9 +33,6 @@ def confidence_probe(
         denoiser.eval()
         logits = denoiser.logits(targets[:, None], masked[:, None], memory)[:, 0]
         denoiser.train(was_training)
-        log_p = logits.log_softmax(-1)
-        if parameters.confidence == "max_probability":
-            return log_p.amax(-1)
-        return (log_p.exp() * log_p).sum(-1)
+        return logits.log_softmax(-1).amax(-1)
 
     return probe

@@ -61,8 +61,9 @@ def train_variants(
     variants = ablation.trainings(job.parameters)
     models: dict[str, Model] = {}
     histories, masks = [], []
-    for name, settings in variants.items():
-        for seed in ablation.seeds:
+    # Seed by seed: what is cut off has compared all variants with the first ones.
+    for seed in ablation.seeds:
+        for name, settings in variants.items():
             logger.info("Variant %s, seed %d", name, seed)
             one = replace(job, parameters=settings.model_copy(update={"seed": seed}))
             fitted = train(one, lambda epoch, figures: None, ray_address)
@@ -96,6 +97,7 @@ def rank_variants(
     settings = EvaluationParameters.model_validate(evaluation)
     ablation = AblationParameters.model_validate(parameters)
     decoding = settings.other_decoders()[ablation.decoder]
+    cutoff = max(settings.cutoffs)
     results, costs = [], []
     for name, model in split_models(variant_denoisers).items():
         method, seed = name.split("/")
@@ -109,6 +111,16 @@ def rank_variants(
             chosen_users(len(evaluator.samples), settings),
         )
         prints = evaluator.table.fingerprint, evaluator.sequences.fingerprint
+        figures = evaluator.ranker.scores(
+            ranked.items, ranked.sids, ranked.targets, [cutoff], "test"
+        )
+        logger.info(
+            "Variant %s, seed %s: test NDCG@%d %.4f (SID), %.4f (item), %.0f users/s",
+            *(method, seed, cutoff),
+            figures[f"test/sid/ndcg_at_{cutoff}"],
+            figures[f"test/item/ndcg_at_{cutoff}"],
+            ranked.cost.users_per_second,
+        )
         results.append(ranked.to_frame(method, int(seed), *prints))
         costs.append(cost_frame(method, int(seed), ranked.cost))
     return pl.concat(results), pl.concat(costs)

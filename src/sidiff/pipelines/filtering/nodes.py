@@ -29,10 +29,15 @@ def filter_k_core(
     ingestion_report: dict[str, Any],
     parameters: dict[str, Any],
 ) -> pl.LazyFrame:
-    """Keep the interactions of the k-core."""
+    """Keep the interactions of users and items that have enough of them."""
     check_ingested(interactions, "interactions", ingestion_report["reviews"])
     filtering = FilteringParameters.model_validate(parameters)
-    return k_core(interactions, filtering.core, filtering.repeats)
+    return k_core(
+        interactions,
+        filtering.min_user_events,
+        filtering.min_item_events,
+        filtering.repeats,
+    )
 
 
 def build_sequences(

@@ -1,0 +1,263 @@
+"""Transformer blocks of the denoiser: packed tokens, attention, pre-LayerNorm layers.
+
+Two things make them fast without changing what they compute. Histories are packed: only
+attention itself sees padding. Views and beams are folded into the query length of the
+cross-attention, so that a user's keys and values exist once, however many read them.
+
+Symbols: B batch, T tokens of a history, Q queries, V views or beams, L digits, d width,
+H heads, n packed tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sidiff.diffusion.dropout import Dropout
+from sidiff.onednn import Linear
+
+INITIAL_STD = 0.02
+
+PACKED_GRAIN = 64
+"""Packed tokens come in multiples of this. A matrix product of a new shape costs the
+CPU a newly made kernel, which it keeps: time and memory for every other length."""
+
+INNER_NUMBERS = 2**20
+"""Numbers inside a feed-forward block at a time, where nothing keeps them: 4 MiB."""
+
+
+class BlockShape(Protocol):
+    """What a block must know of its network."""
+
+    @property
+    def width(self) -> int:
+        """Numbers per token, d."""
+
+    @property
+    def heads(self) -> int:
+        """Attention heads, H; they divide the width."""
+
+    @property
+    def inner(self) -> int:
+        """Width inside the feed-forward block."""
+
+    @property
+    def dropout(self) -> float:
+        """Chance that a number is left out in training."""
+
+
+def _attend(
+    query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, dropout: float
+) -> Tensor:
+    """Softmax attention, ``(B, H, Q, d / H)``, heads joined to ``(B, Q, d)``."""
+    mixed = F.scaled_dot_product_attention(
+        query, keys, values, attn_mask=bias, dropout_p=dropout
+    )
+    return mixed.transpose(1, 2).flatten(2)
+
+
+class Packing(NamedTuple):
+    """The real tokens of a padded batch, one after the other.
+
+    Attributes:
+        batch: B.
+        length: T.
+        tokens: how many are real; those after them are nobody's.
+        owner: user of each token ``(n,)``.
+        slot: its place in the user's history ``(n,)``.
+    """
+
+    batch: int
+    length: int
+    tokens: int
+    owner: Tensor
+    slot: Tensor
+
+    @classmethod
+    def of(cls, real: Tensor) -> Packing:
+        """Pack where ``real`` ``(B, T)`` bool says so."""
+        owner, slot = real.nonzero(as_tuple=True)
+        tokens = len(owner)
+        spare = (0, -tokens % PACKED_GRAIN)
+        batch, length = real.shape
+        return cls(batch, length, tokens, F.pad(owner, spare), F.pad(slot, spare))
+
+    def pack(self, x: Tensor) -> Tensor:
+        """``(B, T, ...)`` to ``(n, ...)``."""
+        return x.flatten(0, 1)[self.owner * self.length + self.slot]
+
+    def pad(self, x: Tensor, more: int = 0) -> Tensor:
+        """``(n, d)`` to ``(B, T + more, d)``, zero at pads."""
+        length = self.length + more
+        padded = x.new_zeros(self.batch * length, x.shape[1])
+        place = (self.owner * length + self.slot)[: self.tokens]
+        padded = padded.index_copy(0, place, x[: self.tokens])
+        return padded.unflatten(0, (self.batch, length))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention: projections without bias, output with bias."""
+
+    def __init__(self, shape: BlockShape) -> None:
+        super().__init__()
+        self.heads = shape.heads
+        self.dropout = shape.dropout
+        self.project = Linear(shape.width, 3 * shape.width, bias=False)
+        self.output = Linear(shape.width, shape.width)
+
+    def forward(
+        self, x: Tensor, bias: Tensor | None = None, packing: Packing | None = None
+    ) -> Tensor:
+        """Mix tokens ``(B, Q, d)``, or ``(n, d)`` if packed.
+
+        ``bias`` broadcasts to ``(B, H, Q, Q)``.
+        """
+        projected = self.project(x)
+        if packing is not None:
+            projected = packing.pad(projected)
+        heads = projected.unflatten(2, (3, self.heads, -1)).transpose(1, 3)
+        query, keys, values = heads.unbind(2)
+        dropout = self.dropout if self.training else 0.0
+        mixed = _attend(query, keys, values, bias, dropout)
+        return self.output(mixed if packing is None else packing.pack(mixed))
+
+
+class CrossAttention(nn.Module):
+    """Attention of decoder tokens to a ``Memory``."""
+
+    def __init__(self, shape: BlockShape) -> None:
+        super().__init__()
+        self.heads = shape.heads
+        self.dropout = shape.dropout
+        self.query = Linear(shape.width, shape.width, bias=False)
+        self.key_value = Linear(shape.width, 2 * shape.width, bias=False)
+        self.output = Linear(shape.width, shape.width)
+
+    def project_memory(self, states: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
+        """Keys and values ``(B, H, T + 1, d / H)`` of packed encoder states.
+
+        Those of the sink, the last one, are zero.
+        """
+        pair = packing.pad(self.key_value(states), more=1)
+        heads = pair.unflatten(2, (2, self.heads, -1)).transpose(1, 3)
+        keys, values = heads.unbind(2)
+        return keys, values
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Read the memory with queries from ``x`` ``(B, Q, d)``."""
+        query = self.query(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        dropout = self.dropout if self.training else 0.0
+        return self.output(_attend(query, keys, values, bias, dropout))
+
+
+class FeedForward(nn.Sequential):
+    """Linear, exact GELU, Linear."""
+
+    def __init__(self, shape: BlockShape) -> None:
+        super().__init__(
+            Linear(shape.width, shape.inner),
+            nn.GELU(),
+            Linear(shape.inner, shape.width),
+        )
+        self.rows = max(1, INNER_NUMBERS // shape.inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map tokens ``(..., d)``, each by itself.
+
+        Without gradients, when what is in between need not be kept, the CPU goes
+        through them in parts that stay in its cache.
+        """
+        whole = cast(Callable[[Tensor], Tensor], super().forward)
+        if torch.is_grad_enabled() or x.device.type != "cpu":
+            return whole(x)
+        parts = x.flatten(0, -2).split(self.rows)
+        return torch.cat([whole(part) for part in parts]).view_as(x)
+
+
+class EncoderLayer(nn.Module):
+    """Pre-LayerNorm block over history tokens."""
+
+    def __init__(self, shape: BlockShape) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(shape.width)
+        self.attention = SelfAttention(shape)
+        self.feed_forward_norm = nn.LayerNorm(shape.width)
+        self.feed_forward = FeedForward(shape)
+        self.dropout = Dropout(shape.dropout)
+
+    def forward(
+        self, x: Tensor, bias: Tensor, packing: Packing | None = None
+    ) -> Tensor:
+        """Tokens ``(B, T, d)``, packed ``(n, d)``; ``bias`` hides pads as keys."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), bias, packing))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+
+class DecoderLayer(nn.Module):
+    """Pre-LayerNorm block: digits among themselves, digits to history, feed-forward."""
+
+    def __init__(self, shape: BlockShape) -> None:
+        super().__init__()
+        self.self_norm = nn.LayerNorm(shape.width)
+        self.self_attention = SelfAttention(shape)
+        self.cross_norm = nn.LayerNorm(shape.width)
+        self.cross_attention = CrossAttention(shape)
+        self.feed_forward_norm = nn.LayerNorm(shape.width)
+        self.feed_forward = FeedForward(shape)
+        self.dropout = Dropout(shape.dropout)
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Digit tokens ``x`` ``(B, V, L, d)``."""
+        return self.read(self.mix(x), keys, values, bias)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """The self-attention: digits of a view among themselves."""
+        views = self.self_norm(x).flatten(0, 1)
+        return x + self.dropout(self.self_attention(views)).view_as(x)
+
+    def read(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """What follows it, each token by itself: digits to history, feed-forward."""
+        queries = self.cross_norm(x).flatten(1, 2)
+        read = self.cross_attention(queries, keys, values, bias)
+        x = x + self.dropout(read).view_as(x)
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+
+def draw_weights(model: nn.Module, generator: torch.Generator) -> None:
+    """Draw all weights: Normal(0, 0.02) for matrices and tables, zero biases."""
+    for name, parameter in model.named_parameters():
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, 0.0, INITIAL_STD, generator=generator)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.ones_(parameter)
+
+
+def log_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where visible, -inf elsewhere."""
+    zeros = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
+    return zeros.masked_fill(~visible, -torch.inf)
+
+
+def asked_first(x: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
+    """The tokens asked for, and no more others than make the batch rectangular.
+
+    Args:
+        x: ``(B, V, L, d)``.
+        asked: ``(B, V, L)`` bool.
+
+    Returns:
+        Tokens ``(B, 1, n, d)``, n the most asked for of one user, and where each of
+        the V * L tokens is among them ``(B, V * L)``; anywhere, if it is not.
+    """
+    asked = asked.flatten(1)
+    count = max(1, int(asked.sum(1).max()))
+    order = asked.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+    chosen = order[:, :count, None].expand(-1, -1, x.shape[3])
+    place = order.argsort(1).clamp(max=count - 1)
+    return x.flatten(1, 2).gather(1, chosen)[:, None], place

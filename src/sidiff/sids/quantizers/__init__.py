@@ -1,0 +1,71 @@
+"""Quantizers: a vector to L codes, and back to an approximation.
+
+A fitted quantizer is a few arrays; faiss trains it and is not needed afterwards. To add
+one: a class of ``Quantizer`` in a file here, and its name in ``KINDS``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sidiff.errors import SidiffError
+from sidiff.sids.faiss_training import gpu_wanted
+from sidiff.sids.quantizers.base import Quantizer
+from sidiff.sids.quantizers.product import PlainProduct, RotatedProduct
+from sidiff.sids.quantizers.residual import ResidualKMeans
+from sidiff.sids.threads import faiss_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sidiff.parameters import TokenizationParameters
+
+__all__ = ["KINDS", "Quantizer", "fit_quantizer", "read_quantizer", "whitened"]
+
+KINDS: dict[str, type[Quantizer]] = {
+    "opq": RotatedProduct,
+    "pq": PlainProduct,
+    "rq_kmeans": ResidualKMeans,
+}
+"""Quantizers that are trained, by their name in the configuration."""
+
+
+def whitened(kind: str) -> bool:
+    """Whether this kind of quantizer is trained, and on whitened embeddings."""
+    return kind in KINDS and KINDS[kind].whitened
+
+
+def fit_quantizer(
+    x_train: NDArray[np.float32], parameters: TokenizationParameters, codes: int
+) -> Quantizer:
+    """Train a quantizer; the same input, seed and thread count give the same one.
+
+    Args:
+        x_train: (n, d) float32, the training items: whitened embeddings or plain ones,
+            as ``whitened`` says.
+        parameters: kind, digits, seed, threads and device are used.
+        codes: K, see ``choose_codes``.
+
+    Raises:
+        SidiffError: the kind is not a trained one, or no GPU where one is demanded.
+    """
+    if parameters.quantizer not in KINDS:
+        raise SidiffError(
+            f"The quantizer {parameters.quantizer!r} has nothing to train; use one of "
+            f"{', '.join(KINDS)}."
+        )
+    use_gpu = gpu_wanted(parameters.device)
+    with faiss_threads(parameters.threads):
+        return KINDS[parameters.quantizer].fit(
+            x_train, parameters.digits, codes, seed=parameters.seed, use_gpu=use_gpu
+        )
+
+
+def read_quantizer(
+    tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
+) -> Quantizer:
+    """Rebuild what ``Quantizer.to_tensors`` took apart."""
+    return KINDS[metadata["kind"]].from_tensors(tensors)

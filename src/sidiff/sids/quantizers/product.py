@@ -1,0 +1,101 @@
+"""Product quantizers: the digits of a semantic ID stand side by side.
+
+Rotate, subtract an offset, cut into L equal pieces, and name the nearest of K codewords
+in each. This is DiffGRM's "parallel semantic encoding" (arXiv 2510.21805) and, with the
+blocks of the rotation as projections f_l, Eqs. 6-7 of MDGR (arXiv 2601.19501).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+
+from sidiff.sids.faiss_training import train_product
+from sidiff.sids.quantizers.base import Quantizer, nearest
+from sidiff.sids.threads import single_threaded_blas
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PlainProduct(Quantizer):
+    """Product quantizer of the vectors as they are.
+
+    Attributes:
+        codebooks: (L, K, d / L) float32.
+        rotation: (d, d) float32, orthogonal, applied as ``rotation @ x``; None for
+            no rotation.
+        offset: (d,) float32, subtracted after the rotation; None for zero.
+    """
+
+    kind = "pq"
+    whitened = True
+    rotates: ClassVar[bool] = False
+
+    rotation: NDArray[np.float32] | None = None
+    offset: NDArray[np.float32] | None = None
+
+    @classmethod
+    def fit(
+        cls,
+        x_train: NDArray[np.float32],
+        digits: int,
+        codes: int,
+        *,
+        seed: int,
+        use_gpu: bool,
+    ) -> Self:
+        """Train with faiss, see ``train_product``."""
+        fitted = train_product(
+            x_train, digits, codes, rotate=cls.rotates, seed=seed, use_gpu=use_gpu
+        )
+        return cls(**fitted._asdict())
+
+    @property
+    def dimensions(self) -> int:
+        """Number of dimensions d of a vector."""
+        return int(self.codebooks.shape[2]) * self.digits
+
+    def _encode(self, x: NDArray[np.float32]) -> NDArray[np.uint16]:
+        pieces = np.split(self.aligned(x), self.digits, axis=1)
+        return np.stack(list(map(nearest, pieces, self.codebooks)), axis=1)
+
+    def reconstruct(self, codes: NDArray[np.integer]) -> NDArray[np.float32]:
+        """The vectors that codes (n, L) stand for, (n, d) float32."""
+        words = self.codebooks[np.arange(self.digits), codes]  # (n, L, d / L)
+        vectors = words.reshape(len(codes), -1)
+        if self.offset is not None:
+            vectors = vectors + self.offset
+        if self.rotation is not None:
+            with single_threaded_blas():
+                vectors = vectors @ self.rotation
+        return vectors
+
+    def aligned(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Rows (n, d) rotated and shifted into the space of the codebooks."""
+        aligned = x.astype(np.float64)
+        if self.rotation is not None:
+            with single_threaded_blas():
+                aligned = aligned @ self.rotation.T.astype(np.float64)
+        if self.offset is not None:
+            aligned -= self.offset
+        return aligned
+
+    def digit_errors(self, aligned: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Squared distance (n, L, K) of each piece to each codeword."""
+        words = self.codebooks.astype(np.float64)
+        squares = np.einsum("lkd,lkd->lk", words, words)
+        pieces = aligned.reshape(len(aligned), self.digits, -1)
+        dots = np.einsum("nld,lkd->nlk", pieces, words, optimize=True)
+        lengths = np.einsum("nld,nld->nl", pieces, pieces)
+        return np.asarray(lengths[:, :, None] - 2 * dots + squares)
+
+
+class RotatedProduct(PlainProduct):
+    """Product quantizer behind a learned rotation (OPQ)."""
+
+    kind = "opq"
+    rotates = True

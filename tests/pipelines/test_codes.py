@@ -1,0 +1,65 @@
+"""MDGR's 8 x 300 codes, and SIDs that items share, through the whole pipeline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from .conftest import SMALL, Run
+
+
+def full(run: Run, dataset: str, tokenization: dict[str, Any], items: int) -> str:
+    """The version of a full run of MDGR as published."""
+    given = SMALL | {
+        "recipe": "mdgr",
+        "preset": "paper",
+        "dataset": dataset,
+        "sample_data": {"users": 200, "items": items},
+        "filtering": {"min_user_events": 3, "min_item_events": 1, "windows": "prefix"},
+        "tokenization": SMALL["tokenization"] | tokenization,
+        "baselines": SMALL["baselines"] | {"methods": ["popularity", "autoregressive"]},
+        "comparison": {"references": ["popularity"]},
+    }
+    return run("full", given)
+
+
+def stored(project: Path, dataset: str, layer: str, name: str, version: str) -> Path:
+    return project / "data" / layer / dataset / name / version / name
+
+
+@pytest.mark.parametrize(
+    ("digits", "codes", "items"), [(8, 300, 400), (4, 3, 100)], ids=["8x300", "shared"]
+)
+def test_from_files_to_recommendations(
+    project: Path, run: Run, digits: int, codes: int, items: int
+) -> None:
+    dataset = f"codes_{codes}"
+    version = full(run, dataset, {"digits": digits, "codes": codes}, items)
+
+    def read(layer: str, name: str) -> pl.DataFrame:
+        return pl.read_parquet(stored(project, dataset, layer, name, version))
+
+    table = read("05_model_input", "sid_table.parquet")
+    names = [f"code_{digit}" for digit in range(digits)]
+    assert table[names].max().row(0) == (codes - 1,) * digits
+    path = stored(project, dataset, "08_reporting", "sid_report.json", version)
+    report = json.loads(path.read_text())
+    assert report["codes_per_digit"] == codes
+    assert report["distinct_sids"] == table["sid"].n_unique()
+    if codes**digits < len(table):  # then a SID leads to a set of items
+        assert report["items_in_collisions"] > 0
+
+    lists = read("07_model_output", "recommendations.parquet")
+    users = lists.group_by("user_id").agg(
+        pl.col("item_id").n_unique().alias("distinct"), pl.len()
+    )
+    assert (users["distinct"] == users["len"]).all()
+    assert (users["len"] == 10).all()
+    if codes**digits < len(table):
+        shared = lists.join(table.select("item_id", "sid"), on="item_id")
+        together = shared.group_by("user_id").agg(pl.col("sid").n_unique())
+        assert (together["sid"] < 10).all()
