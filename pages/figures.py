@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from .store import IMAGES, read
 
 INK, BLUE, ORANGE = "#33414f", "#3d6fa5", "#c8773a"
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.edgecolor": INK,
     "axes.spines.top": False,

@@ -14,8 +14,8 @@ from kedro.framework.startup import bootstrap_project
 from numpy.typing import NDArray
 
 from sidiff.datasets import Model
+from sidiff.errors import SidiffError
 from sidiff.evaluation.headlines import headlines
-from sidiff.hooks import git_state
 from sidiff.pipelines.frames import to_sequences, to_sid_table
 from sidiff.pipelines.report.nodes import denoise_user
 from sidiff.report.build import titles_of
@@ -39,12 +39,13 @@ def store(name: str, env: str | None) -> None:
     """Keep the latest run of an environment under ``name``."""
     bootstrap_project(ROOT)
     with KedroSession.create(ROOT, env=env) as session:
-        context = session.load_context()
+        context = session.load_context()  # type: ignore[attr-defined]
         catalog, options = context.catalog, f" --env={env}" if env else ""
+        version = catalog.get("comparison").resolve_load_version()
         kept = {
             "command": f"kedro run --pipeline=full{options}",
-            "commit": git_state(ROOT).get("git.commit", "")[:7],
-            "version": catalog.get("comparison").resolve_load_version(),
+            "commit": commit_of(version),
+            "version": version,
             **comparison_of(catalog.load("comparison")),
             "data": catalog.load("data_statistics"),
             "sids": catalog.load("sid_report"),
@@ -56,6 +57,18 @@ def store(name: str, env: str | None) -> None:
             masking.savefig(IMAGES / "masking.png", metadata={"Software": None})
     DATA.mkdir(parents=True, exist_ok=True)
     (DATA / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def commit_of(version: str) -> str:
+    """The commit of the run that wrote ``version``, as MLflow has it."""
+    import mlflow  # noqa: PLC0415 (slow to import)
+
+    runs = mlflow.search_runs(
+        search_all_experiments=True,
+        filter_string=f"tags.save_version = '{version}'",
+        output_format="list",
+    )
+    return str(runs[0].data.tags["git.commit"])[:7]
 
 
 def comparison_of(comparison: pl.DataFrame) -> dict[str, Any]:
@@ -166,6 +179,8 @@ def _parts(
     batch = histories.gather(torch.tensor([[user, end - len(history), end]]))
     with torch.inference_mode():
         memory = network.encode(batch.history, batch.lengths, batch.identities)
+        if memory.users is None:
+            raise SidiffError("This network has no item identities: nothing to show.")
         logits = network.item_vectors(histories.table) @ memory.users[0]
         softmax = torch.softmax(logits.double(), 0).numpy()
     counts = transition_counts(users)

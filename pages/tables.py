@@ -36,6 +36,10 @@ def fill(page: Path) -> str:
     return BLOCK.sub(table, page.read_text())
 
 
+def _run(kept: Kept) -> str:
+    return f"`{kept['command']}` at commit `{kept['commit']}`, {kept['version'][:10]}."
+
+
 def _short(kept: Kept) -> str:
     return _methods(
         [
@@ -196,6 +200,7 @@ def _list(kept: Kept) -> str:
 
 
 TABLES: dict[str, Callable[[Kept], str]] = {
+    "run": _run,
     "short": _short,
     "all": _all,
     "decoders": _decoders,

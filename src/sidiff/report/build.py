@@ -52,7 +52,7 @@ class Stored:
     data: Mapping[str, Any]
     sids: Mapping[str, Any]
     catalogue: pl.DataFrame
-    codes: NDArray[np.int64]
+    codes: NDArray[np.integer]
     sequences: pl.DataFrame
     history: pl.DataFrame
     walk: Sequence[Step]
@@ -126,7 +126,7 @@ def _popular(sequences: pl.DataFrame) -> int:
     return int(sequences["items"].explode().mode().sort()[0])
 
 
-def _code_use(codes: NDArray[np.int64], size: int) -> list[list[float]]:
+def _code_use(codes: NDArray[np.integer], size: int) -> list[list[float]]:
     """How often every code is used, relative to the digit's most frequent one."""
     counts = [np.bincount(digit, minlength=size) for digit in codes.T]
     return [(count / count.max()).round(3).tolist() for count in counts]

@@ -83,7 +83,7 @@ class Neighbour:
 
 
 def neighbours(
-    codes: NDArray[np.int64], titles: list[str], item: int, number: int
+    codes: NDArray[np.integer], titles: list[str], item: int, number: int
 ) -> list[Neighbour]:
     """Return an item, then those that share most digits with it.
 
