@@ -56,7 +56,9 @@ def store(name: str, env: str | None) -> None:
             masking = masking_figure(catalog.load("masking_history"))
             masking.savefig(IMAGES / "masking.png", metadata={"Software": None})
     DATA.mkdir(parents=True, exist_ok=True)
-    (DATA / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+    # A line for each entry, so that a change shows where it is.
+    lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in kept.items())
+    (DATA / f"{name}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def commit_of(version: str) -> str:

@@ -19,6 +19,29 @@ from tests.evaluation.test_trade_off import comparison
 
 VOID = {"meta", "line", "circle", "rect", "polyline", "br"}
 TITLES = ["Mug", "Tea <pot>", "Kettle", "Tray"]
+DATA = {
+    "synthetic": True,
+    "users": 2,
+    "items": 4,
+    "interactions": 7,
+    "density": 0.875,
+    "min_length": 3,
+    "max_length": 4,
+    "mean_length": 3.5,
+    "median_length": 3.5,
+    "training_samples": 3,
+    "cold_items": 0,
+    "rejected_lines": 1,
+    "reviews_lines": 8,
+    "metadata_lines": 4,
+}
+SIDS = {
+    "digits": 2,
+    "codes_per_digit": 3,
+    "distinct_sids": 4,
+    "items": 4,
+    "largest_group": 1,
+}
 CODES = np.array([[0, 1], [0, 2], [1, 1], [2, 0]])
 
 
@@ -33,29 +56,8 @@ def stored() -> Stored:
         },
     )
     return Stored(
-        data={
-            "synthetic": True,
-            "users": 2,
-            "items": 4,
-            "interactions": 7,
-            "density": 0.875,
-            "min_length": 3,
-            "max_length": 4,
-            "mean_length": 3.5,
-            "median_length": 3.5,
-            "training_samples": 3,
-            "cold_items": 0,
-            "rejected_lines": 1,
-            "reviews_lines": 8,
-            "metadata_lines": 4,
-        },
-        sids={
-            "digits": 2,
-            "codes_per_digit": 3,
-            "distinct_sids": 4,
-            "items": 4,
-            "largest_group": 1,
-        },
+        data=DATA,
+        sids=SIDS,
         catalogue=pl.DataFrame(
             {
                 "item_index": [1, 0, 2, 3],
