@@ -14,7 +14,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from sidiff.evaluation.headlines import Headline, headlines, percent, rate_text
+from sidiff.evaluation.headlines import headlines, percent, rate_text
 from sidiff.report.charts import line_chart, strip
 from sidiff.report.examples import choose_examples, neighbours
 from sidiff.report.walk import Step
@@ -43,7 +43,8 @@ class Stored:
         history: figures of every epoch.
         walk: one test user denoised, see ``sidiff.report.walk``.
         walked: row of that user in ``sequences``.
-        results: what the decoders ranked; method, seed, user, target, items.
+        results: method, seed, user, target, items; the method that comes first makes
+            the shop's lists.
         comparison: as ``sidiff.evaluation.comparison.compare`` returns it.
         settings: parameters by group.
         names: data set, recipe, preset.
@@ -70,10 +71,11 @@ def build(stored: Stored) -> str:
         stored: what the run stored.
     """
     lines = headlines(stored.comparison)
-    main = main_method(lines)
+    one = stored.results.filter(
+        method=stored.results["method"][0], seed=stored.results["seed"][0]
+    )
+    main = next(line for line in lines if line.method == one["method"][0])
     titles = titles_of(stored.catalogue)
-    one = stored.results.filter(method=main.method)
-    one = one.filter(seed=one["seed"][0])
     good, bad = choose_examples(one, stored.sequences, titles, EXAMPLES)
     environment = Environment(
         loader=PackageLoader("sidiff.report", ""),
@@ -101,13 +103,6 @@ def build(stored: Stored) -> str:
         settings=yaml.safe_dump(dict(stored.settings), sort_keys=False, width=78),
         versions=_versions(),
     )
-
-
-def main_method(lines: Sequence[Headline]) -> Headline:
-    """The method that makes a shop's lists: as configured, or the best decoder."""
-    decoders = [line for line in lines if line.kind == "decoder"]
-    named = [line for line in decoders if line.method == "as_configured"]
-    return (named or decoders or list(lines))[0]
 
 
 def titles_of(catalogue: pl.DataFrame) -> list[str]:

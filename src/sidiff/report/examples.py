@@ -45,7 +45,8 @@ def choose_examples(
         titles: of every item, ``(N,)``.
         each: how many of either kind.
     """
-    listed = np.array(results["items"].to_list())
+    width = len(results["items"][0])
+    listed = results["items"].cast(pl.Array(pl.Int64, width)).to_numpy()
     hits = listed == results["target"].to_numpy()[:, None]
     rows = (hits[:, 0].nonzero()[0], (~hits.any(1)).nonzero()[0])
 
