@@ -84,9 +84,9 @@ def ingest(folder: Path, parameters: dict[str, Any]) -> dict[str, int]:
 
 def core(folder: Path, parameters: dict[str, Any]) -> dict[str, int]:
     """Typed rows to those of the k-core, without repeats."""
-    given = {**parameters["filtering"], "repeats": "drop"}
+    given = {**parameters["filtering"], "merge_seconds": 10}
     report = json.loads((folder / "report.json").read_text())
-    kept = filtering.filter_k_core(_interactions(folder).load(), report, given)
+    kept, _ = filtering.filter_k_core(_interactions(folder).load(), report, given)
     _core(folder).save(kept)
     return {"rows": _core(folder).load().select(pl.len()).collect().item()}
 
@@ -94,7 +94,7 @@ def core(folder: Path, parameters: dict[str, Any]) -> dict[str, int]:
 def split(folder: Path, parameters: dict[str, Any]) -> dict[str, int]:
     """Rows of the k-core to sequences, training samples and the catalogue."""
     report = json.loads((folder / "report.json").read_text())
-    made = filtering.build_sequences(
+    *made, _ = filtering.build_sequences(
         _core(folder).load(),
         pl.read_parquet(folder / "shelf.parquet"),
         report,

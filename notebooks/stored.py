@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -13,9 +12,6 @@ from typing import Any
 warnings.filterwarnings("ignore")
 here = Path.cwd()
 ROOT = next(p for p in (here, *here.parents) if (p / "conf" / "base").exists())
-# Kedro's data and MLflow's database are relative to the project's folder.
-os.chdir(ROOT)
-os.environ.setdefault("KEDRO_LOGGING_CONFIG", str(ROOT / "conf" / "logging.yml"))
 sys.path.insert(0, str(ROOT / "src"))
 
 import torch  # noqa: E402

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import chdir
+from copy import copy
 from difflib import get_close_matches
 from errno import EDQUOT, ENOSPC
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,10 +16,14 @@ from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, KedroCliError
 from kedro.io import DatasetError
+from kedro.utils import find_kedro_project
 from pydantic import ValidationError
 from yaml import YAMLError
 
+from sidiff.context import RUN_OPTIONS
 from sidiff.errors import SidiffError
+from sidiff.legal import holds_text
+from sidiff.parameters import GROUPS
 from sidiff.pipeline_registry import PIPELINES
 from sidiff.storage import redacted
 
@@ -49,7 +56,10 @@ class RunCommand(click.Command):
             ctx.params.update(pipeline=None, pipelines=pipeline.split(","))
         try:
             _check_pipelines(ctx.params.get("pipelines") or [])
-            return super().invoke(ctx)
+            # Relative paths of the configuration begin there, wherever the command is
+            # given; Kedro itself resolves some of them only.
+            with chdir(find_kedro_project(Path.cwd()) or Path.cwd()):
+                return super().invoke(ctx)
         except Exception as error:
             problem = find_problem(error) or _full_disk(error) or _misuse(error)
             if problem is None:
@@ -126,10 +136,57 @@ def _misuse(error: Exception) -> Exception | None:
     return error if refused else None
 
 
+def _params_option(option: click.Parameter) -> click.Parameter:
+    """Kedro's option ``--params``, which leaves texts as they were typed.
+
+    Kedro reads every value as YAML, so that a data set 0042 would be the number 42 and
+    one of the name 1e5 the number 100000.0. Values of parameters that hold texts do not
+    pass through it, unless they are in quotation marks, as YAML has them.
+    """
+    convert = option.callback
+
+    def callback(context: click.Context, given: click.Parameter, value: Any) -> Any:
+        if not isinstance(value, str) or convert is None:  # from a --config file
+            return convert(context, given, value) if convert else value
+        texts, others = {}, []
+        for part in value.split(","):
+            name, equals, text = (piece.strip() for piece in part.partition("="))
+            quoted = text[:1] in ("'", '"') and text[-1:] == text[:1]
+            if equals and not quoted and _is_text(name, text):
+                texts[name] = text
+            else:
+                others.append(part)
+        values = convert(context, given, ",".join(others))
+        for name, text in texts.items():
+            *groups, last = name.split(".")
+            place = values
+            for group in groups:
+                if not isinstance(place.get(group), dict):
+                    place[group] = {}
+                place = place[group]
+            place[last] = text
+        return values
+
+    changed = copy(option)
+    changed.callback = callback
+    return changed
+
+
+def _is_text(name: str, text: str) -> bool:
+    """Whether ``text``, given for the parameter ``name``, means these characters."""
+    if name in RUN_OPTIONS:
+        return True
+    group, _, place = name.partition(".")
+    return group in GROUPS and holds_text(GROUPS[group], place, text)
+
+
 run = RunCommand(
     name="run",
     callback=kedro_run.callback,
-    params=kedro_run.params,
+    params=[
+        _params_option(option) if option.name == "params" else option
+        for option in kedro_run.params
+    ],
     help=kedro_run.help,
     context_settings=CONTEXT_SETTINGS,
 )

@@ -33,6 +33,7 @@ def show_summary(
     results: Mapping[str, str],
     seconds: float,
     tracking: str | None,
+    env: str,
 ) -> None:
     """Draw the summary of a finished run.
 
@@ -44,8 +45,10 @@ def show_summary(
             for a run.
         seconds: wall time of the run.
         tracking: address of MLflow's store; None where the run is not tracked.
+        env: the environment of the run.
     """
-    Console().print(render(summary, results, seconds, tracking), highlight=False)
+    drawn = render(summary, results, seconds, tracking, env)
+    Console().print(drawn, highlight=False)
 
 
 def render(
@@ -53,6 +56,7 @@ def render(
     results: Mapping[str, str],
     seconds: float,
     tracking: str | None,
+    env: str,
 ) -> Group:
     """Lay the summary out for 80 columns and more; arguments as ``show_summary``."""
     data, sids = summary["data"], summary["semantic_ids"]
@@ -85,7 +89,7 @@ def render(
         places.add_row(name, place if "://" in place else os.path.relpath(place))
     places.add_row("lineage", "kedro viz run")
     if tracking:
-        places.add_row("all runs", _runs(tracking))
+        places.add_row("all runs", _runs(tracking, env))
     compared = summary.get("comparison")
     return Group(
         "",
@@ -98,12 +102,12 @@ def render(
     )
 
 
-def _runs(tracking: str) -> str:
+def _runs(tracking: str, env: str) -> str:
     """Where to look at MLflow's runs: a server's address, or what starts one."""
     tracking = _USER.sub("://", tracking)
     if tracking.startswith(("http://", "https://")):
         return tracking
-    return f"mlflow ui --backend-store-uri {tracking}"
+    return "kedro mlflow ui" if env == "local" else f"kedro mlflow ui --env={env}"
 
 
 def _data_set(name: str, data: Mapping[str, Any]) -> Text:

@@ -18,6 +18,7 @@ import fsspec
 from fsspec.utils import get_protocol
 from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -44,6 +45,7 @@ class SidiffContext(KedroContext):
                 illegal, or ``storage`` names no place that can be written to.
         """
         super().__init__(*args, **kwargs)
+        OmegaConf.register_new_resolver("in_project", self._in_project, replace=True)
         shared = self._read("globals")
         given = self._runtime_params or {}
         validate_run(given, shared)
@@ -77,6 +79,7 @@ class SidiffContext(KedroContext):
             )
         validate(parameters)
         _check_places(parameters["storage"], shared["scratch"])
+        self.locks_lie_in = self._folder_of_locks(parameters["storage"], shared)
         if (
             source == "files"
             and shared["raw"]["source"] == "sample"
@@ -87,6 +90,14 @@ class SidiffContext(KedroContext):
                 "dataset=NAME to --params to keep them apart.",
                 shared["dataset"],
             )
+
+    def _in_project(self, path: str) -> str:
+        """Resolver ``${in_project:PATH}``: a path below the project's folder.
+
+        Whatever takes no project into account (MLflow's database) would make a file of
+        its own in every folder from which a command is given.
+        """
+        return (Path(self.project_path) / path).as_posix()
 
     def _read(self, kind: str) -> dict[str, Any]:
         """One kind of configuration, merged; a sentence where that fails."""
@@ -121,6 +132,16 @@ class SidiffContext(KedroContext):
                 f"The {kind} in {self.config_loader.conf_source} cannot be read "
                 f"({_line(error)}); correct that file."
             ) from error
+
+    def _folder_of_locks(self, storage: str, shared: dict[str, Any]) -> Path:
+        """Where runs lock what they use: with the data, or on this machine.
+
+        An object store has no locks, so only the runs of one machine are told of each
+        other.
+        """
+        if get_protocol(storage) not in ("file", "local"):
+            storage = shared["scratch"]
+        return Path(self.project_path) / storage.rpartition("://")[2]
 
     def _get_config_credentials(self) -> dict[str, Any]:
         """Return the credentials, empty ones where nobody gave any.

@@ -19,6 +19,7 @@ from sidiff.datasets import Stored, UnfinishedWork
 from sidiff.errors import SidiffError
 from sidiff.evaluation.filters import read_ids
 from sidiff.evaluation.headlines import headlines
+from sidiff.locks import RunLock
 from sidiff.parameters import GROUPS
 from sidiff.pipeline_registry import PIPELINES
 from sidiff.pipelines.tracking import active_mlflow
@@ -51,7 +52,16 @@ RESULTS = (
 
 
 class InputHooks:
-    """A stage run on its own needs what earlier stages stored."""
+    """A stage needs what earlier ones stored, and that nobody changes it meanwhile."""
+
+    def __init__(self) -> None:
+        self._locks_lie_in = Path()
+        self._lock = RunLock()
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Keep where locks lie."""
+        self._locks_lie_in = context.locks_lie_in
 
     # First of all hooks, so that a refused run leaves no trace in MLflow.
     @hook_impl(tryfirst=True)
@@ -60,8 +70,8 @@ class InputHooks:
 
         Raises:
             SidiffError: names the first one that is missing, and who makes it; a
-                parameter names a file or a device that is not there; or the
-                generator would write over real raw files.
+                parameter names a file or a device that is not there; the generator
+                would write over real raw files; or another run is at work on the same.
         """
         parameters = {
             name: catalog.load(f"params:{name}")
@@ -96,6 +106,26 @@ class InputHooks:
                 f"{name} was never stored; make it with kedro run --pipeline={stage} "
                 "(and the same --env), or run the whole with --pipeline=full."
             )
+        # Raw files are not among them: they are nobody's, or the generator's, which
+        # makes the same bytes of the same settings.
+        writes, reads = (
+            {
+                name: dataset.address()
+                for name, dataset in _versioned(names, catalog).items()
+            }
+            for names in (pipeline.all_outputs(), pipeline.inputs())
+        )
+        self._lock.take(self._locks_lie_in, writes, reads)
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self) -> None:
+        """Let other runs at what this one used."""
+        self._lock.give_back()
+
+    @hook_impl(trylast=True)
+    def on_pipeline_error(self) -> None:
+        """The same after a failure."""
+        self._lock.give_back()
 
 
 def _check_files(parameters: dict[str, Any], outputs: set[str]) -> None:
@@ -164,6 +194,13 @@ class ProgressHooks:
         self._nodes = self._done = 0
         self._began = 0.0
         self._node_began: dict[str, float] = {}
+        self._only_missing = False
+        self._env = ""
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Keep the name of the environment."""
+        self._env = context.env or context.config_loader.default_run_env
 
     @hook_impl
     def before_pipeline_run(
@@ -172,6 +209,7 @@ class ProgressHooks:
         """Say what is about to run."""
         self._nodes, self._done = len(pipeline.nodes), 0
         self._began = perf_counter()
+        self._only_missing = bool(run_params.get("only_missing_outputs"))
         names = what_runs(run_params)
         logger.info(
             "Pipeline %s, data set %s, version %s",
@@ -198,9 +236,14 @@ class ProgressHooks:
     @hook_impl(tryfirst=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Show the figures of a run that got as far as having them."""
-        if "run_summary" not in pipeline.all_outputs():
+        written = _written(pipeline, catalog)
+        if self._only_missing and not self._done and not written:
+            logger.info(
+                "Nothing to do: all outputs are stored, with whatever settings they "
+                "were made."
+            )
+        if "run_summary" not in written:
             return
-        written = _versioned(pipeline.all_outputs(), catalog)
         results = {
             name: written[name].stored_address() for name in RESULTS if name in written
         }
@@ -213,6 +256,7 @@ class ProgressHooks:
             results,
             perf_counter() - self._began,
             mlflow.get_tracking_uri() if mlflow else None,
+            self._env,
         )
 
 
@@ -294,7 +338,7 @@ class TrackingHooks:
         mlflow = active_mlflow()
         if mlflow is None:
             return
-        written = _versioned(pipeline.all_outputs(), catalog)
+        written = _written(pipeline, catalog)
         mlflow.set_tags(
             {
                 f"output.{name}": dataset.resolve_save_version()
@@ -351,4 +395,13 @@ def _versioned(names: set[str], catalog: DataCatalog) -> dict[str, Any]:
         name: dataset
         for name, dataset in datasets.items()
         if isinstance(dataset, Stored)
+    }
+
+
+def _written(pipeline: Pipeline, catalog: DataCatalog) -> dict[str, Any]:
+    """The outputs that the run has stored: not those of nodes that it left out."""
+    return {
+        name: dataset
+        for name, dataset in _versioned(pipeline.all_outputs(), catalog).items()
+        if dataset.is_stored()
     }

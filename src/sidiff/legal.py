@@ -108,6 +108,28 @@ def places(name: str, model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]
             yield from places(place, field.annotation)
 
 
+def holds_text(model: type[BaseModel], place: str, text: str) -> bool:
+    """Whether a parameter of a group takes ``text`` for what it is, a text.
+
+    Args:
+        model: the group.
+        place: the parameter inside it, dotted; there may be none of that name.
+        text: the value as it was typed. ``null`` is none where there may be none.
+    """
+    field: FieldInfo | None = FieldInfo(annotation=model)
+    for step in place.split("."):
+        field = _inside(field, step) if field is not None else None
+    if field is None:
+        return False
+    kind = field.annotation
+    several = get_origin(kind) in (Union, types.UnionType)
+    parts = get_args(kind) if several else (kind,)
+    kinds = {FieldInfo.from_annotation(part).annotation for part in parts}
+    if kinds == {str, type(None)}:
+        return text.lower() not in ("null", "~")
+    return kinds == {str}
+
+
 def _problem(name: str, top: FieldInfo, detail: Any) -> str:
     field, path, above = top, name, top
     steps = list(detail["loc"])

@@ -142,14 +142,20 @@ class FilteringParameters(Parameters):
 
     min_user_events: Annotated[int, Field(ge=1, le=1000)]
     min_item_events: Annotated[int, Field(ge=1, le=1000)]
-    repeats: Literal["keep", "drop"]
-    tie_break: Literal["item_id", "file_order"]
-    windows: Literal["prefix", "all"]
+    merge_seconds: Annotated[int, Field(ge=0, le=86_400)] | None
+    tie_break: Literal["auto", "item_id", "file_order"]
+    windows: Literal["sliding", "prefix", "all"]
     min_history: Annotated[int, Field(ge=1, le=1000)]
     max_history: Annotated[int, Field(ge=1, le=1000)]
     catalogue: Literal["core", "metadata"]
     cold_share: Annotated[float, Field(ge=0.0, le=0.5)]
     seed: Seed
+
+    def order_of_ties(self, layout: str) -> Literal["item_id", "file_order"]:
+        """What orders interactions of the same time in files of ``layout``."""
+        if self.tie_break == "auto":
+            return "file_order" if layout == "table" else "item_id"
+        return self.tie_break
 
     @model_validator(mode="after")
     def _history_range(self) -> Self:

@@ -6,15 +6,19 @@ import os
 
 # Nothing leaves the machine by default. The libraries read these when they are
 # imported, and whoever sets them already keeps their choice.
-os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # MLflow installs a console handler of its own.
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 # Figures are files here; no window system is looked for.
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+from pathlib import Path
 from typing import Any
 
+import yaml
+from kedro.framework.project import LOGGING
+from kedro.utils import find_kedro_project
 from omegaconf.resolvers import oc
 
 from sidiff.context import SidiffContext, folder, raw_path, raw_source
@@ -43,3 +47,20 @@ CONFIG_LOADER_ARGS: dict[str, Any] = {
         "oc.env": oc.env,
     },
 }
+
+
+def _set_logging_up() -> None:
+    """Read conf/logging.yml of the project from wherever a command or notebook runs.
+
+    Kedro looks for it in the working folder alone.
+    """
+    here = Path.cwd()
+    project = find_kedro_project(here) or here
+    file = project / "conf" / "logging.yml"
+    if project == here or "KEDRO_LOGGING_CONFIG" in os.environ or not file.is_file():
+        return
+    os.environ["KEDRO_LOGGING_CONFIG"] = str(file)  # for worker processes
+    LOGGING.configure(yaml.safe_load(file.read_text(encoding="utf-8")))
+
+
+_set_logging_up()

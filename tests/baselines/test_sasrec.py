@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from sidiff.baselines import sasrec as s
@@ -119,9 +121,25 @@ def test_targets_are_every_training_position_and_no_other(noise) -> None:
     assert int(weight) == positions
 
 
-def test_long_users_keep_their_last_items() -> None:
-    shop = sequences_of([list(range(12)), [0, 1, 2]], 12)
-    assert s.sasrec_samples(shop, 4).tolist() == [[0, 5, 9]]
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(1, 7))
+def test_every_training_item_after_the_first_is_a_target_once(
+    lengths: list[int], longest: int
+) -> None:
+    shop = sequences_of([list(range(length)) for length in lengths], 30)
+    targets = []
+    for user, start, end in s.sasrec_samples(shop, longest).tolist():
+        assert 1 <= end - start <= longest
+        targets += [(user, place) for place in range(start + 1, end + 1)]
+    assert sorted(targets) == [
+        (user, place)
+        for user, length in enumerate(lengths)
+        for place in range(1, length - 2)
+    ]
+
+
+def test_the_newest_row_of_a_long_user_is_full() -> None:
+    shop = sequences_of([list(range(14)), [0, 1, 2]], 14)
+    assert s.sasrec_samples(shop, 4).tolist() == [[0, 7, 11], [0, 3, 7], [0, 0, 3]]
 
 
 def test_it_learns_the_next_item_and_keeps_the_best_epoch(ring) -> None:

@@ -205,7 +205,7 @@ def deny_everything(place: Place) -> None:
 
 def everybody_too_short(place: Place) -> None:
     users = place.shop.interactions.head(3)
-    k_core(users, 3, 3, "keep")
+    k_core(users, 3, 3, None)
 
 
 def no_training_sample(place: Place) -> None:

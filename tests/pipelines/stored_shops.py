@@ -87,8 +87,8 @@ def make_shop(folder: Path, seed: int) -> StoredShop:
     report = check_rejected_lines(
         bad_reviews, bad_items, reviews, metadata, ingestion, "data", "shop"
     )
-    core = filter_k_core(interactions, report, filtering)
-    sequences, samples, catalogue = build_sequences(core, items, report, filtering)
+    core, _ = filter_k_core(interactions, report, filtering)
+    sequences, samples, catalogue, _ = build_sequences(core, items, report, filtering)
     vectors = vectors_of(catalogue, seed)
     whitening, quantizer, table, lattice = tokenize(vectors, catalogue)
     return StoredShop(

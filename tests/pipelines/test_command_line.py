@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidiff.cli import RunCommand, find_problem, run
 from sidiff.errors import SidiffError
@@ -97,6 +99,48 @@ def test_a_command_that_cannot_be_is_one_sentence(argument: str, sentence: str) 
     assert done.output.startswith("Error: ")
     assert sentence in done.output
     assert done.output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("dataset=0042", "0042"),
+        ("dataset=1e5", "1e5"),
+        ("dataset=true", "true"),
+        ("dataset=null", "null"),
+        ("dataset=2026-03-31", "2026-03-31"),
+        ("raw_reviews={storage}/a #1.csv", "{storage}/a #1.csv"),
+        ("raw_reviews=logs/[ab]=1: x.csv", "logs/[ab]=1: x.csv"),
+        ("ingestion.interactions.user=1", "1"),
+        ("ingestion.interactions.rating=007", "007"),
+        ("ingestion.interactions.rating=null", None),
+        ("ingestion.items.fields.title=1e5", "1e5"),
+        ('dataset="0042"', "0042"),  # quoted, as YAML has it
+        ("training.epochs=007", 7),
+        ("training.optimizer.learning_rate=1e-3", 0.001),
+        ("evaluation.exclude_seen=true", True),
+        ("tokenization.codes=64", 64),
+        ("ray.address=null", None),
+    ],
+)
+def test_a_text_stays_as_typed_and_anything_else_is_yaml(
+    typed: str, value: object
+) -> None:
+    *groups, last = typed.partition("=")[0].split(".")
+    both = f"--params=training.seed=5,{typed},training.threads=2"
+    place = run.make_context("run", [both]).params["params"]
+    assert place["training"]["seed"] == 5
+    assert place["training"]["threads"] == 2
+    for group in groups:
+        place = place[group]
+    assert place[last] == value
+    assert type(place[last]) is type(value)
+
+
+@given(st.text("0123456789_.-eExXtruefalsnNyYoO~+:#{}[]*& ", min_size=1))
+def test_any_name_stays_as_typed(name: str) -> None:
+    context = run.make_context("run", [f"--params=storage={name}"])
+    assert context.params["params"] == {"storage": name.strip()}
 
 
 def test_the_installed_entry_point_runs_with_a_named_configuration(

@@ -150,7 +150,7 @@ def test_the_comparison_is_tracked(project: Path, compared: str) -> None:
 def shown(summary: dict[str, Any]) -> list[str]:
     console = Console(width=80, file=io.StringIO(), color_system=None)
     results = {"comparison_table": f"{Path.cwd()}/data/v/comparison_table.md"}
-    console.print(render(summary, results, 75.0, None), highlight=False)
+    console.print(render(summary, results, 75.0, None, "local"), highlight=False)
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 

@@ -65,7 +65,7 @@ def test_one_value_on_top_of_a_recipe(project: Path) -> None:
 @pytest.mark.parametrize(
     ("preset", "windows", "reduction", "probe", "last_step", "merge", "fields"),
     [
-        ("sidiff", "prefix", "per_view", "projected", "joint", "max", 5),
+        ("sidiff", "sliding", "per_view", "projected", "joint", "max", 5),
         ("paper", "all", "per_view", "projected", "joint", "none", 5),
         ("release", "prefix", "pooled", "raw", "greedy", "none", 6),
     ],
@@ -106,7 +106,7 @@ def test_mdgr_s_data_sets_have_its_protocol(project: Path, env: str) -> None:
     assert (parameters["recipe"], parameters["preset"]) == ("mdgr", "paper")
     filtering, tokenization = parameters["filtering"], parameters["tokenization"]
     assert (filtering["min_user_events"], filtering["min_item_events"]) == (5, 1)
-    assert filtering["max_history"] == 20
+    assert (filtering["windows"], filtering["max_history"]) == ("sliding", 20)
     assert tokenization["digits"] == 8
     assert (tokenization["codes"], tokenization["max_codes"]) == ("auto", 300)
     assert tokenization["collisions"] == "share"

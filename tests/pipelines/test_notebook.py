@@ -46,3 +46,8 @@ def test_a_notebook_runs_and_is_quiet(
     assert noise == []
     shown = " ".join(out.get("data", {}).get("text/plain", "") for out in outputs)
     assert SAYS[name] in shown
+    # Nothing of a run is left beside the notebooks.
+    left = {path.name for path in (project / "notebooks").iterdir()}
+    assert left - {"__pycache__"} == {path.name for path in FOLDER.iterdir()} - {
+        "__pycache__"
+    }

@@ -235,9 +235,7 @@ def test_the_summary_says_where_the_results_are(
     lines = [line.split() for line in stages["evaluation"].output.splitlines()]
     place = f"s3://{PREFIX}/07_model_output/shop/recommendations.parquet"
     assert ["recommendations", place] in lines
-    assert f"mlflow ui --backend-store-uri {tracking(path)}".split() in [
-        line[2:] for line in lines
-    ]
+    assert ["kedro", "mlflow", "ui", "--env=prod"] in [line[2:] for line in lines]
 
 
 def test_every_stage_is_tracked_with_what_it_read(

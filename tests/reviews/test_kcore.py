@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,7 @@ from sidiff.reviews.kcore import k_core
 PAIRS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=60)
 
 TIMED = st.lists(
-    st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 2)),
+    st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 9)),
     min_size=1,
     max_size=40,
 )
@@ -35,7 +36,7 @@ def frame(pairs: list[tuple[int, int]]) -> pl.DataFrame:
 def core(
     pairs: list[tuple[int, int]], least_user: int, least_item: int
 ) -> pl.DataFrame:
-    return k_core(frame(pairs).lazy(), least_user, least_item, "keep").collect()
+    return k_core(frame(pairs).lazy(), least_user, least_item, None).frame.collect()
 
 
 def naive(pairs: list[tuple[int, int]], least_user: int, least_item: int) -> list[int]:
@@ -122,34 +123,63 @@ def test_no_interactions_at_all() -> None:
         core([], 5, 5)
 
 
-def check_repeats(rows: list[tuple[int, int, int]]) -> None:
-    log = frame([(user, item) for user, item, _ in rows]).with_columns(
+def log_of(rows: list[tuple[int, int, int]]) -> pl.DataFrame:
+    return frame([(user, item) for user, item, _ in rows]).with_columns(
         timestamp=pl.Series([time for _, _, time in rows], dtype=pl.Int64)
     )
-    first = {row: number for number, row in reversed(list(enumerate(rows)))}
-    kept = k_core(log.lazy(), 1, 1, "drop").collect()
-    assert kept["row"].to_list() == sorted(first.values())
-    assert k_core(log.lazy(), 1, 1, "keep").collect().equals(log)
 
 
-@given(TIMED)
-def test_dropped_repeats_are_all_but_the_first(
-    rows: list[tuple[int, int, int]],
+def check_repeats(rows: list[tuple[int, int, int]], seconds: int) -> None:
+    kept = list(range(len(rows)))
+    for pair in {row[:2] for row in rows}:
+        own = [number for number, row in enumerate(rows) if row[:2] == pair]
+        own.sort(key=lambda number: rows[number][2])
+        for before, after in pairwise(own):
+            if rows[after][2] - rows[before][2] <= seconds:
+                kept.remove(after)
+    log = log_of(rows)
+    core = k_core(log.lazy(), 1, 1, seconds)
+    assert core.frame.collect()["row"].to_list() == kept
+    assert (core.merged, core.left_out) == (len(rows) - len(kept), 0)
+    assert k_core(log.lazy(), 1, 1, None).frame.collect().equals(log)
+
+
+@given(TIMED, st.integers(0, 3))
+def test_of_a_repeated_event_the_first_row_stays(
+    rows: list[tuple[int, int, int]], seconds: int
 ) -> None:
-    check_repeats(rows)
+    check_repeats(rows, seconds)
+
+
+@given(TIMED, st.integers(0, 3))
+def test_merging_twice_changes_nothing(
+    rows: list[tuple[int, int, int]], seconds: int
+) -> None:
+    once = k_core(log_of(rows).lazy(), 1, 1, seconds).frame.collect()
+    again = k_core(once.lazy(), 1, 1, seconds)
+    assert again.frame.collect().equals(once)
+    assert again.merged == 0
 
 
 def test_repeats_do_not_lift_an_item_into_the_core() -> None:
-    log = frame([(0, 0), (0, 0), (0, 0)]).with_columns(timestamp=pl.lit(7))
+    log = log_of([(0, 0, 7), (0, 0, 7), (0, 0, 8)])
     with pytest.raises(SidiffError, match=r"Of 1 interactions none"):
-        k_core(log.lazy(), 3, 3, "drop")
+        k_core(log.lazy(), 3, 3, 1)
+    assert k_core(log.lazy(), 2, 2, 0).merged == 1
 
 
-@given(TIMED)
+def test_what_is_merged_and_what_is_below_the_core_add_up() -> None:
+    square = [(user, item, 100 * item) for user in (0, 1) for item in (0, 1)]
+    core = k_core(log_of([*square, (2, 1, 5), (0, 0, 3)]).lazy(), 2, 2, 5)
+    assert (core.merged, core.left_out) == (1, 1)
+    assert len(core.frame.collect()) == 4
+
+
+@given(TIMED, st.integers(0, 3))
 def test_repeats_are_told_by_what_they_are_not_by_their_mixture(
-    rows: list[tuple[int, int, int]],
+    rows: list[tuple[int, int, int]], seconds: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # Now all rows share one mixed number.
         patch.setattr(kcore, "_MIXERS", np.zeros(3, dtype=np.uint64))
-        check_repeats(rows)
+        check_repeats(rows, seconds)

@@ -379,7 +379,7 @@ def test_a_history_of_one_item_is_neither_trained_on_nor_tested(
         "at": list(range(11)),
     }
     log = ingest(write(tmp_path / "log.csv", table)).frame
-    sequences = build_sequences(k_core(log, 1, 1, "keep"), "item_id")
+    sequences, _ = build_sequences(k_core(log, 1, 1, None).frame, "item_id")
     assert sequences.user_ids.to_list() == ["many", "once", "same"]
     assert sequences.lengths.tolist() == [5, 1, 5]
     assert set(training_samples(sequences, "prefix", 1, 50)[:, 0].tolist()) == {0, 2}

@@ -38,7 +38,7 @@ def ingested(
 
 @pytest.fixture(scope="module")
 def sequences(ingested: tuple[Ingested, Ingested]) -> Sequences:
-    return build_sequences(k_core(ingested[0].frame, 5, 5, "keep"), "item_id")
+    return build_sequences(k_core(ingested[0].frame, 5, 5, None).frame, "item_id")[0]
 
 
 def test_a_seed_gives_the_same_lines_and_another_gives_others() -> None:

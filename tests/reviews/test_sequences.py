@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from sidiff.reviews.sequences import (
     draw_held_out,
     evaluation_samples,
     hold_out,
-    statistics,
+    trained_places,
     training_counts,
     training_items,
     training_samples,
@@ -64,7 +64,12 @@ def naive_samples(
             for start in range(end):
                 trains = end <= length - 3
                 fits = shortest <= end - start <= longest
-                if trains and fits and (windows == "all" or start == 0):
+                wanted = {
+                    "all": True,
+                    "prefix": start == 0,
+                    "sliding": start == max(0, end - longest),
+                }
+                if trains and fits and wanted[windows]:
                     found.append([user, start, end])
     return found
 
@@ -73,18 +78,29 @@ def naive_samples(
 def test_sequences_are_sorted_by_user_time_and_tie_rule(
     rows: list[tuple[int, int, int]], tie_break: TieBreak
 ) -> None:
-    sequences = build_sequences(interactions(rows), tie_break)
+    sequences, ties = build_sequences(interactions(rows), tie_break)
     users = sorted({user for user, _, _ in rows})
     assert sequences.user_ids.to_list() == [f"u{user}" for user in users]
     assert sequences.item_ids.to_list() == [
         f"i{item}" for item in sorted({item for _, item, _ in rows})
     ]
+    tied: list[bool] = []
+    steps: list[bool] = []
     for index, user in enumerate(users):
         own = [(time, item) for who, item, time in rows if who == user]
         own.sort(key=None if tie_break == "item_id" else lambda pair: pair[0])
         low, high = sequences.offsets[index : index + 2]
         ids = sequences.item_ids.gather(sequences.items[low:high]).to_list()
         assert ids == [f"i{item}" for _, item in own]
+        times = [time for time, _ in own]
+        tied += [times.count(time) > 1 for time in times]
+        for (before, first), (after, second) in pairwise(own):
+            if before == after and first != second:
+                steps.append(second > first)
+    assert ties.share == pytest.approx(np.mean(tied))
+    assert ties.by_item_id == pytest.approx(np.mean(steps) if steps else 0.0)
+    if tie_break == "item_id" and steps:
+        assert ties.by_item_id == 1.0
     assert sequences.items.dtype == np.int32
     assert sequences.offsets.dtype == np.int64
 
@@ -93,9 +109,10 @@ def test_sequences_are_sorted_by_user_time_and_tie_rule(
 def test_further_items_are_in_the_vocabulary_only(
     rows: list[tuple[int, int, int]], tie_break: TieBreak
 ) -> None:
-    before = build_sequences(interactions(rows), tie_break)
+    before, ties = build_sequences(interactions(rows), tie_break)
     further = pl.Series("item_id", ["i9", "a", "i3", "i33"])
-    after = build_sequences(interactions(rows), tie_break, further)
+    after, same_ties = build_sequences(interactions(rows), tie_break, further)
+    assert same_ties == ties
     assert after.item_ids.to_list() == sorted({*before.item_ids, *further})
     assert (
         after.item_ids.gather(after.items).to_list()
@@ -136,7 +153,10 @@ def test_held_out_items_stay_as_targets_only(
 
 
 @given(
-    LENGTHS, st.sampled_from(["prefix", "all"]), st.integers(1, 4), st.integers(0, 6)
+    LENGTHS,
+    st.sampled_from(["sliding", "prefix", "all"]),
+    st.integers(1, 4),
+    st.integers(0, 6),
 )
 def test_training_samples_equal_the_enumeration(
     lengths: list[int], windows: Windows, shortest: int, more: int
@@ -185,7 +205,7 @@ def test_training_counts_leave_the_last_two_out(lengths: list[int]) -> None:
 
 @given(
     LENGTHS.filter(lambda lengths: max(lengths) >= 5),
-    st.sampled_from(["prefix", "all"]),
+    st.sampled_from(["sliding", "prefix", "all"]),
     st.integers(2, 5),
 )
 def test_training_items_are_those_of_histories_and_targets(
@@ -197,6 +217,14 @@ def test_training_items_are_those_of_histories_and_targets(
     for user, start, end in samples.tolist():
         first = sequences.offsets[user]
         expected |= set(sequences.items[first + start : first + end + 1].tolist())
+    places = trained_places(samples, sequences)
+    assert set(sequences.items[places].tolist()) == expected
+    reached = {
+        int(sequences.offsets[user]) + place
+        for user, start, end in samples.tolist()
+        for place in range(start, end + 1)
+    }
+    assert set(np.flatnonzero(places).tolist()) == reached
     marked = training_items(samples, sequences)
     assert marked.dtype == bool
     assert set(np.flatnonzero(marked).tolist()) == expected
@@ -204,7 +232,7 @@ def test_training_items_are_those_of_histories_and_targets(
 
 @given(ROWS)
 def test_a_frame_and_back(rows: list[tuple[int, int, int]]) -> None:
-    sequences = build_sequences(interactions(rows), "item_id")
+    sequences, _ = build_sequences(interactions(rows), "item_id")
     frame = sequences.to_frame()
     assert frame.schema == {"user_id": pl.String, "items": pl.List(pl.Int32)}
     again = Sequences.from_frame(frame, sequences.item_ids)
@@ -221,55 +249,24 @@ def test_a_frame_of_another_catalogue_is_refused() -> None:
         Sequences.from_frame(frame, ["i0", "i1", "i2"])
 
 
-def test_statistics_by_hand() -> None:
-    sequences = of_lengths([2, 5, 8])
-    samples = training_samples(sequences, "prefix", 2, 50)
-    found = statistics(
-        sequences,
-        samples,
-        50,
-        reviews_lines=17,
-        metadata_lines=11,
-        rejected_lines=2,
-        items_without_metadata=1,
-        held_out=np.arange(10) >= 8,
-    )
-    assert json.loads(json.dumps(found)) == {
-        "users": 3,
-        "items": 10,
-        "interactions": 15,
-        "density": 0.5,
-        "min_length": 2,
-        "mean_length": 5.0,
-        "median_length": 5.0,
-        "max_length": 8,
-        "training_samples": 5,
-        "training_items": 7,  # 1..3 of the second user, 2..7 of the third
-        "validation_users": 2,
-        "test_users": 3,
-        "cold_items": 3,  # 0, 8 and 9
-        "held_out_items": 2,
-        "held_out_test_users": 1,  # the third, who ends with 9
-        "items_without_metadata": 1,
-        "reviews_lines": 17,
-        "metadata_lines": 11,
-        "rejected_lines": 2,
-    }
-
-
 @pytest.mark.real_data
 def test_real_beauty_has_the_published_counts(real_data: Path) -> None:
     path = real_data / "amazon2014_beauty" / "reviews_Beauty_5.json.gz"
-    core = k_core(ingest_reviews(path, "amazon2014").frame, 5, 5, "keep")
-    sequences = build_sequences(core, "item_id")
+    core = k_core(ingest_reviews(path, "amazon2014").frame, 5, 5, None).frame
+    sequences, ties = build_sequences(core, "item_id")
+    assert ties.share == pytest.approx(0.575, abs=0.001)
     samples = training_samples(sequences, "prefix", 2, 50)
     assert (sequences.n_users, sequences.n_items) == (22_363, 12_101)
     assert sequences.items.size == 198_502
     assert len(samples) == 105_668
     assert training_items(samples, sequences).sum() == 12_061
+    # 127 users are longer than the released rule reaches.
+    sliding = training_samples(sequences, "sliding", 2, 50)
+    assert len(sliding) == 109_050
+    assert training_items(sliding, sequences).sum() == 12_068
     assert len(evaluation_samples(sequences, "validation", 50)) == 22_363
     # Ties by item id are what the genuine file order, sorted by item, gives as well.
-    by_file = build_sequences(core, "file_order")
+    by_file, _ = build_sequences(core, "file_order")
     assert np.array_equal(by_file.items, sequences.items)
     # Figures of the release: mean history of samples, of validation and of test.
     test_history = np.minimum(sequences.lengths - 1, 50).mean()

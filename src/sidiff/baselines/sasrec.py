@@ -181,16 +181,21 @@ def full_softmax_loss(
 
 
 def sasrec_samples(sequences: Sequences, max_history: int) -> NDArray[np.int32]:
-    """One training row per user, all of whose items but the first are targets.
+    """Training rows in which every item but a user's first is a target once.
+
+    A long sequence is cut from its end on, into rows of ``max_history`` targets; the
+    oldest row has the rest.
 
     Returns:
-        int32 ``[U', 3]``: user, start, end; inputs ``start .. end - 1`` predict
-        ``start + 1 .. end``, of which ``end`` is at most position L-3 and the last
-        ``max_history`` are kept. Users without a training target are left out.
+        int32 ``[S, 3]``: user, start, end, sorted by user, the newest row first; inputs
+        ``start .. end - 1`` predict ``start + 1 .. end``, and ``end`` is at most
+        position L-3. Users without a training target are left out.
     """
-    ends = sequences.lengths - 3
-    users = np.flatnonzero(ends >= 1)
-    ends = ends[users]
+    targets = np.maximum(sequences.lengths - 3, 0)
+    rows = -(-targets // max_history)
+    users = np.repeat(np.arange(sequences.n_users), rows)
+    nth = np.arange(users.size) - np.repeat(np.cumsum(rows) - rows, rows)
+    ends = targets[users] - nth * max_history
     starts = np.maximum(ends - max_history, 0)
     return np.stack([users, starts, ends], axis=1).astype(np.int32)
 

@@ -30,6 +30,10 @@ class Stored:
     _filepath: PurePosixPath
     _version: Version | None
 
+    def address(self) -> str:
+        """Path or address below which all versions lie."""
+        return address_of(self._fs, self._place(self._filepath))
+
     def stored_address(self) -> str:
         """Path or address of what the running session stores under this name."""
         return address_of(self._fs, self._place(self._save_path()))
@@ -37,6 +41,14 @@ class Stored:
     def stored_size(self) -> int:
         """Bytes of what the running session stored."""
         return int(self._fs.size(self._place(self._save_path())))
+
+    def is_stored(self) -> bool:
+        """Whether the running session has stored something under this name.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        return self._is_there(self._save_path())
 
     @contextmanager
     def stored_file(self) -> Iterator[Path]:

@@ -13,7 +13,7 @@ interaction and as much again while peeling; texts stream from file to file.
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -23,8 +23,6 @@ from sidiff.errors import SidiffError
 
 logger = logging.getLogger(__name__)
 
-Repeats = Literal["keep", "drop"]
-
 _KEPT = "kept by the core"
 # Odd and without a pattern in their bits.
 _MIXERS = np.array(
@@ -32,24 +30,40 @@ _MIXERS = np.array(
 )
 
 
+@dataclass(frozen=True)
+class Core:
+    """The interactions of a core, and how many are not among them.
+
+    Attributes:
+        frame: the rows that are left, in their order.
+        merged: rows that were the same event once more.
+        left_out: further rows, of users or items with too few.
+    """
+
+    frame: pl.LazyFrame
+    merged: int
+    left_out: int
+
+
 def k_core(
-    interactions: pl.LazyFrame, least_user: int, least_item: int, repeats: Repeats
-) -> pl.LazyFrame:
+    interactions: pl.LazyFrame,
+    least_user: int,
+    least_item: int,
+    merge_seconds: int | None,
+) -> Core:
     """Keep the interactions among users and items that have enough of them.
 
     A degree counts interactions: a user who reviewed an item twice adds two to both
     degrees, as in Amazon's own files.
 
     Args:
-        interactions: columns ``user_id`` and ``item_id`` (strings), ``timestamp`` where
-            repeats are dropped, any others kept. Read several times.
+        interactions: columns ``user_id`` and ``item_id`` (strings), ``timestamp`` (i64,
+            seconds) where events are merged, any others kept. Read several times.
         least_user: smallest degree of a user; 1 keeps all users.
         least_item: smallest degree of an item; 1 keeps all items.
-        repeats: ``drop`` takes out, before anything is counted, all interactions of
-            the same user, item and time but the first.
-
-    Returns:
-        The surviving rows in their order.
+        merge_seconds: an interaction of the same user and item at most so many seconds
+            after the one before it is the same event and taken out, before anything is
+            counted; None keeps all.
 
     Raises:
         SidiffError: nothing survives; says why and which bound leaves something.
@@ -57,11 +71,16 @@ def k_core(
     users, _ = encode(interactions, "user_id")
     items, _ = encode(interactions, "item_id")
     kept = np.ones(users.size, dtype=bool)
-    if repeats == "drop":
+    if merge_seconds is not None:
         times = interactions.select("timestamp").collect(engine="streaming")
-        kept = _first_of_repeats(users, items, times.to_series().to_numpy())
+        kept = _events(users, items, times.to_series().to_numpy(), merge_seconds)
         users, items = users[kept], items[kept]
-        logger.info("%s repeats dropped", f"{kept.size - users.size:,}")
+        logger.info(
+            "%s repeats within %d s merged",
+            f"{kept.size - users.size:,}",
+            merge_seconds,
+        )
+    merged = kept.size - users.size
     core = _peel(users, items, least_user, least_item)
     if not core.any():
         raise SidiffError(_nothing_left(users, items, least_user, least_item))
@@ -73,11 +92,12 @@ def k_core(
         f"{core.sum():,}",
         f"{kept.size:,}",
     )
-    return (
+    frame = (
         pl.concat([interactions, pl.LazyFrame({_KEPT: kept})], how="horizontal")
         .filter(_KEPT)
         .drop(_KEPT)
     )
+    return Core(frame, merged, int(core.size - core.sum()))
 
 
 def encode(
@@ -103,27 +123,49 @@ def encode(
     return codes.to_numpy(), ids
 
 
-def _first_of_repeats(
-    users: NDArray[np.int32], items: NDArray[np.int32], times: NDArray[np.int64]
+def _events(
+    users: NDArray[np.int32],
+    items: NDArray[np.int32],
+    times: NDArray[np.int64],
+    seconds: int,
 ) -> NDArray[np.bool_]:
-    """Mark the first row of each (user, item, time): bool ``[E]``."""
+    """Mark the first row of each event: bool ``[E]``.
+
+    Rows of the same user and item are one event as long as each lies at most
+    ``seconds`` after the one before it.
+    """
     # Sorting plain numbers is many times faster than ordering rows by three keys, and
-    # few rows share theirs with another; only those are compared in full.
-    mixed = users.astype(np.uint64) * _MIXERS[0]
-    mixed += items.astype(np.uint64) * _MIXERS[1]
-    mixed += times.astype(np.uint64) * _MIXERS[2]
-    ordered = np.sort(mixed)
-    shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    # few rows have another near them; only those are compared in full. Of the spans
+    # that begin at multiples of `seconds + 1` and are two of these long, one holds both
+    # rows of any pair that is near.
+    near = np.zeros(users.size, dtype=bool)
+    for start in (0, seconds + 1):
+        mixed = ((times + start) // (2 * (seconds + 1))).astype(np.uint64)
+        mixed *= _MIXERS[2]
+        mixed += users.astype(np.uint64) * _MIXERS[0]
+        mixed += items.astype(np.uint64) * _MIXERS[1]
+        near |= _shared(mixed)
+    rows = np.flatnonzero(near)
+    # Stable: of rows of one time the first of the file stays.
+    rows = rows[np.lexsort((times[rows], items[rows], users[rows]))]
+    before, after = rows[:-1], rows[1:]
     first = np.ones(users.size, dtype=bool)
-    if shared.size:
-        place = np.minimum(np.searchsorted(shared, mixed), shared.size - 1)
-        rows = np.flatnonzero(shared[place] == mixed)
-        keys = (users[rows], items[rows], times[rows])
-        same = pl.DataFrame(dict(zip("uit", keys, strict=True)))
-        first[rows] = same.select(pl.struct("u", "i", "t").is_first_distinct())[
-            "u"
-        ].to_numpy()
+    first[after] = (
+        (users[after] != users[before])
+        | (items[after] != items[before])
+        | (times[after] - times[before] > seconds)
+    )
     return first
+
+
+def _shared(numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Mark the numbers that occur more than once: bool ``[E]``."""
+    ordered = np.sort(numbers)
+    shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not shared.size:
+        return np.zeros(numbers.size, dtype=bool)
+    place = np.minimum(np.searchsorted(shared, numbers), shared.size - 1)
+    return np.asarray(shared[place] == numbers)
 
 
 def _peel(

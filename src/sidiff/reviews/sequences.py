@@ -5,8 +5,9 @@ is the test target, L-2 the validation target, and targets up to L-3 train. A sa
 is a row ``(user, start, end)`` of positions, never a copy of the items: its history
 is ``items[start:end]`` and its target ``items[end]``.
 
-Review times are whole days, so neighbours often tie. The default rule, ties by item
-id, is the one that RPG, S3-Rec and DiffGRM share; another rule gives other test items.
+Times often tie: review times are whole days, and a basket is one moment. What orders
+such neighbours decides who is whose test item. Ties by item id are the rule that RPG,
+S3-Rec and DiffGRM share; the order of the file is what a log of events knows.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from sidiff.fingerprints import add_texts
 from sidiff.reviews.kcore import encode
 
 TieBreak = Literal["item_id", "file_order"]
-Windows = Literal["prefix", "all"]
+Windows = Literal["sliding", "prefix", "all"]
 Split = Literal["validation", "test"]
 
 # Positions at the end of a sequence that are no training target.
@@ -108,11 +109,26 @@ class Sequences:
         return cls(items, _offsets(lengths), frame["user_id"], vocabulary)
 
 
+@dataclass(frozen=True)
+class Ties:
+    """How much of the order rests on a rule and not on the times.
+
+    Attributes:
+        share: of the interactions, those whose user has another one at the same time.
+        by_item_id: of tied neighbours with different items, the share whose later item
+            has the greater id. Near 0 or 1 the ids give the order away, test items
+            included; 0 where nothing ties.
+    """
+
+    share: float
+    by_item_id: float
+
+
 def build_sequences(
     interactions: pl.LazyFrame,
     tie_break: TieBreak,
     further_items: pl.Series | None = None,
-) -> Sequences:
+) -> tuple[Sequences, Ties]:
     """Sort every user's interactions by time.
 
     Args:
@@ -124,7 +140,7 @@ def build_sequences(
             without interactions.
 
     Returns:
-        The sequences over sorted user and item vocabularies.
+        The sequences over sorted user and item vocabularies, and the ties among them.
     """
     users, user_ids = encode(interactions, "user_id")
     items, item_ids = encode(interactions, "item_id", further_items)
@@ -134,12 +150,29 @@ def build_sequences(
     if tie_break == "item_id":
         keys.insert(0, items)
     order = np.lexsort(keys)
-    return Sequences(
+    sequences = Sequences(
         items=items[order],
         offsets=_offsets(np.bincount(users)),
         user_ids=user_ids,
         item_ids=item_ids,
     )
+    return sequences, _ties(sequences, times.to_numpy()[order])
+
+
+def _ties(sequences: Sequences, times: NDArray[np.int64]) -> Ties:
+    """The ties among ``times`` ``[E]`` of the sequences' items."""
+    if not times.size:
+        return Ties(0.0, 0.0)
+    tied = times[1:] == times[:-1]
+    starts = sequences.offsets[1:-1]
+    tied[starts - 1] = False  # neighbours of two users
+    either = np.zeros(times.size, dtype=bool)
+    either[1:] |= tied
+    either[:-1] |= tied
+    steps = np.diff(sequences.items)[tied]
+    differing = np.count_nonzero(steps)
+    upwards = float(np.count_nonzero(steps > 0) / differing) if differing else 0.0
+    return Ties(float(either.mean()), upwards)
 
 
 def draw_held_out(item_ids: pl.Series, share: float, seed: int) -> NDArray[np.bool_]:
@@ -189,9 +222,10 @@ def training_samples(
 ) -> NDArray[np.int32]:
     """List the training samples.
 
-    ``prefix`` is the released rule (one sample per history that starts at position 0
-    and ends at t = min_history..min(L-3, max_history)); it never reaches targets
-    beyond position ``max_history``. ``all`` takes every contiguous window.
+    ``sliding`` makes one sample of every target t = min_history..L-3, whose history is
+    the newest ``max_history`` items before it, as at the test. ``prefix`` is the
+    released rule: only histories that start at position 0, so no target beyond position
+    ``max_history``. ``all`` takes every contiguous window.
 
     Args:
         sequences: the users' items.
@@ -211,10 +245,9 @@ def training_samples(
     per_user = np.maximum(last_end - min_history + 1, 0)
     users = np.repeat(np.arange(sequences.n_users), per_user)
     ends = min_history + _count_up(per_user)
-    if windows == "prefix":
-        starts = np.zeros_like(ends)
-    else:
-        first_start = np.maximum(ends - max_history, 0)
+    starts = np.maximum(ends - max_history, 0)
+    if windows == "all":
+        first_start = starts
         per_end = ends - min_history - first_start + 1
         users, ends = np.repeat(users, per_end), np.repeat(ends, per_end)
         starts = np.repeat(first_start, per_end) + _count_up(per_end)
@@ -286,13 +319,10 @@ def training_counts(sequences: Sequences) -> NDArray[np.int64]:
     return np.bincount(items, minlength=sequences.n_items)
 
 
-def training_items(
+def trained_places(
     samples: NDArray[np.int32], sequences: Sequences
 ) -> NDArray[np.bool_]:
-    """Mark the items anywhere in the training samples: bool ``[N]``.
-
-    These are the items on which whitening and quantizer are fitted. An item of a
-    user too short for a sample, or beyond the reach of ``prefix``, is not among them.
+    """Mark the interactions in any training sample, as history or target: bool ``[E]``.
 
     Args:
         samples: int ``[S, 3]`` from ``training_samples``.
@@ -304,65 +334,21 @@ def training_items(
     # Windows overlap heavily: open and close them on the flat axis and sum up once.
     edges = np.bincount(first, minlength=sequences.items.size + 1)
     edges -= np.bincount(last + 1, minlength=sequences.items.size + 1)
-    covered = np.cumsum(edges[:-1]) > 0
-    marked = np.zeros(sequences.n_items, dtype=bool)
-    marked[sequences.items[covered]] = True
-    return marked
+    return np.asarray(np.cumsum(edges[:-1]) > 0)
 
 
-def statistics(
-    sequences: Sequences,
-    samples: NDArray[np.int32],
-    max_history: int,
-    *,
-    reviews_lines: int,
-    metadata_lines: int,
-    rejected_lines: int,
-    items_without_metadata: int,
-    held_out: NDArray[np.bool_],
-) -> dict[str, int | float]:
-    """Describe the filtered data in flat, JSON-able numbers.
+def training_items(
+    samples: NDArray[np.int32], sequences: Sequences
+) -> NDArray[np.bool_]:
+    """Mark the items anywhere in the training samples: bool ``[N]``.
 
-    Args:
-        sequences: the users' items.
-        samples: int ``[S, 3]`` from ``training_samples``.
-        max_history: most items in a history.
-        reviews_lines: lines in the raw reviews.
-        metadata_lines: lines in the raw metadata.
-        rejected_lines: malformed lines set aside in both.
-        items_without_metadata: items of the vocabulary without a metadata line.
-        held_out: bool ``[N]``, items held out of training.
-
-    Returns:
-        Counts, sequence lengths (items), and density (share of user-item pairs).
-        ``cold_items`` are nowhere in the training part, whether held out or not.
+    These are the items on which whitening and quantizer are fitted. An item of a
+    user too short for a sample, or beyond the reach of ``prefix``, is not among them.
+    Arguments as of ``trained_places``.
     """
-    lengths = sequences.lengths
-    test = evaluation_samples(sequences, "test", max_history)
-    targets = sequences.items[sequences.offsets[test[:, 0]] + test[:, 2]]
-    return {
-        "users": sequences.n_users,
-        "items": sequences.n_items,
-        "interactions": int(sequences.items.size),
-        "density": sequences.items.size / (sequences.n_users * sequences.n_items),
-        "min_length": int(lengths.min()),
-        "mean_length": float(lengths.mean()),
-        "median_length": float(np.median(lengths)),
-        "max_length": int(lengths.max()),
-        "training_samples": len(samples),
-        "training_items": int(training_items(samples, sequences).sum()),
-        "validation_users": len(
-            evaluation_samples(sequences, "validation", max_history)
-        ),
-        "test_users": len(test),
-        "cold_items": int((training_counts(sequences) == 0).sum()),
-        "held_out_items": int(held_out.sum()),
-        "held_out_test_users": int(held_out[targets].sum()),
-        "items_without_metadata": items_without_metadata,
-        "reviews_lines": reviews_lines,
-        "metadata_lines": metadata_lines,
-        "rejected_lines": rejected_lines,
-    }
+    marked = np.zeros(sequences.n_items, dtype=bool)
+    marked[sequences.items[trained_places(samples, sequences)]] = True
+    return marked
 
 
 def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

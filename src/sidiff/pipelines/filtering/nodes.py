@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from sidiff.pipelines.frames import (
 )
 from sidiff.reviews import sequences as seq
 from sidiff.reviews.kcore import k_core
+from sidiff.reviews.statistics import concerns, statistics
+
+logger = logging.getLogger(__name__)
 
 SYNTHETIC_ITEM = "B0SYN"
 """How the item ids of the generated shop begin; no real catalogue is all like that."""
@@ -28,16 +32,18 @@ def filter_k_core(
     interactions: pl.LazyFrame,
     ingestion_report: dict[str, Any],
     parameters: dict[str, Any],
-) -> pl.LazyFrame:
-    """Keep the interactions of users and items that have enough of them."""
+) -> tuple[pl.LazyFrame, dict[str, int]]:
+    """Keep interactions of users and items that have enough, and count the others."""
     check_ingested(interactions, "interactions", ingestion_report["reviews"])
     filtering = FilteringParameters.model_validate(parameters)
-    return k_core(
+    core = k_core(
         interactions,
         filtering.min_user_events,
         filtering.min_item_events,
-        filtering.repeats,
+        filtering.merge_seconds,
     )
+    counts = {"merged_interactions": core.merged, "below_core": core.left_out}
+    return core.frame, counts
 
 
 def build_sequences(
@@ -45,19 +51,19 @@ def build_sequences(
     items: pl.DataFrame,
     ingestion_report: dict[str, Any],
     parameters: dict[str, Any],
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, dict[str, float]]:
     """Order each user's items and cut the training samples out.
 
     Returns:
-        The sequences, the training samples, and the catalogue, whose row number is
-        the item index that all later stages share.
+        The sequences, the training samples, the catalogue, whose row number is the
+        item index that all later stages share, and how many interactions tie.
     """
     check_ingested(core_interactions, "core_interactions", ingestion_report["reviews"])
     check_ingested(items.lazy(), "items", ingestion_report["metadata"])
     filtering = FilteringParameters.model_validate(parameters)
-    sequences = seq.build_sequences(
+    sequences, ties = seq.build_sequences(
         core_interactions,
-        filtering.tie_break,
+        filtering.order_of_ties(ingestion_report["layout"]),
         items["item_id"] if filtering.catalogue == "metadata" else None,
     )
     held_out = seq.draw_held_out(
@@ -88,6 +94,7 @@ def build_sequences(
         sequences_to_frame(sequences),
         samples_to_frame(samples, sequences),
         catalogue.with_columns(pl.col("has_metadata").fill_null(value=False)),
+        {"tied_share": ties.share, "ties_by_item_id": ties.by_item_id},
     )
 
 
@@ -95,19 +102,34 @@ def describe_data(
     sequences: pl.DataFrame,
     training_samples: pl.DataFrame,
     catalogue: pl.DataFrame,
+    core_account: dict[str, int],
+    order_account: dict[str, float],
     ingestion_report: dict[str, Any],
-    max_history: int,
+    parameters: dict[str, Any],
 ) -> dict[str, int | float | bool]:
-    """Count users, items, samples and what was lost on the way."""
+    """Count users, items, samples and what was lost on the way; warn of what bends."""
+    filtering = FilteringParameters.model_validate(parameters)
     users = to_sequences(sequences, catalogue)
     made_up = catalogue["item_id"].str.starts_with(SYNTHETIC_ITEM).all()
-    return {"synthetic": made_up} | seq.statistics(
+    found = statistics(
         users,
-        to_samples(training_samples, users, max_history),
-        max_history,
+        to_samples(training_samples, users, filtering.max_history),
+        filtering.max_history,
         reviews_lines=ingestion_report["reviews"]["lines"],
         metadata_lines=ingestion_report["metadata"]["lines"],
         rejected_lines=ingestion_report["rejected_lines"],
         items_without_metadata=int((~catalogue["has_metadata"]).sum()),
         held_out=to_held_out(catalogue),
     )
+    found = found | core_account | order_account
+    layout = ingestion_report["layout"]
+    for sentence in concerns(
+        found,
+        windows=filtering.windows,
+        min_history=filtering.min_history,
+        tie_break=filtering.order_of_ties(layout),
+        merge_seconds=filtering.merge_seconds,
+        published=layout != "table",
+    ):
+        logger.warning(sentence)
+    return {"synthetic": made_up} | found

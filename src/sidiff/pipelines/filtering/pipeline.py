@@ -14,7 +14,7 @@ def create_pipeline() -> Pipeline:
             Node(
                 nodes.filter_k_core,
                 inputs=["interactions", "ingestion_report", "params:filtering"],
-                outputs="core_interactions",
+                outputs=["core_interactions", "core_account"],
                 name="filter_k_core",
             ),
             Node(
@@ -25,7 +25,7 @@ def create_pipeline() -> Pipeline:
                     "ingestion_report",
                     "params:filtering",
                 ],
-                outputs=["sequences", "training_samples", "catalogue"],
+                outputs=["sequences", "training_samples", "catalogue", "order_account"],
                 name="build_sequences",
             ),
             Node(
@@ -34,8 +34,10 @@ def create_pipeline() -> Pipeline:
                     "sequences",
                     "training_samples",
                     "catalogue",
+                    "core_account",
+                    "order_account",
                     "ingestion_report",
-                    "params:filtering.max_history",
+                    "params:filtering",
                 ],
                 outputs="data_statistics",
                 name="describe_data",

@@ -1,0 +1,198 @@
+"""The filtered data in numbers, and what in them a person should know of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidiff.reviews.sequences import (
+    Sequences,
+    TieBreak,
+    Windows,
+    evaluation_samples,
+    trained_places,
+    training_items,
+    training_part,
+)
+
+Statistics = dict[str, int | float]
+
+# Shares above which a sentence is worth its place on the screen.
+_MANY_UNTRAINED = 0.1
+_MANY_TIED = 0.25
+_MANY_REPEATED = 0.15
+# Ties are in the order of the ids, or against it, beyond what chance makes of them.
+_SORTED = 0.9
+
+
+def statistics(
+    sequences: Sequences,
+    samples: NDArray[np.int32],
+    max_history: int,
+    *,
+    reviews_lines: int,
+    metadata_lines: int,
+    rejected_lines: int,
+    items_without_metadata: int,
+    held_out: NDArray[np.bool_],
+) -> Statistics:
+    """Describe the filtered data in flat, JSON-able numbers.
+
+    Args:
+        sequences: the users' items.
+        samples: int ``[S, 3]`` from ``training_samples``.
+        max_history: most items in a history.
+        reviews_lines: lines in the raw reviews.
+        metadata_lines: lines in the raw metadata.
+        rejected_lines: malformed lines set aside in both.
+        items_without_metadata: items of the vocabulary without a metadata line.
+        held_out: bool ``[N]``, items held out of training.
+
+    Returns:
+        Counts, sequence lengths (items), and density (share of user-item pairs).
+        ``trained_share`` is the share of interactions in any training sample; those of
+        the training part in none are ``untrained_interactions``, of which
+        ``out_of_reach`` have users with samples. ``cold_items`` are in no sample,
+        whether held out or not. ``repeated_targets`` is the share of the items after a
+        user's first that equal the one before them.
+    """
+    lengths = sequences.lengths
+    test = evaluation_samples(sequences, "test", max_history)
+    targets = sequences.items[sequences.offsets[test[:, 0]] + test[:, 2]]
+    trained = trained_places(samples, sequences)
+    trained_items = int(training_items(samples, sequences).sum())
+    items, users = training_part(sequences)
+    sampled = np.zeros(sequences.n_users, dtype=bool)
+    sampled[samples[:, 0]] = True
+    n_trained = int(trained.sum())
+    return {
+        "users": sequences.n_users,
+        "items": sequences.n_items,
+        "interactions": int(sequences.items.size),
+        "density": sequences.items.size / (sequences.n_users * sequences.n_items),
+        "min_length": int(lengths.min()),
+        "mean_length": float(lengths.mean()),
+        "median_length": float(np.median(lengths)),
+        "max_length": int(lengths.max()),
+        "training_samples": len(samples),
+        "training_items": trained_items,
+        "trained_share": n_trained / sequences.items.size,
+        "untrained_interactions": items.size - n_trained,
+        "out_of_reach": int(sampled[users].sum()) - n_trained,
+        "repeated_targets": _repeated(sequences),
+        "validation_users": len(
+            evaluation_samples(sequences, "validation", max_history)
+        ),
+        "test_users": len(test),
+        "cold_items": sequences.n_items - trained_items,
+        "held_out_items": int(held_out.sum()),
+        "held_out_test_users": int(held_out[targets].sum()),
+        "items_without_metadata": items_without_metadata,
+        "reviews_lines": reviews_lines,
+        "metadata_lines": metadata_lines,
+        "rejected_lines": rejected_lines,
+    }
+
+
+def _repeated(sequences: Sequences) -> float:
+    again = sequences.items[1:] == sequences.items[:-1]
+    again[sequences.offsets[1:-1] - 1] = False  # neighbours of two users
+    possible = sequences.items.size - sequences.n_users
+    return int(again.sum()) / possible if possible else 0.0
+
+
+def concerns(
+    found: Mapping[str, int | float],
+    *,
+    windows: Windows,
+    min_history: int,
+    tie_break: TieBreak,
+    merge_seconds: int | None,
+    published: bool,
+) -> list[str]:
+    """Say what in the data bends the results, and what to set.
+
+    Args:
+        found: ``statistics`` with ``tied_share`` and ``ties_by_item_id``.
+        windows: the rule of ``training_samples``.
+        min_history: fewest items of a training sample's history.
+        tie_break: what orders interactions of the same time.
+        merge_seconds: within how many seconds an event that comes again is the same.
+        published: whether the files are Amazon's, whose splits have fixed rules.
+
+    Returns:
+        Sentences, none where all is well.
+    """
+    return [
+        *_out_of_samples(found, windows, min_history),
+        *_tied(found, tie_break, published),
+        *_again(found, merge_seconds),
+    ]
+
+
+def _out_of_samples(
+    found: Mapping[str, int | float], windows: Windows, min_history: int
+) -> list[str]:
+    untrained, beyond = found["untrained_interactions"], found["out_of_reach"]
+    trained = found["trained_share"] * found["interactions"]
+    of = f"of the {round(trained + untrained):,} interactions that may train"
+    said = []
+    if beyond > _MANY_UNTRAINED * (trained + untrained):
+        said.append(
+            f"{beyond:,} {of} are beyond the reach of filtering.windows={windows}; "
+            "set filtering.windows=sliding to train on each user's newest as well."
+        )
+    short = untrained - beyond
+    if short > _MANY_UNTRAINED * (trained + untrained):
+        lower = "set filtering.min_history=1 to use more of them"
+        said.append(
+            f"{short:,} {of} are of users too short for a training sample; "
+            f"{lower if min_history > 1 else 'bring longer histories'}."
+        )
+    return said
+
+
+def _tied(
+    found: Mapping[str, int | float], tie_break: TieBreak, published: bool
+) -> list[str]:
+    if found["tied_share"] <= _MANY_TIED:
+        return []
+    upwards = found["ties_by_item_id"]
+    start = (
+        f"{found['tied_share']:.0%} of the interactions share their time with another "
+        "of the same user, and their order, which decides test items too, is that of "
+    )
+    away = "which gives the last item away to every method"
+    if tie_break == "item_id" and published:
+        return [f"{start}the item ids, as in the published splits, {away}."]
+    if tie_break == "item_id":
+        return [
+            f"{start}the item ids, {away}; set filtering.tie_break=file_order if the "
+            "file has them in the order in which they happened."
+        ]
+    if not 1 - _SORTED < upwards < _SORTED:
+        return [
+            f"{start}the file, where they are sorted by item id, {away}; give finer "
+            "times, or a file in the order in which they happened."
+        ]
+    return [
+        f"{start}the file; give finer times if that is not the order in which they "
+        "happened."
+    ]
+
+
+def _again(found: Mapping[str, int | float], merge_seconds: int | None) -> list[str]:
+    if found["repeated_targets"] <= _MANY_REPEATED:
+        return []
+    start = f"{found['repeated_targets']:.0%} of all targets are the item before them"
+    if merge_seconds is None:
+        return [
+            f"{start}; if the log notes events twice, set filtering.merge_seconds (10, "
+            "for example)."
+        ]
+    return [
+        f"{start}, more than {merge_seconds} seconds later; if these are slips of the "
+        "log too, set filtering.merge_seconds higher."
+    ]
