@@ -3,14 +3,15 @@
 Encoding of the histories and ranking of the SIDs found count for both; ours goes on to
 ranked items. Ours decodes users in batches of its default size, Cornac's in those of
 its own. Whether both find the same SIDs is shown first: without merging our search is
-the same as theirs. ``default`` is what evaluation does unless told otherwise: item
-vectors and their rescoring, by a network with item identities. Random weights stand
-for a network that knows nothing: its beams hold other shares of equal states than a
-trained one's (``--denoiser``).
+the same as theirs. ``default`` is the network's share of what evaluation does unless
+told otherwise: the softmax over items, by a network with item identities. Random
+weights stand for a network that knows nothing: its beams hold other shares of equal
+states than a trained one's (``--denoiser``).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -34,12 +35,15 @@ from benchmarks.common import (
     timed,
 )
 from benchmarks.inputs import MAX_HISTORY, Shop
+from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.decoders import DECODERS
 from sidiff.diffusion.denoiser import Denoiser
-from sidiff.evaluation.ranker import Ranker
-from sidiff.evaluation.results import Cost
-from sidiff.parameters import DecodingParameters
-from sidiff.reviews.sequences import evaluation_samples
+from sidiff.diffusion.histories import Histories
+from sidiff.parameters import RankingParameters
+from sidiff.ranking.methods import network_ranker
+from sidiff.ranking.results import Cost
+from sidiff.ranking.users import Users, rank_users
+from sidiff.reviews.sequences import evaluation_samples, training_counts
 
 TOP = 10
 
@@ -94,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ranked = {name: (ours, search) for name, search in searches.items()}
     ranked["default"] = (
         _with_identities(shop, denoiser, settings),
-        inputs.default_decoding(),
+        inputs.ranking_parameters(method="items"),
     )
     contestants: dict[str, Contestant] = {
         name: partial(network.seconds, search)
@@ -142,13 +146,11 @@ def _with_identities(shop: Shop, denoiser: Denoiser, settings: Any) -> Ours:
     )
 
 
-def _searches(settings: Any) -> dict[str, DecodingParameters]:
+def _searches(settings: Any) -> dict[str, RankingParameters]:
     """Ours by name; the first two do as the paper, and as Cornac."""
     plain = {
-        "method": "cpd",
         "merge": "none",
         "constraint": "none",
-        "rescoring": {"items": 0, "orders": 0, "item_weight": 0.0},
     }
     wide, narrow = {"beam": settings.wide}, {"beam": settings.beam}
     merged, items = {"merge": "max"}, {"constraint": "items"}
@@ -165,7 +167,7 @@ def _searches(settings: Any) -> dict[str, DecodingParameters]:
         "one_pass": {"method": "one_pass"} | narrow,
     }
     return {
-        name: inputs.decoding_parameters(**plain | change)
+        name: inputs.ranking_parameters(**plain | change)
         for name, change in changes.items()
     }
 
@@ -206,32 +208,41 @@ class Ours:
         if identities is None:
             identities = np.zeros(len(shop.table.codes), dtype=np.int64)
         self.denoiser = denoiser
-        self.users_per_batch = users_per_batch
         self.samples = evaluation_samples(shop.sequences, "test", MAX_HISTORY)
-        self.ranker = Ranker(
-            shop.sequences, shop.table, identities, torch.device("cpu")
+        cpu = torch.device("cpu")
+        self.histories = Histories(shop.sequences, shop.table.codes, identities, cpu)
+        self.catalogue = Catalogue.build(
+            shop.table.groups(),
+            shop.table.codes_per_digit,
+            training_counts(shop.sequences),
+            cpu,
         )
-        _ = self.ranker.catalogue.continuations  # once for all users: stored by Kedro
-        self.costs: dict[DecodingParameters, Cost] = {}
+        self.users = Users(
+            shop.sequences, self.histories, self.samples, TOP, False, users_per_batch
+        )
+        _ = self.catalogue.continuations  # once for all users: stored by Kedro
+        self.costs: dict[RankingParameters, Cost] = {}
 
-    def seconds(self, search: DecodingParameters) -> float:
+    def seconds(self, search: RankingParameters) -> float:
         """Rank items for all users."""
-        results = self.ranker.rank(
-            self.denoiser, self.samples, search, TOP, self.users_per_batch, None
+        began = time.perf_counter()
+        ranker = network_ranker(
+            self.denoiser, search, self.catalogue, self.histories.table
         )
+        results = rank_users(ranker, self.users, None)
         self.costs[search] = results.cost
-        return results.cost.seconds
+        return time.perf_counter() - began
 
     @torch.inference_mode()
-    def best_sids(self, users: int, search: DecodingParameters) -> Sids:
+    def best_sids(self, users: int, search: RankingParameters) -> Sids:
         """The best distinct SIDs of the first users, with or without an item."""
         samples = torch.from_numpy(self.samples[:users])
-        batch = self.ranker.histories.gather(samples)
+        batch = self.histories.gather(samples)
         decoded = DECODERS[search.method](
             self.denoiser,
             self.denoiser.encode(batch.history, batch.lengths),
             search,
-            self.ranker.catalogue,
+            self.catalogue,
             batch.history_items[:, :0],
         )
         found: Sids = []
@@ -285,7 +296,7 @@ class Theirs:
 
 
 def agreement(
-    ours: Ours, theirs: Theirs, searches: dict[str, DecodingParameters], settings: Any
+    ours: Ours, theirs: Theirs, searches: dict[str, RankingParameters], settings: Any
 ) -> Row:
     """Share of users for whom both find the same ten SIDs in the same order.
 
@@ -327,7 +338,7 @@ def growth(settings: Any, shop: Shop, denoiser: Denoiser) -> list[Row]:
         one = search.model_copy(update={"beam": beam})
         contestant = {"ours": partial(ours.seconds, one)}
         seconds = medians(paired(contestant, settings.rounds))["ours"]
-        items, digits = ours.ranker.catalogue.codes.shape
+        items, digits = ours.catalogue.codes.shape
         shape = {"items": items, "digits": digits, "beam": beam}
         rate = {"users_per_second": len(ours.samples) / seconds}
         return shape | rate | _shares(ours.costs[one])

@@ -25,7 +25,7 @@ from sidiff.datasets import Model, SafetensorsDataset
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.parameters import (
     GROUPS,
-    DecodingParameters,
+    RankingParameters,
     TokenizationParameters,
     TrainingParameters,
 )
@@ -155,17 +155,10 @@ def tokenization_parameters(changes: dict[str, Any]) -> TokenizationParameters:
     return _parameters("tokenization", {"device": "cpu", **changes})
 
 
-def decoding_parameters(**changes: Any) -> DecodingParameters:
+def ranking_parameters(**changes: Any) -> RankingParameters:
     """The paper's search for Beauty with ``changes``."""
-    return DecodingParameters.model_validate(
-        _beauty()["evaluation"]["decoding"] | changes
-    )
-
-
-def default_decoding() -> DecodingParameters:
-    """What evaluation does with a network that has item identities."""
-    return DecodingParameters.model_validate(
-        _beauty("sidiff")["evaluation"]["decoding"]
+    return RankingParameters.model_validate(
+        {"method": "cpd"} | _beauty()["evaluation"]["decoding"] | changes
     )
 
 

@@ -36,9 +36,10 @@ from benchmarks.inputs import MAX_HISTORY, Shop
 from sidiff.diffusion.noising import NoisingContext
 from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import training_samples
-from sidiff.training.loop import _Trainer
+from sidiff.training.loop import DenoiserTask, budget_of
 from sidiff.training.masking import MaskingLog
 from sidiff.training.progress import Checkpoints
+from sidiff.training.trainer import Trainer
 
 MIN_HISTORY = 2
 SEVERAL = 6
@@ -81,11 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
     )
     lowered = parameters.model_copy(update={"precision": "bfloat16"})
-    trainer, samples = prepare(shop, parameters)
+    trainer, task, samples = prepare(shop, parameters)
     figures: dict[str, Any] = {
         "samples": len(samples),
         "steps": -(-len(samples) // settings.batch),
-        "parameters": sum(p.numel() for p in trainer.denoiser.parameters()),
+        "parameters": sum(p.numel() for p in task.denoiser.parameters()),
     }
     if peer.available():
         figures["agreement"] = agreement(shop, parameters, settings.batch)
@@ -125,16 +126,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def prepare(
     shop: Shop, parameters: TrainingParameters
-) -> tuple[_Trainer, NDArray[np.int32]]:
-    """Our trainer as ``sidiff.training.loop.fit`` makes it, and its samples (S, 3)."""
+) -> tuple[Trainer, DenoiserTask, NDArray[np.int32]]:
+    """Trainer and task as ``sidiff.training.loop.fit`` makes them; samples (S, 3)."""
     samples = training_samples(shop.sequences, "prefix", MIN_HISTORY, MAX_HISTORY)
-    trainer = _Trainer(
+    task = DenoiserTask(
         shop.sequences, samples, shop.table, parameters, MAX_HISTORY, None
     )
-    return trainer, samples
+    return Trainer(task, samples, budget_of(parameters)), task, samples
 
 
-def epoch(trainer: _Trainer) -> Callable[[], object]:
+def epoch(trainer: Trainer) -> Callable[[], object]:
     """One pass over the trainer's samples."""
     nowhere = Checkpoints(None, "Benchmark", {}, math.inf)
 
@@ -163,17 +164,17 @@ def agreement(shop: Shop, parameters: TrainingParameters, size: int) -> Row:
         gradient, relative to the largest gradient; and for how many samples Cornac's
         network on its own would have masked the same digits.
     """
-    trainer, samples = prepare(shop, parameters)
+    _, task, samples = prepare(shop, parameters)
     samples = samples[:size]
-    trainer.masking = recorder = _Recorder(shop.table.digits, trainer.device)
-    trainer.denoiser.eval()
-    batch = trainer.histories.gather(torch.from_numpy(samples))
-    loss = trainer._loss(batch)
+    task.masking = recorder = _Recorder(shop.table.digits, task.device)
+    task.denoiser.eval()
+    batch = task.histories.gather(torch.from_numpy(samples))
+    loss = task.loss(torch.from_numpy(samples), 0.0)
     ours = loss.total / loss.weight
     ours.backward()
     ours = ours.detach()
     backbone = peer.network(
-        trainer.denoiser,
+        task.denoiser,
         shop.table.codes,
         n_views=parameters.noising.views,
         label_smoothing=parameters.label_smoothing,
@@ -188,11 +189,11 @@ def agreement(shop: Shop, parameters: TrainingParameters, size: int) -> Row:
     theirs = theirs.detach()
     gradients = {
         name: weight.grad
-        for name, weight in trainer.denoiser.named_parameters()
+        for name, weight in task.denoiser.named_parameters()
         if weight.grad is not None
     }
     expected = {name: weight.grad for name, weight in backbone.named_parameters()}
-    renamed = peer.renamed(gradients, trainer.denoiser.config)
+    renamed = peer.renamed(gradients, task.denoiser.config)
     largest = max(float(gradient.abs().max()) for gradient in expected.values())
     return {
         "loss_sidiff": float(ours),
@@ -220,12 +221,12 @@ def growth(settings: Any, parameters: TrainingParameters, reached: float) -> lis
         network = parameters.network.model_copy(
             update={"width": width, "inner": 4 * width}
         )
-        trainer, samples = prepare(
+        trainer, task, samples = prepare(
             shop, parameters.model_copy(update={"network": network})
         )
         work = flops.count(epoch(trainer))
         seconds = medians(paired({"sidiff": timed(epoch(trainer))}, settings.rounds))
-        weights = sum(p.numel() for p in trainer.denoiser.parameters())
+        weights = sum(p.numel() for p in task.denoiser.parameters())
         row = _row("sidiff", len(samples), work, seconds["sidiff"], reached)
         shape = {"width": width, "digits": digits, "parameters": weights}
         rows.append(shape | {k: v for k, v in row.items() if k != "method"})

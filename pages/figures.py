@@ -20,7 +20,7 @@ STYLE: Any = {
     "axes.spines.right": False,
     "svg.hashsalt": "sidiff",
 }
-MIXED = ("as_configured", "item_vectors", "markov", "cpd")
+MIXED = ("mixture", "items", "markov", "cpd")
 
 
 def draw() -> list[Path]:

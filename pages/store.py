@@ -51,7 +51,7 @@ def store(name: str, env: str | None) -> None:
             "sids": catalog.load("sid_report"),
         }
         if name == "sample":
-            kept |= examples(catalog, context.params["evaluation"]["decoding"])
+            kept |= examples(catalog, context.params["evaluation"])
             IMAGES.mkdir(parents=True, exist_ok=True)
             masking = masking_figure(catalog.load("masking_history"))
             masking.savefig(IMAGES / "masking.png", metadata={"Software": None})
@@ -90,7 +90,7 @@ def comparison_of(comparison: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def examples(catalog: Any, decoding: dict[str, Any]) -> dict[str, Any]:
+def examples(catalog: Any, evaluation: dict[str, Any]) -> dict[str, Any]:
     """One item and its neighbours, one user denoised, the head of one list."""
     load = catalog.load
     sequences, items = load("sequences"), load("catalogue")
@@ -98,7 +98,7 @@ def examples(catalog: Any, decoding: dict[str, Any]) -> dict[str, Any]:
     codes = to_sid_table(sid_table, items).codes
     titles = titles_of(items)
     popular = int(sequences["items"].explode().mode().sort()[0])
-    user = int(load("decoder_results")["user"][0])
+    user = int(load("evaluation_results")["user"][0])
     steps = denoise_user(sequences, items, sid_table, model, user)
     sequence = sequences["items"][user].to_list()
     return {
@@ -113,7 +113,7 @@ def examples(catalog: Any, decoding: dict[str, Any]) -> dict[str, Any]:
             "target_codes": codes[sequence[-1]].tolist(),
             "steps": [_step(step) for step in steps],
         },
-        "list": _list(sequences, items, sid_table, model, user, decoding),
+        "list": _list(sequences, items, sid_table, model, user, evaluation),
     }
 
 
@@ -132,13 +132,13 @@ def _list(
     sid_table: pl.DataFrame,
     model: Model,
     user: int,
-    decoding: dict[str, Any],
+    evaluation: dict[str, Any],
 ) -> dict[str, Any]:
     """The mixture of docs/concepts/lists.md, item by item and in its literal form."""
     network, followed = _parts(
-        sequences, catalogue, sid_table, model, user, decoding["transitions"]
+        sequences, catalogue, sid_table, model, user, evaluation["markov"]
     )
-    share = decoding["transitions"]["share"]
+    share = evaluation["mixture"]["share"]
     mixed = (1 - share) * network + share * followed
     titles = titles_of(catalogue)
     return {

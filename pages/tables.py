@@ -18,11 +18,8 @@ from .store import ROOT, read
 Kept = dict[str, Any]
 BLOCK = re.compile(r"(<!-- table: (\w+)/(\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
-MAIN = ("as_configured", "cpd", "two_stage", "one_pass")
+MAIN = ("mixture", "items", "cpd", "two_stage", "one_pass")
 """Decoders that the short table shows beside the baselines."""
-
-RANKED_AGAIN = re.compile("item_vectors|transitions|likelihood")
-"""Decoders whose list is not that of the search alone."""
 
 _cached = cache(read)
 
@@ -79,8 +76,7 @@ def _decoders(kept: Kept) -> str:
     lines = [
         line
         for line in kept["headlines"]
-        if line["denoiser_calls"] and not RANKED_AGAIN.search(line["method"])
-        if line["kind"] == "decoder"
+        if line["denoiser_calls"] and line["kind"] == "decoder"
     ]
     lines.sort(key=lambda line: (-line["denoiser_calls"], -line["ndcg"]["mean"]))
     return _table(

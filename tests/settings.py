@@ -11,8 +11,8 @@ from kedro.config import OmegaConfigLoader
 
 from sidiff.parameters import (
     GROUPS,
-    DecodingParameters,
     EvaluationParameters,
+    RankingParameters,
     TrainingParameters,
 )
 from sidiff.settings import CONFIG_LOADER_ARGS
@@ -50,18 +50,16 @@ def evaluation(changes: dict[str, Any]) -> EvaluationParameters:
     return model("evaluation", changes)
 
 
-def decoding(**changes: Any) -> DecodingParameters:
-    """The paper's search unless changed: no merging, no constraint, no rescoring."""
+def decoding(**changes: Any) -> RankingParameters:
+    """The paper's search unless changed: no merging, no constraint."""
     plain = {
         "method": "cpd",
         "merge": "none",
         "constraint": "none",
-        "weighting": "model",
         "order": "confidence",
         "last_step": "joint",
         "beam": 8,
         "seed": 0,
-        "rescoring": {"items": 0, "orders": 0, "item_weight": 0.0},
     }
     base = settings("evaluation")["decoding"]
-    return DecodingParameters.model_validate(base | plain | changes)
+    return RankingParameters.model_validate(base | plain | changes)

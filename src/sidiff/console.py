@@ -12,14 +12,9 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from sidiff.evaluation.headlines import Headline, percent, rate_text
+from sidiff.evaluation.headlines import Headline, label, percent, rate_text
 
 _USER = re.compile(r"://[^/@]*@")
-_ROWS = (
-    ("DiffGRM, semantic IDs", "test/sid"),
-    ("DiffGRM, items", "test/item"),
-    ("Popularity, items", "test/popularity"),
-)
 _COLUMNS = (
     ("R@5", "recall_at_5"),
     ("N@5", "ndcg_at_5"),
@@ -95,7 +90,7 @@ def render(
         "",
         facts,
         "",
-        _comparison(compared) if compared else _metrics(summary["metrics"]),
+        _comparison(compared) if compared else _metrics(summary),
         Text(f"Results, version {version} in", "bold"),
         places,
         "",
@@ -117,8 +112,14 @@ def _data_set(name: str, data: Mapping[str, Any]) -> Text:
     return text
 
 
-def _metrics(metrics: Mapping[str, float]) -> Table:
-    users = int(metrics["n_users"])
+def _metrics(summary: Mapping[str, Any]) -> Table:
+    metrics, users = summary["metrics"], int(summary["metrics"]["n_users"])
+    method = f"{summary['recipe']}, {label(summary['method'])}"
+    rows = (
+        (f"{method}: semantic IDs", "test/sid"),
+        (f"{method}: items", "test/item"),
+        ("popularity: items", "test/popularity"),
+    )
     table = Table(
         box=box.SIMPLE_HEAD,
         title=f"Test split, full ranking, {users:,} users",
@@ -127,11 +128,11 @@ def _metrics(metrics: Mapping[str, float]) -> Table:
         pad_edge=False,
     )
     table.add_column("")
-    for label, _ in _COLUMNS:
-        table.add_column(label, justify="right")
-    for label, prefix in _ROWS:
+    for title, _ in _COLUMNS:
+        table.add_column(title, justify="right")
+    for name, prefix in rows:
         values = (metrics.get(f"{prefix}/{key}") for _, key in _COLUMNS)
-        table.add_row(label, *("" if v is None else f"{v:.4f}" for v in values))
+        table.add_row(name, *("" if v is None else f"{v:.4f}" for v in values))
     return table
 
 

@@ -24,6 +24,9 @@ from pydantic import (
 from sidiff.errors import SidiffError
 from sidiff.legal import placed, problems
 
+CONFIGURED = "as_configured"
+"""Row of ``evaluation.method`` in the comparison."""
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0, le=100.0)]
 Chance = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -308,23 +311,6 @@ class OptimizerParameters(Parameters):
     max_gradient_norm: Annotated[float, Field(gt=0.0, le=1_000_000.0)]
 
 
-class RescoringParameters(Parameters):
-    """A second look at the best items of a search."""
-
-    items: Annotated[int, Field(ge=0, le=10_000)]
-    orders: Annotated[int, Field(ge=0, le=64)]
-    item_weight: Weight
-
-    @model_validator(mode="after")
-    def _something_scores(self) -> Self:
-        if self.items and not self.orders and not self.item_weight:
-            raise ValueError(
-                ".orders or .item_weight must be above 0 where .items "
-                f"({self.items}) is"
-            )
-        return self
-
-
 class ParallelParameters(Parameters):
     """Several digits per denoiser call (methods ``two_stage`` and ``adaptive``)."""
 
@@ -333,44 +319,41 @@ class ParallelParameters(Parameters):
     threshold: Annotated[float, Field(gt=0.0, le=1.0)]
 
 
-class TransitionParameters(Parameters):
-    """What followed a user's last items in training, beside the network's softmax."""
+class DecodingParameters(Parameters):
+    """The search for a user's next semantic IDs."""
 
-    share: Chance
+    order: Literal["confidence", "random", "fixed"]
+    beam: Beam
+    merge: Literal["none", "max"]
+    constraint: Literal["none", "items"]
+    last_step: Literal["joint", "greedy"]
+    parallel: ParallelParameters
+    seed: Seed
+
+
+class MarkovParameters(Parameters):
+    """What followed a user's last items in training."""
+
     items: Annotated[int, Field(ge=1, le=1000)]
     decay: Share
     successors: Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-class DecodingParameters(Parameters):
-    """The search for a user's next semantic IDs."""
+class MixtureParameters(Parameters):
+    """A model and the Markov chain in one probability."""
 
-    method: Literal["cpd", "two_stage", "adaptive", "one_pass", "item_vectors"]
-    order: Literal["confidence", "random", "fixed"]
-    beam: Beam
-    merge: Literal["none", "max", "sum"]
-    constraint: Literal["none", "items"]
-    weighting: Literal["model", "legal"]
-    last_step: Literal["joint", "greedy"]
-    parallel: ParallelParameters
-    rescoring: RescoringParameters
-    transitions: TransitionParameters
-    seed: Seed
+    share: Chance
+
+
+class RankingParameters(DecodingParameters):
+    """How a network makes a user's list, and the search where it is one."""
+
+    method: Literal["mixture", "items", "cpd", "two_stage", "adaptive", "one_pass"]
 
     @property
-    def needs_item_vectors(self) -> bool:
-        """Whether it is nothing of its own for a network without item identities."""
-        second = self.rescoring
-        by_vectors = second.items > 0 and second.item_weight > 0.0
-        return self.method == "item_vectors" or (by_vectors and second.orders == 0)
-
-    @model_validator(mode="after")
-    def _legal_needs_the_constraint(self) -> Self:
-        if self.weighting == "legal" and self.constraint != "items":
-            raise ValueError(
-                f".weighting legal needs .constraint items, which is {self.constraint}"
-            )
-        return self
+    def by_items(self) -> bool:
+        """Whether it ranks by item vectors, which not every network has."""
+        return self.method in ("mixture", "items")
 
 
 class StoppingParameters(Parameters):
@@ -386,9 +369,15 @@ class ValidationParameters(StoppingParameters):
 
     level: Literal["sid", "item"]
     ndcg_weight: Share
+    method: Literal["items", "cpd", "two_stage", "adaptive", "one_pass"]
     decoding: DecodingParameters
     max_users: Users
     users_per_batch: Rows
+
+    @property
+    def ranking(self) -> RankingParameters:
+        """How the lists are made that are validated."""
+        return _ranking(self.method, self.decoding)
 
 
 class AuxiliaryParameters(Parameters):
@@ -447,9 +436,12 @@ class TrainingParameters(Parameters):
 
 
 class EvaluationParameters(Parameters):
-    """Decoding, metrics and reports (pipeline ``evaluation``)."""
+    """Lists, metrics and reports (pipeline ``evaluation``)."""
 
+    method: Literal["mixture", "items", "cpd", "two_stage", "adaptive", "one_pass"]
     decoding: DecodingParameters
+    mixture: MixtureParameters
+    markov: MarkovParameters
     decoders: Changes
     decoder_users: Users
     seeds: Seeds
@@ -477,27 +469,23 @@ class EvaluationParameters(Parameters):
         self.other_decoders()
         return self
 
-    def other_decoders(self) -> dict[str, DecodingParameters]:
-        """The decoders to compare with, by name: ``decoding`` with what each changes.
+    @property
+    def ranking(self) -> RankingParameters:
+        """How every user's list is made."""
+        return _ranking(self.method, self.decoding)
+
+    def other_decoders(self) -> dict[str, RankingParameters]:
+        """The decoders to compare with, by name: ``ranking`` with what each changes.
 
         Raises:
             ValueError: a changed setting is unknown or illegal.
         """
-        return _changed(self.decoding, self.decoders, ".decoders")
-
-
-class MarkovParameters(Parameters):
-    """Counts of transitions between items."""
-
-    decay: Share
-    repeat: Annotated[float, Field(ge=0.0, le=1000.0)]
-    popularity: Annotated[float, Field(ge=0.0, le=1000.0)]
-
-
-class MixtureParameters(Parameters):
-    """SASRec's softmax and the Markov chain in one probability."""
-
-    share: Share
+        if CONFIGURED in self.decoders:
+            raise ValueError(
+                f".decoders names {CONFIGURED}, which is the row of .method; give the "
+                "decoder another name"
+            )
+        return _changed(self.ranking, self.decoders, ".decoders")
 
 
 class SasRecSettings(Parameters):
@@ -567,7 +555,7 @@ class BaselinesParameters(Parameters):
         ],
         Field(min_length=1, max_length=5),
     ]
-    markov: MarkovParameters
+    markov: MixtureParameters
     sasrec: SasRecParameters
     sasrec_markov: MixtureParameters
     autoregressive: AutoregressiveParameters
@@ -794,24 +782,24 @@ def _vectors_exist(models: Mapping[str, Parameters]) -> list[str]:
         and isinstance(evaluation, EvaluationParameters)
     ):
         return []
-    searches = {
-        "training.validation.decoding": training.validation.decoding,
-        "evaluation.decoding": evaluation.decoding,
+    rankings = {
+        "training.validation": training.validation.ranking,
+        "evaluation": evaluation.ranking,
     }
-    return _without_vectors(searches, training, "training")
+    return _without_vectors(rankings, training, "training")
 
 
 def _without_vectors(
-    searches: Mapping[str, DecodingParameters], training: TrainingParameters, own: str
+    rankings: Mapping[str, RankingParameters], training: TrainingParameters, own: str
 ) -> list[str]:
-    """Searches by vectors that items do not have in the training named ``own``."""
+    """Rankings by vectors that items do not have in the training named ``own``."""
     if training.network.item_identity:
         return []
     return [
-        f"{name}.method item_vectors needs {own}.network.item_identity true, which is "
-        "false; change one of them"
-        for name, decoding in searches.items()
-        if decoding.method == "item_vectors"
+        f"{name}.method {ranking.method} needs {own}.network.item_identity true, which "
+        "is false; change one of them"
+        for name, ranking in rankings.items()
+        if ranking.by_items
     ]
 
 
@@ -824,14 +812,14 @@ def _references_exist(models: Mapping[str, Parameters]) -> list[str]:
         and isinstance(baselines, BaselinesParameters)
     ):
         return []
-    methods = [*evaluation.decoders, *baselines.methods]
+    methods = [CONFIGURED, *evaluation.decoders, *baselines.methods]
     return [
         f"evaluation.decoders names {name}, as does baselines.methods; give the "
         "decoder another name"
         for name in evaluation.decoders
         if name in baselines.methods
     ] + [
-        f"comparison.references names {name}, but its names must be in "
+        f"comparison.references names {name}, but its names must be {CONFIGURED} or in "
         f"evaluation.decoders or baselines.methods ({', '.join(methods)})"
         for name in comparison.references
         if name not in methods
@@ -867,10 +855,10 @@ def _variants_fit(models: Mapping[str, Parameters]) -> list[str]:
             problem.replace("training.", f"{own}.")
             for problem in _views_fit({**others, "training": settings})
         ]
-        searches = {f"{own}.validation.decoding": settings.validation.decoding}
+        rankings = {f"{own}.validation": settings.validation.ranking}
         if ranker is not None:
-            searches[f"evaluation.decoders.{ablation.decoder}"] = ranker
-        wrong += _without_vectors(searches, settings, own)
+            rankings[f"evaluation.decoders.{ablation.decoder}"] = ranker
+        wrong += _without_vectors(rankings, settings, own)
     return wrong
 
 
@@ -888,6 +876,10 @@ def _views_fit(models: Mapping[str, Parameters]) -> list[str]:
             "where training.noising.amount is nested"
         ]
     return []
+
+
+def _ranking(method: str, decoding: DecodingParameters) -> RankingParameters:
+    return RankingParameters.model_validate({"method": method, **decoding.model_dump()})
 
 
 def _changed(

@@ -9,16 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from sidiff.baselines.autoregressive import (
-    AutoregressiveDecoder,
-    Prefixes,
-    beam_search,
-    fit_autoregressive,
-)
+from sidiff.baselines.autoregressive import AutoregressiveDecoder
+from sidiff.baselines.autoregressive_training import fit_autoregressive
+from sidiff.baselines.prefix_search import Prefixes, beam_search
 from sidiff.decoding import cpd
 from sidiff.decoding.keys import SidIndex
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig, Memory
-from sidiff.evaluation.metrics import item_metrics
+from sidiff.evaluation.metrics import expected_item_metrics
 from sidiff.parameters import (
     AutoregressiveParameters,
     TrainingParameters,
@@ -213,7 +210,7 @@ def test_it_learns_the_next_item_and_keeps_the_best_epoch(ring, ring_table) -> N
         with torch.no_grad():
             memory = model.encode(codes[None], torch.tensor([len(history)]))
         rows, _ = beam_search(model, memory, prefixes, 16)
-        scored = item_metrics(
+        scored = expected_item_metrics(
             rows.numpy(), groups.sid_of_item[[target]], groups.sizes, [10]
         )
         values.append(scored["ndcg_at_10"][0])

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from sidiff.baselines import fitting
-from sidiff.baselines.counts import Markov
 from sidiff.baselines.run import (
     Fitted,
     Ranked,
@@ -19,10 +17,15 @@ from sidiff.baselines.run import (
     tune_sasrec,
 )
 from sidiff.baselines.sasrec import SasRec, SasRecConfig
+from sidiff.diffusion.histories import HistoryBatch
 from sidiff.errors import SidiffError
-from sidiff.parameters import BaselinesParameters, validate
+from sidiff.parameters import BaselinesParameters, EvaluationParameters, validate
 from sidiff.reviews.sequences import evaluation_samples, training_samples
+from sidiff.reviews.transitions import transition_counts
 from sidiff.snapshots import SnapshotFolder
+from sidiff.training.trainer import Trainer
+from tests.ranking.test_items import literal_chain
+from tests.settings import evaluation
 
 from ..training.test_loop import parameters as training_parameters
 from .test_sasrec import settings
@@ -36,7 +39,7 @@ METHODS = ["popularity", "markov", "sasrec", "sasrec_markov", "autoregressive"]
 def raw(**changes: Any) -> dict[str, Any]:
     base = dict(
         methods=METHODS,
-        markov=dict(decay=0.3, repeat=0.0, popularity=0.01),
+        markov=dict(share=0.99),
         sasrec=settings(epochs=8).model_dump()
         | {"tune": [{"optimizer": {"learning_rate": 1e-6}}]},
         sasrec_markov=dict(share=0.4),
@@ -66,17 +69,12 @@ def ranked(
     **changes: Any,
 ) -> list[Ranked]:
     p = BaselinesParameters.model_validate(raw(**changes))
-    return rank_baselines(
-        ring,
-        ring_table,
-        *fitted,
-        p,
-        10,
-        K,
-        exclude_seen=exclude_seen,
-        seeds=SEEDS,
-        allowed=allowed,
-    )
+    shared = shared_settings(exclude_seen=exclude_seen)
+    return rank_baselines(ring, ring_table, *fitted, p, shared, 10, allowed)
+
+
+def shared_settings(**changes: Any) -> EvaluationParameters:
+    return evaluation({"top_k": K, "cutoffs": [K], "seeds": SEEDS} | changes)
 
 
 def test_the_best_setting_is_trained_with_every_seed(fitted) -> None:
@@ -101,9 +99,9 @@ def test_what_a_crash_left_is_gone_on_with(
 ) -> None:
     p = BaselinesParameters.model_validate(raw())
     samples = training_samples(ring, "prefix", 2, 10)
-    original, taken = fitting._step, []
+    original, taken = Trainer.step, []
 
-    def some(*arguments: Any) -> torch.Tensor:
+    def some(*arguments: Any) -> object:
         if len(taken) == steps:
             raise RuntimeError("a crash")
         taken.append(None)
@@ -120,7 +118,7 @@ def test_what_a_crash_left_is_gone_on_with(
     for number, expected in enumerate(fitted):
         taken.clear()
         with monkeypatch.context() as patched:
-            patched.setattr(fitting, "_step", some)
+            patched.setattr(Trainer, "step", some)
             with pytest.raises(RuntimeError, match="a crash"):
                 train(number)
         with caplog.at_level(logging.INFO):
@@ -191,10 +189,9 @@ def test_every_list_is_full_while_there_are_items(
             assert len(found) == (items >= 0).sum() == min(K, len(left)), one.method
 
 
-@pytest.mark.parametrize("popularity", [0.0, 0.01])
-@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("share", [0.0, 0.4, 0.99])
 def test_sasrec_and_the_chain_are_mixed_by_probability(
-    noise, noise_table, share, popularity
+    noise, noise_table, share
 ) -> None:
     """On users without any order, some of whom end on an item that nothing followed."""
     config = SasRecConfig(noise.n_items, 10, 8, 2, 8, 1, 0.0)
@@ -206,37 +203,27 @@ def test_sasrec_and_the_chain_are_mixed_by_probability(
         "seeds": SEEDS[:1],
         "sequences": noise.fingerprint,
     }
-    markov = dict(decay=0.3, repeat=0.0, popularity=popularity)
     p = BaselinesParameters.model_validate(
-        raw(methods=["sasrec_markov"], markov=markov, sasrec_markov=dict(share=share))
+        raw(methods=["sasrec_markov"], sasrec_markov=dict(share=share))
     )
+    shared = shared_settings(seeds=SEEDS[:1])
     (one,) = rank_baselines(
-        noise,
-        noise_table,
-        Fitted(weights, stored),
-        None,
-        p,
-        10,
-        K,
-        exclude_seen=False,
-        seeds=SEEDS[:1],
+        noise, noise_table, Fitted(weights, stored), None, p, shared, 10
     )
-    samples = evaluation_samples(noise, "test", 10)
-    counted = Markov(noise, p.markov)
-    for row, (user, start, end) in enumerate(samples.tolist()):
+    counts = transition_counts(noise).toarray()
+    everything = torch.arange(noise.n_items)
+    for row, (user, start, end) in enumerate(
+        evaluation_samples(noise, "test", 10).tolist()
+    ):
         history = noise.items[noise.offsets[user] :][start:end].astype(np.int64)
-        length = np.array([end - start])
-        followed = counted.scores(history[None], length)[0]
-        if followed.any():
-            followed = followed / followed.sum()
-        own = model.scores(torch.from_numpy(history[None]), torch.from_numpy(length))
-        mixed = (1 - share) * own[0].double().softmax(0).numpy() + share * followed
-        np.testing.assert_allclose(
-            one.results.scores[row], np.sort(mixed)[::-1][:K], atol=1e-6
-        )
-        np.testing.assert_allclose(
-            mixed[one.results.items[row]], np.sort(mixed)[::-1][:K], atol=1e-6
-        )
+        items, length = torch.from_numpy(history[None]), torch.tensor([end - start])
+        followed = literal_chain(counts, history.tolist(), shared.markov)
+        batch = HistoryBatch(items[..., None], length, items, torch.zeros_like(items))
+        own = model.logits(batch)(everything)[0].double().softmax(0).detach().numpy()
+        mixed = (1 - share) * own + share * followed
+        best = np.sort(mixed)[::-1][:K]
+        np.testing.assert_allclose(np.exp(one.results.scores[row]), best, atol=1e-6)
+        np.testing.assert_allclose(mixed[one.results.items[row]], best, atol=1e-6)
 
 
 def test_popularity_is_the_same_list_for_everybody(ring, ring_table, fitted) -> None:

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from sidiff.baselines import sasrec as s
+from sidiff.diffusion.histories import HistoryBatch
 from sidiff.errors import SidiffError
 from sidiff.parameters import SasRecSettings
+from sidiff.training.trainer import SCORE
+from sidiff.training.workers import ALONE
 
 from .conftest import sequences_of
 
@@ -48,6 +51,17 @@ def build(items: int = 20, scale: float = 10.0) -> s.SasRec:
         for parameter in model.parameters():
             parameter.mul_(scale)
     return model
+
+
+def scores(model: s.SasRec, history: torch.Tensor, lengths: torch.Tensor):
+    """Logits of all items."""
+    batch = HistoryBatch(history[..., None], lengths, history, history)
+    return model.logits(batch)(torch.arange(len(model.items))).detach()
+
+
+def task(model: s.SasRec, shop, per_batch: int = 7) -> s.SasRecTask:
+    validation = s.evaluation_samples(shop, "validation", model.config.max_history)
+    return s.SasRecTask("SASRec", model, shop, 0.0, validation, per_batch, CPU)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -95,7 +109,7 @@ def test_scores_are_products_with_the_last_state() -> None:
     states = model(history, lengths)
     for user, length in enumerate(lengths.tolist()):
         torch.testing.assert_close(
-            model.scores(history, lengths)[user],
+            scores(model, history, lengths)[user],
             model.items @ states[user, length - 1],
             rtol=1e-4,
             atol=1e-5,
@@ -104,10 +118,9 @@ def test_scores_are_products_with_the_last_state() -> None:
 
 def test_targets_are_every_training_position_and_no_other(noise) -> None:
     """The held-out items must not matter; every training item after the first must."""
-    model, smoothing = build(), 0.0
-    histories = s.item_histories(noise, CPU)
+    model = build()
     samples = s.sasrec_samples(noise, 8)
-    loss, weight = s.sasrec_loss(model, histories, torch.from_numpy(samples), smoothing)
+    loss, weight = task(model, noise).loss(torch.from_numpy(samples), 0.0)
     total, positions = 0.0, 0
     for user, start, end in samples.tolist():
         items = torch.from_numpy(noise.items[noise.offsets[user] :]).long()
@@ -145,9 +158,8 @@ def test_the_newest_row_of_a_long_user_is_full() -> None:
 def test_it_learns_the_next_item_and_keeps_the_best_epoch(ring) -> None:
     model, trained = s.fit_sasrec(ring, settings(epochs=15), 10, 64, 1, CPU)
     assert trained.score > 0.9
-    samples = s.evaluation_samples(ring, "validation", 10)
-    again = s._ndcg(model, s.item_histories(ring, CPU), samples, 17)
-    assert again == pytest.approx(trained.score)
+    again = task(model, ring, 17).validate(ALONE)
+    assert again[SCORE] == pytest.approx(trained.score)
 
 
 def test_the_same_seed_gives_the_same_weights(ring) -> None:
@@ -165,7 +177,7 @@ def test_saved_and_rebuilt_is_the_same_function() -> None:
         model.state_dict(), model.saved_config() | {"seeds": []}
     )
     history, lengths = torch.randint(20, (2, 4)), torch.tensor([4, 2])
-    assert torch.equal(model.scores(history, lengths), again.scores(history, lengths))
+    assert torch.equal(scores(model, history, lengths), scores(again, history, lengths))
     with pytest.raises(SidiffError, match="do not fit"):
         s.SasRec.from_saved(model.state_dict(), model.saved_config() | {"items": 3})
 
@@ -182,8 +194,8 @@ def test_validation_ndcg_is_the_plain_mean(noise) -> None:
     gains = []
     for user, start, end in samples.tolist():
         items = torch.from_numpy(noise.items[noise.offsets[user] :]).long()
-        scores = model.scores(items[None, start:end], torch.tensor([end - start]))[0]
-        rank = int((scores > scores[items[end]]).sum())
+        logits = scores(model, items[None, start:end], torch.tensor([end - start]))[0]
+        rank = int((logits > logits[items[end]]).sum())
         gains.append(1 / np.log2(rank + 2) if rank < 10 else 0.0)
-    got = s._ndcg(model, s.item_histories(noise, CPU), samples, 7)
+    got = task(model, noise).validate(ALONE)[SCORE]
     assert got == pytest.approx(np.mean(gains))

@@ -21,4 +21,4 @@ def catalogue_of(
     table = SidTable(codes.astype(np.uint16), ids, codes_per_digit)
     if counts is None:
         counts = np.zeros(len(codes), dtype=np.int64)
-    return Catalogue(table.groups(), codes_per_digit, counts, torch.device("cpu"))
+    return Catalogue.build(table.groups(), codes_per_digit, counts, torch.device("cpu"))

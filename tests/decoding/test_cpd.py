@@ -68,10 +68,7 @@ def beam_search(
         if p.merge != "none":
             best: dict[tuple[int, ...], float] = {}
             for state, total in children:
-                if p.merge == "sum" and state in best:
-                    best[state] = float(np.logaddexp(best[state], total))
-                else:
-                    best.setdefault(state, total)
+                best.setdefault(state, total)
             children = sorted(best.items(), key=lambda child: -child[1])
         beams = children[: p.beam]
     return beams
@@ -99,7 +96,6 @@ WAYS = [
     ("none", "greedy"),
     ("max", "joint"),
     ("max", "greedy"),
-    ("sum", "joint"),
 ]
 
 
@@ -241,39 +237,3 @@ def test_one_pass_scores_every_sid_exactly(monkeypatch, chunk, beam) -> None:
         assert [s for _, s in actual] == pytest.approx(
             [-s for s, _ in expected], abs=1e-4
         )
-
-
-def test_summed_beams_hold_the_probability_of_a_sid() -> None:
-    """A beam of everything sums over all orders: the expectation over random orders."""
-    model = TableModel(seed=3)
-    p = decoding(beam=CODES**DIGITS * 4, merge="sum")
-    decoded = decode(model, model.memory, p, EVERY_SID, NOTHING)
-    for user in range(USERS):
-        for sid, score in listed(decoded, user):
-            paths = [
-                path_score(model, user, sid, order)
-                for order in itertools.permutations(range(DIGITS))
-            ]
-            assert score == pytest.approx(np.logaddexp.reduce(paths), abs=1e-4)
-
-
-def test_legal_weighting_shares_probability_among_codes_with_an_item() -> None:
-    model = TableModel(seed=4)
-    sids = np.array([[0, 0, 0], [0, 1, 2], [3, 1, 2]])
-    p = decoding(beam=60, constraint="items", weighting="legal", order="fixed")
-    decoded = decode(model, model.memory, p, catalogue_of(sids, CODES), NOTHING)
-    for user in range(USERS):
-        total = 0.0
-        for sid, score in listed(decoded, user):
-            state, expected = [HIDDEN] * DIGITS, 0.0
-            for digit in range(DIGITS):
-                rest = sids[(sids[:, :digit] == sid[:digit]).all(1)]
-                odds = {
-                    c: math.exp(model.log_p(user, tuple(state), digit, c))
-                    for c in set(rest[:, digit].tolist())
-                }
-                expected += math.log(odds[sid[digit]] / sum(odds.values()))
-                state[digit] = sid[digit]
-            assert score == pytest.approx(expected, abs=1e-4)
-            total += math.exp(score)
-        assert total == pytest.approx(1.0, abs=1e-4)  # one order: a distribution

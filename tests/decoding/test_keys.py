@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidiff.decoding.keys import Distinct, SidIndex, among, state_keys
-from sidiff.decoding.ranking import rank_sids
 from sidiff.decoding.results import Decoded
+from sidiff.ranking.lists import rank_sids
 from tests.decoding.catalogues import catalogue_of
 
 

@@ -81,8 +81,13 @@ def test_figures_and_log_reach_the_process_that_asked(
     assert {call[2] for call in calls} == {os.getpid()}
     losses = [call[1]["train/loss"] for call in calls]
     assert losses == fitted.history["train/loss"].to_list()
-    lines = [r.getMessage() for r in caplog.records if r.name == "sidiff.training.loop"]
-    assert [line.split(":")[0] for line in lines] == ["Epoch 1 of 3", "Epoch 3 of 3"]
+    lines = [
+        r.getMessage() for r in caplog.records if r.name == "sidiff.training.trainer"
+    ]
+    assert [line.split(":")[0] for line in lines] == [
+        "Denoiser, epoch 1 of 3",
+        "Denoiser, epoch 3 of 3",
+    ]
     assert len(list(tmp_path.iterdir())) == 1
     kept.clear()
     assert not tmp_path.exists(), "the checkpoint of a finished run stays behind"

@@ -24,7 +24,7 @@ def test_ranks_by_hand() -> None:
 
 def test_sid_level_takes_the_place_of_the_targets_sid() -> None:
     ranked = np.array([[7, 2, 5], [1, 0, -1], [3, 4, -1]])
-    values = m.sid_metrics(ranked, np.array([5, 1, 9]), [2, 3])
+    values = m.hit_metrics(ranked, np.array([5, 1, 9]), [2, 3])
     assert values["recall_at_2"].tolist() == [0, 1, 0]
     assert values["ndcg_at_3"].tolist() == pytest.approx([0.5, 1, 0])
 
@@ -32,7 +32,9 @@ def test_sid_level_takes_the_place_of_the_targets_sid() -> None:
 def test_item_level_by_hand() -> None:
     # SID 0 has three items, SID 1 one, SID 2 two; the second user's list is short.
     ranked = np.array([[0, 1, 2], [2, -1, -1]])
-    values = m.item_metrics(ranked, np.array([1, 2]), np.array([3, 1, 2]), [1, 4])
+    values = m.expected_item_metrics(
+        ranked, np.array([1, 2]), np.array([3, 1, 2]), [1, 4]
+    )
     assert values["recall_at_1"].tolist() == [0, 0.5]
     assert values["recall_at_4"].tolist() == [1, 1]
     assert values["ndcg_at_4"].tolist() == pytest.approx(
@@ -56,7 +58,7 @@ def test_item_level_is_the_mean_over_all_orders(sizes, target, k) -> None:
         place = [item for group in orders for item in group].index(chosen)
         recall.append(float(place < k))
         ndcg.append(1 / math.log2(place + 2) if place < k else 0.0)
-    values = m.item_metrics(
+    values = m.expected_item_metrics(
         np.arange(len(sizes))[None], np.array([target]), np.array(sizes), [k]
     )
     assert values[f"recall_at_{k}"][0] == pytest.approx(np.mean(recall))
@@ -68,31 +70,12 @@ def test_without_collisions_both_levels_agree() -> None:
     ranked = np.stack([rng.permutation(30)[:10] for _ in range(50)])
     targets = rng.integers(0, 30, 50)
     ones = np.ones(30, dtype=np.int64)
-    item = m.item_metrics(ranked, targets, ones, [5, 10])
-    for name, value in m.sid_metrics(ranked, targets, [5, 10]).items():
+    item = m.expected_item_metrics(ranked, targets, ones, [5, 10])
+    for name, value in m.hit_metrics(ranked, targets, [5, 10]).items():
         assert item[name] == pytest.approx(value)
-
-
-def test_popularity_ranks_by_count_then_index() -> None:
-    ranks = m.popularity_ranks(np.array([2, 5, 5, 0]), np.array([0, 1, 2, 3]))
-    assert ranks.tolist() == [2, 0, 1, 3]
 
 
 def test_means_are_named() -> None:
     assert m.means({"recall_at_5": np.array([0.0, 1.0])}, "test/sid") == {
         "test/sid/recall_at_5": 0.5
     }
-
-
-@given(seed=st.integers(0, 1000))
-def test_popularity_under_filters_is_a_plain_list(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    counts, targets = rng.integers(0, 4, 15), rng.integers(0, 15, 6)
-    allowed = rng.random(15) < 0.7
-    users, items = rng.integers(0, 6, 25), rng.integers(0, 15, 25)
-    got = m.popularity_ranks(counts, targets, allowed, (users, items))
-    for user, target in enumerate(targets):
-        mine = [i for i in range(15) if allowed[i] and i not in items[users == user]]
-        listed = sorted(mine, key=lambda i: (-counts[i], i))
-        expected = listed.index(target) if target in listed else -1
-        assert got[user] == expected

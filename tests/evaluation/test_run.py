@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.errors import SidiffError
-from sidiff.evaluation.ranker import ITEMS_PER_USER, batches
 from sidiff.evaluation.run import (
     Evaluation,
     Evaluator,
@@ -45,9 +41,9 @@ def shop() -> tuple[Sequences, SidTable]:
 
 
 SMALL = {
-    "decoding.method": "cpd",
+    "method": "cpd",
     "decoding.beam": 27,
-    "decoding.rescoring.items": 0,
+    "seeds": [1],
     "decoder_users": 15,
     "users_per_batch": 7,
     "device": "cpu",
@@ -76,7 +72,7 @@ def denoiser() -> Denoiser:
 
 @pytest.fixture(scope="module")
 def evaluation(shop, denoiser) -> Evaluation:
-    return evaluate(evaluator(shop), denoiser)
+    return evaluate(evaluator(shop), {1: denoiser}, 1)
 
 
 def test_every_user_gets_ten_distinct_existing_items(shop, evaluation) -> None:
@@ -110,12 +106,7 @@ def test_metrics_follow_from_the_recommendations(shop, evaluation) -> None:
 
 def test_every_decoder_ranks_for_the_same_users(shop, denoiser) -> None:
     results, costs = compare_decoders(evaluator(shop), {1: denoiser, 2: denoiser})
-    names = set(settings.settings("evaluation")["decoders"]) - {
-        "item_vectors",
-        "item_vectors_likelihood",
-        "cpd_item_vectors",
-        "cpd_transitions",
-    }
+    names = set(settings.settings("evaluation")["decoders"]) - {"items"}
     assert set(results["method"]) == names
     assert set(results["seed"]) == {1, 2}
     users = {tuple(rows["user"]) for _, rows in results.group_by("method", "seed")}
@@ -127,19 +118,36 @@ def test_every_decoder_ranks_for_the_same_users(shop, denoiser) -> None:
     assert one.to_list() == [1.0, 1.0]
 
 
+def test_all_seeds_are_ranked_for_all_users_and_the_main_one_is_recommended(
+    shop, denoiser, evaluation
+) -> None:
+    other = network(identified_items=ITEMS)
+    networks = {2: other, 1: denoiser, 3: other}
+    both = evaluate(evaluator(shop, seeds=[1, 2]), networks, 1)
+    assert both.recommendations.equals(evaluation.recommendations)
+    assert both.metrics == evaluation.metrics
+    rows = both.results.group_by("seed").agg(pl.col("user").n_unique())
+    assert dict(rows.iter_rows()) == {1: USERS, 2: USERS}
+    assert both.results["method"].unique().to_list() == ["as_configured"]
+    assert sorted(both.costs["seed"]) == [1, 2]
+    mine = both.results.filter(seed=1).sort("user")["items"].explode()
+    names = shop[0].item_ids.gather(mine)
+    assert names.to_list() == both.recommendations["item_id"].to_list()
+
+
 def test_what_followed_in_training_leads_the_list_at_a_large_share(shop) -> None:
     """The chain of the training part alone, asked of the history before the target."""
     sequences, table = shop
     p = settings.evaluation(
         SMALL
         | {
-            "decoding.method": "item_vectors",
-            "decoding.transitions.share": 0.999999,
+            "method": "mixture",
+            "mixture.share": 0.999999,
         }
     )
     identities = np.arange(1, ITEMS + 1)
     results = Evaluator(Layout(sequences, table, identities, None, p, 10)).rank(
-        network(identified_items=ITEMS), p.decoding, None
+        network(identified_items=ITEMS), p.ranking, None
     )
     counts = np.zeros((ITEMS, ITEMS))
     bounds = list(zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True))
@@ -149,10 +157,8 @@ def test_what_followed_in_training_leads_the_list_at_a_large_share(shop) -> None
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     led = 0
     for user, (first, last) in enumerate(bounds):
-        history = sequences.items[first : last - 1][::-1][
-            : p.decoding.transitions.items
-        ]
-        decay = p.decoding.transitions.decay ** np.arange(len(history))
+        history = sequences.items[first : last - 1][::-1][: p.markov.items]
+        decay = p.markov.decay ** np.arange(len(history))
         chain = decay @ shares[history]
         followers = int((chain > 0).sum())
         got = chain[results.items[user]]
@@ -164,7 +170,7 @@ def test_what_followed_in_training_leads_the_list_at_a_large_share(shop) -> None
 def test_lists_in_bfloat16_are_mostly_those_in_float32(
     shop, denoiser, evaluation
 ) -> None:
-    lowered = evaluate(evaluator(shop, precision="bfloat16"), denoiser)
+    lowered = evaluate(evaluator(shop, precision="bfloat16"), {1: denoiser}, 1)
     columns = ["user_id", "item_id"]
     exact = evaluation.recommendations.select(columns)
     same = lowered.recommendations.join(exact, on=columns, how="semi")
@@ -172,11 +178,11 @@ def test_lists_in_bfloat16_are_mostly_those_in_float32(
     assert not lowered.recommendations["score"].equals(
         evaluation.recommendations["score"]
     )
-    again = evaluate(evaluator(shop), denoiser)
+    again = evaluate(evaluator(shop), {1: denoiser}, 1)
     assert again.metrics == evaluation.metrics
 
 
-@pytest.mark.parametrize("method", ["cpd", "item_vectors"])
+@pytest.mark.parametrize("method", ["cpd", "items", "mixture"])
 @pytest.mark.parametrize("max_history", [10, 2])
 def test_seen_and_denied_items_are_not_recommended(
     shop, tmp_path, max_history, method
@@ -193,9 +199,9 @@ def test_seen_and_denied_items_are_not_recommended(
         exclude_seen=True,
         allow_items=str(allow),
         deny_items=str(deny),
-        **{"decoding.beam": 4, "decoding.method": method},
+        **{"decoding.beam": 4, "method": method},
     )
-    result = evaluate(filtered, network(identified_items=ITEMS))
+    result = evaluate(filtered, {1: network(identified_items=ITEMS)}, 1)
     for (user,), rows in result.recommendations.group_by("user_id"):
         place = sequences.user_ids.to_list().index(user)
         first, last = sequences.offsets[place], sequences.offsets[place + 1]
@@ -205,31 +211,6 @@ def test_seen_and_denied_items_are_not_recommended(
         assert set(got) <= possible
         assert len(got) == len(set(got)) == min(10, len(possible))
     assert (result.metrics["test/decoding/completed_share"] > 0) == (method == "cpd")
-
-
-@given(seed=st.integers(0, 1000), whole=st.booleans(), per_batch=st.integers(1, 9))
-def test_batches_hold_every_user_once_and_bound_what_is_held(
-    seed, whole, per_batch
-) -> None:
-    rng = np.random.default_rng(seed)
-    ends = (rng.pareto(1.0, 50) * 20).astype(np.int32) + 1
-    samples = np.stack([np.arange(50), np.maximum(ends - 10, 0), ends], axis=1)
-    found = batches(samples, per_batch, whole=whole)
-    assert sorted(np.concatenate(found).tolist()) == list(range(50))
-    counted = samples[:, 2] - (0 if whole else samples[:, 1])
-    assert (np.diff(counted[np.concatenate(found)]) >= 0).all()
-    room = per_batch * ITEMS_PER_USER
-    for rows in found:
-        assert len(rows) <= per_batch
-        assert not whole or len(rows) == 1 or len(rows) * ends[rows].max() <= room
-    # No smaller than need be, and the same when only some of them are given.
-    for first, second in pairwise(found):
-        longest = max(ITEMS_PER_USER, int(counted[second[0]]))
-        full = (len(first) + 1) * longest > room if whole else False
-        assert len(first) == per_batch or full
-    some = np.concatenate(found[1:3])
-    again = [some[rows] for rows in batches(samples[some], per_batch, whole=whole)]
-    assert [rows.tolist() for rows in again] == [rows.tolist() for rows in found[1:3]]
 
 
 @pytest.mark.parametrize(
@@ -243,16 +224,21 @@ def test_wrong_lists_are_one_clear_error(shop, tmp_path, text, sentence) -> None
         evaluator(shop, allow_items=str(path))
 
 
-def test_popularity_baseline_by_hand(shop, evaluation) -> None:
+@pytest.mark.parametrize("filtered", [False, True])
+def test_popularity_baseline_by_hand(shop, denoiser, tmp_path, filtered) -> None:
     sequences, _ = shop
+    deny = tmp_path / "deny.txt"
+    deny.write_text("i03\ni11\n")
+    changes = {"exclude_seen": True, "deny_items": str(deny)} if filtered else {}
+    metrics = evaluate(evaluator(shop, **changes), {1: denoiser}, 1).metrics
     counts = training_counts(sequences)
-    top = sorted(range(ITEMS), key=lambda i: (-counts[i], i))[:10]
-    ranks = [
-        top.index(t) if (t := int(sequences.items[end - 1])) in top else None
-        for end in sequences.offsets[1:]
-    ]
-    ndcg = np.mean([0 if r is None else 1 / math.log2(r + 2) for r in ranks])
-    assert evaluation.metrics["test/popularity/ndcg_at_10"] == pytest.approx(ndcg)
+    gains = []
+    for first, last in zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True):
+        *seen, target = sequences.items[first:last].tolist()
+        barred = {3, 11, *seen} if filtered else set()
+        mine = sorted(set(range(ITEMS)) - barred, key=lambda i: (-counts[i], i))[:10]
+        gains.append(1 / math.log2(mine.index(target) + 2) if target in mine else 0.0)
+    assert metrics["test/popularity/ndcg_at_10"] == pytest.approx(np.mean(gains))
 
 
 def test_lists_equal_a_plain_expansion(shop) -> None:
@@ -260,7 +246,7 @@ def test_lists_equal_a_plain_expansion(shop) -> None:
     groups = table.groups()
     rng = np.random.default_rng(1)
     counts = rng.integers(0, 4, ITEMS)
-    catalogue = Catalogue(groups, CODES, counts, torch.device("cpu"))
+    catalogue = Catalogue.build(groups, CODES, counts, torch.device("cpu"))
     width = 5
     sids = np.stack([rng.permutation(len(groups.sizes))[:width] for _ in range(USERS)])
     sids[0, 2:], sids[1] = -1, -1

@@ -11,20 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidiff.evaluation.comparison import SCHEMA
-from sidiff.evaluation.results import Cost
 from sidiff.evaluation.trade_off import pareto_front, trade_off_figure
+from sidiff.ranking.results import Cost
 
 POINTS = {
     "cpd": (8.0, 20.0, 0.05),
     "cpd_fixed_order": (8.0, 21.0, 0.0499),
     "two_stage": (5.0, 40.0, 0.06),
-    "item_vectors": (0.0, 900.0, 0.2),
+    "items": (0.0, 900.0, 0.2),
 }
 METHODS = {
     "cpd": "cpd",
     "cpd_fixed_order": "cpd",
     "two_stage": "two_stage",
-    "item_vectors": "item_vectors",
 }
 NAMES = {"cpd": "CPD", "cpd_fixed_order": "cpd fixed order", "two_stage": "two stage"}
 

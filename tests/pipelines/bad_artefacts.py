@@ -224,7 +224,10 @@ def compare(place: Place, **changes: Any) -> None:
     shop = place.shop
     decoder, decoder_costs = rankings(shop, "cpd")
     baseline, baseline_costs = rankings(shop, "sasrec")
+    configured, its_costs = rankings(shop, "as_configured")
     inputs: dict[str, Any] = {
+        "evaluation_results": configured,
+        "evaluation_costs": its_costs,
         "decoder_results": decoder,
         "decoder_costs": decoder_costs,
         "baseline_results": baseline,

@@ -12,7 +12,6 @@ import polars as pl
 
 from sidiff.datasets import Model
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
-from sidiff.evaluation.results import Cost, Results, cost_frame
 from sidiff.parameters import GROUPS, SampleDataParameters
 from sidiff.pipelines.filtering.nodes import build_sequences, filter_k_core
 from sidiff.pipelines.frames import to_sequences, to_sid_table
@@ -22,6 +21,7 @@ from sidiff.pipelines.ingestion.nodes import (
     ingest_reviews,
 )
 from sidiff.pipelines.tokenization import nodes as tokenization
+from sidiff.ranking.results import Cost, Results, cost_frame
 from sidiff.reviews.sample_shop import generate
 from sidiff.sids.table import SidTable
 

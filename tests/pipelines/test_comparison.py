@@ -19,7 +19,7 @@ from sidiff.console import render
 from sidiff.errors import SidiffError
 from sidiff.evaluation.comparison import flat_report
 from sidiff.evaluation.headlines import headlines
-from sidiff.evaluation.results import Cost, Results
+from sidiff.ranking.results import Cost, Results
 from sidiff.sids.table import SidTable
 
 from .conftest import Run
@@ -32,6 +32,8 @@ PARAMS = {
 ITEMS, USERS = 30, 50
 SUMMARY: dict[str, Any] = {
     "dataset": "sample",
+    "recipe": "diffgrm",
+    "method": "mixture",
     "codes_reason": "as configured",
     "data": {"synthetic": True, "users": 50, "items": 30, "interactions": 400},
     "semantic_ids": {
@@ -82,6 +84,8 @@ def inputs() -> dict[str, pl.DataFrame]:
     return {
         "catalogue": catalogue,
         "sid_table": table().to_frame(),
+        "evaluation_results": ranked("as_configured", 1, USERS),
+        "evaluation_costs": costs("as_configured"),
         "decoder_results": pl.concat(
             [ranked("cpd", 1, USERS), ranked("random_order", 1, 20)]
         ),
@@ -112,6 +116,7 @@ def test_the_stage_writes_table_report_and_figures(
 ) -> None:
     frame = pl.read_parquet(stored(project, "comparison.parquet", compared))
     assert frame["method"].unique(maintain_order=True).to_list() == [
+        "as_configured",
         "cpd",
         "random_order",
         "sasrec",
@@ -172,12 +177,12 @@ def test_the_summary_shows_the_comparison(project: Path, compared: str) -> None:
         assert ("(20)" in row) is (line.method == "random_order")
     assert any("item R@10" in line for line in lines)
     assert any("50 users (number in brackets: fewer)" in line for line in lines)
-    assert not any("DiffGRM, items" in line for line in lines)
+    assert not any("mixture: items" in line for line in lines)
 
 
 def test_a_summary_without_comparison_shows_the_metrics() -> None:
     lines = shown(SUMMARY)
-    (row,) = (line for line in lines if "DiffGRM, items" in line)
+    (row,) = (line for line in lines if "mixture: items" in line)
     assert "0.1250" in row
 
 

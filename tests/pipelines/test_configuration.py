@@ -42,19 +42,19 @@ def test_every_environment_is_complete(
     assert parameters["dataset"] == {"local": "sample", "prod": "shop"}.get(env, env)
     training, evaluation = parameters["training"], parameters["evaluation"]
     noising = training["noising"]
-    search = training["validation"]["decoding"]["method"]
+    own = preset == "sidiff"
     if recipe == "mdgr":
         assert parameters["tokenization"]["digits"] == 8
         assert (noising["amount"], noising["order"]) == ("curriculum", "history")
         assert not noising["coherent"]
-        assert search == "two_stage"
+        search = "two_stage"
     else:
         assert parameters["tokenization"]["digits"] == 4
         assert (noising["amount"], noising["order"]) == ("nested", "confidence")
         assert noising["coherent"]
-        assert search == "cpd"
-    own = "item_vectors" if preset == "sidiff" else search
-    assert evaluation["decoding"]["method"] == own
+        search = "cpd"
+    assert evaluation["method"] == ("mixture" if own else search)
+    assert training["validation"]["method"] == ("items" if own else search)
 
 
 def test_one_value_on_top_of_a_recipe(project: Path) -> None:

@@ -40,7 +40,8 @@ def given(project: Path) -> dict[str, Any]:
         },
         # Everything is ranked, so that what can be recommended is.
         "evaluation": {
-            "decoding": {"method": "one_pass", "beam": 200},
+            "method": "one_pass",
+            "decoding": {"beam": 200},
             "decoders": {},
             "top_k": 200,
         },

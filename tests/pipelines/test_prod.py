@@ -108,7 +108,7 @@ def commands(path: Path, store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
                 "folder": str(folder),
                 "arguments": ["run", "--env=prod", f"--pipeline={stage}"],
                 "environment": environment,
-                "kill": "Epoch 1 of 2" if name == "killed" else None,
+                "kill": "Denoiser, epoch 1 of 2" if name == "killed" else None,
             },
         )
 
@@ -215,10 +215,10 @@ def test_every_boundary_is_in_the_store(
 
 
 def test_a_killed_training_goes_on_elsewhere(stages: dict[str, Finished]) -> None:
-    assert "Epoch 1 of 2" in stages["killed"].output
+    assert "Denoiser, epoch 1 of 2" in stages["killed"].output
     again = stages["training"].output
     assert "Denoiser training goes on from its checkpoint" in again
-    assert "Epoch 2 of 2" in again
+    assert "Denoiser, epoch 2 of 2" in again
 
 
 def test_every_user_gets_ranked_items(

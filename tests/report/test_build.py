@@ -82,7 +82,7 @@ def stored() -> Stored:
         ],
         walked=0,
         results=results,
-        comparison=comparison().filter(pl.col("method") != "item_vectors"),
+        comparison=comparison().filter(pl.col("method") != "items"),
         settings={"training": {"epochs": 2}},
         names={"dataset": "tea", "recipe": "diffgrm", "preset": "sidiff"},
     )

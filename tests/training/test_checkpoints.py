@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from sidiff.snapshots import SnapshotFolder
-from sidiff.training import loop
-from sidiff.training.loop import Fitted
+from sidiff.training.loop import DenoiserTask, Fitted
+from sidiff.training.trainer import Trainer
 from tests.training.crashing import parameters, shop, train, train_in_a_process
 
 
@@ -76,7 +76,7 @@ def test_stopped_after_any_step(
     tmp_path: Path, uninterrupted: Fitted, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also between the last step of an epoch and its validation."""
-    original, taken = loop._Trainer._optimize, []
+    original, taken = Trainer.step, []
 
     def some(self: object, *arguments: object) -> object:
         if len(taken) == steps:
@@ -84,12 +84,15 @@ def test_stopped_after_any_step(
         taken.append(None)
         return original(self, *arguments)
 
-    def no(self: object) -> None:
+    def no(self: object, *_: object) -> None:
         raise Stop
 
-    for name, patch in (("_optimize", some), ("validate", no)):
+    for owner, name, patch in (
+        (Trainer, "step", some),
+        (DenoiserTask, "validate", no),
+    ):
         with monkeypatch.context() as patched:
-            patched.setattr(loop._Trainer, name, patch)
+            patched.setattr(owner, name, patch)
             with pytest.raises(Stop):
                 train(tmp_path, parameters())
     same(train(tmp_path, parameters())[0], uninterrupted)
@@ -100,7 +103,7 @@ def test_a_curriculum_goes_on_where_it_was(
 ) -> None:
     noising = {"amount": "curriculum", "order": "history", "coherent": False}
     given = parameters(**{f"noising.{name}": value for name, value in noising.items()})
-    original, taken = loop._Trainer._optimize, []
+    original, taken = Trainer.step, []
 
     def some(self: object, *arguments: object) -> object:
         if len(taken) == 7:
@@ -109,7 +112,7 @@ def test_a_curriculum_goes_on_where_it_was(
         return original(self, *arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop._Trainer, "_optimize", some)
+        patched.setattr(Trainer, "step", some)
         with pytest.raises(Stop):
             train(tmp_path, given)
     whole = train(None, given)[0]
@@ -126,7 +129,7 @@ def test_a_finished_training_is_not_repeated(
     def no(self: object, *_: object) -> None:
         raise Stop
 
-    monkeypatch.setattr(loop._Trainer, "_optimize", no)
+    monkeypatch.setattr(Trainer, "step", no)
     same(train(tmp_path, parameters())[0], uninterrupted)
 
 

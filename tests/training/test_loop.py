@@ -12,9 +12,9 @@ from sidiff.errors import SidiffError
 from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import Sequences, training_samples
 from sidiff.sids.table import SidTable
-from sidiff.training import loop
-from sidiff.training.loop import Fitted, by_length, fit
-from sidiff.training.loop import _Trainer as Trainer
+from sidiff.training import trainer as trainer_module
+from sidiff.training.loop import DenoiserTask, Fitted, budget_of, fit
+from sidiff.training.trainer import Trainer, by_length
 from tests.settings import training
 
 ITEMS, MAX_HISTORY = 24, 10
@@ -39,6 +39,7 @@ def parameters(**changes: object) -> TrainingParameters:
         "validation.level": "item",
         "validation.max_users": 0,
         "validation.users_per_batch": 16,
+        "validation.method": "cpd",
         "validation.decoding.beam": 8,
         "batch_size": 64,
         "samples_per_pass": 32,
@@ -124,14 +125,15 @@ def test_passes_of_any_size_make_the_same_step(shop, reduction) -> None:
             "samples_per_pass": size,
             "loss_reduction": reduction,
         }
-        trainer = Trainer(
-            sequences, samples, table, parameters(**whole), MAX_HISTORY, None
-        )
+        p = parameters(**whole)
+        task = DenoiserTask(sequences, samples, table, p, MAX_HISTORY, None)
+        trainer = Trainer(task, samples, budget_of(p))
+        task.model.train()
         seen: list[torch.Tensor] = []
-        trainer.optimizer.step = lambda trainer=trainer, seen=seen: seen.extend(
-            weight.grad.clone() for weight in trainer.denoiser.parameters()
+        trainer.optimizer.step = lambda task=task, seen=seen: seen.extend(
+            weight.grad.clone() for weight in task.denoiser.parameters()
         )
-        trainer._optimize(trainer.samples[:64], 0.0)
+        trainer.step(trainer.samples[:64], 0.0)
         gradients.append(seen)
     for whole, parts in zip(*gradients, strict=True):
         torch.testing.assert_close(whole, parts, rtol=1e-4, atol=1e-6)
@@ -151,7 +153,7 @@ def test_the_best_validated_epoch_is_kept(shop) -> None:
 def test_the_speed_is_that_of_all_samples(shop, monkeypatch) -> None:
     """Also where no progress bar is shown, which then counts nothing."""
     clock = iter(range(0, 1000, 2))
-    monkeypatch.setattr(loop.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(trainer_module.time, "perf_counter", lambda: float(next(clock)))
     _, calls = run(shop, parameters())
     speeds = [figures["train/samples_per_second"] for _, figures in calls]
     assert speeds == [len(shop[1]) / 2.0] * 2
@@ -179,7 +181,7 @@ def test_training_stops_when_validation_no_longer_improves(shop) -> None:
 
 def test_a_training_that_diverges_says_so(shop, monkeypatch) -> None:
     # No legal rate upsets so small a network.
-    monkeypatch.setattr(loop, "learning_rate", lambda *_: 1e30)
+    monkeypatch.setattr(trainer_module, "learning_rate", lambda *_: 1e30)
     with pytest.raises(SidiffError, match=r"diverged: in epoch 1 .* lower training\."):
         run(shop, parameters())
 
@@ -217,15 +219,7 @@ def test_item_vectors_learn_the_next_item_by_identity_alone(shop) -> None:
     """All items share one SID: what is learnt of them is in their identities."""
     sequences, samples, table = shop
     blind = SidTable(np.zeros_like(table.codes), table.item_ids, 6)
-    vectors = {
-        "validation.decoding.method": "item_vectors",
-        "validation.decoding.transitions.share": 0.0,
-        "validation.decoding.rescoring": {
-            "items": 30,
-            "orders": 0,
-            "item_weight": 1.0,
-        },
-    }
+    vectors = {"validation.method": "items"}
     fitted, _ = run(
         (sequences, samples, blind), parameters(epochs=30, **IDENTITY | vectors)
     )

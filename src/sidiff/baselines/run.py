@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -12,24 +11,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sidiff.baselines.autoregressive import (
-    AutoregressiveDecoder,
-    Prefixes,
-    beam_search,
-    fit_autoregressive,
-)
-from sidiff.baselines.counts import Markov
-from sidiff.baselines.ranking import Lists, RankBatch, SidItems, rank_users
+from sidiff.baselines.autoregressive import AutoregressiveDecoder
+from sidiff.baselines.autoregressive_training import fit_autoregressive
+from sidiff.baselines.prefix_search import AutoregressiveRanker, Prefixes
 from sidiff.baselines.sasrec import SasRec, fit_sasrec
+from sidiff.decoding.catalogue import Catalogue
 from sidiff.devices import cpu_threads, resolve
-from sidiff.diffusion.histories import HistoryBatch
+from sidiff.diffusion.histories import Histories
 from sidiff.errors import SidiffError
-from sidiff.evaluation.results import Results
 from sidiff.fingerprints import short
-from sidiff.parameters import BaselinesParameters, TrainingParameters
+from sidiff.parameters import (
+    BaselinesParameters,
+    EvaluationParameters,
+    SasRecSettings,
+    TrainingParameters,
+)
+from sidiff.ranking.items import ItemRanker, Popularity
+from sidiff.ranking.markov import Chain
+from sidiff.ranking.ranker import Ranker
+from sidiff.ranking.results import Results
+from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
+from sidiff.reviews.transitions import transition_counts
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
+from sidiff.training.trainer import Trained
 
 
 @dataclass(frozen=True)
@@ -77,55 +83,42 @@ def tune_sasrec(
     The candidate with the highest validation NDCG@10 at item level wins; the test
     split is not looked at. ``checkpoints`` are as in ``sidiff.training.loop.fit``.
     """
-    device = resolve(parameters.device)
-    weights: dict[str, Tensor] = {}
-    runs: list[dict[str, Any]] = []
-    tried: list[dict[str, Any]] = []
-    best = -1.0
-    candidates = parameters.sasrec.candidates()
-    config: dict[str, Any] = {}
+    device, candidates = resolve(parameters.device), parameters.sasrec.candidates()
+
+    def fit(settings: SasRecSettings, seed: int, which: str) -> tuple[SasRec, Trained]:
+        return fit_sasrec(
+            sequences,
+            settings,
+            max_history,
+            parameters.users_per_batch,
+            seed,
+            device,
+            f"SASRec, {which}",
+            checkpoints,
+        )
+
     with cpu_threads(parameters.threads):
-        for number, settings in enumerate(candidates, 1):
-            model, trained = fit_sasrec(
-                sequences,
-                settings,
-                max_history,
-                parameters.users_per_batch,
-                seeds[0],
-                device,
-                f"SASRec, setting {number} of {len(candidates)}",
-                checkpoints,
-            )
-            tried.append(
-                {
-                    "method": "sasrec",
-                    "seed": seeds[0],
-                    "validation_ndcg_at_10": trained.score,
-                    "epoch": trained.epoch,
-                    "epochs_run": trained.epochs_run,
-                    "settings": settings.model_dump(),
-                }
-            )
-            if trained.score > best:
-                best, chosen = trained.score, settings
-                weights = _named(seeds[0], trained.weights)
-                config = model.saved_config()
-                runs = [_run(seeds[0], trained.score, trained.epoch)]
-        for number, seed in enumerate(seeds[1:], 2):
-            _, trained = fit_sasrec(
-                sequences,
-                chosen,
-                max_history,
-                parameters.users_per_batch,
-                seed,
-                device,
-                f"SASRec, seed {number} of {len(seeds)}",
-                checkpoints,
-            )
-            weights |= _named(seed, trained.weights)
-            runs.append(_run(seed, trained.score, trained.epoch))
-    config |= {"seeds": seeds, "runs": runs, "sequences": sequences.fingerprint}
-    return Fitted(weights, config, tried)
+        found = [
+            fit(settings, seeds[0], f"setting {number} of {len(candidates)}")
+            for number, settings in enumerate(candidates, 1)
+        ]
+        best = max(range(len(found)), key=lambda number: found[number][1].score)
+        networks = [found[best]] + [
+            fit(candidates[best], seed, f"seed {number} of {len(seeds)}")
+            for number, seed in enumerate(seeds[1:], 2)
+        ]
+    tried = [
+        {
+            "method": "sasrec",
+            "seed": seeds[0],
+            "validation_ndcg_at_10": trained.score,
+            "epoch": trained.epoch,
+            "epochs_run": trained.epochs_run,
+            "settings": settings.model_dump(),
+        }
+        for settings, (_, trained) in zip(candidates, found, strict=True)
+    ]
+    return _of_seeds(networks, seeds, {"sequences": sequences.fingerprint}, tried)
 
 
 def fit_decoders(
@@ -140,12 +133,9 @@ def fit_decoders(
 ) -> Fitted:
     """Train the autoregressive decoder with every seed; arguments as its own."""
     device = resolve(parameters.device)
-    weights: dict[str, Tensor] = {}
-    runs: list[dict[str, Any]] = []
-    config: dict[str, Any] = {}
     with cpu_threads(parameters.threads):
-        for number, seed in enumerate(seeds, 1):
-            model, trained = fit_autoregressive(
+        networks = [
+            fit_autoregressive(
                 sequences,
                 samples,
                 table,
@@ -157,11 +147,27 @@ def fit_decoders(
                 f"Autoregressive, seed {number} of {len(seeds)}",
                 checkpoints,
             )
-            weights |= _named(seed, trained.weights)
-            config = model.saved_config() | {"sid_table": table.fingerprint}
-            runs.append(_run(seed, trained.score, trained.epoch))
-    config |= {"seeds": seeds, "runs": runs, "sequences": sequences.fingerprint}
-    return Fitted(weights, config)
+            for number, seed in enumerate(seeds, 1)
+        ]
+    made_of = {"sequences": sequences.fingerprint, "sid_table": table.fingerprint}
+    return _of_seeds(networks, seeds, made_of, [])
+
+
+def _of_seeds(
+    networks: Sequence[tuple[SasRec | AutoregressiveDecoder, Trained]],
+    seeds: list[int],
+    made_of: dict[str, str],
+    tried: list[dict[str, Any]],
+) -> Fitted:
+    """One kind of model, a network for every seed."""
+    weights: dict[str, Tensor] = {}
+    runs: list[dict[str, Any]] = []
+    for seed, (_, trained) in zip(seeds, networks, strict=True):
+        weights |= {f"{seed}/{name}": w for name, w in trained.weights.items()}
+        score = {"validation_ndcg_at_10": trained.score, "epoch": trained.epoch}
+        runs.append({"seed": seed} | score)
+    shape = networks[0][0].saved_config()
+    return Fitted(weights, shape | made_of | {"seeds": seeds, "runs": runs}, tried)
 
 
 def rank_baselines(
@@ -170,11 +176,8 @@ def rank_baselines(
     sasrec: Fitted | None,
     decoders: Fitted | None,
     parameters: BaselinesParameters,
+    evaluation: EvaluationParameters,
     max_history: int,
-    k: int,
-    *,
-    exclude_seen: bool,
-    seeds: list[int],
     allowed: NDArray[np.bool_] | None = None,
 ) -> list[Ranked]:
     """Rank the whole catalogue for the test split by every method of the parameters.
@@ -182,190 +185,124 @@ def rank_baselines(
     Args:
         sequences: all users' items.
         table: the items' SIDs.
-        sasrec: trained with all ``seeds``; None where it is not among the methods.
+        sasrec: trained with all seeds; None where it is not among the methods.
         decoders: as ``sasrec``, autoregressive.
         parameters: the methods and their settings.
+        evaluation: the lists' length, seeds, the chain, and whether seen items are
+            left out, as for the denoiser.
         max_history: most items of a history that a method is given.
-        k: places of each list.
-        exclude_seen: whether what a user had before is left out, for all alike.
         allowed: items that may be recommended ``(N,)``; None for all.
-        seeds: of the trained methods. What only counts appears once, under the first.
 
     Returns:
-        One entry per method and seed, in the order of ``parameters.methods``.
+        One entry per method and seed, in the order of ``parameters.methods``; what
+        only counts appears once, under the first seed.
 
     Raises:
         SidiffError: a method's model is missing or was trained for other items.
     """
+    device = resolve(parameters.device)
+    nobody = np.zeros(sequences.n_items, dtype=np.int64)
+    users = Users(
+        sequences,
+        Histories(sequences, table.codes, nobody, device),
+        evaluation_samples(sequences, "test", max_history),
+        evaluation.top_k,
+        evaluation.exclude_seen,
+        parameters.users_per_batch,
+    )
+    methods = _Methods(
+        sequences, table, parameters, evaluation, max_history, device, allowed
+    )
+    ranked = []
     with cpu_threads(parameters.threads):
-        stage = _Stage(
-            sequences, table, parameters, max_history, k, exclude_seen, allowed
-        )
-        ranked = []
         for method in parameters.methods:
-            if method == "popularity":
-                ranked.append(Ranked(method, seeds[0], stage.popularity()))
-            elif method == "markov":
-                ranked.append(Ranked(method, seeds[0], stage.markov()))
-            elif method in ("sasrec", "sasrec_markov"):
-                fitted = _present(sasrec, method, seeds)
-                chain = stage.chain if method == "sasrec_markov" else None
-                ranked += [
-                    Ranked(method, s, stage.sasrec(fitted, s, chain)) for s in seeds
-                ]
-            else:
-                fitted = _present(decoders, method, seeds)
-                ranked += [
-                    Ranked(method, s, stage.autoregressive(fitted, s)) for s in seeds
-                ]
+            trained, seeds = None, evaluation.seeds[:1]
+            if method not in ("popularity", "markov"):
+                fitted = decoders if method == "autoregressive" else sasrec
+                trained, seeds = methods.checked(fitted, method), evaluation.seeds
+            for seed in seeds:
+                ranker = methods.ranker(method, trained, seed)
+                results = rank_users(ranker, users, f"ranking, {method}, seed {seed}")
+                ranked.append(Ranked(method, seed, results))
     return ranked
 
 
-class _Stage:
-    """What all methods share: users, items, SIDs and the form of a list."""
+class _Methods:
+    """The rankers of all baselines over one catalogue."""
 
     def __init__(
         self,
         sequences: Sequences,
         table: SidTable,
         parameters: BaselinesParameters,
+        evaluation: EvaluationParameters,
         max_history: int,
-        k: int,
-        exclude_seen: bool,
+        device: torch.device,
         allowed: NDArray[np.bool_] | None,
     ) -> None:
-        self.allowed = allowed
-        self.sequences = sequences
-        self.table = table
-        self.parameters = parameters
-        self.device = resolve(parameters.device)
-        self.samples = evaluation_samples(sequences, "test", max_history)
-        self.max_history = max_history
-        self.counts = training_counts(sequences)
-        self.sid_items = SidItems(table.groups(), self.counts, self.device)
-        self.k = k
-        self.exclude_seen = exclude_seen
-
-    def popularity(self) -> Results:
-        counts = torch.from_numpy(self.counts).double().to(self.device)
-
-        def rank_batch(batch: HistoryBatch, seen: Tensor | None) -> Lists:
-            scores = counts.repeat(len(batch.lengths), 1)
-            return self.sid_items.lists_from_scores(scores, self.k, seen)
-
-        return self._rank(rank_batch, "ranking, popularity")
-
-    @cached_property
-    def chain(self) -> Markov:
-        return Markov(self.sequences, self.parameters.markov)
-
-    def markov(self) -> Results:
-        def rank_batch(batch: HistoryBatch, seen: Tensor | None) -> Lists:
-            scores = self._scores(self.chain, batch)
-            return self.sid_items.lists_from_scores(scores, self.k, seen)
-
-        return self._rank(rank_batch, "ranking, Markov")
-
-    def sasrec(self, fitted: Fitted, seed: int, chain: Markov | None) -> Results:
-        """Its scores, or with a chain the mixture of both probabilities."""
-        self._check_data(fitted, "SASRec")
-        model = SasRec.from_saved(fitted.of_seed(seed), fitted.config)
-        model = model.to(self.device)
-
-        def rank_batch(batch: HistoryBatch, seen: Tensor | None) -> Lists:
-            scores = model.scores(batch.history[..., 0], batch.lengths)
-            if chain is not None:
-                counted = self._scores(chain, batch)
-                total = counted.sum(1, keepdim=True)
-                # Nothing ever followed and popularity has no weight: SASRec alone.
-                counted = counted / total.masked_fill(total == 0.0, 1.0)
-                share = self.parameters.sasrec_markov.share
-                scores = torch.lerp(scores.double().softmax(1), counted, share)
-            return self.sid_items.lists_from_scores(scores, self.k, seen)
-
-        name = "SASRec" if chain is None else "SASRec and Markov"
-        return self._rank(rank_batch, f"ranking, {name}, seed {seed}")
-
-    def _scores(self, chain: Markov, batch: HistoryBatch) -> Tensor:
-        """The chain's scores of all items ``(B, N)``."""
-        history, lengths = batch.history[..., 0], batch.lengths
-        scores = chain.scores(history.cpu().numpy(), lengths.cpu().numpy())
-        return torch.from_numpy(scores).to(self.device)
-
-    def autoregressive(self, fitted: Fitted, seed: int) -> Results:
-        trained_on = fitted.config.get("sid_table")
-        if trained_on != self.table.fingerprint:
-            raise SidiffError(
-                "The stored autoregressive decoder was trained on SID table "
-                f"{short(trained_on)}, the stored table is "
-                f"{short(self.table.fingerprint)}; run kedro run --pipeline=baselines "
-                "again, or choose matching --load-versions."
-            )
-        self._check_data(fitted, "autoregressive decoder")
-        weights = fitted.of_seed(seed)
-        model = cast(
-            AutoregressiveDecoder,
-            AutoregressiveDecoder.from_saved(weights, fitted.config).to(self.device),
+        self.sequences, self.table = sequences, table
+        self.parameters, self.seeds = parameters, evaluation.seeds
+        self.max_history, self.device = max_history, device
+        counts = training_counts(sequences)
+        self.popularity = Popularity(torch.from_numpy(counts).to(device))
+        self.catalogue = Catalogue.build(
+            table.groups(), table.codes_per_digit, counts, device
         )
-        prefixes = Prefixes.of(self.table, self.device)
-        codes = torch.from_numpy(self.table.codes.astype(np.int64)).to(self.device)
-
-        def rank_batch(batch: HistoryBatch, seen: Tensor | None) -> Lists:
-            memory = model.encode(codes[batch.history[..., 0]], batch.lengths)
-            beam = max(self.parameters.autoregressive.beam, self.k)
-            gone = self.sid_items.gone(seen)
-            rows, scores = beam_search(model, memory, prefixes, beam, gone)
-            return self.sid_items.lists_from_sids(rows, scores, self.k, seen)
-
-        label = f"decoding, autoregressive, seed {seed}"
-        return self._rank(rank_batch, label, self.table.digits)
-
-    def _check_data(self, fitted: Fitted, name: str) -> None:
-        trained_on = fitted.config.get("sequences")
-        if trained_on != self.sequences.fingerprint:
-            raise SidiffError(
-                f"The stored {name} was trained on sequences {short(trained_on)}, the "
-                f"stored ones are {short(self.sequences.fingerprint)}; run kedro run "
-                "--pipeline=baselines again, or choose matching --load-versions."
+        if allowed is not None:
+            self.catalogue = self.catalogue.restrict(
+                torch.from_numpy(allowed).to(device)
             )
+        self.chain = Chain.of(transition_counts(sequences), evaluation.markov, device)
+
+    def ranker(self, method: str, trained: Fitted | None, seed: int) -> Ranker:
+        """One method, with the network of one seed where it has one."""
+        parameters, catalogue = self.parameters, self.catalogue
+        if method == "popularity":
+            return ItemRanker(self.popularity, catalogue)
+        if method == "markov":
+            share = parameters.markov.share
+            return ItemRanker(self.popularity, catalogue, self.chain, share)
+        assert trained is not None  # noqa: S101 (the others are checked)
+        weights = trained.of_seed(seed)
+        if method == "autoregressive":
+            decoder = AutoregressiveDecoder.from_saved(weights, trained.config)
+            return AutoregressiveRanker(
+                cast(AutoregressiveDecoder, decoder.to(self.device)),
+                Prefixes.of(self.table, self.device),
+                catalogue,
+                parameters.autoregressive.beam,
+            )
+        network = SasRec.from_saved(weights, trained.config).to(self.device)
+        share = parameters.sasrec_markov.share if method == "sasrec_markov" else 0.0
+        return ItemRanker(network, catalogue, self.chain, share)
+
+    def checked(self, fitted: Fitted | None, method: str) -> Fitted:
+        """The networks of a method, if they are those of these data."""
+        seeds = self.seeds
+        trained = fitted.config.get("seeds", []) if fitted else []
+        if fitted is None or not set(seeds) <= set(trained):
+            raise SidiffError(
+                f"{method} is among baselines.methods but was trained with the seeds "
+                f"{trained}, not {seeds}; run kedro run --pipeline=baselines as a "
+                "whole."
+            )
+        again = "run kedro run --pipeline=baselines again, or"
+        name = "SASRec" if method.startswith("sasrec") else "autoregressive decoder"
+        data = {"sequences": ("sequences", self.sequences.fingerprint)}
+        if method == "autoregressive":
+            data = {"sid_table": ("SID table", self.table.fingerprint)} | data
+        for key, (what, now) in data.items():
+            known = fitted.config.get(key)
+            if known != now:
+                raise SidiffError(
+                    f"The stored {name} was trained on {what} {short(known)}, stored "
+                    f"now is {short(now)}; {again} choose matching --load-versions."
+                )
         longest = fitted.config.get("max_history")
         if longest != self.max_history:
             raise SidiffError(
                 f"The stored {name} reads histories of at most {longest} items, "
-                f"filtering.max_history is {self.max_history}; run kedro run "
-                "--pipeline=baselines again, or give the value it was trained with."
+                f"filtering.max_history is {self.max_history}; {again} give the value "
+                "it was trained with."
             )
-
-    def _rank(
-        self, rank_batch: RankBatch, label: str, denoiser_calls: int = 0
-    ) -> Results:
-        return rank_users(
-            self.sequences,
-            self.samples,
-            rank_batch,
-            k=self.k,
-            exclude_seen=self.exclude_seen,
-            allowed=self.allowed,
-            users_per_batch=self.parameters.users_per_batch,
-            device=self.device,
-            label=label,
-            denoiser_calls=denoiser_calls,
-        )
-
-
-def _present(fitted: Fitted | None, method: str, seeds: list[int]) -> Fitted:
-    trained = fitted.config.get("seeds", []) if fitted else []
-    if fitted is None or not set(seeds) <= set(trained):
-        raise SidiffError(
-            f"{method} is among baselines.methods but was trained with the seeds "
-            f"{trained}, not {seeds}; run kedro run --pipeline=baselines as a whole."
-        )
-    return fitted
-
-
-def _named(seed: int, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{seed}/{name}": tensor for name, tensor in weights.items()}
-
-
-def _run(seed: int, score: float, epoch: int) -> dict[str, Any]:
-    return {"seed": seed, "validation_ndcg_at_10": score, "epoch": epoch}
+        return fitted

@@ -24,23 +24,31 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from sidiff.baselines.fitting import Budget, Trained, train
-from sidiff.baselines.ranking import item_histories
 from sidiff.diffusion.blocks import EncoderLayer, draw_weights
 from sidiff.diffusion.dropout import Dropout
-from sidiff.diffusion.histories import Histories
+from sidiff.diffusion.histories import Histories, HistoryBatch
 from sidiff.diffusion.objective import Loss
 from sidiff.diffusion.stored import load_weights, read_config
+from sidiff.errors import SidiffError
 from sidiff.onednn import product
 from sidiff.parameters import SasRecSettings
+from sidiff.ranking.items import Slice
 from sidiff.reviews.sequences import Sequences, evaluation_samples
 from sidiff.snapshots import SnapshotFolder
-from sidiff.training.loop import by_length
 from sidiff.training.progress import Checkpoints
+from sidiff.training.trainer import (
+    SCORE,
+    SCORE_CUTOFF,
+    Budget,
+    Task,
+    Trained,
+    Trainer,
+    by_length,
+)
+from sidiff.training.workers import Workers
 
 LOGITS_AT_ONCE = 2**22
 """Logits held in memory at a time (16 MiB): more fall out of the cache."""
-SCORE_CUTOFF = 10
 
 
 @dataclass(frozen=True)
@@ -97,12 +105,12 @@ class SasRec(nn.Module):
             x = layer(x, bias)
         return self.norm(x)
 
-    def scores(self, history: Tensor, lengths: Tensor) -> Tensor:
-        """Scores of all items after each history, ``(B, N)``, without gradient."""
-        with torch.no_grad():
-            states = self(history, lengths)
-            last = states[torch.arange(len(states)), lengths - 1]
-            return product(last, self.items)
+    @torch.no_grad()
+    def logits(self, batch: HistoryBatch) -> Slice:
+        """Products of the last state of each history with the items' vectors."""
+        states = self(batch.history_items, batch.lengths)
+        last = states[torch.arange(len(states)), batch.lengths - 1]
+        return lambda items: product(last, self.items[items])
 
     def saved_config(self) -> dict[str, Any]:
         """The configuration as JSON-able values, for ``from_saved``."""
@@ -200,19 +208,57 @@ def sasrec_samples(sequences: Sequences, max_history: int) -> NDArray[np.int32]:
     return np.stack([users, starts, ends], axis=1).astype(np.int32)
 
 
-def sasrec_loss(
-    model: SasRec, histories: Histories, samples: Tensor, label_smoothing: float
-) -> Loss:
-    """Cross-entropy of every next item of ``samples`` ``(B, 3)``."""
-    batch = histories.gather(samples)
-    history, lengths = batch.history[..., 0], batch.lengths
-    following = torch.roll(history, -1, dims=1)
-    following.scatter_(1, lengths[:, None] - 1, batch.target_items[:, None])
-    slots = torch.arange(history.shape[1], device=history.device)
-    real = slots < lengths[:, None]
-    states = model(history, lengths)[real]
-    loss = full_softmax_loss(states, model.items, following[real], label_smoothing)
-    return Loss(loss, lengths.sum())
+class SasRecTask(Task):
+    """SASRec, its loss, and its validation by NDCG@10 among all items."""
+
+    def __init__(
+        self,
+        label: str,
+        model: SasRec,
+        sequences: Sequences,
+        label_smoothing: float,
+        validation: NDArray[np.int32],
+        users_per_batch: int,
+        device: torch.device,
+    ) -> None:
+        """Lay the items out; ``validation`` ``(U, 3)`` are user, start, end."""
+        super().__init__(label, model, device)
+        self.sasrec = model
+        # It reads items and no codes.
+        nothing = np.zeros((sequences.n_items, 0), dtype=np.int64)
+        identities = np.zeros(sequences.n_items, dtype=np.int64)
+        self.histories = Histories(sequences, nothing, identities, device)
+        self.label_smoothing = label_smoothing
+        self.validation = torch.from_numpy(validation)
+        self.users_per_batch = users_per_batch
+
+    def loss(self, samples: Tensor, progress: float) -> Loss:
+        """Cross-entropy of every next item."""
+        del progress
+        batch, model = self.histories.gather(samples), self.sasrec
+        history, lengths = batch.history_items, batch.lengths
+        following = torch.roll(history, -1, dims=1)
+        following.scatter_(1, lengths[:, None] - 1, batch.target_items[:, None])
+        slots = torch.arange(history.shape[1], device=history.device)
+        real = slots < lengths[:, None]
+        states, targets = model(history, lengths)[real], following[real]
+        loss = full_softmax_loss(states, model.items, targets, self.label_smoothing)
+        return Loss(loss, lengths.sum())
+
+    @torch.no_grad()
+    def validate(self, workers: Workers) -> dict[str, float]:
+        """Mean NDCG@10 of the targets."""
+        del workers
+        everything = torch.arange(len(self.sasrec.items), device=self.device)
+        total = torch.zeros((), dtype=torch.float64)
+        for part in by_length(self.validation, self.users_per_batch):
+            batch = self.histories.gather(part)
+            scores = self.sasrec.logits(batch)(everything)
+            target = scores.gather(1, batch.target_items[:, None])
+            rank = (scores > target).sum(1)
+            gain = 1.0 / torch.log2(rank.double() + 2.0)
+            total += gain[rank < SCORE_CUTOFF].sum().cpu()
+        return {SCORE: float(total / len(self.validation))}
 
 
 def fit_sasrec(
@@ -239,8 +285,10 @@ def fit_sasrec(
 
     Returns:
         The model of the best epoch, in evaluation mode, and how it came about.
+
+    Raises:
+        SidiffError: no user is long enough.
     """
-    torch.manual_seed(seed)  # dropout draws from the global stream only
     config = SasRecConfig(
         sequences.n_items,
         max_history,
@@ -252,8 +300,12 @@ def fit_sasrec(
     )
     weights = torch.Generator().manual_seed(seed + 2)
     model = SasRec(config).initialize(weights).to(device)
-    histories = item_histories(sequences, device)
-    validation = evaluation_samples(sequences, "validation", max_history)
+    samples = sasrec_samples(sequences, max_history)
+    if not len(samples):
+        raise SidiffError(
+            "There is nothing to train SASRec on: every user is too short; bring "
+            "longer histories or take it out of baselines.methods."
+        )
     decides = {
         "settings": settings.model_dump(),
         "max_history": max_history,
@@ -262,41 +314,25 @@ def fit_sasrec(
         "device": str(device),
         "sequences": sequences.fingerprint,
     }
-    trained = train(
-        model,
-        sasrec_samples(sequences, max_history),
-        lambda samples: sasrec_loss(
-            model, histories, samples, settings.label_smoothing
-        ),
-        lambda: _ndcg(model, histories, validation, users_per_batch),
-        Budget(
-            settings.optimizer,
-            settings.stopping,
-            settings.batch_size,
-            settings.users_per_pass,
-            settings.epochs,
-        ),
-        seed,
+    task = SasRecTask(
         label,
-        Checkpoints(checkpoints, "SASRec", decides, math.inf),
+        model,
+        sequences,
+        settings.label_smoothing,
+        evaluation_samples(sequences, "validation", max_history),
+        users_per_batch,
+        device,
     )
+    budget = Budget(
+        settings.optimizer,
+        settings.stopping,
+        settings.batch_size,
+        settings.users_per_pass,
+        settings.epochs,
+        seed,
+        "baselines.sasrec",
+    )
+    kept = Checkpoints(checkpoints, "SASRec", decides, math.inf)
+    trained = Trainer(task, samples, budget).train(kept)
     model.load_state_dict(trained.weights)
     return model.eval(), trained
-
-
-def _ndcg(
-    model: SasRec,
-    histories: Histories,
-    samples: NDArray[np.int32],
-    users_per_batch: int,
-) -> float:
-    """Mean NDCG@10 of the targets of ``samples`` among all items."""
-    total = torch.zeros((), dtype=torch.float64)
-    for part in by_length(torch.from_numpy(samples), users_per_batch):
-        batch = histories.gather(part)
-        scores = model.scores(batch.history[..., 0], batch.lengths)
-        target = scores.gather(1, batch.target_items[:, None])
-        rank = (scores > target).sum(1)
-        gain = 1.0 / torch.log2(rank.double() + 2.0)
-        total += gain[rank < SCORE_CUTOFF].sum().cpu()
-    return float(total / len(samples))

@@ -97,7 +97,7 @@ def _fill(
     else:
         theirs = None if constraint is None else constraint.take(rows)
         digits = surest(search.allowed(log_p, filled, count), count)
-        children = fill_many(search, beams, log_p, digits, filled, theirs)
+        children = fill_many(search, beams, log_p, digits, theirs)
     missing = search.parameters.beam - children.scores.shape[1]
     return Beams(
         F.pad(children.codes, (0, 0, 0, missing)),

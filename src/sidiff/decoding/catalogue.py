@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -33,6 +33,7 @@ class Continuations(Protocol):
         """The nodes of the states after one more digit."""
 
 
+@dataclass(frozen=True, eq=False)
 class Catalogue:
     """Distinct SIDs and their items on one device.
 
@@ -46,19 +47,31 @@ class Catalogue:
         sid_of_item: ``(N,)``.
         by_popularity: all items, the most frequent in training first, then by index.
         place_of_item: of each item in ``by_popularity``, ``(N,)``.
+        lattice: of all SIDs, where it was built before.
         allowed_items: which items may be recommended, ``(N,)`` bool; None for all.
-        item_vectors: the items' vectors in the network that is about to decode,
-            ``(N, d)``; None where it has none.
     """
 
-    def __init__(
-        self,
+    codes: Tensor
+    codes_per_digit: int
+    index: SidIndex
+    sizes: Tensor
+    starts: Tensor
+    items: Tensor
+    sid_of_item: Tensor
+    by_popularity: Tensor
+    place_of_item: Tensor
+    lattice: Lattice | None = None
+    allowed_items: Tensor | None = None
+
+    @classmethod
+    def build(
+        cls,
         groups: Groups,
         codes_per_digit: int,
         training_counts: NDArray[np.int64],
         device: torch.device,
         lattice: Lattice | None = None,
-    ) -> None:
+    ) -> Catalogue:
         """Lay the SIDs out.
 
         Args:
@@ -68,19 +81,20 @@ class Catalogue:
             device: where decoding happens.
             lattice: the lattice of these SIDs, where it was built before.
         """
-        self.codes = torch.from_numpy(groups.sid_codes.astype(np.int64)).to(device)
-        self.codes_per_digit = codes_per_digit
-        self.index = SidIndex(groups.sid_codes, codes_per_digit, device)
-        self.sizes = torch.from_numpy(groups.sizes).to(device)
-        self.starts = torch.from_numpy(groups.offsets[:-1]).to(device)
-        self.items = torch.from_numpy(groups.items_by(training_counts)).to(device)
-        self.sid_of_item = torch.from_numpy(groups.sid_of_item).to(device)
         order = np.argsort(-training_counts, kind="stable")
-        self.by_popularity = torch.from_numpy(order).to(device)
-        self.place_of_item = self.by_popularity.argsort()
-        self.allowed_items: Tensor | None = None
-        self.item_vectors: Tensor | None = None
-        self._lattice = lattice
+        by_popularity = torch.from_numpy(order).to(device)
+        return cls(
+            torch.from_numpy(groups.sid_codes.astype(np.int64)).to(device),
+            codes_per_digit,
+            SidIndex(groups.sid_codes, codes_per_digit, device),
+            torch.from_numpy(groups.sizes).to(device),
+            torch.from_numpy(groups.offsets[:-1]).to(device),
+            torch.from_numpy(groups.items_by(training_counts)).to(device),
+            torch.from_numpy(groups.sid_of_item).to(device),
+            by_popularity,
+            by_popularity.argsort(),
+            lattice,
+        )
 
     @property
     def device(self) -> torch.device:
@@ -92,7 +106,7 @@ class Catalogue:
         """Which (digit, code) may follow a partial SID; built at its first use."""
         if not fits(*self.codes.shape):
             return Postings.build(self.codes, self.codes_per_digit, self.allowed_sids)
-        lattice = self._lattice
+        lattice = self.lattice
         if lattice is None:
             lattice = Lattice.build(self.codes.cpu().numpy(), self.codes_per_digit)
         lattice = lattice.to(self.device)
@@ -118,16 +132,12 @@ class Catalogue:
                 "No item may be recommended; widen evaluation.allow_items or shorten "
                 "evaluation.deny_items."
             )
-        other = copy(self)
-        other.__dict__.pop("continuations", None)
-        if isinstance(self.__dict__.get("continuations"), Lattice):
-            other._lattice = self.__dict__["continuations"]
-        other.allowed_items = allowed
         kept = self.items[allowed[self.items]]
-        other.items = kept
-        other.sizes = self.sid_of_item[kept].bincount(minlength=len(self.codes))
-        other.starts = other.sizes.cumsum(0) - other.sizes
-        return other
+        sizes = self.sid_of_item[kept].bincount(minlength=len(self.codes))
+        starts = sizes.cumsum(0) - sizes
+        return replace(
+            self, items=kept, sizes=sizes, starts=starts, allowed_items=allowed
+        )
 
     def exhausted(self, seen: Tensor) -> Tensor:
         """SIDs of which a user has seen every item.

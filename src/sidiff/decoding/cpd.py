@@ -23,8 +23,6 @@ from sidiff.decoding.search import Search
 from sidiff.diffusion.denoiser import DenoisingModel, Memory
 from sidiff.parameters import DecodingParameters
 
-EXPANSIONS = {"max": b.expand_max, "sum": b.expand_sum}
-
 
 @torch.inference_mode()
 def decode(
@@ -72,8 +70,7 @@ def fill_one(search: Search, beams: Beams, log_p: Tensor, filled: int) -> Beams:
         return _fill_greedily(beams, log_p, parameters, tree)
     if parameters.merge == "none":
         return b.best_children(beams, log_p, parameters.beam, tree)
-    expand = EXPANSIONS[parameters.merge]
-    return expand(beams, log_p, parameters.beam, filled + 1, tree)
+    return b.expand_max(beams, log_p, parameters.beam, filled + 1, tree)
 
 
 def _fill_greedily(

@@ -9,16 +9,10 @@ best can always be had, so the best ``width`` of each round contain the beginnin
 the best ``width`` of the end, and nothing is lost (the pairwise merging of sorted
 lists, without the lists). Under the constraint it is a bound: a beam search in which
 every step leads to an item.
-
-Under ``merge: sum`` a state's score is the sum over its ways from all beams. A state
-outside the best children may still have the greater sum, so more children are made
-until none can, or until there are ``WIDEST`` times as many as beams: flat distributions
-have no end of children that are all but equally good.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -28,10 +22,6 @@ from sidiff.decoding import beams as b
 from sidiff.decoding.beams import Beams
 from sidiff.decoding.constraint import Constraint
 from sidiff.decoding.search import Search
-
-WIDEST = 16
-"""Children made in search of the best sums, at most, as a multiple of the beam; more
-only where a single state may be reached by more ways."""
 
 
 class _Choice(NamedTuple):
@@ -65,44 +55,32 @@ def fill_many(
     beams: Beams,
     log_p: Tensor,
     digits: Tensor,
-    filled: int,
     constraint: Constraint | None,
 ) -> Beams:
     """Fill several digits of every beam and keep the best children.
 
     Args:
         search: parameters.
-        beams: states of B users, ``filled`` digits each.
+        beams: states of B users.
         log_p: their steps ``(B, A, L, K)``, -inf where illegal.
         digits: open ones to fill ``(B, A, count)``.
-        filled: number of filled digits.
         constraint: of these users; None where every step is legal.
     """
     parameters = search.parameters
-    count = digits.shape[2]
     wanted = digits[..., None].expand(*digits.shape, log_p.shape[3])
     choice = _Choice(digits, log_p.gather(2, wanted))
     width, size = parameters.beam, log_p.shape[3]
     if parameters.merge == "none":
         return _children(beams, choice, width, constraint)
-    # No state is reached by more ways than these, each from a parent of its own.
-    ways = min(beams.scores.shape[1], math.comb(filled + count, count))
-    scored = ways if parameters.merge == "sum" else 1
-    widest = max(WIDEST, ways) * width
-    best_child = beams.scores + choice.log_p.amax(3).sum(2)
     reach = 2 * width
     while True:
         children = _children(beams, choice, reach, constraint)
-        exhausted = children.scores.shape[1] < reach
-        # No other child is better than this, nor than its parent's best.
-        outside = torch.minimum(best_child, children.scores[:, -1:])
-        distinct = b.keep_best(children, reach, size)
-        if parameters.merge == "sum":
-            distinct = distinct._replace(scores=_arrivals(beams, distinct, choice))
-        scores, kept = distinct.scores.topk(min(width, distinct.scores.shape[1]), dim=1)
-        lost = outside.topk(scored, dim=1).values.logsumexp(1) > scores[:, -1]
-        if exhausted or reach >= widest or not bool(lost.any()):
-            return distinct.take(kept, scores)
+        best = b.keep_best(children, width, size)
+        # No other child is better than the last of these; each state has so few ways
+        # to it that enough different ones are found.
+        complete = best.scores[:, -1] >= children.scores[:, -1]
+        if children.scores.shape[1] < reach or bool(complete.all()):
+            return best
         reach *= 2
 
 
@@ -132,26 +110,3 @@ def _children(
         symbol = digit.gather(1, parent) * size + code
         children = b.fill(children.take(parent, scores), symbol, size, tree)
     return children
-
-
-def _arrivals(beams: Beams, children: Beams, choice: _Choice) -> Tensor:
-    """Log of the summed probabilities of every way from ``beams`` to each child.
-
-    Returns:
-        ``(B, C)``; -inf for an unused slot.
-    """
-    # What a parent has filled, its child has alike, (B, C, A, L).
-    same = children.codes[:, :, None] == beams.codes[:, None]
-    same &= ~children.masked[:, :, None]
-    agrees = (same | beams.masked[:, None]).all(3)
-    count, size = choice.log_p.shape[2:]
-    digits = choice.digits[:, None].expand(-1, children.scores.shape[1], -1, -1)
-    shape = (*digits.shape[:3], -1)
-    open_ = children.masked[:, :, None].expand(shape).gather(3, digits)
-    code = children.codes[:, :, None].expand(shape).gather(3, digits)
-    step = torch.arange(beams.scores.shape[1] * count, device=code.device) * size
-    index = step.view(-1, count) + code
-    log_p = choice.log_p.flatten(1).gather(1, index.flatten(1)).view_as(code)
-    ways = beams.scores[:, None] + log_p.sum(3)
-    ways = ways.masked_fill(~agrees | open_.any(3), -torch.inf)
-    return ways.logsumexp(2).masked_fill(children.scores == -torch.inf, -torch.inf)

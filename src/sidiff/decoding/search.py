@@ -84,8 +84,6 @@ class Search:
         legal = beams.masked[..., None]
         if constraint is not None:
             legal = legal & constraint.legal_steps(beams)
-        if self.parameters.weighting == "legal":
-            logits = logits.masked_fill(~legal, torch.finfo(logits.dtype).min)
         return logits.log_softmax(-1).masked_fill_(~legal, -torch.inf)
 
     def allowed(self, log_p: Tensor, filled: int, count: int) -> Tensor:

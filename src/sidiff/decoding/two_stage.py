@@ -46,7 +46,7 @@ def decode(
             chosen = _random_digits(beams.masked, count, parameters, filled)
         else:
             chosen = surest(search.allowed(log_p, filled, count), count)
-        beams = fill_many(search, beams, log_p, chosen, filled, search.constraint)
+        beams = fill_many(search, beams, log_p, chosen, search.constraint)
         filled += count
     return search.decoded(beams)
 

@@ -17,21 +17,30 @@ from sidiff.reviews.sequences import Sequences
 
 @dataclass(frozen=True)
 class HistoryBatch:
-    """A batch of samples ready for the denoiser.
+    """A batch of histories ready for any network.
 
     Attributes:
         history: codes of the history items, right-padded, ``(B, T, L)``.
         lengths: real items per history, ``(B,)``.
-        history_items: their item indices, ``(B, T)``; pads repeat the oldest item.
+        history_items: their item indices, ``(B, T)``; pads are any item.
         identities: their identity rows, ``(B, T)``.
-        target_items: item index of each target, ``(B,)``.
-        targets: its codes, ``(B, L)``.
     """
 
     history: Tensor
     lengths: Tensor
     history_items: Tensor
     identities: Tensor
+
+
+@dataclass(frozen=True)
+class SampleBatch(HistoryBatch):
+    """Histories and what came after them.
+
+    Attributes:
+        target_items: item index of each target, ``(B,)``.
+        targets: its codes, ``(B, L)``.
+    """
+
     target_items: Tensor
     targets: Tensor
 
@@ -62,7 +71,7 @@ class Histories:
             torch.from_numpy(identities).to(device),
         )
 
-    def gather(self, samples: Tensor) -> HistoryBatch:
+    def gather(self, samples: Tensor) -> SampleBatch:
         """Histories and targets of ``samples`` ``(B, 3)``: user, start, end.
 
         The history is the user's items ``start .. end - 1``, the target item ``end``.
@@ -76,7 +85,7 @@ class Histories:
         history_items = self.items[first[:, None] + slots * inside]
         target_items = self.items[first + lengths]
         codes, identities = self.table.codes, self.table.identities
-        return HistoryBatch(
+        return SampleBatch(
             codes[history_items],
             lengths,
             history_items,

@@ -18,7 +18,8 @@ from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import Snapshot, SnapshotFolder, decode, encode
-from sidiff.training.loop import Fitted, OnEpoch, fit
+from sidiff.training.loop import Fitted, fit
+from sidiff.training.trainer import OnEpoch
 from sidiff.training.workers import ALONE, Workers
 
 _LATTICE = "lattice/"

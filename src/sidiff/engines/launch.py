@@ -9,7 +9,8 @@ from sidiff.engines.job import Job, result_from_bytes
 from sidiff.engines.on_ray import run_on_ray
 from sidiff.engines.processes import run_ddp
 from sidiff.errors import SidiffError
-from sidiff.training.loop import Fitted, OnEpoch
+from sidiff.training.loop import Fitted
+from sidiff.training.trainer import OnEpoch
 
 
 def train(job: Job, on_epoch: OnEpoch, address: str | None = None) -> Fitted:

@@ -12,10 +12,9 @@ from tqdm.auto import tqdm
 
 from sidiff.diffusion.denoiser import Denoiser
 from sidiff.engines.cluster import cluster, mapped
-from sidiff.evaluation.ranker import batches
-from sidiff.evaluation.results import Cost, Results
 from sidiff.evaluation.run import Evaluator, Layout
-from sidiff.parameters import DecodingParameters
+from sidiff.parameters import RankingParameters
+from sidiff.ranking.results import Cost, Results
 
 _TASKS_PER_WORKER = 8
 """Enough for workers of unequal speed to end together, and for the bar to move."""
@@ -36,7 +35,7 @@ class RayEvaluator(Evaluator):
     def rank(
         self,
         denoiser: Denoiser,
-        decoding: DecodingParameters,
+        ranking: RankingParameters,
         label: str | None,
         users: NDArray[np.int64] | None = None,
     ) -> Results:
@@ -47,12 +46,8 @@ class RayEvaluator(Evaluator):
         """
         if users is None:
             users = np.arange(len(self.samples))
-        samples, workers = self.samples[users], self.parameters.workers
-        together = batches(
-            samples,
-            self.parameters.users_per_batch,
-            whole=self.parameters.exclude_seen,
-        )
+        workers = self.parameters.workers
+        together = self.users.take(users).batches()
         per_task = -(-len(together) // (workers * _TASKS_PER_WORKER))
         tasks = [
             np.concatenate(together[first : first + per_task])
@@ -64,13 +59,13 @@ class RayEvaluator(Evaluator):
             self.ready() as ray,
             tqdm(
                 total=len(users),
-                desc=f"decoding, {label}",
+                desc=f"ranking, {label}",
                 unit="user",
                 disable=None if label else True,
             ) as bar,
         ):
             weights = {name: t.cpu() for name, t in denoiser.state_dict().items()}
-            held = ray.put((self._layout, weights, denoiser.saved_config(), decoding))
+            held = ray.put((self._layout, weights, denoiser.saved_config(), ranking))
             rows = [{"users": users[task]} for task in tasks]
             device = self.parameters.device
             for row in mapped(ray, rows, _Process, ([held],), workers, device):
@@ -86,14 +81,14 @@ class _Process:
         import ray  # noqa: PLC0415 (an extra)
 
         # In a list, in which Ray leaves a reference alone.
-        layout, weights, config, decoding = ray.get(held[0])
+        layout, weights, config, ranking = ray.get(held[0])
         self._evaluator = Evaluator(Layout(*layout))
         self._denoiser = Denoiser.from_saved(weights, config)
-        self._decoding = decoding
+        self._ranking = ranking
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         found = self._evaluator.rank(
-            self._denoiser, self._decoding, None, np.asarray(row["users"])
+            self._denoiser, self._ranking, None, np.asarray(row["users"])
         )
         return _to_row(found)
 

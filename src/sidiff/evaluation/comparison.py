@@ -17,7 +17,7 @@ import polars as pl
 from sidiff.errors import SidiffError
 from sidiff.evaluation import metrics as m
 from sidiff.evaluation.bootstrap import bootstrap_intervals
-from sidiff.evaluation.results import Cost
+from sidiff.ranking.results import Cost
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -297,8 +297,7 @@ def _hits(
             f"places, fewer than the cutoff {max(cutoffs)}; run their pipeline again."
         )
     targets = frame["target"].to_numpy()
-    # An item's place among items is found as a SID's place among SIDs.
-    return m.sid_metrics(
+    return m.hit_metrics(
         ranked, targets if level == "item" else sid_of_item[targets], cutoffs
     )
 

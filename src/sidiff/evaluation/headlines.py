@@ -12,6 +12,7 @@ import polars as pl
 from sidiff.evaluation.comparison import largest_cutoff
 
 NAMES = {
+    "items": "item softmax",
     "cpd": "CPD",
     "markov": "Markov chain",
     "sasrec": "SASRec",
@@ -65,7 +66,7 @@ class Headline:
         confidence: level of their intervals.
         everybody: whether no other method covers more users.
         users_per_second: wall-clock rate, None where unknown.
-        denoiser_calls: decoder passes per batch of users, None where unknown.
+        denoiser_calls: decoder passes made for a user, None where unknown.
     """
 
     method: str
@@ -200,7 +201,7 @@ def comparison_table(comparison: pl.DataFrame, dataset: str) -> str:
         "## Lists and costs",
         f"*coverage*: share of the catalogue in somebody's first {k}; *popular*: share"
         f" of the first {k} that is among the 1 % most popular items; both depend on"
-        " the number of users. *calls*: denoiser passes per batch of users.",
+        " the number of users. *calls*: denoiser passes made for a user.",
         _lists_and_costs(comparison, lines, k),
     ]
     return "\n\n".join(parts) + "\n"

@@ -1,9 +1,10 @@
 """Recall and NDCG at SID level and at item level.
 
 One target per user; Recall@k is 1 when the target is among the first k, NDCG@k is
-1 / log2(rank + 1). At SID level the target is its semantic ID, as the papers count.
-At item level the c items of one SID share its place in uniformly random order, and
-the expected value over that order is reported; with c = 1 both levels agree.
+1 / log2(rank + 1). At item level the target is the item, looked for in the list that
+the user gets; at SID level it is its semantic ID, looked for among the ranked SIDs, as
+the papers count. The expected item level knows the ranked SIDs alone: the c items of
+one SID share its place in uniformly random order; with c = 1 all levels agree.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sidiff.sids.table import Groups
 
 Values = dict[str, NDArray[np.float64]]
 """Metric name to its value for each user, ``(U,)``."""
@@ -36,20 +39,21 @@ def metrics_from_ranks(ranks: NDArray[np.int64], cutoffs: Sequence[int]) -> Valu
     return values
 
 
-def sid_metrics(
+def hit_metrics(
     ranked: NDArray[np.int64], targets: NDArray[np.int64], cutoffs: Sequence[int]
 ) -> Values:
-    """SID-level metrics.
+    """Metrics of lists, at either level.
 
     Args:
-        ranked: rows of distinct SIDs, best first, -1 for an empty place, ``(U, k)``.
-        targets: row of each target's SID, ``(U,)``.
+        ranked: items, or rows of distinct SIDs, best first, -1 for an empty place,
+            ``(U, k)``.
+        targets: item of each target, or row of its SID, ``(U,)``.
         cutoffs: the k's.
     """
     return metrics_from_ranks(_first_match(ranked, targets), cutoffs)
 
 
-def item_metrics(
+def expected_item_metrics(
     ranked: NDArray[np.int64],
     targets: NDArray[np.int64],
     group_sizes: NDArray[np.int64],
@@ -79,39 +83,31 @@ def item_metrics(
     return values
 
 
-def popularity_ranks(
-    counts: NDArray[np.int64],
+def level_means(
+    items: NDArray[np.int64],
+    sids: NDArray[np.int64],
     targets: NDArray[np.int64],
-    allowed: NDArray[np.bool_] | None = None,
-    seen: tuple[NDArray[np.int64], NDArray[np.int32]] | None = None,
-) -> NDArray[np.int64]:
-    """Rank of each target item when all users get the most popular items.
+    groups: Groups,
+    cutoffs: Sequence[int],
+    prefix: str,
+) -> dict[str, float]:
+    """Mean metrics of lists: ``prefix/sid/...``, ``.../item``, ``.../item_expected``.
 
     Args:
-        counts: occurrences of each item in the training part, ``(N,)``; ties go to the
-            smaller item index, which is the smaller item id.
-        targets: item index of each target, ``(U,)``.
-        allowed: items that may be recommended ``(N,)``; None for all.
-        seen: users and items ``(E,)`` each, what a user does not get; None for none.
-
-    Returns:
-        ``(U,)``, from 0; -1 where the target is not recommended.
+        items: ranked items ``(U, k)``, as in ``Results``.
+        sids: ranked SIDs ``(U, k)``.
+        targets: the items that were chosen ``(U,)``.
+        groups: the items' SIDs.
+        cutoffs: the k's.
+        prefix: before every name.
     """
-    if allowed is None:
-        allowed = np.ones(len(counts), dtype=bool)
-    order = np.lexsort((np.arange(len(counts)), -counts, ~allowed))
-    rank = np.empty(len(counts), dtype=np.int64)
-    rank[order] = np.arange(len(counts))
-    ranks = np.where(allowed[targets], rank[targets], -1)
-    if seen is None:
-        return ranks
-    users, items = np.divmod(np.unique(seen[0] * len(counts) + seen[1]), len(counts))
-    ahead = allowed[items] & (rank[items] < rank[targets[users]])
-    ranks = np.where(
-        ranks < 0, -1, ranks - np.bincount(users[ahead], minlength=len(targets))
+    target_sids = groups.sid_of_item[targets]
+    expected = expected_item_metrics(sids, target_sids, groups.sizes, cutoffs)
+    return (
+        means(hit_metrics(sids, target_sids, cutoffs), f"{prefix}/sid")
+        | means(hit_metrics(items, targets, cutoffs), f"{prefix}/item")
+        | means(expected, f"{prefix}/item_expected")
     )
-    ranks[users[items == targets[users]]] = -1
-    return ranks
 
 
 def means(values: Values, prefix: str) -> dict[str, float]:

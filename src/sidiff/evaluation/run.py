@@ -1,4 +1,4 @@
-"""The evaluation stage: recommendations, test metrics, and other decoders beside."""
+"""The evaluation stage: every user's list, its metrics, and other decoders beside."""
 
 from __future__ import annotations
 
@@ -6,27 +6,34 @@ import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
 
+from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.lattice import Lattice
 from sidiff.devices import cpu_threads, resolve
 from sidiff.diffusion.denoiser import Denoiser
+from sidiff.diffusion.histories import Histories
 from sidiff.errors import SidiffError
 from sidiff.evaluation import metrics as m
 from sidiff.evaluation.filters import allowed_items
-from sidiff.evaluation.ranker import Ranker
-from sidiff.evaluation.results import Results, cost_frame
-from sidiff.parameters import DecodingParameters, EvaluationParameters
+from sidiff.parameters import CONFIGURED, EvaluationParameters, RankingParameters
+from sidiff.ranking.items import ItemRanker, Popularity
+from sidiff.ranking.markov import Chain
+from sidiff.ranking.methods import network_ranker
+from sidiff.ranking.results import Results, cost_frame
+from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import (
     Sequences,
     evaluation_samples,
-    seen_items,
     training_counts,
 )
+from sidiff.reviews.transitions import transition_counts
 from sidiff.sids.table import SidTable
 
 logger = logging.getLogger(__name__)
@@ -38,12 +45,17 @@ class Evaluation:
 
     Attributes:
         recommendations: user_id, rank (from 1), item_id, score, semantic_id.
+        results: what the networks of all seeds ranked for all users, as in
+            ``sidiff.ranking.results``.
+        costs: what it took.
         metrics: flat, ``test/item/ndcg_at_10`` and so on, with ``n_users``; the same
             for every run of the same settings.
         rates: wall-clock rates, which are not.
     """
 
     recommendations: pl.DataFrame
+    results: pl.DataFrame
+    costs: pl.DataFrame
     metrics: dict[str, float]
     rates: dict[str, float]
 
@@ -76,28 +88,38 @@ class Evaluator:
         sequences, table, identities, lattice, parameters, max_history = layout
         self.parameters = parameters
         self.device = resolve(parameters.device)
-        self.allowed = allowed_items(
+        allowed = allowed_items(
             sequences.item_ids, parameters.allow_items, parameters.deny_items
         )
         self.sequences, self.table = sequences, table
-        self.ranker = Ranker(
-            sequences, table, identities, self.device, lattice, self.allowed
+        self.groups = table.groups()
+        self.histories = Histories(sequences, table.codes, identities, self.device)
+        self.catalogue = Catalogue.build(
+            self.groups,
+            table.codes_per_digit,
+            training_counts(sequences),
+            self.device,
+            lattice,
         )
+        if allowed is not None:
+            self.catalogue = self.catalogue.restrict(
+                torch.from_numpy(allowed).to(self.device)
+            )
         self.samples = evaluation_samples(sequences, "test", max_history)
-
-    def filters(
-        self,
-    ) -> tuple[
-        NDArray[np.bool_] | None, tuple[NDArray[np.int64], NDArray[np.int32]] | None
-    ]:
-        """What may be recommended ``(N,)``, and who has seen what (``seen_items``).
-
-        None where nothing is left out.
-        """
-        exclude = self.parameters.exclude_seen
-        return self.allowed, (
-            seen_items(self.sequences, self.samples) if exclude else None
+        self.users = Users(
+            sequences,
+            self.histories,
+            self.samples,
+            parameters.top_k,
+            parameters.exclude_seen,
+            parameters.users_per_batch,
         )
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The Markov chain of the training part; built at its first use."""
+        counts = transition_counts(self.sequences)
+        return Chain.of(counts, self.parameters.markov, self.device)
 
     def ready(self) -> AbstractContextManager[Any]:
         """Hold, for a block, what ranking needs beside this process: nothing here."""
@@ -106,7 +128,7 @@ class Evaluator:
     def rank(
         self,
         denoiser: Denoiser,
-        decoding: DecodingParameters,
+        ranking: RankingParameters,
         label: str | None,
         users: NDArray[np.int64] | None = None,
     ) -> Results:
@@ -116,47 +138,92 @@ class Evaluator:
         """
         parameters = self.parameters
         denoiser.precision = parameters.precision
+        mixed = ranking.method == "mixture"
         with cpu_threads(parameters.threads):
-            return self.ranker.rank(
+            ranker = network_ranker(
                 denoiser.to(self.device),
-                self.samples if users is None else self.samples[users],
-                decoding,
-                parameters.top_k,
-                parameters.users_per_batch,
-                None if label is None else f"decoding, {label}",
-                exclude_seen=parameters.exclude_seen,
+                ranking,
+                self.catalogue,
+                self.histories.table,
+                self.chain if mixed else None,
+                parameters.mixture.share,
+            )
+            return rank_users(
+                ranker,
+                self.users if users is None else self.users.take(users),
+                None if label is None else f"ranking, {label}",
             )
 
+    def frames(
+        self, results: Results, name: str, seed: int
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Results and their cost as rows of one method and seed."""
+        made_of = self.table.fingerprint, self.sequences.fingerprint
+        frame = results.to_frame(name, seed, *made_of)
+        return frame, cost_frame(name, seed, results.cost)
 
-def evaluate(evaluator: Evaluator, denoiser: Denoiser) -> Evaluation:
-    """Full ranking of the catalogue for every user of the test split."""
-    parameters, ranker = evaluator.parameters, evaluator.ranker
+
+def evaluate(
+    evaluator: Evaluator, denoisers: Mapping[int, Denoiser], main: int
+) -> Evaluation:
+    """Rank the whole catalogue for every user of the test split, as configured.
+
+    Args:
+        evaluator: the test split.
+        denoisers: trained networks by their seed, of ``evaluation.seeds`` and ``main``.
+        main: seed of the network whose lists are recommended and measured.
+    """
+    parameters, parts = evaluator.parameters, []
     with evaluator.ready():
-        results = evaluator.rank(denoiser, parameters.decoding, "all users")
-    counts = training_counts(evaluator.sequences)
-    popular = m.popularity_ranks(counts, results.targets, *evaluator.filters())
-    cost = results.cost
+        for seed, denoiser in denoisers.items():
+            label = f"all users, seed {seed}"
+            results = evaluator.rank(denoiser, parameters.ranking, label)
+            if seed in parameters.seeds:
+                parts.append(evaluator.frames(results, CONFIGURED, seed))
+            if seed == main:
+                chosen = results
+    frames, costs = zip(*parts, strict=True)
+    cost = chosen.cost
+    return Evaluation(
+        recommendations(evaluator.sequences, evaluator.table, chosen),
+        pl.concat(frames),
+        pl.concat(costs),
+        _metrics(evaluator, chosen),
+        {
+            "test/decoding/users_per_second": cost.users_per_second,
+            "test/decoding/seconds": cost.seconds,
+        },
+    )
+
+
+def _metrics(evaluator: Evaluator, results: Results) -> dict[str, float]:
+    """Metrics at both levels, the popularity baseline's, and how lists came about."""
+    parameters, cost = evaluator.parameters, results.cost
+    counts = torch.from_numpy(training_counts(evaluator.sequences))
+    popularity = Popularity(counts.to(evaluator.device))
+    ranker = ItemRanker(popularity, evaluator.catalogue)
+    popular = rank_users(ranker, evaluator.users, None)
     lengths = (results.items >= 0).sum(1)
-    metrics: dict[str, float] = {"n_users": float(len(results.users))}
-    metrics |= ranker.scores(
-        results.items, results.sids, results.targets, parameters.cutoffs, "test"
-    )
-    metrics |= m.means(
-        m.metrics_from_ranks(popular, parameters.cutoffs), "test/popularity"
-    )
-    metrics |= {
+    return {
+        "n_users": float(len(results.users)),
+        **m.level_means(
+            results.items,
+            results.sids,
+            results.targets,
+            evaluator.groups,
+            parameters.cutoffs,
+            "test",
+        ),
+        **m.means(
+            m.hit_metrics(popular.items, popular.targets, parameters.cutoffs),
+            "test/popularity",
+        ),
         "test/decoding/denoiser_calls": cost.denoiser_calls,
         "test/decoding/distinct_states": cost.distinct_states,
         "test/decoding/legal_share": cost.legal_share,
         "test/decoding/completed_share": cost.completed_share,
         "test/decoding/full_lists": float((lengths == parameters.top_k).mean()),
     }
-    frame = recommendations(evaluator.sequences, evaluator.table, results)
-    rates = {
-        "test/decoding/users_per_second": cost.users_per_second,
-        "test/decoding/seconds": cost.seconds,
-    }
-    return Evaluation(frame, metrics, rates)
 
 
 def compare_decoders(
@@ -170,18 +237,15 @@ def compare_decoders(
 
     Returns:
         Results and costs of every (method, seed), as in
-        ``sidiff.evaluation.results``; on ``decoder_users`` random users.
+        ``sidiff.ranking.results``; on ``decoder_users`` random users.
     """
     parameters = evaluator.parameters
     users = chosen_users(len(evaluator.samples), parameters)
-    made_of = evaluator.table.fingerprint, evaluator.sequences.fingerprint
-    results, costs = [], []
+    parts = []
     with evaluator.ready():
         for seed, denoiser in denoisers.items():
-            for name, decoding in parameters.other_decoders().items():
-                if decoding.needs_item_vectors and not (
-                    denoiser.config.identified_items
-                ):
+            for name, ranking in parameters.other_decoders().items():
+                if ranking.by_items and not denoiser.config.identified_items:
                     logger.info(
                         "Decoder %s is left out: the network of seed %d has no item "
                         "identities (training.network.item_identity)",
@@ -190,15 +254,15 @@ def compare_decoders(
                     )
                     continue
                 label = f"{name}, seed {seed}"
-                ranked = evaluator.rank(denoiser, decoding, label, users)
-                results.append(ranked.to_frame(name, seed, *made_of))
-                costs.append(cost_frame(name, seed, ranked.cost))
-    if not results:
+                ranked = evaluator.rank(denoiser, ranking, label, users)
+                parts.append(evaluator.frames(ranked, name, seed))
+    if not parts:
         raise SidiffError(
             "No decoder was left to compare; name one in evaluation.decoders, for "
             "example cpd: {}."
         )
-    return pl.concat(results), pl.concat(costs)
+    frames, costs = zip(*parts, strict=True)
+    return pl.concat(frames), pl.concat(costs)
 
 
 def chosen_users(users: int, parameters: EvaluationParameters) -> NDArray[np.int64]:

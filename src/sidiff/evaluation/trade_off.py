@@ -15,9 +15,6 @@ from sidiff.evaluation.headlines import Headline, headlines, label
 ALMOST = 0.99
 """Share of the serial decoder's NDCG that a faster one should keep."""
 
-WITHOUT_SEARCH = "item_vectors"
-"""Method that asks the denoiser nothing, so that there is nothing to trade."""
-
 COSTS = {"denoiser_calls": 1.0, "users_per_second": -1.0}
 """What a decoder costs, one for each panel, and the sign that makes less better."""
 
@@ -33,13 +30,12 @@ def trade_off_figure(comparison: pl.DataFrame, methods: Mapping[str, str]) -> go
 
     Args:
         comparison: as ``sidiff.evaluation.comparison.compare`` returns it.
-        methods: ``decoding.method`` of the decoders to draw, by their names.
+        methods: of the searches to draw, by the names of their decoders.
     """
     lines = [
         line
         for line in headlines(comparison)
-        if methods.get(line.method, WITHOUT_SEARCH) != WITHOUT_SEARCH
-        and line.users_per_second is not None
+        if line.method in methods and line.users_per_second is not None
     ]
     figure = make_subplots(cols=2, shared_yaxes=True)
     serial = next((line for line in lines if line.method == "cpd"), None)

@@ -1,17 +1,8 @@
-"""The training loop: flat arrays in, best weights and a history out.
-
-A batch is sorted by history length and cut into passes of at most
-``samples_per_pass`` samples whose gradients add up: the step is that of the whole
-batch, but short histories are not padded to the longest one, and memory stays bounded.
-"""
+"""The denoiser's training: its loss, how it is validated, what comes of it."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
-import math
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,39 +11,45 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.lattice import Lattice
 from sidiff.devices import cpu_threads, resolve
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig, ItemTable, Memory
-from sidiff.diffusion.histories import Histories, HistoryBatch, identity_rows
+from sidiff.diffusion.histories import Histories, SampleBatch, identity_rows
 from sidiff.diffusion.noising import NoisingContext, masked_digits
 from sidiff.diffusion.noising.probe import confidence_probe
 from sidiff.diffusion.objective import Loss, denoising_loss, item_loss
 from sidiff.errors import SidiffError
-from sidiff.evaluation.ranker import Ranker, batches
+from sidiff.evaluation.metrics import level_means
 from sidiff.onednn import linear
 from sidiff.parameters import TrainingParameters
+from sidiff.ranking.methods import network_ranker
+from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import (
     Sequences,
     evaluation_samples,
+    training_counts,
     training_items,
 )
 from sidiff.sids.table import SidTable
-from sidiff.snapshots import SnapshotFolder, decode, encode
+from sidiff.snapshots import SnapshotFolder
 from sidiff.training.masking import MaskingLog
-from sidiff.training.progress import Checkpoints, Progress, cpu_weights
-from sidiff.training.schedule import EarlyStopping, learning_rate
+from sidiff.training.progress import Checkpoints
+from sidiff.training.trainer import (
+    SCORE,
+    SCORE_CUTOFF,
+    Budget,
+    OnEpoch,
+    Task,
+    Trainer,
+    unheard,
+)
 from sidiff.training.workers import ALONE, Workers
 
-logger = logging.getLogger(__name__)
-
-SCORE_CUTOFF = 10
 _WITHOUT_EFFECT = {"checkpoint_seconds", "engine", "workers", "restarts"}
 """Parameters that do not decide what is learnt; how many workers there are decides the
 rounding, and is asked of the workers themselves."""
-OnEpoch = Callable[[int, dict[str, float]], None]
-"""Called after every epoch (from 1) with its figures."""
 
 
 @dataclass(frozen=True)
@@ -114,16 +111,14 @@ def fit(
             "filtering.min_history; lower it or bring longer histories."
         )
     with cpu_threads(parameters.threads):
-        trainer = _Trainer(
-            sequences, samples, table, parameters, max_history, lattice, workers
-        )
+        task = DenoiserTask(sequences, samples, table, parameters, max_history, lattice)
         decides = {
             "model": "denoiser",
             "parameters": parameters.model_dump(exclude=_WITHOUT_EFFECT),
             "workers": workers.size,
             "max_history": max_history,
-            "sequences": trainer.sequences,
-            "sid_table": trainer.sid_table,
+            "sequences": sequences.fingerprint,
+            "sid_table": table.fingerprint,
             "samples": samples_fingerprint(samples),
         }
         kept = Checkpoints(
@@ -132,82 +127,41 @@ def fit(
             decides,
             parameters.checkpoint_seconds,
         )
-        return _fit(trainer, on_epoch if workers.first else _unheard, kept)
-
-
-def _unheard(epoch: int, figures: dict[str, float]) -> None:
-    """What workers other than the first do with the figures of an epoch."""
-
-
-def _fit(trainer: _Trainer, on_epoch: OnEpoch, kept: Checkpoints) -> Fitted:
-    parameters, progress = trainer.parameters, trainer.progress
-    stopping = progress.stopping
-    kept.resume(progress)
-    trainer.agree()
-    for row in progress.rows:
-        on_epoch(row["epoch"], {k: v for k, v in row.items() if k != "epoch"})
-    size = len(trainer.samples)
-    with tqdm(
-        total=size * parameters.epochs,
-        initial=size * progress.epochs + progress.batch * parameters.batch_size,
-        desc="Training",
-        unit=" samples",
-        unit_scale=True,
-        disable=None if trainer.workers.first else True,
-    ) as bar:
-        while not progress.finished:
-            epoch = progress.epochs + 1
-            began = time.perf_counter()
-            left = max(0, size - progress.batch * parameters.batch_size)
-            figures = trainer.epoch(bar, kept)
-            if not math.isfinite(figures["train/loss"]):
-                raise SidiffError(
-                    f"The training diverged: in epoch {epoch} the loss is "
-                    f"{figures['train/loss']}; lower training.optimizer.learning_rate "
-                    f"({parameters.optimizer.learning_rate}) or raise "
-                    "training.optimizer.warmup_steps."
-                )
-            rate = left / (time.perf_counter() - began)
-            bar.set_postfix_str(f"epoch {epoch}, loss {figures['train/loss']:.3f}")
-            if stopping.due(epoch, parameters.epochs):
-                figures |= trainer.validate()
-                trainer.log(
-                    "Epoch %d of %d: loss %.3f, validation NDCG@%d %.4f (SID), "
-                    "%.4f (item), %.0f samples/s",
-                    epoch,
-                    parameters.epochs,
-                    figures["train/loss"],
-                    SCORE_CUTOFF,
-                    figures[f"validation/sid/ndcg_at_{SCORE_CUTOFF}"],
-                    figures[f"validation/item/ndcg_at_{SCORE_CUTOFF}"],
-                    rate,
-                )
-                if stopping.update(epoch, figures["validation/score"]):
-                    progress.best = cpu_weights(trainer.denoiser)
-            progress.end_epoch({"epoch": epoch} | figures, trainer.masking.rows(epoch))
-            progress.finished = epoch == parameters.epochs or stopping.exhausted
-            kept.write(progress)
-            on_epoch(epoch, figures | {"train/samples_per_second": rate})
-    config = trainer.denoiser.saved_config() | {
-        "sid_table": trainer.sid_table,
-        "sequences": trainer.sequences,
-        "identities": trainer.identified,
+        trainer = Trainer(task, samples, budget_of(parameters), workers)
+        trained = trainer.train(kept, on_epoch if workers.first else unheard)
+    config = task.denoiser.saved_config() | {
+        "sid_table": table.fingerprint,
+        "sequences": sequences.fingerprint,
+        "identities": task.identified,
         "seed": parameters.seed,
-        "best_epoch": stopping.best_epoch,
-        "best_score": stopping.best_score,
-        "epochs_run": progress.epochs,
-        "parameters": sum(p.numel() for p in trainer.denoiser.parameters()),
+        "best_epoch": trained.epoch,
+        "best_score": trained.score,
+        "epochs_run": trained.epochs_run,
+        "parameters": sum(p.numel() for p in task.denoiser.parameters()),
     }
     return Fitted(
-        progress.best,
+        trained.weights,
         config,
-        pl.DataFrame(progress.rows, infer_schema_length=None),
-        pl.DataFrame(progress.notes),
+        pl.DataFrame(trained.rows, infer_schema_length=None),
+        pl.DataFrame(trained.notes),
     )
 
 
-class _Trainer:
-    """Network, optimiser and data of one run."""
+def budget_of(parameters: TrainingParameters) -> Budget:
+    """The schedule that the parameters give."""
+    return Budget(
+        parameters.optimizer,
+        parameters.validation,
+        parameters.batch_size,
+        parameters.samples_per_pass,
+        parameters.epochs,
+        parameters.seed,
+        "training",
+    )
+
+
+class DenoiserTask(Task):
+    """The denoiser, its noising and its validation by lists."""
 
     def __init__(
         self,
@@ -217,11 +171,9 @@ class _Trainer:
         parameters: TrainingParameters,
         max_history: int,
         lattice: Lattice | None,
-        workers: Workers = ALONE,
     ) -> None:
-        self.parameters = parameters
-        self.workers = workers
-        self.device = resolve(parameters.device)
+        """Draw the weights and lay the data out; arguments as for ``fit``."""
+        device = resolve(parameters.device)
         item_ids = sequences.item_ids
         self.identified: list[str] = []
         if parameters.network.item_identity:
@@ -234,152 +186,79 @@ class _Trainer:
             max_history,
             len(self.identified),
         )
-        order = torch.Generator().manual_seed(parameters.seed)
-        self.noise = torch.Generator(self.device)
         weights = torch.Generator().manual_seed(parameters.seed + 2)
-        self.denoiser = Denoiser(config).initialize(weights).to(self.device)
-        self.denoiser.train()
+        self.denoiser = Denoiser(config).initialize(weights).to(device)
         self.denoiser.precision = parameters.precision
-        self.optimizer = torch.optim.AdamW(
-            self.denoiser.parameters(),
-            lr=parameters.optimizer.learning_rate,
-            weight_decay=parameters.optimizer.weight_decay,
-            fused=True,
-        )
-        self.masking = MaskingLog(table.digits, self.device)
-        self.progress = Progress(
-            self.denoiser,
-            self.optimizer,
-            EarlyStopping(parameters.validation),
-            order,
-            self.device,
-            {"masking": self.masking.total},
-        )
-        self.samples = torch.from_numpy(samples)
-        self.sid_table = table.fingerprint
-        self.sequences = sequences.fingerprint
+        super().__init__("Denoiser", self.denoiser, device)
+        self.parameters = parameters
+        self.masking = MaskingLog(table.digits, device)
+        self.counts["masking"] = self.masking.total
         identities = identity_rows(self.identified, item_ids)
-        self.histories = Histories(sequences, table.codes, identities, self.device)
+        self.histories = Histories(sequences, table.codes, identities, device)
         self.known_items = _known_items(self.histories.table)
-        self.ranker = Ranker(sequences, table, identities, self.device, lattice)
-        self.validation_samples = validation_samples(
-            sequences,
-            max_history,
-            parameters.validation.max_users,
-            parameters.seed,
+        counts, size = training_counts(sequences), table.codes_per_digit
+        self.groups = table.groups()
+        self.catalogue = Catalogue.build(self.groups, size, counts, device, lattice)
+        settings = parameters.validation
+        chosen = validation_samples(
+            sequences, max_history, settings.max_users, parameters.seed
         )
-        users, _, ends = self.validation_samples.T
+        per_batch = settings.users_per_batch
+        self.validation = Users(
+            sequences, self.histories, chosen, SCORE_CUTOFF, False, per_batch
+        )
+        users, _, ends = chosen.T
         targets = sequences.items[sequences.offsets[users] + ends]
         self.validation_targets = targets.astype(np.int64)
-        steps_per_epoch = -(-len(samples) // parameters.batch_size)
-        self.total_steps = steps_per_epoch * parameters.epochs
 
-    def agree(self) -> None:
-        """Let every worker begin where the first one does."""
-        if self.workers.size == 1:
-            return
-        content = encode(self.progress.snapshot()) if self.workers.first else b""
-        content = self.workers.from_first(content, self.device)
-        if not self.workers.first:
-            self.progress.restore(decode(content))
-
-    def log(self, message: str, *values: Any) -> None:
-        """Log a line, once for all workers."""
-        if self.workers.first:
-            logger.info(message, *values)
-
-    def epoch(self, bar: tqdm, kept: Checkpoints) -> dict[str, float]:
-        """The rest of a pass over the samples in a fresh random order."""
-        progress, schedule = self.progress, self.parameters.optimizer
-        for batch in progress.batches(self.samples, self.parameters.batch_size):
-            rate = learning_rate(progress.step, self.total_steps, schedule)
-            loss = self._optimize(batch, rate)
-            progress.advance(loss.total, loss.weight)
-            bar.update(len(batch))
-            kept.write_if_due(progress)
-        # Of the last step, which may have been taken before a crash.
-        rate = learning_rate(progress.step - 1, self.total_steps, schedule)
-        total, weight = progress.sums
-        return {"train/loss": float(total / weight), "train/learning_rate": rate}
-
-    def validate(self) -> dict[str, float]:
-        """Validation metrics and the score that selects the checkpoint."""
-        parameters = self.parameters.validation
-        samples = self.validation_samples
-        items, sids = np.zeros((2, len(samples), SCORE_CUTOFF), dtype=np.int64)
+    def validate(self, workers: Workers) -> dict[str, float]:
+        """Metrics at both levels, and the score that the parameters make of them."""
+        parameters, users = self.parameters.validation, self.validation
+        items, sids = np.zeros((2, len(users.samples), SCORE_CUTOFF), dtype=np.int64)
         # Whole batches, so that lists do not depend on how many workers there are.
-        together = batches(samples, parameters.users_per_batch, whole=False)
-        mine = [rows for _, rows in self.workers.share(together)]
+        mine = [rows for _, rows in workers.share(users.batches())]
         if mine:
             rows = np.concatenate(mine)
-            ranking = self.ranker.rank(
-                self.denoiser,
-                samples[rows],
-                parameters.decoding,
-                SCORE_CUTOFF,
-                parameters.users_per_batch,
-                None,
+            ranker = network_ranker(
+                self.denoiser, parameters.ranking, self.catalogue, self.histories.table
             )
+            ranking = rank_users(ranker, users.take(rows), None)
             items[rows], sids[rows] = ranking.items, ranking.sids
-        items, sids = self.workers.add_up_arrays([items, sids], self.device)
-        targets = self.validation_targets
-        figures = self.ranker.scores(items, sids, targets, [SCORE_CUTOFF], "validation")
+        items, sids = workers.add_up_arrays([items, sids], self.device)
+        figures = level_means(
+            items,
+            sids,
+            self.validation_targets,
+            self.groups,
+            [SCORE_CUTOFF],
+            "validation",
+        )
         level = f"validation/{parameters.level}"
         ndcg = figures[f"{level}/ndcg_at_{SCORE_CUTOFF}"]
         recall = figures[f"{level}/recall_at_{SCORE_CUTOFF}"]
         share = parameters.ndcg_weight
-        figures["validation/score"] = share * ndcg + (1.0 - share) * recall
-        return figures
+        return figures | {SCORE: share * ndcg + (1.0 - share) * recall}
 
-    def _optimize(self, batch: Tensor, rate: float) -> Loss:
-        """One optimiser step on ``batch`` ``(B, 3)``."""
-        total = torch.zeros((), device=self.device)
-        weight = torch.zeros((), device=self.device)
-        parts = list(by_length(batch, self.parameters.samples_per_pass))
-        for number, part in self.workers.share(parts):
-            self._seed_draws(number)
-            loss = self._loss(self.histories.gather(part))
-            loss.total.backward()
-            total += loss.total.detach()
-            weight += loss.weight
-        self.workers.add_up_gradients(list(self.denoiser.parameters()))
-        self.workers.add_up([total, weight])
-        self.masking.end_step(self.workers)
-        gradients = [p.grad for p in self.denoiser.parameters() if p.grad is not None]
-        torch._foreach_div_(gradients, weight)
-        torch.nn.utils.clip_grad_norm_(
-            self.denoiser.parameters(), self.parameters.optimizer.max_gradient_norm
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return Loss(total, weight)
+    def end_step(self, workers: Workers) -> None:
+        """Count what all workers masked."""
+        self.masking.end_step(workers)
 
-    def _seed_draws(self, part: int) -> None:
-        """Let noise and dropout follow from seed, step and part of the batch alone.
+    def notes(self, epoch: int) -> list[dict[str, Any]]:
+        """What was masked in the epoch."""
+        return self.masking.rows(epoch)
 
-        So they are the same whichever worker has the part, and after a resumption.
-        """
-        source = np.random.SeedSequence(
-            [self.parameters.seed, self.progress.step, part]
-        )
-        noise, dropout = source.generate_state(2, np.uint64).tolist()
-        self.noise.manual_seed(noise)
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(dropout)
-        else:
-            # Not torch.manual_seed, which sees to every kind of device each time.
-            torch.default_generator.manual_seed(dropout)
+    def loss(self, samples: Tensor, progress: float) -> Loss:
+        """The denoising loss and those beside it."""
+        return self._loss(self.histories.gather(samples), progress)
 
-    def _loss(self, batch: HistoryBatch) -> Loss:
+    def _loss(self, batch: SampleBatch, progress: float) -> Loss:
         parameters = self.parameters
         memory = self.denoiser.encode(batch.history, batch.lengths, batch.identities)
         context = NoisingContext(
             targets=batch.targets,
             history=batch.history,
             lengths=batch.lengths,
-            progress=self.progress.step / self.total_steps,
+            progress=progress,
             probe=confidence_probe(
                 self.denoiser, memory, batch.targets, parameters.noising
             ),
@@ -399,7 +278,7 @@ class _Trainer:
         beside = self.parameters.auxiliary.item_weight * self._item_loss(batch, memory)
         return Loss(loss.total + beside * loss.weight, loss.weight)
 
-    def _item_loss(self, batch: HistoryBatch, memory: Memory) -> Tensor:
+    def _item_loss(self, batch: SampleBatch, memory: Memory) -> Tensor:
         """Mean loss of the softmax over items; 0 where it has no weight."""
         if not self.parameters.auxiliary.item_weight or memory.users is None:
             return torch.zeros((), device=self.device)
@@ -414,12 +293,6 @@ def _known_items(table: ItemTable) -> ItemTable:
     items = table.identities.argsort()
     items = items[table.identities[items] > 0]
     return ItemTable(table.codes[items], table.identities[items])
-
-
-def by_length(batch: Tensor, samples_per_pass: int) -> Iterator[Tensor]:
-    """Cut a batch ``(B, 3)`` into parts of similar history length."""
-    lengths = batch[:, 2] - batch[:, 1]
-    yield from batch[lengths.argsort(dim=0, stable=True)].split(samples_per_pass)
 
 
 def validation_samples(

@@ -22,8 +22,8 @@ from sidiff.training.schedule import EarlyStopping
 logger = logging.getLogger(__name__)
 
 DECIDING_CODE = (
-    *("baselines", "decoding", "diffusion", "training"),
-    *("evaluation/metrics.py", "evaluation/ranker.py", "devices.py", "onednn.py"),
+    *("baselines", "decoding", "diffusion", "ranking", "training"),
+    *("evaluation/metrics.py", "devices.py", "onednn.py"),
     *("reviews/sequences.py", "sids/table.py"),
 )
 """Code of which a change makes older checkpoints those of another program."""
@@ -106,9 +106,6 @@ class Progress:
             tensors |= {f"optimizer/{index}/{k}": v for k, v in values.items()}
         tensors |= {f"counts/{k}": v for k, v in self.counts.items()}
         tensors["order"] = self._order_before
-        tensors["random"] = torch.get_rng_state()
-        if self._device.type == "cuda":
-            tensors["random_cuda"] = torch.cuda.get_rng_state(self._device)
         tensors["sums"] = self.sums
         state = {
             "rows": self.rows,
@@ -140,10 +137,6 @@ class Progress:
         # The epoch that runs draws its order once more.
         self.order.set_state(torch.tensor(arrays["order"]))
         self._order_before = self.order.get_state()
-        torch.set_rng_state(torch.tensor(arrays["random"]))
-        if self._device.type == "cuda":
-            random = torch.tensor(arrays["random_cuda"])
-            torch.cuda.set_rng_state(random, self._device)
         self.sums = torch.tensor(arrays["sums"]).to(self._device)
         for name, count in self.counts.items():
             count.copy_(torch.tensor(arrays[f"counts/{name}"]))

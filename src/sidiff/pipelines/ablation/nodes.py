@@ -90,15 +90,15 @@ def rank_variants(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Decode the test split with the network of every variant and seed."""
     from sidiff.diffusion.denoiser import Denoiser
-    from sidiff.evaluation.results import cost_frame
+    from sidiff.evaluation.metrics import level_means
     from sidiff.evaluation.run import chosen_users
     from sidiff.pipelines.evaluation.nodes import evaluator_of
 
     settings = EvaluationParameters.model_validate(evaluation)
     ablation = AblationParameters.model_validate(parameters)
-    decoding = settings.other_decoders()[ablation.decoder]
+    ranking = settings.other_decoders()[ablation.decoder]
     cutoff = max(settings.cutoffs)
-    results, costs = [], []
+    parts = []
     for name, model in split_models(variant_denoisers).items():
         method, seed = name.split("/")
         evaluator = evaluator_of(
@@ -106,13 +106,17 @@ def rank_variants(
         )
         ranked = evaluator.rank(
             Denoiser.from_saved(model.tensors, model.metadata),
-            decoding,
+            ranking,
             f"{method}, seed {seed}",
             chosen_users(len(evaluator.samples), settings),
         )
-        prints = evaluator.table.fingerprint, evaluator.sequences.fingerprint
-        figures = evaluator.ranker.scores(
-            ranked.items, ranked.sids, ranked.targets, [cutoff], "test"
+        figures = level_means(
+            ranked.items,
+            ranked.sids,
+            ranked.targets,
+            evaluator.groups,
+            [cutoff],
+            "test",
         )
         logger.info(
             "Variant %s, seed %s: test NDCG@%d %.4f (SID), %.4f (item), %.0f users/s",
@@ -121,8 +125,8 @@ def rank_variants(
             figures[f"test/item/ndcg_at_{cutoff}"],
             ranked.cost.users_per_second,
         )
-        results.append(ranked.to_frame(method, int(seed), *prints))
-        costs.append(cost_frame(method, int(seed), ranked.cost))
+        parts.append(evaluator.frames(ranked, method, int(seed)))
+    results, costs = zip(*parts, strict=True)
     return pl.concat(results), pl.concat(costs)
 
 

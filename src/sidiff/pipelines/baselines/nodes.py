@@ -86,7 +86,7 @@ def rank_baselines(
     """Rank the test split by every baseline; return the lists and what they took."""
     from sidiff.baselines import run
     from sidiff.evaluation.filters import allowed_items
-    from sidiff.evaluation.results import cost_frame
+    from sidiff.ranking.results import cost_frame
 
     settings = BaselinesParameters.model_validate(parameters)
     shared = EvaluationParameters.model_validate(evaluation)
@@ -98,11 +98,9 @@ def rank_baselines(
         run.Fitted(sasrec.tensors, sasrec.metadata),
         run.Fitted(autoregressive.tensors, autoregressive.metadata),
         settings,
+        shared,
         max_history,
-        shared.top_k,
-        exclude_seen=shared.exclude_seen,
-        seeds=shared.seeds,
-        allowed=allowed_items(users.item_ids, shared.allow_items, shared.deny_items),
+        allowed_items(users.item_ids, shared.allow_items, shared.deny_items),
     )
     return (
         pl.concat(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 def compare_methods(
+    evaluation_results: pl.DataFrame,
+    evaluation_costs: pl.DataFrame,
     decoder_results: pl.DataFrame,
     decoder_costs: pl.DataFrame,
     baseline_results: pl.DataFrame,
@@ -27,15 +29,25 @@ def compare_methods(
     evaluation: dict[str, Any],
     parameters: dict[str, Any],
 ) -> tuple[pl.DataFrame, dict[str, float]]:
-    """Measure every decoder and baseline at both levels."""
+    """Measure the configured method, decoders and baselines at both levels."""
     from sidiff.evaluation.comparison import compare, flat_report
 
     table = to_sid_table(sid_table, catalogue)
-    check_ranked_with(decoder_results, "decoder_results", table, catalogue)
-    check_ranked_with(baseline_results, "baseline_results", table, catalogue)
+    for name, results in (
+        ("evaluation_results", evaluation_results),
+        ("decoder_results", decoder_results),
+        ("baseline_results", baseline_results),
+    ):
+        check_ranked_with(results, name, table, catalogue)
     comparison = compare(
-        {"decoder": decoder_results, "baseline": baseline_results},
-        {"decoder": decoder_costs, "baseline": baseline_costs},
+        {
+            "decoder": pl.concat([evaluation_results, decoder_results]),
+            "baseline": baseline_results,
+        },
+        {
+            "decoder": pl.concat([evaluation_costs, decoder_costs]),
+            "baseline": baseline_costs,
+        },
         catalogue,
         table.groups().sid_of_item,
         EvaluationParameters.model_validate(evaluation).cutoffs,
@@ -60,9 +72,9 @@ def plot_comparison(
 
     decoders = EvaluationParameters.model_validate(evaluation).other_decoders()
     searched = {
-        name: decoding.method
-        for name, decoding in decoders.items()
-        if not decoding.rescoring.items
+        name: ranking.method
+        for name, ranking in decoders.items()
+        if not ranking.by_items
     }
     return (
         comparison_figure(comparison),

@@ -14,6 +14,8 @@ def create_pipeline() -> Pipeline:
             Node(
                 nodes.compare_methods,
                 inputs=[
+                    "evaluation_results",
+                    "evaluation_costs",
                     "decoder_results",
                     "decoder_costs",
                     "baseline_results",

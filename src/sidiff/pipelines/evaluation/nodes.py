@@ -27,36 +27,39 @@ logger = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from sidiff.diffusion.denoiser import Denoiser
     from sidiff.evaluation.run import Evaluator
 
 
 def evaluate_denoiser(
     denoiser: Model,
+    seed_denoisers: Model,
     sequences: pl.DataFrame,
     catalogue: pl.DataFrame,
     sid_table: pl.DataFrame,
     lattice: Model,
     parameters: dict[str, Any],
     ray_address: str | None,
-) -> tuple[pl.DataFrame, dict[str, float]]:
-    """Recommend items to every user of the test split, and measure the hits."""
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, dict[str, float]]:
+    """Rank items for every user of the test split, with the networks of all seeds."""
     from sidiff.diffusion.denoiser import Denoiser
     from sidiff.evaluation.run import evaluate
 
-    evaluation = evaluate(
-        evaluator_of(
-            denoiser,
-            sequences,
-            catalogue,
-            sid_table,
-            lattice,
-            parameters,
-            ray_address,
-        ),
-        Denoiser.from_saved(denoiser.tensors, denoiser.metadata),
+    evaluator = evaluator_of(
+        denoiser, sequences, catalogue, sid_table, lattice, parameters, ray_address
     )
+    networks = _networks(denoiser, seed_denoisers, evaluator)
+    main = int(denoiser.metadata.get("seed", -1))
+    if main not in networks:
+        networks[main] = Denoiser.from_saved(denoiser.tensors, denoiser.metadata)
+    evaluation = evaluate(evaluator, networks, main)
     log_metrics(evaluation.rates)
-    return evaluation.recommendations, evaluation.metrics
+    return (
+        evaluation.recommendations,
+        evaluation.results,
+        evaluation.costs,
+        evaluation.metrics,
+    )
 
 
 def compare_decoders(
@@ -70,22 +73,28 @@ def compare_decoders(
     ray_address: str | None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Decode the test split in every way, with the networks of all seeds."""
-    from sidiff.diffusion.denoiser import Denoiser
     from sidiff.evaluation import run
 
     evaluator = evaluator_of(
         denoiser, sequences, catalogue, sid_table, lattice, parameters, ray_address
     )
-    models = choose_seeds(denoiser, seed_denoisers, evaluator.parameters.seeds)
+    networks = _networks(denoiser, seed_denoisers, evaluator)
+    return run.compare_decoders(evaluator, networks)
+
+
+def _networks(
+    denoiser: Model, further: Model, evaluator: Evaluator
+) -> dict[int, Denoiser]:
+    """The networks of ``evaluation.seeds``, all of the evaluator's SID table."""
+    from sidiff.diffusion.denoiser import Denoiser
+
+    models = choose_seeds(denoiser, further, evaluator.parameters.seeds)
     for model in models.values():
         check_trained_on(model, evaluator.table)
-    return run.compare_decoders(
-        evaluator,
-        {
-            seed: Denoiser.from_saved(model.tensors, model.metadata)
-            for seed, model in models.items()
-        },
-    )
+    return {
+        seed: Denoiser.from_saved(model.tensors, model.metadata)
+        for seed, model in models.items()
+    }
 
 
 def evaluator_of(
@@ -144,6 +153,7 @@ def summarise_run(
     sid_report: dict[str, Any],
     metrics: dict[str, float],
     tokenization: dict[str, Any],
+    method: str,
     dataset: str,
     recipe: str,
     preset: str,
@@ -158,6 +168,7 @@ def summarise_run(
         "dataset": dataset,
         "recipe": recipe,
         "preset": preset,
+        "method": method,
         "data": data_statistics,
         "semantic_ids": sid_report,
         "codes_reason": why,

@@ -36,7 +36,7 @@ def write_run_report(
     sid_table: pl.DataFrame,
     denoiser: Model,
     training_history: pl.DataFrame,
-    decoder_results: pl.DataFrame,
+    evaluation_results: pl.DataFrame,
     comparison: pl.DataFrame,
     *settings: Any,
 ) -> str:
@@ -46,7 +46,7 @@ def write_run_report(
     """
     from sidiff.report.build import Stored, build
 
-    user = int(decoder_results["user"][0])
+    user = int(evaluation_results["user"][0])
     return build(
         Stored(
             data=data_statistics,
@@ -57,7 +57,7 @@ def write_run_report(
             history=training_history,
             walk=denoise_user(sequences, catalogue, sid_table, denoiser, user),
             walked=user,
-            results=decoder_results,
+            results=evaluation_results,
             comparison=comparison,
             settings=dict(zip(GROUPS, settings[len(NAMES) :], strict=True)),
             names=dict(zip(NAMES, settings, strict=False)),

@@ -21,7 +21,7 @@ def create_pipeline() -> Pipeline:
                     "sid_table",
                     "denoiser",
                     "training_history",
-                    "decoder_results",
+                    "evaluation_results",
                     "comparison",
                     *(f"params:{name}" for name in nodes.NAMES + nodes.GROUPS),
                 ],

@@ -1,9 +1,7 @@
 """What followed the last items of a history in training, as probabilities.
 
 A first-order Markov chain that looks back: exact about what was seen often, silent on
-the rest. Mixed with the network's softmax (``item_probabilities``) each makes up for
-the other, as an n-gram model and one with less context do in linear interpolation
-(Jelinek & Mercer 1980).
+the rest, for which ``sidiff.ranking.items`` mixes it with another model.
 
 Symbols: B users, T history, N items, F followers.
 """
@@ -19,7 +17,7 @@ from scipy import sparse
 from torch import Tensor
 
 from sidiff.decoding.keys import padded_rows, slices
-from sidiff.parameters import TransitionParameters
+from sidiff.parameters import MarkovParameters
 
 
 class Followers(NamedTuple):
@@ -44,34 +42,40 @@ class Followers(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Transitions:
+class Chain:
     """Every item's successors, one item's after the other's.
 
     Attributes:
         starts: where each item's begin, ``(N + 1,)``.
         items: the successors.
         shares: of the item's transitions, as ``items``.
+        parameters: how many items of a history count, and how much.
     """
 
     starts: Tensor
     items: Tensor
     shares: Tensor
+    parameters: MarkovParameters
 
     @classmethod
     def of(
-        cls, counts: sparse.csr_array, successors: int, device: torch.device
-    ) -> Transitions:
-        """Keep the most frequent successors.
+        cls,
+        counts: sparse.csr_array,
+        parameters: MarkovParameters,
+        device: torch.device,
+    ) -> Chain:
+        """Keep the most frequent successors; equally frequent ones go by their index.
 
         Args:
-            counts: transitions from row to column, ``(N, N)``.
-            successors: kept of each item; equally frequent ones go by their index.
-            device: where they are read.
+            counts: transitions from row to column, ``(N, N)``, as
+                ``sidiff.reviews.transitions.transition_counts`` returns them.
+            parameters: of the chain.
+            device: where it is read.
         """
         rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
         order = np.lexsort((counts.indices, -counts.data, rows))
         rank = np.arange(len(rows)) - counts.indptr[rows]
-        kept = order[rank < successors]
+        kept = order[rank < parameters.successors]
         shares = counts.data / counts.sum(axis=1)[rows]
         sizes = np.bincount(rows[kept], minlength=counts.shape[0])
         starts = np.concatenate([[0], np.cumsum(sizes)])
@@ -79,21 +83,23 @@ class Transitions:
             torch.from_numpy(starts).to(device),
             torch.from_numpy(counts.indices[kept].astype(np.int64)).to(device),
             torch.from_numpy(shares[kept]).to(device),
+            parameters,
         )
 
-    def after(
-        self, history: Tensor, lengths: Tensor, parameters: TransitionParameters
-    ) -> Followers:
+    def after(self, history: Tensor, lengths: Tensor) -> Followers:
         """What followed the last items of histories, older ones counting for less.
 
         Args:
             history: items, oldest first, right-padded with any item, ``(B, T)``.
             lengths: real items ``(B,)``.
-            parameters: how many of them count, and how much.
         """
-        age = lengths[:, None] - 1 - torch.arange(history.shape[1], device=self.device)
-        weights = torch.pow(parameters.decay, age.clamp(min=0).double())
-        counts = (age >= 0) & (age < parameters.items) & (weights > 0.0)
+        age = (
+            lengths[:, None]
+            - 1
+            - torch.arange(history.shape[1], device=self.items.device)
+        )
+        weights = torch.pow(self.parameters.decay, age.clamp(min=0).double())
+        counts = (age >= 0) & (age < self.parameters.items) & (weights > 0.0)
         user, slot = counts.nonzero(as_tuple=True)
         item, weight = history[user, slot], weights[user, slot]
         first = self.starts[item]
@@ -101,7 +107,7 @@ class Transitions:
         size = len(self.starts) - 1
         keys = user[owner] * size + self.items[place]
         keys, which = keys.unique(return_inverse=True)
-        shares = torch.zeros(len(keys), dtype=torch.float64, device=self.device)
+        shares = torch.zeros(len(keys), dtype=torch.float64, device=self.items.device)
         shares.index_add_(0, which, weight[owner] * self.shares[place])
         user, item = keys // size, keys % size
         total = shares.new_zeros(len(history)).index_add_(0, user, shares)
@@ -111,8 +117,3 @@ class Transitions:
             padded_rows(user, item, len(history), width, size),
             padded_rows(user, shares, len(history), width, 0.0),
         )
-
-    @property
-    def device(self) -> torch.device:
-        """Where the arrays lie."""
-        return self.items.device

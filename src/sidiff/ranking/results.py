@@ -16,7 +16,8 @@ class Cost:
     Attributes:
         seconds: wall-clock time of ranking all users.
         users_per_second: its rate.
-        denoiser_calls: decoder passes per batch of users; 0 without a denoiser.
+        denoiser_calls: decoder passes made for a user, mean over the users; 0 without a
+            search.
         distinct_states: share of distinct states among those denoised.
         legal_share: share of decoded SIDs that belong to an item.
         completed_share: share of users whose list the search left short, and that
@@ -74,29 +75,21 @@ class Results:
         are, ``sequences`` that of the users' sequences; they go along as columns
         ``sid_table`` and ``sequences``.
         """
-        width = self.items.shape[1]
+        lists = pl.Array(pl.Int32, self.items.shape[1])
         return pl.DataFrame(
             {
-                "method": pl.repeat(
-                    method, len(self.users), dtype=pl.String, eager=True
-                ),
-                "seed": pl.repeat(seed, len(self.users), dtype=pl.Int32, eager=True),
-                "sid_table": pl.repeat(
-                    table, len(self.users), dtype=pl.String, eager=True
-                ),
-                "sequences": pl.repeat(
-                    sequences, len(self.users), dtype=pl.String, eager=True
-                ),
                 "user": self.users.astype(np.int32),
                 "target": self.targets.astype(np.int32),
                 "history": self.history.astype(np.int32),
-                "items": pl.Series(
-                    self.items.astype(np.int32), dtype=pl.Array(pl.Int32, width)
-                ),
-                "sids": pl.Series(
-                    self.sids.astype(np.int32), dtype=pl.Array(pl.Int32, width)
-                ),
+                "items": pl.Series(self.items.astype(np.int32), dtype=lists),
+                "sids": pl.Series(self.sids.astype(np.int32), dtype=lists),
             }
+        ).select(
+            pl.lit(method).alias("method"),
+            pl.lit(seed, dtype=pl.Int32).alias("seed"),
+            pl.lit(table).alias("sid_table"),
+            pl.lit(sequences).alias("sequences"),
+            pl.all(),
         )
 
 

@@ -1,0 +1,176 @@
+"""The training of the autoregressive decoder, on the denoiser's samples."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from sidiff.baselines.autoregressive import AutoregressiveDecoder
+from sidiff.baselines.prefix_search import Prefixes, beam_search
+from sidiff.diffusion.denoiser import DenoiserConfig
+from sidiff.diffusion.histories import Histories
+from sidiff.diffusion.objective import Loss
+from sidiff.evaluation import metrics as m
+from sidiff.parameters import AutoregressiveParameters, TrainingParameters
+from sidiff.reviews.sequences import Sequences
+from sidiff.sids.table import SidTable
+from sidiff.snapshots import SnapshotFolder
+from sidiff.training.loop import budget_of, samples_fingerprint, validation_samples
+from sidiff.training.progress import Checkpoints
+from sidiff.training.trainer import (
+    SCORE,
+    SCORE_CUTOFF,
+    Task,
+    Trained,
+    Trainer,
+    by_length,
+)
+from sidiff.training.workers import Workers
+
+PLAIN = {"item_identity": False, "mask": "per_digit", "difficulty_embedding": False}
+"""What the counterpart of any denoiser has not: items have no identity, a mask vector
+says which digit is asked for, and always one digit is."""
+
+
+class AutoregressiveTask(Task):
+    """The decoder, its loss, and its validation by NDCG@10 of a beam."""
+
+    def __init__(
+        self,
+        label: str,
+        model: AutoregressiveDecoder,
+        sequences: Sequences,
+        table: SidTable,
+        training: TrainingParameters,
+        beam: int,
+        validation: NDArray[np.int32],
+        device: torch.device,
+    ) -> None:
+        """Lay the data out; ``validation`` ``(U, 3)`` are user, start, end."""
+        super().__init__(label, model, device)
+        self.decoder = model
+        identities = np.zeros(sequences.n_items, dtype=np.int64)
+        self.histories = Histories(sequences, table.codes, identities, device)
+        self.groups = table.groups()
+        self.prefixes = Prefixes.of(table, device)
+        self.training = training
+        self.beam = beam
+        self.validation = torch.from_numpy(validation)
+
+    def loss(self, samples: Tensor, progress: float) -> Loss:
+        """Cross-entropy of every digit, given those before it."""
+        del progress
+        batch = self.histories.gather(samples)
+        memory = self.decoder.encode(batch.history, batch.lengths)
+        codes = batch.targets[:, None]
+        masked = torch.ones_like(codes, dtype=torch.bool)
+        total = F.cross_entropy(
+            self.decoder.logits(codes, masked, memory).flatten(0, 2),
+            codes.flatten(),
+            reduction="sum",
+            label_smoothing=self.training.label_smoothing,
+        )
+        return Loss(total, torch.tensor(float(codes.numel())))
+
+    @torch.inference_mode()
+    def validate(self, workers: Workers) -> dict[str, float]:
+        """Mean NDCG@10 of the targets, expected over the items of a SID."""
+        del workers
+        total = 0.0
+        for part in by_length(
+            self.validation, self.training.validation.users_per_batch
+        ):
+            batch = self.histories.gather(part)
+            memory = self.decoder.encode(batch.history, batch.lengths)
+            rows, _ = beam_search(self.decoder, memory, self.prefixes, self.beam)
+            ndcg = m.expected_item_metrics(
+                rows.cpu().numpy(),
+                self.groups.sid_of_item[batch.target_items.cpu().numpy()],
+                self.groups.sizes,
+                [SCORE_CUTOFF],
+            )[f"ndcg_at_{SCORE_CUTOFF}"]
+            total += float(ndcg.sum())
+        return {SCORE: total / len(self.validation)}
+
+
+def fit_autoregressive(
+    sequences: Sequences,
+    samples: NDArray[np.int32],
+    table: SidTable,
+    parameters: AutoregressiveParameters,
+    training: TrainingParameters,
+    max_history: int,
+    seed: int,
+    device: torch.device,
+    label: str = "autoregressive",
+    checkpoints: SnapshotFolder | None = None,
+) -> tuple[AutoregressiveDecoder, Trained]:
+    """Train on the denoiser's samples, in its network's shape, by its schedule.
+
+    Args:
+        sequences: all users' items.
+        samples: training windows ``(S, 3)``: user, start, end.
+        table: the items' SIDs.
+        parameters: epochs, peak learning rate and beam.
+        training: everything else, as for the denoiser.
+        max_history: longest history of the network.
+        seed: of weights, order and dropout.
+        device: where it is trained; the model stays there.
+        label: names the progress bar.
+        checkpoints: where unfinished runs lie; None to keep none.
+
+    Returns:
+        The model of the best validated epoch, in evaluation mode, and its course.
+    """
+    config = DenoiserConfig.build(
+        training.network.model_copy(update=PLAIN),
+        table.digits,
+        table.codes_per_digit,
+        max_history,
+        0,
+    )
+    model = AutoregressiveDecoder(config)
+    model.initialize(torch.Generator().manual_seed(seed + 2)).to(device)
+    decides = {
+        "parameters": parameters.model_dump(),
+        "training": training.model_dump(exclude={"checkpoint_seconds"}),
+        "max_history": max_history,
+        "seed": seed,
+        "device": str(device),
+        "sequences": sequences.fingerprint,
+        "sid_table": table.fingerprint,
+        "samples": samples_fingerprint(samples),
+    }
+    validation = validation_samples(
+        sequences, max_history, training.validation.max_users, seed
+    )
+    task = AutoregressiveTask(
+        label,
+        model,
+        sequences,
+        table,
+        training,
+        parameters.beam,
+        validation,
+        device,
+    )
+    optimizer = training.optimizer.model_copy(
+        update={"learning_rate": parameters.learning_rate}
+    )
+    budget = replace(
+        budget_of(training),
+        optimizer=optimizer,
+        epochs=parameters.epochs,
+        seed=seed,
+        group="baselines.autoregressive",
+    )
+    kept = Checkpoints(checkpoints, "Autoregressive", decides, math.inf)
+    trained = Trainer(task, samples, budget).train(kept)
+    model.load_state_dict(trained.weights)
+    return model.eval(), trained

@@ -1,0 +1,179 @@
+"""Lists by probabilities of whole items: a softmax, mixed with a Markov chain.
+
+Any model that gives logits for a slice of items is ranked exactly, in bounded memory:
+the softmax over the catalogue is summed up slice by slice.
+
+Symbols: B users, N items, n items of a slice, E excluded items.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sidiff.decoding.catalogue import Catalogue
+from sidiff.decoding.keys import among, repeats
+from sidiff.decoding.scan import best_columns, best_rows
+from sidiff.diffusion.denoiser import Denoiser, ItemTable
+from sidiff.diffusion.histories import HistoryBatch
+from sidiff.errors import SidiffError
+from sidiff.onednn import linear
+from sidiff.ranking.lists import distinct, fit, sids_of
+from sidiff.ranking.markov import Chain, Followers
+from sidiff.ranking.ranker import Lists
+
+Slice = Callable[[Tensor], Tensor]
+"""From items ``(n,)`` to their logits for each user of a batch, ``(B, n)``."""
+
+
+class ItemScorer(Protocol):
+    """A model that gives every item a logit."""
+
+    def logits(self, batch: HistoryBatch) -> Slice:
+        """Read the histories of a batch; what follows asks for slices of items."""
+
+
+class NetworkItems:
+    """The denoiser's softmax over item vectors; denoises nothing."""
+
+    def __init__(self, denoiser: Denoiser, items: ItemTable) -> None:
+        """Lay out the vectors of ``items`` in the network as it stands.
+
+        Raises:
+            SidiffError: the network has no item identities.
+        """
+        if not denoiser.config.identified_items:
+            raise SidiffError(
+                "Ranking by item vectors needs a network trained with "
+                "training.network.item_identity: true."
+            )
+        self._denoiser = denoiser
+        with torch.no_grad():
+            self._vectors = denoiser.item_vectors(items)
+
+    def logits(self, batch: HistoryBatch) -> Slice:
+        """Products of the users' states with the items' vectors."""
+        memory = self._denoiser.encode(batch.history, batch.lengths, batch.identities)
+        users = memory.users
+        assert users is not None  # noqa: S101 (the network has identities)
+        return lambda items: linear(users, self._vectors[items])
+
+
+@dataclass(frozen=True)
+class Popularity:
+    """Training occurrences ``counts`` ``(N,)``, add-one smoothed, for everybody."""
+
+    counts: Tensor
+
+    def logits(self, batch: HistoryBatch) -> Slice:
+        """The same for every user."""
+        logits = (self.counts.double() + 1.0).log()
+        return lambda items: logits[items].expand(len(batch.lengths), -1)
+
+
+@dataclass(frozen=True)
+class ItemRanker:
+    """``p(item) = (1 - share) softmax(logits) + share p(item followed)``, ranked.
+
+    A linear interpolation of a model with a chain of counts (Jelinek & Mercer 1980):
+    each makes up for what the other lacks. Scores are log-probabilities.
+
+    Attributes:
+        scorer: gives the logits.
+        catalogue: the items, and which of them may be recommended.
+        chain: gives what followed; None for the softmax alone.
+        share: of the chain, at least 0 and below 1.
+    """
+
+    scorer: ItemScorer
+    catalogue: Catalogue
+    chain: Chain | None = None
+    share: float = 0.0
+
+    def rank(self, batch: HistoryBatch, excluded: Tensor, k: int) -> Lists:
+        """Rank items for a batch of users, as ``Ranker`` says.
+
+        SIDs follow each other by their best item. Where many items share a SID, the
+        best ``k`` SIDs need more than the best ``k`` items.
+        """
+        logits, followers = self.scorer.logits(batch), None
+        if self.chain is not None and self.share:
+            followers = self.chain.after(batch.history_items, batch.lengths)
+        width = k
+        while True:
+            items, scores = self._best(logits, followers, width, excluded)
+            rows = sids_of(items, self.catalogue)
+            found = ((rows >= 0) & ~repeats(rows)).sum(1)
+            enough = (found >= k) | (items[:, -1] < 0)
+            if items.shape[1] < width or bool(enough.all()):
+                break
+            width *= 4
+        return Lists(fit(items, k, -1), fit(scores, k, -torch.inf), distinct(rows, k))
+
+    def _best(
+        self, logits: Slice, followers: Followers | None, width: int, excluded: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The best ``width`` items of every user that may be recommended, exactly.
+
+        Among items that never followed, the softmax alone decides; so the best of the
+        mixture are among the softmax's best and the followers.
+
+        Returns:
+            Item indices ``(B, width)``, -1 where there are no more, and their
+            log-probabilities, -inf there; fewer columns where the catalogue is smaller.
+        """
+        # Inside, an item is its place among the most popular, by which ties go.
+        by_popularity = self.catalogue.by_popularity
+        size = len(by_popularity)
+        place_of = self.catalogue.place_of_item
+        place_of = torch.cat([place_of, place_of.new_tensor([size, -1])])
+        allowed = self.catalogue.allowed_items
+        if allowed is not None:
+            allowed = allowed[by_popularity]
+        excluded = place_of[excluded]
+        others = excluded.new_empty(len(excluded), 0)
+        if followers is not None:
+            others = place_of[followers.items]
+        totals: list[Tensor] = []
+        followed = torch.zeros(others.shape, device=excluded.device)
+
+        def score(places: Tensor) -> Tensor:
+            """All that is asked of these items' logits, while they are at hand."""
+            part = logits(by_popularity[places])
+            totals.append(part.logsumexp(1))
+            column = others - places[0]
+            inside = (column >= 0) & (column < len(places))
+            found = part.gather(1, column.clamp(0, len(places) - 1))
+            followed.copy_(torch.where(inside, found, followed))
+            return part
+
+        places, best = best_rows(size, score, width, allowed, excluded)
+        total = torch.stack(totals, 1).logsumexp(1, keepdim=True)
+        scores = self._mixed(best - total, by_popularity[places], followers)
+        scores = scores.masked_fill(best == -torch.inf, -torch.inf)
+        if followers is not None:
+            barred = (others == size) | among(others, torch.cat([excluded, places], 1))
+            if allowed is not None:
+                barred |= ~allowed[others.clamp(max=size - 1)]
+            more = self._mixed(followed - total, followers.items, followers)
+            more = more.masked_fill(barred, -torch.inf)
+            width = places.shape[1]
+            places, order = torch.cat([places, others], 1).sort(dim=1)
+            scores = torch.cat([scores, more], 1).gather(1, order)
+            scores, columns = best_columns(scores, width)
+            places = places.gather(1, columns)
+        items = by_popularity[places.clamp(max=size - 1)]
+        return items.masked_fill(scores == -torch.inf, -1), scores
+
+    def _mixed(
+        self, log_p: Tensor, items: Tensor, followers: Followers | None
+    ) -> Tensor:
+        if followers is None:
+            return log_p
+        followed = (self.share * followers.share_of(items)).log()
+        return torch.logaddexp(log_p + math.log1p(-self.share), followed)

@@ -1,0 +1,92 @@
+"""Ranked SIDs to lists of items, and the shape of a list.
+
+Symbols: B users, A ranked SIDs, E excluded items.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sidiff.decoding.catalogue import Catalogue
+from sidiff.decoding.keys import among, repeats
+from sidiff.decoding.results import Decoded
+
+
+class RankedSids(NamedTuple):
+    """The existing SIDs of every user, best first.
+
+    Attributes:
+        rows: row in the table of distinct SIDs, ``(B, A)`` int64; -1 where there are
+            no more.
+        scores: ``(B, A)``; -inf there.
+        legal_share: share of the decoded SIDs that belong to an item.
+    """
+
+    rows: Tensor
+    scores: Tensor
+    legal_share: float
+
+
+def rank_sids(decoded: Decoded, catalogue: Catalogue, blocked: Tensor) -> RankedSids:
+    """Drop repeats and SIDs without an item that the user may get."""
+    rows = catalogue.index.rows(decoded.codes)
+    live = decoded.scores > -torch.inf
+    legal = live & (rows >= 0)
+    good = legal & (catalogue.sizes[rows.clamp(min=0)] > 0)
+    good &= ~among(rows, blocked)
+    fresh = good & ~repeats(rows.masked_fill(~good, -1))
+    scores = decoded.scores.masked_fill(~fresh, -torch.inf)
+    scores, order = scores.sort(dim=1, descending=True, stable=True)
+    rows = rows.gather(1, order).masked_fill(scores == -torch.inf, -1)
+    return RankedSids(rows, scores, float(legal.sum() / live.sum().clamp(min=1)))
+
+
+def items_of(
+    rows: Tensor, scores: Tensor, catalogue: Catalogue, excluded: Tensor, width: int
+) -> tuple[Tensor, Tensor]:
+    """The first ``width`` items of ranked SIDs that the user may get, and scores.
+
+    Items of one SID follow each other by training popularity, then index.
+
+    Args:
+        rows: distinct SIDs, best first, -1 for none, ``(B, A)``.
+        scores: of the SIDs, which their items take over.
+        catalogue: the SIDs' items.
+        excluded: item indices, -1 for none, ``(B, E)``.
+        width: items wanted.
+    """
+    items, scores = catalogue.expand(rows, scores, width + excluded.shape[1])
+    if excluded.shape[1]:
+        items, scores = compact(items.masked_fill(among(items, excluded), -1), scores)
+    return items[:, :width], scores[:, :width]
+
+
+def sids_of(items: Tensor, catalogue: Catalogue) -> Tensor:
+    """The SID of each item; -1 where there is none."""
+    return catalogue.sid_of_item[items.clamp(min=0)].masked_fill(items < 0, -1)
+
+
+def compact(items: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Move empty places (-1) to the ends of the lists."""
+    order = (items < 0).to(torch.uint8).argsort(dim=1, stable=True)
+    items = items.gather(1, order)
+    return items, scores.gather(1, order).masked_fill(items < 0, -torch.inf)
+
+
+def distinct(rows: Tensor, k: int) -> Tensor:
+    """The first ``k`` distinct rows of each list."""
+    rows = rows.masked_fill(repeats(rows), -1)
+    order = (rows < 0).to(torch.uint8).argsort(dim=1, stable=True)
+    return fit(rows.gather(1, order), k, -1)
+
+
+def fit(values: Tensor, width: int, empty: float) -> Tensor:
+    """Exactly ``width`` columns."""
+    missing = width - values.shape[1]
+    return (
+        F.pad(values, (0, missing), value=empty) if missing > 0 else values[:, :width]
+    )
