@@ -20,7 +20,7 @@ STYLE: Any = {
     "axes.spines.right": False,
     "svg.hashsalt": "sidiff",
 }
-MIXED = ("mixture", "items", "markov", "cpd")
+MIXED = ("as_configured", "items", "markov", "cpd")
 
 
 def draw() -> list[Path]:
