@@ -151,6 +151,7 @@ class FilteringParameters(Parameters):
     min_history: Annotated[int, Field(ge=1, le=1000)]
     max_history: Annotated[int, Field(ge=1, le=1000)]
     catalogue: Literal["core", "metadata"]
+    min_metadata_share: Share
     cold_share: Annotated[float, Field(ge=0.0, le=0.5)]
     seed: Seed
 

@@ -48,6 +48,10 @@ def test_every_environment_is_complete(
         assert (noising["amount"], noising["order"]) == ("curriculum", "history")
         assert not noising["coherent"]
         search = "two_stage"
+        assert training["loss_reduction"] == "sum"
+        assert training["label_smoothing"] == 0.0
+        assert training["network"]["mask"] == "shared"
+        assert training["network"]["difficulty_embedding"]
     else:
         assert parameters["tokenization"]["digits"] == 4
         assert (noising["amount"], noising["order"]) == ("nested", "confidence")
@@ -55,6 +59,49 @@ def test_every_environment_is_complete(
         search = "cpd"
     assert evaluation["method"] == ("mixture" if own else search)
     assert training["validation"]["method"] == ("items" if own else search)
+
+
+def test_mdgr_as_published(project: Path) -> None:
+    """The values of its sections 4.3, 4.4, 5.1.1 and 5.1.3."""
+    given = load(project, None, {"recipe": "mdgr", "preset": "paper"})
+    network, noising = given["training"]["network"], given["training"]["noising"]
+    assert (network["width"], network["heads"], network["encoder_layers"]) == (
+        256,
+        8,
+        6,
+    )
+    assert network["history_tokens"] == "codes"
+    assert (noising["views"], noising["curriculum"]["gamma"]) == (1, 2.0)
+    assert (given["filtering"]["windows"], given["filtering"]["max_history"]) == (
+        *("sliding", 20),
+    )
+    search = given["evaluation"]["decoding"]
+    stages = search["parallel"]["warmup_steps"], search["parallel"]["digits_per_step"]
+    assert (*stages, search["beam"]) == (4, 2, 50)
+    assert given["evaluation"]["method"] == "two_stage"
+    assert search["constraint"] == "none"
+    assert search["merge"] == "none"
+    assert given["tokenization"]["collisions"] == "share"
+    assert not network["item_identity"]
+    filtering, tokenization = given["filtering"], given["tokenization"]
+    assert (filtering["min_user_events"], filtering["min_item_events"]) == (5, 1)
+    assert (tokenization["digits"], tokenization["max_codes"]) == (8, 300)
+
+
+def test_a_network_of_the_papers_size_for_each_recipe(project: Path) -> None:
+    for recipe, heads, depth in (("diffgrm", 4, 1), ("mdgr", 8, 6)):
+        given = {"recipe": recipe, "preset": "paper"}
+        network = load(project, "beauty", given)["training"]["network"]
+        assert (network["width"], network["heads"]) == (256, heads)
+        assert network["encoder_layers"] == depth
+
+
+def test_null_leaves_out_what_an_environment_inherits(project: Path) -> None:
+    validated = validate(load(project, "mdgr_study"))
+    ablation, evaluation = validated["ablation"], validated["evaluation"]
+    assert next(iter(ablation.variants)) == "full"
+    assert not {"ocn", "mdgr", "random"} & ablation.variants.keys()
+    assert "as_configured" not in evaluation.decoders
 
 
 def test_one_value_on_top_of_a_recipe(project: Path) -> None:

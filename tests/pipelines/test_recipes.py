@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+import torch
+
+from sidiff.diffusion.noising.amounts import curriculum_chances
 
 from .conftest import SMALL, Run
 
@@ -38,7 +42,7 @@ def test_mdgr_runs_from_files_to_recommendations(project: Path, mdgr_run: str) -
     costs = read("07_model_output", "decoder_costs.parquet")
     calls = dict(costs.select("method", "denoiser_calls").iter_rows())
     assert calls["cpd"] == 8
-    assert calls["two_stage"] == 5
+    assert calls["two_stage"] == 6
     assert calls["two_stage_w1_r3"] == 4
     assert calls["two_stage_w0_r2"] == 4
     assert calls["two_stage_w0_r4"] == 2
@@ -51,7 +55,7 @@ def test_mdgr_runs_from_files_to_recommendations(project: Path, mdgr_run: str) -
     assert (users["item_id"] == 10).all()
 
 
-def test_the_curriculum_starts_with_single_digits(project: Path, mdgr_run: str) -> None:
+def test_the_curriculum_tilts_to_more_digits(project: Path, mdgr_run: str) -> None:
     path = stored(project, "08_reporting", "masking_history.parquet", mdgr_run)
     masking = pl.read_parquet(path)
     views = masking.filter(of="views").sort("epoch", "value")
@@ -63,9 +67,19 @@ def test_the_curriculum_starts_with_single_digits(project: Path, mdgr_run: str) 
         .agg((pl.col("value") * pl.col("share")).sum().alias("masked"))
         .sort("epoch")["masked"]
     )
-    # Saturated after half of the two epochs: 1 to 8 evenly in the second.
-    assert mean[0] < mean[1]
-    assert mean[1] == pytest.approx(4.5, abs=0.1)
+    path = stored(project, "05_model_input", "training_samples.parquet", mdgr_run)
+    sizes = [len(part) for part in pl.read_parquet(path).iter_slices(256)] * 2
+    expected = [
+        float(
+            curriculum_chances(step / len(sizes), 8, 2.0)
+            @ torch.arange(1.0, 9).double()
+        )
+        for step in range(len(sizes))
+    ]
+    half = len(sizes) // 2
+    for epoch, steps in enumerate((slice(half), slice(half, None))):
+        exact = np.average(expected[steps], weights=sizes[steps])
+        assert mean[epoch] == pytest.approx(exact, abs=0.2)
     masked = masking.filter(of="in_history", epoch=2).sort("value")["share"]
     # What the history does not have is masked more often than what it has.
     assert masked[0] > masked[1] > 0
@@ -96,7 +110,8 @@ def test_the_ablation_trains_ranks_and_compares(
     }
     # OCN's four nested views of eight digits mask two, four, six and all.
     assert shares["ocn"] == pytest.approx([0, 0, 0.25, 0, 0.25, 0, 0.25, 0, 0.25])
-    assert shares["mdgr"][1:] == pytest.approx([1 / 8] * 8, abs=0.02)
+    assert shares["mdgr"][0] == 0
+    assert shares["mdgr"][8] > shares["mdgr"][1] > 0.02
     assert shares["random"][4] > shares["random"][1] > 0
     for name in ("ablation_figure", "courses_figure", "variants_masking_figure"):
         picture = stored(project, "08_reporting", f"{name}.png", version)

@@ -239,10 +239,10 @@ def test_mdgr_learns(shop) -> None:
         "label_smoothing": 0.0,
         "loss_reduction": "sum",
     }
-    fitted, _ = run(shop, parameters(epochs=60, **mdgr))
-    assert fitted.history["validation/item/ndcg_at_10"].max() > 0.9
+    fitted, _ = run(shop, parameters(epochs=30, **mdgr))
+    assert fitted.history["validation/item/ndcg_at_10"].max() > 0.6
     first = fitted.masking.filter(of="views").sort("epoch", "value")
-    begun, ended = (first.filter(epoch=n)["share"] for n in (1, 60))
+    begun, ended = (first.filter(epoch=n)["share"] for n in (1, 30))
     assert begun[1] > begun[-1]
     assert ended[1] < ended[-1]
 

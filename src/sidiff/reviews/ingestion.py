@@ -10,7 +10,7 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,9 @@ class Ingested:
         rows: rows in ``frame``.
         set_aside: all lines set aside.
         duplicates: rows dropped because their item id had come before.
+        headers: rows that were the table's header once more. ``lines`` are ``rows``,
+            ``set_aside``, ``duplicates`` and ``headers``.
+        notes: what else the report tells of the files, by name.
     """
 
     frame: pl.LazyFrame
@@ -84,6 +87,8 @@ class Ingested:
     rows: int
     set_aside: int
     duplicates: int
+    headers: int = 0
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 def ingest_reviews(path: Path, layout: str) -> Ingested:
@@ -124,12 +129,13 @@ def ingest_items(path: Path, layout: str) -> Ingested:
 def join(parts: Sequence[Ingested]) -> Ingested:
     """Take the files of one log as one, in their order."""
     return Ingested(
-        frame=pl.concat([part.frame for part in parts]),
+        frame=pl.concat([part.frame for part in parts], how="diagonal"),
         rejected=pl.concat([part.rejected for part in parts]),
         lines=sum(part.lines for part in parts),
         rows=sum(part.rows for part in parts),
         set_aside=sum(part.set_aside for part in parts),
         duplicates=sum(part.duplicates for part in parts),
+        headers=sum(part.headers for part in parts),
     )
 
 

@@ -7,60 +7,44 @@ then as a literal (parsed, never evaluated).
 from __future__ import annotations
 
 import ast
-import gzip
 import io
 import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Never
+from typing import IO, Any, AnyStr, BinaryIO, Never
 
 from tqdm import tqdm
 
-from sidiff.errors import SidiffError
+from sidiff.reviews.encodings import UTF8, TextForm, opened
 from sidiff.reviews.layouts import MalformedLineError
 
-_GZIP_MAGIC = b"\x1f\x8b"
+_MARK = b"\xef\xbb\xbf"
 # No genuine line comes near these; a crafted one must not exhaust the memory. A Python
 # literal's syntax tree takes some hundred times the room of its text.
 _LONGEST_LINE = 16 * 2**20
 _LONGEST_LITERAL = 2**20
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines of a file, gz or plain, that are not blank, numbered from 1.
+def numbered_lines(
+    path: Path, form: TextForm = UTF8, *, blank: bool = False
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a file, gz or plain, numbered from 1.
+
+    Args:
+        path: the file.
+        form: its encoding and line ends; the lines are UTF-8, whatever the file is.
+        blank: yield the blank lines, too.
 
     Raises:
         SidiffError: the file is missing, damaged, or cannot be read.
     """
-    number = 0
-    try:
-        with path.open("rb") as raw:
-            magic = raw.read(2)
-            raw.seek(0)
-            stream = raw
-            if magic == _GZIP_MAGIC:
-                stream = io.BufferedReader(gzip.GzipFile(fileobj=raw))
-            with _progress(path) as bar:
-                while line := _read_line(stream):
-                    number += 1
-                    if number % 1000 == 0:
-                        bar.update(raw.tell() - bar.n)
-                    if number == 1:
-                        line = line.removeprefix(b"\xef\xbb\xbf")
-                    if not line.isspace():
-                        yield number, line
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise SidiffError(
-            f"{path} is cut short or damaged after line {number:,}: delete it and get "
-            "it again."
-        ) from None
-    except FileNotFoundError:
-        raise SidiffError(f"{path} does not exist: correct the path.") from None
-    except OSError as error:
-        raise SidiffError(
-            f"{path} cannot be read ({error.strerror}): give a readable file."
-        ) from None
+    with opened(path) as (stream, raw), _progress(path) as bar:
+        for number, line in enumerate(_lines(stream, form), start=1):
+            if number % 1000 == 0:
+                bar.update(raw.tell() - bar.n)
+            text = line.removeprefix(_MARK) if number == 1 else line
+            if blank or not text.isspace():
+                yield number, text
 
 
 def parse_line(raw: bytes) -> dict[str, Any]:
@@ -78,13 +62,18 @@ def parse_line(raw: bytes) -> dict[str, Any]:
     try:
         line = _STRICT.decode(text)
     except (ValueError, RecursionError) as error:
-        line = _parse_literal(text, error)
+        line = parse_literal(text, error)
     if not isinstance(line, dict):
         raise MalformedLineError("not an object with named fields")
     return line
 
 
-def _parse_literal(text: str, json_error: Exception) -> Any:
+def parse_literal(text: str, json_error: Exception | None = None) -> Any:
+    """Return what a Python literal stands for; it is parsed, never evaluated.
+
+    Raises:
+        MalformedLineError: it is none, and for ``json_error`` no JSON either.
+    """
     if len(text) > _LONGEST_LITERAL:
         raise MalformedLineError(
             f"not JSON, and longer than {_LONGEST_LITERAL:,} characters"
@@ -106,11 +95,23 @@ def _not_json(constant: str) -> Never:
 _STRICT = json.JSONDecoder(parse_constant=_not_json)
 
 
-def _read_line(stream: io.BufferedReader) -> bytes:
-    """Return the next line; of one beyond the limit, no more than tells so."""
+def _lines(stream: BinaryIO, form: TextForm) -> Iterator[bytes]:
+    """The lines of a stream as UTF-8; of too long ones no more than tells so."""
+    if form.newline == "\n" and form.encoding == "utf-8":
+        while line := _read_line(stream):
+            yield line
+        return
+    errors = "surrogateescape" if form.encoding == "utf-8" else "replace"
+    text = io.TextIOWrapper(stream, form.encoding, errors, newline=form.newline)
+    while piece := _read_line(text):
+        yield piece.encode("utf-8", errors)
+    text.detach()
+
+
+def _read_line(stream: IO[AnyStr]) -> AnyStr:
     line = stream.readline(_LONGEST_LINE + 1)
     rest = line
-    while len(rest) > _LONGEST_LINE and not rest.endswith(b"\n"):
+    while len(rest) > _LONGEST_LINE and rest[-1:] not in ("\n", "\r", b"\n"):
         rest = stream.readline(_LONGEST_LINE + 1)
     return line
 

@@ -1,48 +1,44 @@
 """Tables of any common format, scanned: nothing is read before it is asked for.
 
 Every row keeps its number and, where the format can have rows that are none, what is
-wrong with it. CSV columns stay texts, so that an id such as 00137 stays what it is.
+wrong with it and how it stands in the file. Delimited text stays text, so that an id
+such as 00137 stays what it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 import polars as pl
 
 from sidiff.errors import SidiffError
-from sidiff.reviews.layouts import MalformedLineError
-from sidiff.reviews.lines import numbered_lines, parse_line
+from sidiff.reviews import delimited, json_text
 
 ROW = "number of the row"
-"""From 1; of CSV the header is not counted, of JSON lines every line is."""
+"""From 1; of delimited text the header is not counted, of JSON lines every line is."""
 FAULT = "why the row is none"
 """Null for a good row."""
+LINE = "the row as it stands in the file"
+"""Null where it is not at hand."""
 
-_LINE = "the line"
-_SURPLUS = "fields beyond the header"
-_SEPARATORS = ",\t;|"
-# No byte of a well-formed JSON line, so each line is one field.
-_NEVER = "\x01"
-# JSON lines need not all have the same keys; those of the first ones are looked at.
-_LINES_TO_LOOK_AT = 1000
+# No byte of a text that is certified, so each line is one field.
+_NEVER = "\x02"
 _FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "csv",
-    ".json": "ndjson",
-    ".jsonl": "ndjson",
-    ".ndjson": "ndjson",
+    ".csv": "delimited",
+    ".tsv": "delimited",
+    ".txt": "delimited",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
 }
 
 
 def find_format(path: Path) -> str:
-    """Return ``parquet``, ``csv`` or ``ndjson``, told by the file's name.
+    """Return ``parquet``, ``delimited`` or ``json``, told by the file's name.
 
     Raises:
         SidiffError: the name ends in nothing known.
@@ -57,8 +53,11 @@ def find_format(path: Path) -> str:
     return kind
 
 
-def column_names(path: Path) -> list[str]:
-    """Return the names of a table's columns; of JSON lines those of the first 1000.
+def column_names(path: Path, wanted: Sequence[str] = ()) -> list[str]:
+    """Return the names of a table's columns.
+
+    Of JSON, whose objects need not all have the same keys, those of all objects, or of
+    the first ones that have all ``wanted`` keys.
 
     Raises:
         SidiffError: the file cannot be read, or is empty.
@@ -67,31 +66,76 @@ def column_names(path: Path) -> list[str]:
         kind = find_format(path)
         if kind == "parquet":
             return pl.scan_parquet(path, glob=False).collect_schema().names()
-        if kind == "csv":
-            return _header(path, _separator(path))
-        return _keys(path)
+        if kind == "delimited":
+            names = delimited.find_dialect(path).names
+            if not names:
+                raise SidiffError(
+                    f"{path} cannot be read as a table (it is empty): give the right "
+                    "file."
+                )
+            return list(names)
+        return json_text.keys(path, wanted)
 
 
-def scan(path: Path, columns: Sequence[str]) -> pl.LazyFrame:
+def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
     """Name the rows of a table.
 
     Args:
         path: the file.
-        columns: names of the columns that are wanted, each in ``column_names``.
+        ids: columns that are to be ids.
+        others: further columns that are wanted.
 
     Returns:
-        ``ROW`` (i64), ``FAULT`` (str) and the columns: of Parquet with the types they
-        have, else texts. Blank lines are left out.
+        ``ROW`` (i64), ``FAULT`` (str), ``LINE`` (str) and the columns: of Parquet with
+        the types they have, else texts. Blank lines are left out.
     """
     kind = find_format(path)
-    if kind == "parquet":
-        rows = pl.scan_parquet(path, glob=False, row_index_name=ROW, row_index_offset=1)
-        rows = rows.with_columns(pl.lit(None, pl.String).alias(FAULT))
-    elif kind == "csv":
-        rows = _scan_csv(path)
+    if kind == "json":
+        return json_text.scan(path, ids, others, ROW, FAULT, LINE)
+    if kind == "delimited":
+        rows = delimited.scan(path, ROW, FAULT, LINE)
     else:
-        rows = _scan_lines(path, columns)
-    return rows.select(pl.col(ROW).cast(pl.Int64), FAULT, *dict.fromkeys(columns))
+        nothing = pl.lit(None, pl.String)
+        rows = pl.scan_parquet(path, glob=False, row_index_name=ROW, row_index_offset=1)
+        rows = rows.with_columns(
+            pl.col(ROW).cast(pl.Int64), nothing.alias(FAULT), nothing.alias(LINE)
+        )
+    return rows.select(ROW, FAULT, LINE, *dict.fromkeys([*ids, *others]))
+
+
+def header_of(path: Path) -> dict[str, str]:
+    """Each column's name as the header has it, of delimited text; else nothing."""
+    if find_format(path) != "delimited":
+        return {}
+    dialect = delimited.find_dialect(path)
+    return dict(zip(dialect.names, dialect.header, strict=True))
+
+
+def lines_of(path: Path, rows: pl.Series) -> pl.DataFrame | None:
+    """Look up how rows stand in a file whose scan has no ``LINE``.
+
+    Args:
+        path: the file.
+        rows: numbers as in ``ROW``.
+
+    Returns:
+        ``ROW`` and ``LINE``; None of a format without lines.
+    """
+    if find_format(path) != "delimited" or not delimited.find_dialect(path).certified:
+        return None
+    lines = pl.scan_csv(
+        path,
+        glob=False,
+        separator=_NEVER,
+        quote_char=None,
+        has_header=False,
+        skip_rows=1,
+        schema={LINE: pl.String()},
+        row_index_name=ROW,
+        row_index_offset=1,
+    ).with_columns(pl.col(ROW).cast(pl.Int64))
+    wanted = rows.cast(pl.Int64).alias(ROW).to_frame().lazy()
+    return lines.join(wanted, on=ROW, how="semi").collect(engine="streaming")
 
 
 @contextmanager
@@ -109,92 +153,3 @@ def readable(path: Path) -> Iterator[None]:
             f"{path} cannot be read as a table ({reason}): repair it or give the right "
             "file."
         ) from error
-
-
-def _scan_csv(path: Path) -> pl.LazyFrame:
-    separator = _separator(path)
-    names = _header(path, separator)
-    # One column more than the header has: what a row with too many fields puts there
-    # tells it from the others.
-    rows = pl.scan_csv(
-        path,
-        glob=False,
-        separator=separator,
-        has_header=False,
-        skip_rows=1,
-        schema=dict.fromkeys([*names, _SURPLUS], pl.String),
-        missing_columns="insert",
-        truncate_ragged_lines=True,
-        encoding="utf8-lossy",
-        row_index_name=ROW,
-        row_index_offset=1,
-    )
-    surplus = pl.col(_SURPLUS).is_not_null()
-    fault = pl.when(surplus).then(pl.lit(f"more than {len(names)} fields"))
-    blank = pl.all_horizontal(pl.col(*names, _SURPLUS).is_null())
-    return rows.filter(~blank).with_columns(fault.alias(FAULT))
-
-
-def _scan_lines(path: Path, columns: Sequence[str]) -> pl.LazyFrame:
-    rows = pl.scan_csv(
-        path,
-        glob=False,
-        separator=_NEVER,
-        quote_char=None,
-        has_header=False,
-        schema={_LINE: pl.String, _SURPLUS: pl.String},
-        missing_columns="insert",
-        truncate_ragged_lines=True,
-        encoding="utf8-lossy",
-        row_index_name=ROW,
-        row_index_offset=1,
-    )
-    line, surplus = pl.col(_LINE).str.strip_chars(), pl.col(_SURPLUS).is_not_null()
-    fault = (
-        pl.when(surplus | line.str.json_path_match("$").is_null())
-        .then(pl.lit("not JSON"))
-        .when(~line.str.starts_with("{"))
-        .then(pl.lit("not an object with named fields"))
-    )
-    blank = (line.fill_null("") == "") & ~surplus
-    return rows.filter(~blank).with_columns(
-        fault.alias(FAULT),
-        *(line.str.json_path_match(_json_path(name)).alias(name) for name in columns),
-    )
-
-
-def _json_path(key: str) -> str:
-    if "\\" in key:
-        raise SidiffError(f"The column name {key} has a backslash: rename the column.")
-    quoted = key.replace("'", "\\'")
-    return f"$['{quoted}']"
-
-
-def _separator(path: Path) -> str:
-    """The likeliest separator: the one that the header has most of, else a comma."""
-    _, first = next(numbered_lines(path), (0, b""))
-    header = first.decode("utf-8", errors="replace")
-    return max(_SEPARATORS, key=header.count)
-
-
-def _header(path: Path, separator: str) -> list[str]:
-    rows = pl.scan_csv(
-        path,
-        glob=False,
-        separator=separator,
-        infer_schema=False,
-        n_rows=0,
-        encoding="utf8-lossy",
-        truncate_ragged_lines=True,
-    )
-    return rows.collect_schema().names()
-
-
-def _keys(path: Path) -> list[str]:
-    keys: dict[str, None] = {}
-    for _, line in islice(numbered_lines(path), _LINES_TO_LOOK_AT):
-        try:
-            keys.update(dict.fromkeys(parse_line(line)))
-        except MalformedLineError:
-            continue
-    return [key for key in keys if isinstance(key, str)]

@@ -2,39 +2,52 @@
 
 Rendering follows the text of the DiffGRM release ("<Label>: <value>." per field) with
 one difference: letters outside ASCII stay, where the release blanks them, because
-today's encoders read them and "Lumière" is worse as "Lumi re".
+today's encoders read them and "Lumière" is worse as "Lumi re". The release resolves
+entities once and takes whatever stands between ``<`` and ``>`` away, which joins words
+and eats "<5 lbs": so only Amazon's files, whose results are published, are cleaned so,
+and a shop's own as ``markup`` says.
 """
 
 from __future__ import annotations
 
-import html
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import polars as pl
 
 from sidiff.errors import SidiffError
 from sidiff.parameters import TextFieldParameters
+from sidiff.reviews.markup import unescape, without_markup
 
 logger = logging.getLogger(__name__)
+
+PRICE_TEXT = "price_text"
+"""Field of a shop's own items: prices that are no single amount, as written."""
+_SHOWN = 60
+
+Cleaner = Callable[[pl.Series], pl.Series]
 
 
 def render_texts(
     items: pl.DataFrame,
     item_ids: Sequence[str] | pl.Series,
     template: Sequence[TextFieldParameters],
+    *,
+    own: bool = False,
 ) -> pl.DataFrame:
     """Render one text per item id.
 
     Every value is cleaned (HTML entities resolved, tags removed, blanks collapsed, one
     trailing full stop dropped), the atoms of a list are joined by a comma, and
-    empty values and a price of zero leave their field out.
+    empty values and a price of zero leave their field out. A price that is no single
+    amount stands as it is written.
 
     Args:
         items: metadata as ``ingest_items`` returns it, fields being texts, lists of
             texts or numbers; the first row of an id counts.
         item_ids: the ids to render, in this order.
         template: fields, labels and their order; an empty label leaves the value bare.
+        own: the items are a shop's own, not Amazon's; what is taken for a tag differs.
 
     Returns:
         ``item_id`` (str), ``text`` (str, never empty: an item about which the template
@@ -47,18 +60,21 @@ def render_texts(
     _check_fields(fields, items.columns)
     wanted = pl.DataFrame({"item_id": pl.Series(item_ids, dtype=pl.String)})
     known = items.unique("item_id", keep="first", maintain_order=True)
+    written = [PRICE_TEXT] if PRICE_TEXT in items.columns else []
     rows = wanted.join(
-        known.select("item_id", *fields),
+        known.select("item_id", *dict.fromkeys([*fields, *written])),
         on="item_id",
         how="left",
         maintain_order="left",
     )
-    pieces = [_piece(rows[part.field], part.label) for part in template]
+    clean = without_markup if own else _without_tags
+    pieces = [_piece(_values(rows, part.field), part.label, clean) for part in template]
     joined = pl.concat_str(pieces, separator=" ", ignore_nulls=True)
     text = pl.select(joined).to_series()
     bare = int((text == "").sum())
     if bare:
         logger.info("%s items have no text and are given their id", f"{bare:,}")
+    _tell_of_doubtful(text)
     return rows.select(
         "item_id",
         text=pl.when(text != "").then(text).otherwise("item_id"),
@@ -76,14 +92,40 @@ def _check_fields(fields: Sequence[str], columns: Sequence[str]) -> None:
             )
 
 
-def _piece(values: pl.Series, label: str) -> pl.Series:
+def _tell_of_doubtful(texts: pl.Series) -> None:
+    """Warn of texts that cannot tell items apart, or have lost letters."""
+    if len(texts) > 1 and texts[0] and texts.n_unique() == 1:
+        logger.warning(
+            "All %s items have the same text (%s): name fields that tell them apart "
+            "under embedding.text",
+            f"{len(texts):,}",
+            texts[0][:_SHOWN],
+        )
+    lost = int(texts.str.contains("\ufffd", literal=True).sum())
+    if lost:
+        logger.warning(
+            "%s item texts have letters that were lost before (\ufffd): export the "
+            "items as UTF-8",
+            f"{lost:,}",
+        )
+
+
+def _values(rows: pl.DataFrame, field: str) -> pl.Series:
+    """A field's values; of prices, those as written where they are no number."""
+    if field != "price" or PRICE_TEXT not in rows.columns:
+        return rows[field]
+    number = pl.col("price").replace(0.0, None).cast(pl.String)
+    return rows.select(pl.coalesce(number, PRICE_TEXT)).to_series()
+
+
+def _piece(values: pl.Series, label: str, clean: Cleaner) -> pl.Series:
     """``"<label>: <value>."`` per row, null where there is no value."""
     if values.dtype == pl.Float64:
         cleaned = values.replace(0.0, None).cast(pl.String)
     elif values.dtype == pl.List:
-        cleaned = _join(values)
+        cleaned = _join(values, clean)
     else:
-        cleaned = _clean(values)
+        cleaned = _clean(values, clean)
     value = pl.lit(cleaned).str.strip_suffix(".")
     # "etc.." has lost one full stop above and still ends with one.
     stop = pl.when(value.str.ends_with(".")).then(pl.lit("")).otherwise(pl.lit("."))
@@ -91,11 +133,11 @@ def _piece(values: pl.Series, label: str) -> pl.Series:
     return pl.select(pl.when(value != "").then(prefix + value + stop)).to_series()
 
 
-def _join(lists: pl.Series) -> pl.Series:
+def _join(lists: pl.Series, clean: Cleaner) -> pl.Series:
     """Clean the atoms of each list and join what is left by ``", "``."""
     row = pl.int_range(len(lists), dtype=pl.UInt32, eager=True)
     atoms = pl.DataFrame({"row": row, "atom": lists}).explode("atom")
-    atoms = atoms.with_columns(_clean(atoms["atom"]).alias("atom"))
+    atoms = atoms.with_columns(_clean(atoms["atom"], clean).alias("atom"))
     joined = (
         atoms.filter(pl.col("atom") != "")
         .group_by("row", maintain_order=True)
@@ -105,21 +147,16 @@ def _join(lists: pl.Series) -> pl.Series:
     return rows.join(joined, on="row", how="left", maintain_order="left")["atom"]
 
 
-def _clean(values: pl.Series) -> pl.Series:
+def _clean(values: pl.Series, clean: Cleaner) -> pl.Series:
     """Clean every atom; null stays null."""
     return (
-        _unescape(values)
-        .str.replace_all(r"<[^>]*>", "")
+        clean(values)
         .str.replace_all(r"[\s\p{Cc}]+", " ")
         .str.strip_chars()
         .str.strip_suffix(".")
     )
 
 
-def _unescape(values: pl.Series) -> pl.Series:
-    """Resolve HTML entities; only the distinct values that have one pass Python."""
-    escaped = values.filter(values.str.contains("&", literal=True)).unique()
-    if escaped.is_empty():
-        return values
-    plain = pl.Series([html.unescape(value) for value in escaped], dtype=pl.String)
-    return values.replace(escaped, plain)
+def _without_tags(values: pl.Series) -> pl.Series:
+    """The release's rule for entities and tags."""
+    return unescape(values).str.replace_all(r"<[^>]*>", "")

@@ -53,13 +53,15 @@ def choose_codes(
         if possible < most:
             possible = 1 << (possible.bit_length() - 1)
         codes = max(possible, least)
+        if n_train >= codes * POINTS_PER_CODE:
+            why = f"at least {POINTS_PER_CODE} per code, at most {most} codes"
+        else:
+            why = "as few as tell all items apart, though k-means likes more per code"
         logger.info(
-            "Codes per digit: %d, chosen for %s training items (at least %d per code, "
-            "at most %d codes)",
+            "Codes per digit: %d, chosen for %s training items (%s)",
             codes,
             f"{n_train:,}",
-            POINTS_PER_CODE,
-            most,
+            why,
         )
     if trained and codes > n_train:
         raise SidiffError(

@@ -94,6 +94,30 @@ class SentenceEncoder:
         )
         return np.array([len(ids) for ids in tokens["input_ids"]], dtype=np.int64)
 
+    def unknown_share(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Share of the words of each text, (n,), that are not in the vocabulary.
+
+        Zero for models whose tokenizers know every letter, or tell of none.
+        """
+        tokenizer = self._model.tokenizer
+        unknown = getattr(tokenizer, "unk_token_id", None)
+        if unknown is None or not callable(tokenizer):
+            return np.zeros(len(texts))
+        found = tokenizer(list(texts), truncation=True, max_length=self.max_tokens)
+        rows = [np.asarray(ids, dtype=np.int64) for ids in found["input_ids"]]
+        tokens = np.concatenate(rows)
+        distinct, places = np.unique(tokens, return_inverse=True)
+        names = tokenizer.convert_ids_to_tokens(distinct.tolist())
+        special = set(tokenizer.all_special_ids)
+        words = [
+            token == unknown or (token not in special and any(map(str.isalpha, name)))
+            for token, name in zip(distinct.tolist(), names, strict=True)
+        ]
+        owners = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+        counts = np.bincount(owners, np.array(words)[places], len(rows))
+        lost = np.bincount(owners, tokens == unknown, len(rows))
+        return lost / np.maximum(counts, 1)
+
     def encode(self, batches: Sequence[Sequence[str]]) -> Iterator[NDArray[np.float32]]:
         """Encode batches of texts, in order: (n, d) float32 of each.
 

@@ -84,6 +84,14 @@ class Whitening:
         components = axes.T[::-1][:dimensions]
         if variances[-1] <= np.finfo(np.float32).eps * variances[0]:
             rank = int((variances > np.finfo(np.float32).eps * variances[0]).sum())
+            # What is left of equal rows is the rounding of their mean.
+            if variances[0] <= np.finfo(np.float32).eps ** 2 * float(mean @ mean):
+                raise SidiffError(
+                    f"The embeddings of all {n:,} training items are the same, as are "
+                    "their texts to the encoder: name fields that tell the items apart "
+                    "under embedding.text, or set embedding.encoder to a model of "
+                    "their language."
+                )
             raise SidiffError(
                 f"The training items' embeddings span only {rank} dimensions; lower "
                 f"tokenization.whitening.dimensions ({dimensions}) to at most that."

@@ -16,12 +16,16 @@ from sidiff.snapshots import SnapshotFolder
 
 
 def render_item_texts(
-    items: pl.DataFrame, catalogue: pl.DataFrame, parameters: dict[str, Any]
+    items: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    parameters: dict[str, Any],
+    layout: str,
 ) -> pl.DataFrame:
     """Say in words what each item of the catalogue is."""
     template = EmbeddingParameters.model_validate(parameters).text
     fields = items.drop(INGESTED, strict=False)  # no field of an item
-    return render_texts(fields, catalogue["item_id"], template)
+    own = layout == "table"
+    return render_texts(fields, catalogue["item_id"], template, own=own)
 
 
 def embed_items(
@@ -33,12 +37,14 @@ def embed_items(
 ) -> pl.DataFrame:
     """Encode the texts that neither the previous version nor a shard holds."""
     from sidiff.sids.encoder import Encoder, Shards, embed, load_encoder
+    from sidiff.sids.unread import count_unread
 
     embedding = EmbeddingParameters.model_validate(parameters)
     encoder: Encoder
     encoder = local = load_encoder(
         embedding.encoder, embedding.device, embedding.precision
     )
+    count_unread(item_texts["text"], [part.label for part in embedding.text], local)
     if embedding.engine == "ray":
         from sidiff.engines.encoding import RayEncoder
 

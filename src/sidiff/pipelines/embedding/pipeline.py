@@ -13,7 +13,12 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 nodes.render_item_texts,
-                inputs=["items", "catalogue", "params:embedding"],
+                inputs=[
+                    "items",
+                    "catalogue",
+                    "params:embedding",
+                    "params:ingestion.layout",
+                ],
                 outputs="item_texts",
                 name="render_item_texts",
                 tags=["cpu"],

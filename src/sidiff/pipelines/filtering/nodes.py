@@ -20,6 +20,7 @@ from sidiff.pipelines.frames import (
 )
 from sidiff.reviews import sequences as seq
 from sidiff.reviews.kcore import k_core
+from sidiff.reviews.matching import check_matching
 from sidiff.reviews.statistics import concerns, statistics
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,10 @@ def build_sequences(
         filtering.order_of_ties(ingestion_report["layout"]),
         items["item_id"] if filtering.catalogue == "metadata" else None,
     )
+    bought = pl.Series(sequences.item_ids)
+    if filtering.catalogue == "metadata":
+        bought = bought.filter(np.bincount(sequences.items, minlength=len(bought)) > 0)
+    check_matching(bought, items["item_id"], filtering.min_metadata_share)
     held_out = seq.draw_held_out(
         sequences.item_ids, filtering.cold_share, filtering.seed
     )

@@ -103,6 +103,8 @@ def _account(
         "rows": read.rows,
         "rejected": read.set_aside,
         "duplicates": read.duplicates,
+        "headers": read.headers,
+        **read.notes,
     }
     columns = given.model_dump(include={"interactions", "items"})
     return account | {"fingerprint": of_values([account, columns])}

@@ -1,0 +1,330 @@
+"""Delimited text: the dialect of a file is told from all of it, then read by.
+
+The rule: the separator is the one of ``SEPARATORS`` that header and first lines agree
+on. A field in quotation marks is quoted, with marks doubled (or after a backslash where
+the file has it so) and line breaks kept; a mark anywhere else is a letter. Of two
+readings of a line, the one with as many fields as the header counts. A quoted field of
+several lines that are whole rows each, is none: its first mark is a letter. A file with
+stray marks, and not one field that needs its quotes, has no quoting at all.
+
+A file of which every line is one row by these rules, the usual one, is certified in one
+vectorised pass and read by Polars; any other, row by row in blocks.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sidiff.reviews.encodings import BLOCK_BYTES, TextForm, find_form, opened
+from sidiff.reviews.lines import numbered_lines
+from sidiff.reviews.records import Record, Splitter, Tally, records
+from sidiff.reviews.streams import lazy
+
+logger = logging.getLogger(__name__)
+
+SEPARATORS = ",\t;|\x01"
+ROWS_PER_BLOCK = 2**14
+_SAMPLED_LINES = 200
+_LONGEST_HEADER = 2**20
+_QUOTED = re.compile(rb'"[^"]*"')
+# Spreadsheets may be told the separator in a line before the header.
+_TOLD = re.compile(rb'"?sep=(.)"?\s*', re.IGNORECASE)
+_FEED, _RETURN, _QUOTE = b"\n\r" + b'"'
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How the lines of a file are rows of fields.
+
+    Attributes:
+        form: encoding and line ends.
+        separator: what stands between two fields.
+        names: of the columns, from the header; all different.
+        header: the same as they stand there.
+        skipped: lines up to the header's end.
+        certified: every line is one row with as many fields as names, or blank.
+        quoting: fields may be quoted.
+        escape: a backslash makes the letter after it an ordinary one.
+    """
+
+    form: TextForm
+    separator: str
+    names: tuple[str, ...]
+    header: tuple[str, ...]
+    skipped: int
+    certified: bool
+    quoting: bool
+    escape: bool
+
+
+def find_dialect(path: Path) -> Dialect:
+    """Tell the dialect of a file from the whole of it.
+
+    Raises:
+        SidiffError: the file is missing, damaged, or cannot be read.
+    """
+    state = path.stat()
+    return _find_dialect(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _find_dialect(path: Path, size: int, changed: int) -> Dialect:
+    """Of a file in one state: it is asked for more than once."""
+    del size, changed
+    form = find_form(path)
+    first = [
+        line
+        for _, line in islice(numbered_lines(path, form, blank=True), _SAMPLED_LINES)
+    ]
+    before = 0
+    while before < len(first) and first[before].isspace():
+        before += 1
+    told = _TOLD.fullmatch(first[before]) if before < len(first) else None
+    before += bool(told)
+    separator = told[1].decode("latin-1") if told else _separator(first[before:])
+    header, height = _header(first[before:], separator)
+    names = _distinct(header)
+    dialect = Dialect(
+        form,
+        separator,
+        names,
+        header,
+        skipped=before + height,
+        certified=True,
+        quoting=False,
+        escape=False,
+    )
+    simple = form.valid and form.encoding == "utf-8" and form.newline == "\n"
+    if simple and before + height == 1:
+        quotes = _certify(path, separator, len(names))
+        if quotes is not None:
+            return replace(dialect, quoting=quotes)
+    return _judge(path, replace(dialect, certified=False), first[before:])
+
+
+def _separator(lines: Sequence[bytes]) -> str:
+    """The separator that most lines have as often as the header, else a comma."""
+    bare = [_QUOTED.sub(b"", line) for line in lines if not line.isspace()]
+    if not bare:
+        return SEPARATORS[0]
+
+    def agreement(separator: str) -> tuple[float, int]:
+        counts = [line.count(separator.encode()) for line in bare]
+        if not counts[0]:
+            return 0.0, 0
+        return sum(count == counts[0] for count in counts) / len(counts), counts[0]
+
+    best = max(SEPARATORS, key=agreement)
+    most = max(SEPARATORS, key=lambda separator: bare[0].count(separator.encode()))
+    # A few rows of text must not outvote a header that is clear.
+    return best if agreement(best)[0] > 0.5 else most  # noqa: PLR2004
+
+
+def _header(lines: Sequence[bytes], separator: str) -> tuple[tuple[str, ...], int]:
+    """The fields of the first row, and the lines it takes."""
+    splitter = Splitter(separator, quoting=True, escape=False)
+    texts = [line.decode("utf-8", errors="replace") for line in lines]
+    joined = ""
+    for height, text in enumerate(texts, start=1):
+        joined += text
+        fields = splitter.split(joined.rstrip("\r\n"))
+        if fields.exact:
+            return tuple(fields.values), height
+        if len(joined) > _LONGEST_HEADER or not splitter.opens(joined.rstrip("\r\n")):
+            break
+    if not texts:
+        return (), 0
+    return tuple(splitter.loose(texts[0].rstrip("\r\n"))), 1
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Names without blanks at their ends, the same one twice told apart."""
+    found: dict[str, None] = {}
+    for number, name in enumerate(names, start=1):
+        bare = name.strip().strip("\ufeff") or f"column_{number}"
+        found[f"{bare}_{number}" if bare in found else bare] = None
+    return tuple(found)
+
+
+def _certify(path: Path, separator: str, width: int) -> bool | None:
+    """Whether there are quotes, of a file that Polars reads by the rules; else None."""
+    quotes = False
+    rest = b""
+    with opened(path) as (stream, _):
+        stream.readline(_LONGEST_HEADER)
+        while block := stream.read(BLOCK_BYTES):
+            cut = block.rfind(b"\n") + 1
+            if cut:
+                whole, rest = rest + block[:cut], block[cut:]
+                if not _is_plain(whole, separator, width):
+                    return None
+                quotes = quotes or b'"' in whole
+            else:
+                rest += block
+                if len(rest) > 4 * BLOCK_BYTES:
+                    return None
+    if rest and not _is_plain(rest + b"\n", separator, width):
+        return None
+    return quotes or b'"' in rest
+
+
+def _is_plain(block: bytes, separator: str, width: int) -> bool:
+    """Whether each of some whole lines is a row of ``width`` fields, or blank."""
+    if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
+        return False
+    letters = np.frombuffer(block, dtype=np.uint8)
+    feeds, separators = letters == _FEED, letters == ord(separator)
+    if b'"' not in block:
+        # The usual case: every so many marks one ends a line, and no other does.
+        marks = feeds[np.flatnonzero(feeds | separators)]
+        lines, rest = divmod(len(marks), width)
+        if not rest and marks[width - 1 :: width].all() and marks.sum() == lines:
+            return True
+    ends, parted = np.flatnonzero(feeds), np.flatnonzero(separators)
+    if b'"' in block:
+        quotes = np.flatnonzero(letters == _QUOTE)
+        if not _are_well_set(letters, quotes, ends, ord(separator)):
+            return False
+        parted = parted[np.searchsorted(quotes, parted) % 2 == 0]
+    counts = np.diff(np.searchsorted(parted, ends), prepend=0)
+    lengths = np.diff(ends, prepend=-1) - 1
+    returns = (letters[ends - 1] == _RETURN) & (lengths == 1)
+    return bool(((counts == width - 1) | (lengths == 0) | returns).all())
+
+
+def _are_well_set(
+    letters: NDArray[np.uint8],
+    quotes: NDArray[np.intp],
+    ends: NDArray[np.intp],
+    separator: int,
+) -> bool:
+    """Whether quotes enclose whole fields of one line, and are doubled in them."""
+    if len(quotes) % 2:
+        return False
+    opening, closing = quotes[::2], quotes[1::2]
+    if (np.searchsorted(ends, opening) != np.searchsorted(ends, closing)).any():
+        return False
+    before = letters[opening - 1]
+    before[opening == 0] = _FEED
+    after = letters[closing + 1]  # the block ends with a line feed
+    begins = np.isin(before, (separator, _FEED, _QUOTE))
+    # A quote before an opening one must be the closing one of a doubled pair.
+    return bool(
+        begins.all() and np.isin(after, (separator, _FEED, _RETURN, _QUOTE)).all()
+    )
+
+
+def _judge(path: Path, dialect: Dialect, first: Sequence[bytes]) -> Dialect:
+    """Choose quoting and escapes by what fewest rows are wrong under."""
+    ways = (False, True) if _has_backslash(path) else (False,)
+    candidates = [replace(dialect, quoting=True, escape=escape) for escape in ways]
+    tallies = [_tally(path, candidate) for candidate in candidates]
+    best = min(ways, key=lambda way: (tallies[way].faults, tallies[way].strays))
+    tally = tallies[best]
+    header_quoted = b'"' in first[0] if first else False
+    bare = (
+        tally.strays
+        and not tally.needed
+        and not header_quoted
+        and 2 * tally.enclosed <= tally.records
+    )
+    return replace(candidates[best], quoting=not bare)
+
+
+def _has_backslash(path: Path) -> bool:
+    with opened(path) as (stream, _):
+        while block := stream.read(BLOCK_BYTES):
+            if b"\\" in block:
+                return True
+    return False
+
+
+def _tally(path: Path, dialect: Dialect) -> Tally:
+    tally = Tally()
+    for _ in _records(path, dialect, tally):
+        pass
+    return tally
+
+
+def _records(
+    path: Path, dialect: Dialect, tally: Tally | None = None
+) -> Iterator[Record]:
+    splitter = Splitter(
+        dialect.separator, quoting=dialect.quoting, escape=dialect.escape
+    )
+    lines = islice(
+        numbered_lines(path, dialect.form, blank=True), dialect.skipped, None
+    )
+    return records(
+        ((number - dialect.skipped, line) for number, line in lines),
+        splitter,
+        len(dialect.names),
+        tally or Tally(),
+    )
+
+
+def scan(path: Path, row: str, fault: str, line: str) -> pl.LazyFrame:
+    """The rows of a file as texts, not read yet.
+
+    Args:
+        path: the file.
+        row: name of the column with the number of the row's first line, from 1 after
+            the header.
+        fault: name of the column with the reason why a row is none, else null.
+        line: name of the column with the row as it stands in the file; null in a
+            certified file, whose rows are its lines.
+
+    Returns:
+        These (i64, str, str), and the columns of the file (str).
+    """
+    dialect = find_dialect(path)
+    if not dialect.certified:
+        return _scan_records(path, dialect, row, fault, line)
+    rows = pl.scan_csv(
+        path,
+        glob=False,
+        separator=dialect.separator,
+        quote_char='"' if dialect.quoting else None,
+        has_header=False,
+        skip_rows=1,
+        schema=dict.fromkeys(dialect.names, pl.String),
+        row_index_name=row,
+        row_index_offset=1,
+    )
+    blank = pl.all_horizontal(pl.col(*dialect.names).is_null())
+    nothing = pl.lit(None, pl.String)
+    return rows.filter(~blank).with_columns(
+        pl.col(row).cast(pl.Int64), nothing.alias(fault), nothing.alias(line)
+    )
+
+
+def _scan_records(
+    path: Path, dialect: Dialect, row: str, fault: str, line: str
+) -> pl.LazyFrame:
+    names = dialect.names
+    schema = pl.Schema(
+        {row: pl.Int64(), fault: pl.String(), line: pl.String()}
+        | dict.fromkeys(names, pl.String())
+    )
+
+    def frames(wanted: Collection[str]) -> Iterator[pl.DataFrame]:
+        del wanted
+        read = _records(path, dialect)
+        while block := list(islice(read, ROWS_PER_BLOCK)):
+            numbers, texts, fields, faults = zip(*block, strict=True)
+            columns = zip(*fields, strict=True)
+            yield pl.DataFrame(
+                [numbers, faults, texts, *columns], schema=schema, orient="col"
+            )
+
+    return lazy(frames, schema)

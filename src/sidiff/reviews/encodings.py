@@ -1,0 +1,208 @@
+"""The letters of a text file: told from all of its bytes, never guessed from a few.
+
+The rule: a byte order mark says it; else two-byte letters are known by their zero
+bytes; else valid UTF-8 is UTF-8; else the file is Windows-1252 (of which printable
+Latin-1 is a part) when its letters outside ASCII stand singly or in pairs, as in
+western words. In whatever else, the lines that are no UTF-8 are set aside one by one.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import logging
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from sidiff.errors import SidiffError
+
+logger = logging.getLogger(__name__)
+
+BLOCK_BYTES = 2**22
+_GZIP_MAGIC = b"\x1f\x8b"
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# Python loads the rules of an encoding when it is first asked for: here, and not while
+# somebody's file is open.
+for _name in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "windows-1252"):
+    codecs.lookup(_name)
+_LOOKED_AT = 4096
+# Of the letters of a two-byte text, so many lie in ASCII's half, whose other byte is 0.
+_SHARE_OF_ZEROS = 0.3
+_HIGH = re.compile(rb"[\x80-\xff]")
+_SEQUENCE = re.compile(
+    rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
+)
+_RUN = re.compile(rb"[\x80-\xff]{3,}")
+# A letter between ASCII letters or at one of their ends makes a western word.
+_LONE_LETTER = re.compile(
+    rb"(?<![A-Za-z\xc0-\xff])[\x8a\x8c\x8e\x9a\x9c\x9e\x9f\xc0-\xff](?![A-Za-z\xc0-\xff])"
+)
+_NOT_IN_1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
+# "Thé" and "“Où?”" have short runs of such bytes; Cyrillic or Chinese words long ones.
+_MOST_IN_SEQUENCES, _MOST_IN_RUNS, _MOST_ALONE = 0.1, 0.2, 0.5
+
+
+@dataclass(frozen=True)
+class TextForm:
+    """How the bytes of a file are letters and lines.
+
+    Attributes:
+        encoding: ``utf-8``, ``utf-16`` and ``utf-32`` (also with ``-le``, ``-be``) or
+            ``windows-1252``.
+        newline: what ends a line: a line feed or, in files that have none, a return.
+        valid: every byte fits the encoding.
+    """
+
+    encoding: str
+    newline: str
+    valid: bool
+
+
+UTF8 = TextForm("utf-8", "\n", valid=True)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """The bytes of a file, unpacked if it is gz, and those on the disk.
+
+    Raises:
+        SidiffError: the file is missing, damaged, or cannot be read.
+    """
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == _GZIP_MAGIC
+            raw.seek(0)
+            stream: BinaryIO = raw
+            if packed:
+                unpacked = cast("io.RawIOBase", gzip.GzipFile(fileobj=raw))
+                stream = io.BufferedReader(unpacked)
+            yield stream, raw
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise SidiffError(
+            f"{path} is cut short or damaged: delete it and get it again."
+        ) from None
+    except FileNotFoundError:
+        raise SidiffError(f"{path} does not exist: correct the path.") from None
+    except OSError as error:
+        raise SidiffError(
+            f"{path} cannot be read ({error.strerror}): give a readable file."
+        ) from None
+
+
+def text_chunks(path: Path, form: TextForm, letters: int) -> Iterator[str]:
+    """The text of a file in pieces; what does not fit the encoding is U+FFFD.
+
+    Raises:
+        SidiffError: as ``opened``.
+    """
+    with opened(path) as (stream, _):
+        text = io.TextIOWrapper(stream, form.encoding, "replace", newline="")
+        while chunk := text.read(letters):
+            yield chunk
+        text.detach()
+
+
+def find_form(path: Path) -> TextForm:
+    """Tell encoding and line ends of a text, gz or plain, from the whole file.
+
+    Raises:
+        SidiffError: as ``opened``.
+    """
+    try:
+        state = path.stat()
+    except OSError:
+        return _find_form(path, 0, 0)
+    return _find_form(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _find_form(path: Path, size: int, changed: int) -> TextForm:
+    """Of a file in one state: it is asked for more than once."""
+    del size, changed
+    tally = _Tally()
+    with opened(path) as (stream, _):
+        block = stream.read(BLOCK_BYTES)
+        wide, marked = _wide(block), block.startswith(codecs.BOM_UTF8)
+        while block:
+            tally.add(block)
+            block = stream.read(BLOCK_BYTES)
+        tally.end()
+    newline = "\r" if tally.returns and not tally.feeds else "\n"
+    if wide:
+        form = TextForm(wide, newline, valid=True)
+    elif tally.valid:
+        form = TextForm("utf-8", newline, valid=True)
+    elif tally.western() and not marked:
+        form = TextForm("windows-1252", newline, valid=True)
+    else:
+        form = TextForm("utf-8", newline, valid=False)
+    if form.encoding != "utf-8":
+        logger.warning("%s is read as %s", path.name, form.encoding)
+    return form
+
+
+def _wide(start: bytes) -> str | None:
+    """The encoding of two or four bytes a letter, if the text begins as in one."""
+    for mark, name in _MARKS:
+        if start.startswith(mark):
+            return None if name == "utf-8" else name
+    start = start[:_LOOKED_AT]
+    zeros = [start[half::2].count(0) for half in (0, 1)]
+    least = _SHARE_OF_ZEROS * len(start) / 2
+    if max(zeros) > max(least, 4 * min(zeros)):
+        return "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
+    return None
+
+
+class _Tally:
+    """What the blocks of a file say of its encoding."""
+
+    def __init__(self) -> None:
+        self.valid = True
+        self.feeds = self.returns = False
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._high = self._in_sequences = self._in_runs = self._undefined = 0
+        self._alone = 0
+
+    def add(self, block: bytes) -> None:
+        self.feeds = self.feeds or b"\n" in block
+        self.returns = self.returns or b"\r" in block
+        if block.isascii() and not self._decoder.getstate()[0]:
+            return
+        if self.valid:
+            try:
+                self._decoder.decode(block)
+            except UnicodeDecodeError:
+                self.valid = False
+        self._high += len(_HIGH.findall(block))
+        self._in_sequences += sum(map(len, _SEQUENCE.findall(block)))
+        self._in_runs += sum(map(len, _RUN.findall(block)))
+        self._alone += len(_LONE_LETTER.findall(block))
+        self._undefined += len(_NOT_IN_1252.findall(block))
+
+    def end(self) -> None:
+        try:
+            self._decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            self.valid = False
+
+    def western(self) -> bool:
+        return (
+            not self._undefined
+            and self._in_sequences <= _MOST_IN_SEQUENCES * self._high
+            and self._in_runs <= _MOST_IN_RUNS * self._high
+            and self._alone <= _MOST_ALONE * self._high
+        )

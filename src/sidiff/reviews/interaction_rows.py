@@ -1,0 +1,162 @@
+"""Rows of an interactions table, typed and checked: expressions, nothing is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+from polars.datatypes import DataType
+
+from sidiff.errors import SidiffError
+from sidiff.parameters import InteractionColumns
+from sidiff.reviews.ingestion import KEPT_TEXT
+from sidiff.reviews.layouts import LATEST_SECOND
+from sidiff.reviews.tables import FAULT, LINE, ROW, header_of
+from sidiff.reviews.times import is_moment_type, moments, ticks
+from sidiff.reviews.values import identifier, is_id_type, present
+
+REASON = "why the row is set aside"
+"""Null for a good row."""
+TEXT = "the row in words"
+HEADER = "the row is the header once more"
+LOST = "the rating is no number"
+CHANGED = "an id is not as it stands there"
+OTHER_UNIT = "is a time in a coarser unit"
+# Clocks differ, and a time without a zone may be ahead of UTC.
+_TOLERATED_SECONDS = 86_400
+
+
+def check_rows(
+    path: Path,
+    rows: pl.LazyFrame,
+    columns: InteractionColumns,
+    now: int,
+    *,
+    tidy: bool = False,
+) -> pl.LazyFrame:
+    """Typed rows, each with the reason why it is to be set aside, or null.
+
+    ``tidy``: those of the ids that are texts are known to be tidy, or no ids.
+    """
+    types = rows.collect_schema()
+    raw = list(dict.fromkeys([columns.user, columns.item, columns.timestamp]))
+    rating, lost = _rating(columns.rating, types)
+    seconds, other_unit = _seconds(path, columns, types[columns.timestamp])
+    ids = {"user_id": columns.user, "item_id": columns.item}
+    as_they_are = {kind for kind in ids if tidy and types[ids[kind]] == pl.String}
+    texts = {kind for kind in ids if types[ids[kind]] == pl.String}
+    typed = rows.select(
+        ROW,
+        FAULT,
+        LINE,
+        _in_words(raw).alias(TEXT),
+        _is_header(path, raw).alias(HEADER),
+        other_unit.alias(OTHER_UNIT),
+        lost.alias(LOST),
+        *(pl.col(ids[kind]).alias(f"{kind} as it is") for kind in texts),
+        *(
+            pl.col(name).alias(kind)
+            if kind in as_they_are
+            else _identifier(path, name, types[name]).alias(kind)
+            for kind, name in ids.items()
+        ),
+        timestamp=seconds,
+        rating=rating,
+    )
+    changed = (pl.col(f"{kind} as it is").ne_missing(pl.col(kind)) for kind in texts)
+    return typed.with_columns(
+        _reason(columns, now).alias(REASON),
+        pl.any_horizontal(pl.lit(value=False), *changed).alias(CHANGED),
+    )
+
+
+def _reason(columns: InteractionColumns, now: int) -> pl.Expr:
+    """Why a typed row is to be set aside, null for a good one."""
+    seconds = pl.col("timestamp")
+    return (
+        pl.when(pl.col(FAULT).is_not_null())
+        .then(FAULT)
+        .when(pl.col("user_id").is_null())
+        .then(pl.lit(f"no text or whole number in {columns.user}"))
+        .when(pl.col("item_id").is_null())
+        .then(pl.lit(f"no text or whole number in {columns.item}"))
+        .when(seconds.is_null())
+        .then(pl.lit(f"no time in {columns.timestamp}"))
+        .when(OTHER_UNIT)
+        .then(pl.lit(f"{columns.timestamp} {OTHER_UNIT} than {columns.time_unit}"))
+        .when(~seconds.is_between(0, LATEST_SECOND, closed="left"))
+        .then(
+            pl.lit(
+                f"{columns.timestamp} is not a time from 1970 to 2100 (is "
+                f"ingestion.interactions.time_unit {columns.time_unit} right?)"
+            )
+        )
+        .when(seconds > now + _TOLERATED_SECONDS)
+        .then(pl.lit(f"{columns.timestamp} lies in the future"))
+    )
+
+
+def _is_header(path: Path, names: Sequence[str]) -> pl.Expr:
+    """Whether a row is the header, which concatenated files repeat."""
+    header = header_of(path)
+    if not header:
+        return pl.lit(value=False)
+    same = (pl.col(name) == header[name] for name in names)
+    return pl.all_horizontal(*same).fill_null(value=False)
+
+
+def _rating(name: str | None, types: pl.Schema) -> tuple[pl.Expr, pl.Expr]:
+    """The rating as f32, and whether something stands there that is none."""
+    if name is None:
+        return pl.lit(None, pl.Float32), pl.lit(value=False)
+    column = pl.col(name)
+    if types[name] == pl.String:
+        text = present(column)
+        # 4,5 is a number in half of the world.
+        point = text.str.replace(r"^(-?\d+),(\d+)$", "${1}.${2}")
+        number = point.cast(pl.Float32, strict=False)
+        finite = pl.when(number.is_finite()).then(number)
+        return finite, text.is_not_null() & finite.is_null()
+    number = column.cast(pl.Float32, strict=False)
+    finite = pl.when(number.is_finite()).then(number)
+    return finite, pl.lit(value=False)
+
+
+def _in_words(columns: Sequence[str]) -> pl.Expr:
+    pieces = [
+        pl.format(
+            "{}: {}", pl.lit(name), pl.col(name).cast(pl.String, strict=False)
+        ).fill_null(f"{name}: null")
+        for name in columns
+    ]
+    return pl.concat_str(pieces, separator=", ").str.slice(0, KEPT_TEXT)
+
+
+def _identifier(path: Path, name: str, dtype: DataType) -> pl.Expr:
+    if not is_id_type(dtype):
+        raise SidiffError(
+            f"Column {name} of {path} holds {dtype}: name a column of texts or whole "
+            "numbers."
+        )
+    return identifier(pl.col(name), dtype)
+
+
+def _seconds(
+    path: Path, columns: InteractionColumns, dtype: DataType
+) -> tuple[pl.Expr, pl.Expr]:
+    """Seconds since 1970 UTC, null where there is no time; whether of another unit."""
+    column, unit = pl.col(columns.timestamp), columns.time_unit
+    if unit == "datetime":
+        if not is_moment_type(dtype):
+            raise SidiffError(
+                f"Column {columns.timestamp} of {path} holds {dtype}: set "
+                "ingestion.interactions.time_unit to s, ms, us or ns."
+            )
+        return moments(column, dtype), pl.lit(value=False)
+    if not dtype.is_numeric() and dtype != pl.String:
+        raise SidiffError(
+            f"Column {columns.timestamp} of {path} holds {dtype}: set "
+            "ingestion.interactions.time_unit to datetime."
+        )
+    return ticks(column, dtype, unit)

@@ -1,0 +1,179 @@
+"""Items of a shop's own, whose values may be of any kind.
+
+They are fewer than interactions and pass through Python, row by row: ids, words and
+numbers by the rules of ``values`` and ``numbers``, fields by those of ``layouts``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sidiff.parameters import ItemColumns
+from sidiff.reviews import json_text
+from sidiff.reviews.ingestion import ITEMS, KEPT_TEXT, REJECTED, Ingested
+from sidiff.reviews.layouts import ItemLayout, MalformedLineError, texts
+from sidiff.reviews.numbers import read_numbers
+from sidiff.reviews.tables import (
+    FAULT,
+    LINE,
+    ROW,
+    column_names,
+    find_format,
+    readable,
+    scan,
+)
+from sidiff.reviews.text import PRICE_TEXT
+from sidiff.reviews.values import id_text, identifier, is_id_type, plain_text, tidy_ids
+from sidiff.reviews.values import words as in_words
+
+_PRICE = "price as written"
+# Beyond it, what stands in the place of a price is a piece of somebody's page.
+_LONGEST_PRICE = 60
+_NOT_UTF8 = "\ufffd"
+
+Row = tuple[int, str | None, Mapping[str, Any] | str]
+"""Number, text if it is at hand, and values by column or the fault."""
+
+
+def read(path: Path, columns: ItemColumns) -> Ingested:
+    """Read the items of a file.
+
+    Returns:
+        ``frame`` has the columns of ``ingestion.ITEMS``, the price as it is written,
+        and every other column of the file as a list of texts, see ``with_prices``.
+
+    Raises:
+        SidiffError: the file cannot be read, or a column is no ids.
+    """
+    named = {name: name for name in ITEMS if name != "item_id"} | dict(columns.fields)
+    layout = ItemLayout(looks="an item table", item=columns.item, **named)
+    blocks = [pl.DataFrame(schema=dict(ITEMS) | {_PRICE: pl.String()})]
+    rejected: list[tuple[str, int, str, str]] = []
+    lines = headers = 0
+    with readable(path):
+        for block in _blocks(path, columns.item):
+            lines += len(block)
+            good = _without_headers(path, block, columns)
+            headers += len(block) - len(good)
+            frame, wrong = _frame(good, layout)
+            blocks.append(frame)
+            rejected += [(path.name, *reason) for reason in wrong]
+    frame = pl.concat(blocks, how="diagonal")
+    return Ingested(
+        frame=frame.lazy(),
+        rejected=pl.DataFrame(rejected, schema=REJECTED, orient="row"),
+        lines=lines,
+        rows=len(frame),
+        set_aside=len(rejected),
+        duplicates=0,
+        headers=headers,
+    )
+
+
+def with_prices(items: pl.DataFrame) -> pl.DataFrame:
+    """Tell the prices as numbers, and unpack columns whose values have one part.
+
+    Args:
+        items: frames of ``read``, joined.
+
+    Returns:
+        Without the price as it is written, but with ``PRICE_TEXT`` where some price is
+        no single amount.
+    """
+    written = items[_PRICE]
+    price = read_numbers(written)
+    short = written.str.len_chars() <= _LONGEST_PRICE
+    untold = pl.select(pl.when(price.is_null() & short).then(written)).to_series()
+    items = items.drop(_PRICE).with_columns(price.alias("price"))
+    further = [name for name in items.columns if name not in ITEMS]
+    single = [name for name in further if (items[name].list.len() <= 1).all()]
+    items = items.with_columns(pl.col(single).list.first())
+    if untold.null_count() < len(untold):
+        items = items.with_columns(untold.alias(PRICE_TEXT))
+    return items
+
+
+def _blocks(path: Path, item: str) -> Iterator[list[Row]]:
+    if find_format(path) == "json":
+        for objects in json_text.objects(path):
+            yield [(number, text, value) for number, text, value in objects]
+        return
+    rows = scan(path, [], column_names(path))
+    schema = rows.collect_schema()
+    if find_format(path) == "parquet" and is_id_type(schema[item]):
+        # One rule makes texts of ids of any type, and has to know it.
+        rows = rows.with_columns(identifier(pl.col(item), schema[item]).alias(item))
+    for frame in rows.collect_batches(maintain_order=True):
+        block: list[Row] = []
+        for row in frame.iter_rows(named=True):
+            number, fault, line = row.pop(ROW), row.pop(FAULT), row.pop(LINE)
+            block.append((number, line, fault or row))
+        yield block
+
+
+def _without_headers(path: Path, block: list[Row], columns: ItemColumns) -> list[Row]:
+    """Leave out rows that are the header, which concatenated files repeat."""
+    if find_format(path) != "delimited":
+        return block
+    names = [columns.item, *columns.fields.values()]
+
+    def is_header(row: Mapping[str, Any] | str) -> bool:
+        return not isinstance(row, str) and all(
+            (row[name] or "").strip() == name for name in names if name in row
+        )
+
+    return [row for row in block if not is_header(row[2])]
+
+
+def _frame(
+    block: Sequence[Row], layout: ItemLayout
+) -> tuple[pl.DataFrame, list[tuple[int, str, str]]]:
+    """The rows of a block, and number, reason and text of what is set aside."""
+    values = [row for _, _, row in block]
+    ids = pl.Series(
+        [None if isinstance(v, str) else id_text(v.get(layout.item)) for v in values],
+        dtype=pl.String,
+    )
+    taken = {layout.item, layout.price, *ITEMS, *(vars(layout).values())}
+    names = dict.fromkeys(
+        name for row in values if not isinstance(row, str) for name in row
+    )
+    further = [name for name in names if name not in taken]
+    rows: list[tuple[Any, ...]] = []
+    wrong: list[tuple[int, str, str]] = []
+    for (number, line, row), item in zip(block, tidy_ids(ids), strict=True):
+        try:
+            rows.append(_item(row, item, layout, further))
+        except MalformedLineError as error:
+            shown = _shown(row) if line is None else line
+            wrong.append((number, str(error), shown[:KEPT_TEXT]))
+    schema = dict(ITEMS) | {_PRICE: pl.String()}
+    schema |= dict.fromkeys(further, pl.List(pl.String))
+    return pl.DataFrame(rows, schema=schema, orient="row"), wrong
+
+
+def _item(
+    row: Mapping[str, Any] | str,
+    item: str | None,
+    layout: ItemLayout,
+    further: Sequence[str],
+) -> tuple[Any, ...]:
+    if isinstance(row, str):
+        raise MalformedLineError(row)
+    if item is not None and _NOT_UTF8 in item:
+        raise MalformedLineError("not UTF-8 text")
+    plain = {name: in_words(value) for name, value in row.items()}
+    price = plain_text(row.get(layout.price))
+    known = layout.read(plain | {layout.item: item, layout.price: None})
+    return (*known, price, *(texts(plain.get(name)) for name in further))
+
+
+def _shown(row: Mapping[str, Any] | str) -> str:
+    """A row in words, for one that has no line."""
+    if isinstance(row, str):
+        return row
+    return ", ".join(f"{name}: {value}" for name, value in row.items())

@@ -1,0 +1,327 @@
+"""Objects of a JSON text: one a line, several a line, over many lines, or in an array.
+
+The rule: a text that begins with ``[``, or whose first object does not end in its line,
+is a document, of which every object is a row; any other is read line by line, each with
+one object or more. NaN and Infinity are read, and Python's literals, too. Numbers keep
+all their digits.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sidiff.errors import SidiffError
+from sidiff.reviews.encodings import TextForm, find_form, text_chunks
+from sidiff.reviews.layouts import MalformedLineError
+from sidiff.reviews.lines import numbered_lines, parse_literal
+from sidiff.reviews.streams import lazy
+from sidiff.reviews.values import id_text, plain_text
+
+ROWS_PER_BLOCK = 2**12
+LARGEST_OBJECT = 2**24
+"""Characters of an object in a document, beyond which it is none."""
+_MOST_KEYS = 10_000
+# Between two objects of one text: JSON's blanks, commas, and the record separator.
+_BETWEEN = " \t\r\n,\x1e\ufeff"
+_CHUNK = 2**16
+_SHOWN = 200
+# Longer than NaN, -Infinity, true and an escaped letter.
+_LONGEST_WORD = 12
+# After what cannot be read, the next object of an array, or of lines.
+_NEXT = re.compile(r"\n\s*(?=[\]{])|\}\s*,\s*(?=\{)")
+_DECODER = json.JSONDecoder()
+_NOT_JSON = "not JSON"
+_NO_OBJECT = "not an object with named fields"
+
+Object = tuple[int, str, dict[str, Any] | str]
+"""Number of its line (of a document: of the object), its text, it or its fault."""
+
+
+def objects(path: Path) -> Iterator[list[Object]]:
+    """Yield the objects of a file, and what is none, in blocks.
+
+    Raises:
+        SidiffError: the file is missing, damaged, or cannot be read.
+    """
+    form = find_form(path)
+    found = _of_document(path, form) if _is_document(path, form) else None
+    if found is None:
+        yield from _of_lines(path, form)
+        return
+    while block := list(islice(found, ROWS_PER_BLOCK)):
+        yield block
+
+
+def keys(path: Path, wanted: Sequence[str] = ()) -> list[str]:
+    """Return the keys of all objects, or of the first that have all ``wanted`` ones.
+
+    Raises:
+        SidiffError: as ``objects``, or there are too many.
+    """
+    found: dict[str, None] = {}
+    for block in objects(path):
+        for _, _, value in block:
+            if isinstance(value, dict):
+                found.update(dict.fromkeys(value))
+        if wanted and found.keys() >= set(wanted):
+            break
+        check_keys(path, found)
+    return list(found)
+
+
+def check_keys(path: Path, found: Mapping[str, Any]) -> None:
+    """Refuse a file in which keys are no names of columns, but values.
+
+    Raises:
+        SidiffError: there are more than 10,000.
+    """
+    if len(found) > _MOST_KEYS:
+        raise SidiffError(
+            f"{path} has objects with more than {_MOST_KEYS:,} keys in all: give one "
+            "with a row an object."
+        )
+
+
+def scan(
+    path: Path,
+    ids: Sequence[str],
+    others: Sequence[str],
+    row: str,
+    fault: str,
+    line: str,
+) -> pl.LazyFrame:
+    """The rows of a file, not read yet.
+
+    Args:
+        path: the file.
+        ids: keys whose values are to be ids, by ``values.id_text``.
+        others: further keys, by ``values.plain_text``.
+        row: name of the column with the number of the line, or of the object.
+        fault: name of the column with the reason why a row is none, else null.
+        line: name of the column with the text of the row.
+
+    Returns:
+        These (i64, str, str), and the columns asked for (str).
+    """
+    rules = dict.fromkeys(others, plain_text) | dict.fromkeys(ids, id_text)
+    schema = pl.Schema(
+        {row: pl.Int64(), fault: pl.String(), line: pl.String()}
+        | dict.fromkeys(rules, pl.String())
+    )
+
+    def frames(wanted: Collection[str]) -> Iterator[pl.DataFrame]:
+        kept = pl.Schema({name: schema[name] for name in schema if name in wanted})
+        for block in objects(path):
+            numbers, texts, values = zip(*block, strict=True)
+            rows = values
+            faults: Sequence[str | None] = [None] * len(values)
+            if set(map(type, values)) != {dict}:
+                faults = [value if isinstance(value, str) else None for value in values]
+                rows = tuple(v if isinstance(v, dict) else {} for v in values)
+            columns = {row: numbers, fault: faults, line: texts} | {
+                name: _column([value.get(name) for value in rows], rule)
+                for name, rule in rules.items()
+                if name in kept
+            }
+            yield pl.DataFrame([columns[name] for name in kept], schema=kept)
+
+    return lazy(frames, schema)
+
+
+def _column(
+    values: Sequence[object], rule: Callable[[object], str | None]
+) -> Sequence[str | None]:
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return list(map(str, values))
+    if kinds == {str} and all(map(str.isascii, values)):  # type: ignore[arg-type]
+        return values  # type: ignore[return-value]
+    return list(map(rule, values))
+
+
+def _of_lines(path: Path, form: TextForm) -> Iterator[list[Object]]:
+    lines = numbered_lines(path, form)
+    while block := list(islice(lines, ROWS_PER_BLOCK)):
+        yield _parse_together(block) or [
+            found for number, raw in block for found in _parse_alone(number, raw)
+        ]
+
+
+def _parse_together(block: Sequence[tuple[int, bytes]]) -> list[Object] | None:
+    """Parse lines in one go, if each is one object."""
+    try:
+        texts = [raw.decode("utf-8").strip() for _, raw in block]
+        if not all(text[0] == "{" and text[-1] == "}" for text in texts):
+            return None
+        values = _DECODER.decode(f"[{','.join(texts)}]")
+    except (ValueError, IndexError, RecursionError):
+        return None
+    if len(values) != len(block) or not all(isinstance(v, dict) for v in values):
+        return None
+    numbers = (number for number, _ in block)
+    return list(zip(numbers, texts, values, strict=True))
+
+
+def _parse_alone(number: int, raw: bytes) -> list[Object]:
+    """The objects of a line, or what is wrong with it."""
+    try:
+        text = raw.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        shown = raw.decode("utf-8", errors="replace").strip()
+        return [(number, shown, "not UTF-8 text")]
+    try:
+        parts = _several(text)
+    except (ValueError, RecursionError):
+        try:
+            parts = [(text, parse_literal(text))]
+        except MalformedLineError:
+            return [(number, text, _NOT_JSON)]
+    return [
+        (number, part, value if _is_object(value) else _NO_OBJECT)
+        for part, value in parts
+    ]
+
+
+def _several(text: str) -> list[tuple[str, Any]]:
+    """The JSON values that stand in a text one after the other."""
+    found: list[tuple[str, Any]] = []
+    place = _skip(text, 0)
+    while place < len(text):
+        value, end = _DECODER.raw_decode(text, place)
+        found.append((text[place:end], value))
+        after = _skip(text, end)
+        if after == end < len(text) and text[end] not in "{[":
+            raise ValueError("something stands behind a value")
+        place = after
+    return found
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+
+
+def _skip(text: str, place: int) -> int:
+    while place < len(text) and text[place] in _BETWEEN:
+        place += 1
+    return place
+
+
+def _is_document(path: Path, form: TextForm) -> bool:
+    """Whether the text is an array, or its first object does not end in its line."""
+    text = next(text_chunks(path, form, _CHUNK), "")
+    start = _skip(text, 0)
+    if text[start : start + 1] == "[":
+        # [1, 2] in each line is no array of rows, but a file of something else.
+        following = _skip(text, start + 1)
+        return text[following : following + 1] in ("", "{", "]")
+    if text[start : start + 1] != "{":
+        return False
+    line_end = text.find("\n", start)
+    cut = len(text) >= _CHUNK
+    try:
+        _, end = _DECODER.raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        return cut and 0 <= line_end < len(text) - 1 and _is_cut(error, text)
+    except (ValueError, RecursionError):
+        return False
+    return line_end < end if line_end >= 0 else cut
+
+
+def _is_cut(error: json.JSONDecodeError, text: str) -> bool:
+    """Whether a value is not whole for the reason that the text ends."""
+    unread = len(text) - error.pos
+    return unread <= _LONGEST_WORD or error.msg.startswith("Unterminated")
+
+
+def _of_document(path: Path, form: TextForm) -> Iterator[Object]:
+    """The objects of a document, each with its number in it."""
+    number = 0
+    text = _Window(path, form)
+    while text.skip_between():
+        number += 1
+        try:
+            shown, value = text.take()
+        except ValueError:
+            shown = text.drop()
+            yield number, shown, _NOT_JSON
+            continue
+        yield number, shown, value if _is_object(value) else _NO_OBJECT
+
+
+class _Window:
+    """The part of a long text that is looked at."""
+
+    def __init__(self, path: Path, form: TextForm) -> None:
+        self._chunks = text_chunks(path, form, _CHUNK)
+        self._text = ""
+        self._place = 0
+        self._in_array = False
+
+    def skip_between(self) -> bool:
+        """Go to the next value; False at the end."""
+        while True:
+            self._place = _skip(self._text, self._place)
+            at = self._text[self._place : self._place + 1]
+            if at == "[" and not self._in_array:
+                self._in_array = True
+            elif at == "]" and self._in_array:
+                self._in_array = False
+            elif at:
+                return True
+            elif not self._more():
+                return False
+            else:
+                continue
+            self._place += 1
+
+    def take(self) -> tuple[str, Any]:
+        """The value here with its text.
+
+        Raises:
+            ValueError: there is none.
+        """
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._place)
+            except RecursionError as error:
+                raise ValueError("nested too deeply") from error
+            except json.JSONDecodeError as error:
+                large = len(self._text) - self._place > LARGEST_OBJECT
+                if large or not _is_cut(error, self._text) or not self._more():
+                    raise
+                continue
+            shown = self._text[self._place : end]
+            self._place = end
+            return shown, value
+
+    def drop(self) -> str:
+        """Leave what is no value, up to where one may begin; return its beginning."""
+        shown = self._text[self._place :][:_SHOWN]
+        self._place += 1
+        while (found := _NEXT.search(self._text, self._place)) is None:
+            self._place = max(self._place, len(self._text) - _SHOWN)
+            if not self._more():
+                self._place = len(self._text)
+                return shown
+        self._place = found.end()
+        return shown
+
+    def _more(self) -> bool:
+        """Read on, by more the longer the value is that is not whole yet."""
+        waiting = self._text[self._place :]
+        pieces, letters = [waiting], 0
+        for chunk in self._chunks:
+            pieces.append(chunk)
+            letters += len(chunk)
+            if letters >= len(waiting):
+                break
+        self._text = "".join(pieces)
+        self._place = 0
+        return letters > 0

@@ -1,0 +1,37 @@
+"""Whether the ids of interactions and items are of one spelling."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from sidiff.errors import SidiffError
+
+_EXAMPLES = 3
+
+
+def check_matching(bought: pl.Series, described: pl.Series, least: float) -> None:
+    """Stop when too few items of the interactions have a row among the items.
+
+    Args:
+        bought: ids of the items that interactions name, each once.
+        described: ids of the item table.
+        least: share of ``bought`` that must be in ``described``, 0 to 1.
+
+    Raises:
+        SidiffError: shows ids of both tables that have no partner.
+    """
+    found = bought.is_in(described.implode())
+    if not len(bought) or found.sum() >= least * len(bought):
+        return
+    lonely = described.filter(~described.is_in(bought.implode())).sort()
+    raise SidiffError(
+        f"Only {found.sum():,} of {len(bought):,} items of the interactions have a row "
+        f"in the items, whose ids are spelt like {_some(lonely)}, those of the "
+        f"interactions like {_some(bought.filter(~found).sort())}: name matching "
+        "columns under ingestion, give the right files, or lower "
+        "filtering.min_metadata_share."
+    )
+
+
+def _some(ids: pl.Series) -> str:
+    return ", ".join(f"{text!r}" for text in ids.head(_EXAMPLES).str.slice(0, 60))

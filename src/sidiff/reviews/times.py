@@ -1,0 +1,156 @@
+"""When a row happened: one rule for all spellings of a moment.
+
+Texts are ISO 8601 in every form that names a day (calendar, week or ordinal date; basic
+or extended; a time with or without seconds, a fraction after point or comma; zone as
+``Z``, ``UTC``, ``GMT`` or an offset), also with a blank for the ``T``, as SQL prints
+them, and with Java's zone names behind. What has no zone is UTC. Numbers count from
+1970 in one unit; a number that is a plausible time in a coarser unit than the given one
+is of another writer and no time.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+from polars.datatypes import DataType
+
+from sidiff.reviews.layouts import LATEST_SECOND
+
+TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""Ticks of a second, coarsest unit first."""
+PLAUSIBLE_SECOND = 631_152_000
+"""1990-01-01: hardly any log is older."""
+
+# What nearly all texts look like, read by Polars; the grammar below reads the others.
+_COMMON = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d")
+_ISO = (
+    r"^(?:(?<year>\d{4})"
+    r"(?:-(?<month>\d\d)-(?<day>\d\d)|(?<month_b>\d\d)(?<day_b>\d\d)"
+    r"|-?[Ww](?<week>\d\d)-?(?<weekday>[1-7])|-?(?<ordinal>\d{3})))"
+    r"(?:(?:[Tt]|\s+)(?<hour>\d\d)"
+    r"(?::?(?<minute>\d\d)(?::?(?<second>\d\d))?)?(?<fraction>[.,]\d+)?"
+    r"(?:\s*(?<utc>[Zz]|UTC|GMT|utc|gmt)"
+    r"|\s*(?<sign>[+\-\x{2212}])(?<zone_hour>\d\d)"
+    r"(?::?(?<zone_minute>\d\d)(?::?(?<zone_second>\d\d))?)?)?"
+    r"(?:\[[\w/+\-]+\])?)?$"
+)
+_DAY, _HOUR, _MINUTE = 86_400, 3600, 60
+_LAST_HOUR, _LAST_MINUTE, _LEAP_SECOND, _WIDEST_ZONE = 24, 59, 60, 18 * 3600
+
+
+def is_moment_type(dtype: DataType) -> bool:
+    """Whether a column of this type can be read as ``datetime``."""
+    moment = dtype.is_temporal() and dtype not in (pl.Time, pl.Duration)
+    return moment or dtype == pl.String
+
+
+def moments(column: pl.Expr, dtype: DataType) -> pl.Expr:
+    """Seconds since 1970 UTC, i64, of dates, times or texts; null where there is none.
+
+    ``dtype`` as in ``is_moment_type``.
+    """
+    if dtype == pl.String:
+        return column.map_batches(read_iso, return_dtype=pl.Int64, is_elementwise=True)
+    return column.cast(pl.Datetime("us")).to_physical() // 10**6
+
+
+def ticks(column: pl.Expr, dtype: DataType, unit: str) -> tuple[pl.Expr, pl.Expr]:
+    """Seconds since 1970 UTC of numbers, or of texts of digits, in ``unit``.
+
+    Returns:
+        The seconds (i64, null where there is no number), and whether the number is a
+        time from 1990 to 2100 in a coarser unit.
+    """
+    number = column.str.strip_chars() if dtype == pl.String else column
+    whole = number.cast(pl.Int64, strict=False)
+    if not dtype.is_integer():
+        # 1.6e9 and 1600000000.25 are times as well, whatever wrote them.
+        part = number.cast(pl.Float64, strict=False).floor()
+        whole = pl.coalesce(whole, part.cast(pl.Int64, strict=False))
+    coarser = [size for size in TICKS.values() if size < TICKS[unit]]
+    other = pl.any_horizontal(
+        pl.lit(value=False),
+        *(
+            whole.is_between(PLAUSIBLE_SECOND * size, LATEST_SECOND * size)
+            for size in coarser
+        ),
+    )
+    return whole // TICKS[unit], other
+
+
+def read_iso(texts: pl.Series) -> pl.Series:
+    """Seconds since 1970 UTC, i64, of ISO 8601 texts; null where there is none."""
+    bare = texts.str.strip_chars()
+    seconds = pl.Series(texts.name, [None], dtype=pl.Int64).new_from_index(
+        0, len(texts)
+    )
+    usual = bare.str.replace(" ", "T", literal=True)
+    for form in _COMMON:
+        left = seconds.is_null() & usual.is_not_null()
+        if not left.any():
+            return seconds
+        read = usual.filter(left).str.to_datetime(
+            form, time_unit="us", time_zone="UTC", strict=False
+        )
+        seconds = _filled(seconds, left, read.to_physical() // 10**6)
+    left = seconds.is_null() & bare.is_not_null()
+    return _filled(seconds, left, _read_any(bare.filter(left)))
+
+
+def _filled(old: pl.Series, where: pl.Series, new: pl.Series) -> pl.Series:
+    """``old`` with ``new`` in the rows that ``where`` marks."""
+    return old.scatter(where.arg_true(), new) if len(new) else old
+
+
+def _read_any(texts: pl.Series) -> pl.Series:
+    """The same by the whole grammar."""
+    parts = texts.to_frame("text").select(pl.col("text").str.extract_groups(_ISO))
+    parts = parts.unnest("text")
+
+    def number(name: str, absent: int | None = 0) -> pl.Expr:
+        return pl.col(name).cast(pl.Int64).fill_null(absent)
+
+    def made(form: str, *names: str) -> pl.Expr:
+        text = pl.concat_str(names, separator="-")
+        return text.str.to_date(form, strict=False).cast(pl.Int32).cast(pl.Int64)
+
+    first = pl.concat_str("year", pl.lit("-01-01")).str.to_date(strict=False)
+    day = pl.coalesce(
+        made("%Y-%m-%d", "year", "month", "day"),
+        made("%Y-%m-%d", "year", "month_b", "day_b"),
+        made("%G-%V-%u", "year", "week", "weekday"),
+        made("%Y-%j", "year", "ordinal"),
+    )
+    # A fraction is of the smallest part that is written: of hours, minutes or seconds.
+    unit = (
+        pl.when(pl.col("minute").is_null())
+        .then(_HOUR)
+        .when(pl.col("second").is_null())
+        .then(_MINUTE)
+        .otherwise(1)
+    )
+    fraction = pl.concat_str(pl.lit("0."), pl.col("fraction").str.slice(1))
+    within = (
+        _HOUR * number("hour")
+        + _MINUTE * number("minute")
+        + number("second")
+        + (fraction.cast(pl.Float64).fill_null(0.0) * unit + 1e-9)
+        .floor()
+        .cast(pl.Int64)
+    )
+    zone = (
+        _HOUR * number("zone_hour")
+        + _MINUTE * number("zone_minute")
+        + number("zone_second")
+    )
+    ahead = pl.when(pl.col("sign") == "+").then(1).otherwise(-1)
+    legal = (
+        first.is_not_null()
+        & (number("hour") <= _LAST_HOUR)
+        & (number("minute") <= _LAST_MINUTE)
+        & (number("second") <= _LEAP_SECOND)
+        & ((number("hour") < _LAST_HOUR) | (within == _DAY))
+        & (zone <= _WIDEST_ZONE)
+        & (number("zone_minute") <= _LAST_MINUTE)
+    )
+    total = day * _DAY + within - ahead * zone
+    return parts.select(pl.when(legal).then(total)).to_series()

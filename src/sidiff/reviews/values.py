@@ -1,0 +1,201 @@
+"""What a value of somebody's table says: nothing, an id, a number or words.
+
+One rule each, whatever wrote the table and whatever type its column has there:
+
+- Nothing: an empty text and the words of ``NOTHING``, between blanks or not; NaN and
+  infinity where they are numbers.
+- An id is a text or a whole number. Blanks at its ends go, zeros at its beginning
+  stay, and a whole number with an empty fraction (``1000.0``) is that number. Lists,
+  objects, booleans, fractions, numbers that were cut to their first digits
+  (``1.2346e+22``) and texts with letters that were lost (U+FFFD) are none.
+- Extended JSON's wrappers (``{"$oid": ...}``) stand for what is in them.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+import warnings
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+from polars.datatypes import DataType
+
+_WORDS = ("null", "nan", "none", "n/a", "#n/a", "(null)")
+NOTHING = sorted(
+    {spelt for word in _WORDS for spelt in (word, word.upper(), word.capitalize())}
+    | {"", r"\N", "NaN", "NA", "<NA>", "NaT", "undefined"}
+)
+"""Texts that databases, pandas, R, Java and JavaScript print where nothing is."""
+
+# Whole numbers from here on may stand for several that a float cannot tell apart.
+_LARGEST_WHOLE: dict[DataType, float] = {
+    pl.Float64(): 2.0**53,
+    pl.Float32(): 2.0**24,
+}
+_NUMBER_AS_TEXT = r"^-?\d+\.0+$"
+_EMPTY_FRACTION = r"^(-?(?:0|[1-9]\d*))\.0+$"
+_CUT_NUMBER = r"^-?\d(\.\d+)?[eE]\+\d+$|\x{fffd}"
+_NOT_TIDY = r"\s|\.0|[eE]\+|\x{fffd}"
+_SEVERAL = "[({"
+_LONGEST_LIST = 2**20
+_QUOTED = r"'[^']*'|\"[^\"]*\""
+# numpy prints no commas, and Python would take the texts of such a list for one.
+_NUMPY_LIST = re.compile(rf"\[\s*(?:{_QUOTED})(?:\s+(?:{_QUOTED}))+\s*\]")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def present(text: pl.Expr) -> pl.Expr:
+    """Texts without the blanks at their ends; null where they say nothing."""
+    bare = text.str.strip_chars()
+    return pl.when(~bare.is_in(NOTHING)).then(bare)
+
+
+def is_id_type(dtype: DataType) -> bool:
+    """Whether a column of this type can hold ids."""
+    texts = (pl.String, pl.Categorical, pl.Enum, pl.Binary)
+    return dtype.is_numeric() or dtype in texts
+
+
+def identifier(column: pl.Expr, dtype: DataType) -> pl.Expr:
+    """Ids as texts, null where there is none; ``dtype`` as in ``is_id_type``."""
+    if dtype.is_float():
+        limit = _LARGEST_WHOLE.get(dtype, 2.0**11)
+        whole = (column == column.floor()) & (column.abs() < limit)
+        column = pl.when(whole).then(column.cast(pl.Int64, strict=False))
+    text = column.cast(pl.String, strict=False)
+    if dtype.is_decimal():
+        text = pl.when(text.str.contains(_NUMBER_AS_TEXT + r"|^-?\d+$")).then(text)
+    elif dtype.is_numeric():
+        return text
+    return text.map_batches(tidy_ids, return_dtype=pl.String, is_elementwise=True)
+
+
+def tidy_ids(ids: pl.Series) -> pl.Series:
+    """Bring texts that are to be ids into the one form that they have everywhere."""
+    # One look at each finds the few that need more.
+    odd = ids.str.contains(_NOT_TIDY)
+    if odd.any():
+        tidy = ids.filter(odd).str.strip_chars().str.replace(_EMPTY_FRACTION, "$1")
+        lost = tidy.str.contains(_CUT_NUMBER)
+        kept = pl.select(pl.when(~lost).then(tidy)).to_series()
+        ids = ids.clone().scatter(odd.arg_true(), kept)
+    nothing = ids.is_in(NOTHING)
+    return ids.clone().scatter(nothing.arg_true(), None) if nothing.any() else ids
+
+
+def id_text(value: object) -> str | None:
+    """A parsed value as the text that ``tidy_ids`` takes; None where it is no id."""
+    value = unwrap(value)
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float | Decimal):
+        whole = math.isfinite(value) and value == int(value)
+        exact = isinstance(value, Decimal) or abs(value) < _LARGEST_WHOLE[pl.Float64()]
+        return str(int(value)) if whole and exact else None
+    if isinstance(value, int):
+        return str(value)
+    return _decoded(value)
+
+
+def plain_text(value: object) -> str | None:
+    """A parsed value as one text: of a number its digits, of a moment ISO 8601."""
+    value = unwrap(value)
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else None
+    if isinstance(value, int | Decimal | date | time):
+        return str(value)
+    return _decoded(value)
+
+
+def unwrap(value: object) -> Any:
+    """What an object of extended JSON holds; whatever else as it is."""
+    while isinstance(value, Mapping) and len(value) == 1:
+        ((key, inner),) = value.items()
+        if not isinstance(key, str) or not key.startswith("$"):
+            break
+        if key == "$date":
+            inner = _moment(unwrap(inner))
+        value = inner
+    return value
+
+
+def words(value: object) -> str | list[Any] | None:
+    """A value as a text or as a list of texts; None where it says nothing in words."""
+    value = unwrap(value)
+    if isinstance(value, bytes):
+        text = _decoded(value) or ""
+        value = text if all(c.isprintable() or c.isspace() for c in text) else None
+    if isinstance(value, str):
+        return _text_or_list(value)
+    if isinstance(value, Mapping):
+        pairs = ((name, words(part)) for name, part in value.items())
+        return [f"{name}: {part}" for name, part in pairs if isinstance(part, str)]
+    if isinstance(value, list | tuple):
+        # Numbers with fractions are somebody's vectors, and no words.
+        return [words(part) for part in value if not isinstance(part, float)]
+    if isinstance(value, float):
+        whole = value.is_integer() and abs(value) < _LARGEST_WHOLE[pl.Float64()]
+        return str(int(value) if whole else value) if math.isfinite(value) else None
+    return str(value) if isinstance(value, int | Decimal | date | time) else None
+
+
+def _text_or_list(value: str) -> str | list[Any] | None:
+    text = value.strip()
+    if text in _NOTHING:
+        return None
+    several = _list_as_text(text)
+    return value if several is None else words(several)
+
+
+_NOTHING = frozenset(NOTHING)
+
+
+def _decoded(value: object) -> str | None:
+    """A text, or bytes that are one; None for half a surrogate pair and all else."""
+    try:
+        if isinstance(value, bytes):
+            return value.decode("utf-8")
+        if isinstance(value, str):
+            return value if value.isascii() else value.encode("utf-8").decode()
+    except UnicodeError:
+        return None
+    return None
+
+
+def _moment(value: object) -> object:
+    """What ``$date`` holds: a text, or milliseconds since 1970, which become one."""
+    try:
+        ticks = int(value) if isinstance(value, int | float | str) else None
+        if ticks is None:
+            return value
+        moment = _EPOCH + timedelta(milliseconds=ticks)
+    except (ValueError, OverflowError):
+        return value
+    return moment.isoformat()
+
+
+def _list_as_text(text: str) -> list[Any] | None:
+    """A list that Python, numpy or JSON printed; None for any other text."""
+    if len(text) < 2 or text[0] not in _SEVERAL or len(text) > _LONGEST_LIST:  # noqa: PLR2004
+        return None
+    if _NUMPY_LIST.fullmatch(text):
+        return [part[1:-1] for part in re.findall(_QUOTED, text)]
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of odd escapes
+                found = ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return None
+    if isinstance(found, Mapping):
+        return [found]
+    return list(found) if isinstance(found, list | tuple) else None

@@ -1,0 +1,59 @@
+"""Texts that an encoder cannot read, because its vocabulary lacks their script."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+_MULTILINGUAL = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
+# A text with half of its words missing says less than its other half.
+_LEAST = 0.5
+_SHOWN = 60
+
+
+class Reader(Protocol):
+    """What is asked of an encoder."""
+
+    @property
+    def name(self) -> str:
+        """As given in the settings."""
+
+    def unknown_share(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Share of the words of each text, (n,), that are unknown."""
+
+
+def count_unread(texts: pl.Series, labels: Sequence[str], encoder: Reader) -> int:
+    """Count the texts of which half the words are unknown to the encoder, and say so.
+
+    Args:
+        texts: of the items, (n,), as ``reviews.text`` renders them.
+        labels: of the template; they are no words of an item.
+        encoder: its vocabulary.
+    """
+    bare = texts.filter(texts.str.contains(r"[^\x00-\x7F]"))
+    for label in filter(None, labels):
+        bare = bare.str.replace_all(rf"(^|\. ){re.escape(label)}: ", "${1}")
+    if bare.is_empty():
+        return 0
+    unread = encoder.unknown_share(bare.to_list()) >= _LEAST
+    count = int(unread.sum())
+    if count:
+        logger.warning(
+            "The encoder %s does not know the words of %s of %s texts, such as %s, and "
+            "cannot tell such items apart: set embedding.encoder to a multilingual "
+            "model, such as %s",
+            encoder.name,
+            f"{count:,}",
+            f"{len(texts):,}",
+            bare.filter(pl.Series(unread))[0][:_SHOWN],
+            _MULTILINGUAL,
+        )
+    return count
