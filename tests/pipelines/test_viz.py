@@ -12,7 +12,7 @@ from kedro_viz.data_access import DataAccessManager
 from kedro_viz.server import populate_data
 
 from sidiff.datasets.previews import table_preview
-from sidiff.pipeline_registry import OUTSIDE, PIPELINES, register_pipelines
+from sidiff.pipeline_registry import OUTSIDE, STAGES, register_pipelines
 
 from .conftest import Run
 from .test_catalog import LAYERS
@@ -32,11 +32,10 @@ def viz(project: Path) -> DataAccessManager:
 
 def test_every_stage_is_a_box_that_folds(viz: DataAccessManager) -> None:
     tree = viz.create_modular_pipelines_tree_for_registered_pipeline("full")
-    stages = [name for name in PIPELINES if name != "ablation"]
-    assert set(tree) == {"__root__", *stages}
-    for stage in stages:
+    assert set(tree) == {"__root__", *STAGES}
+    for stage in STAGES:
         inside = REGISTERED["full"].only_nodes_with_namespaces([stage])
-        whole = {node.name for node in PIPELINES[stage].create_pipeline().nodes}
+        whole = {node.name for node in STAGES[stage].create_pipeline().nodes}
         assert {node.name for node in inside.nodes} == whole - set(OUTSIDE)
 
 
