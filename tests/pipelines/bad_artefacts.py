@@ -17,7 +17,7 @@ import polars as pl
 from sidiff.baselines.sasrec import SasRec
 from sidiff.datasets import Model, SafetensorsDataset, StreamedParquet
 from sidiff.datasets.whole import JsonDataset, PolarsDataset
-from sidiff.diffusion.denoiser import Denoiser
+from sidiff.diffusion.networks import network_from_saved
 from sidiff.fingerprints import of_texts, short
 from sidiff.pipelines.baselines.nodes import rank_baselines
 from sidiff.pipelines.comparison.nodes import compare_methods
@@ -552,7 +552,7 @@ CASES = [
     ),
     Case(
         "a denoiser of another vocabulary than it says",
-        lambda place: Denoiser.from_saved(
+        lambda place: network_from_saved(
             place.shop.denoiser.tensors,
             place.shop.denoiser.metadata | {"codes_per_digit": 16},
         ),
@@ -560,7 +560,7 @@ CASES = [
     ),
     Case(
         "a denoiser with weights too many",
-        lambda place: Denoiser.from_saved(
+        lambda place: network_from_saved(
             place.shop.denoiser.tensors | {"more": np.zeros(2)},
             place.shop.denoiser.metadata,
         ),
@@ -568,7 +568,7 @@ CASES = [
     ),
     Case(
         "a denoiser of an older release",
-        lambda place: Denoiser.from_saved(
+        lambda place: network_from_saved(
             place.shop.denoiser.tensors,
             {k: v for k, v in place.shop.denoiser.metadata.items() if k != "heads"},
         ),

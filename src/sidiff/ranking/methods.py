@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.posterior import Posterior
+from sidiff.diffusion.denoiser import DenoisingModel
+from sidiff.diffusion.histories import HistoryBatch
 from sidiff.diffusion.joint import ItemTable, JointDenoiser
 from sidiff.diffusion.networks import Network
 from sidiff.errors import SidiffError
@@ -12,6 +17,24 @@ from sidiff.ranking.items import ItemRanker, PosteriorItems
 from sidiff.ranking.markov import Chain
 from sidiff.ranking.ranker import Ranker
 from sidiff.ranking.searched import SearchRanker
+
+Encode = Callable[[HistoryBatch], Any]
+"""From the histories of a batch to what a network reads of them."""
+
+
+def search_model(
+    network: Network, items: ItemTable
+) -> tuple[DenoisingModel | Posterior, Encode]:
+    """What a search asks of a network, and how it reads histories.
+
+    Args:
+        network: in evaluation mode.
+        items: codes and residual rows of all items.
+    """
+    if isinstance(network, JointDenoiser):
+        posterior = Posterior(network, items)
+        return posterior, posterior.encode
+    return network, lambda batch: network.encode(batch.history, batch.lengths)
 
 
 def network_ranker(
@@ -35,22 +58,15 @@ def network_ranker(
     Raises:
         SidiffError: the method ranks items and the network has only digits.
     """
-    if not isinstance(network, JointDenoiser):
-        if parameters.by_items:
-            raise SidiffError(
-                f"Ranking by {parameters.method} needs a network trained with "
-                "training.network.posterior: items."
-            )
-        return SearchRanker(
-            network,
-            lambda batch: network.encode(batch.history, batch.lengths),
-            parameters,
-            catalogue,
-        )
-    posterior = Posterior(network, items)
+    searched, encode = search_model(network, items)
     if not parameters.by_items:
-        return SearchRanker(posterior, posterior.encode, parameters, catalogue)
-    ranked = PosteriorItems(posterior)
+        return SearchRanker(searched, encode, parameters, catalogue)
+    if not isinstance(searched, Posterior):
+        raise SidiffError(
+            f"Ranking by {parameters.method} needs a network trained with "
+            "training.network.posterior: items."
+        )
+    ranked = PosteriorItems(searched)
     if parameters.method == "items":
         return ItemRanker(ranked, catalogue)
     return ItemRanker(ranked, catalogue, chain, share)

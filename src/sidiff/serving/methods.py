@@ -5,7 +5,6 @@ Symbols: B users, T history, E excluded items, k places, L digits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,14 +17,14 @@ from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.lattice import Lattice
 from sidiff.decoding.posterior import Posterior
 from sidiff.decoding.trace import trace
-from sidiff.diffusion.denoiser import DenoisingModel
 from sidiff.diffusion.histories import HistoryBatch
-from sidiff.diffusion.joint import ItemTable, JointDenoiser
+from sidiff.diffusion.joint import ItemTable
 from sidiff.diffusion.networks import Network, network_from_saved
 from sidiff.errors import SidiffError
 from sidiff.parameters import EvaluationParameters, MarkovParameters, RankingParameters
 from sidiff.ranking.items import ItemRanker, Popularity, PosteriorItems
 from sidiff.ranking.markov import Chain
+from sidiff.ranking.methods import search_model
 from sidiff.ranking.ranker import Lists, rank_alike
 from sidiff.ranking.searched import SearchRanker
 from sidiff.serving.bundle import Bundle
@@ -96,17 +95,13 @@ class Methods:
 
     def _lay_out(self, network: Network, bundle: Bundle) -> None:
         """What a network needs of the catalogue, and its ways to rank whole items."""
-        self._model: DenoisingModel
-        self._encode: Callable[[HistoryBatch], Any]
-        if not isinstance(network, JointDenoiser):
-            self._model = network
-            self._encode = lambda batch: network.encode(batch.history, batch.lengths)
+        self._model, self._encode = search_model(network, self._items)
+        if not isinstance(self._model, Posterior):
             rows = self._items.codes + network.first_row
             self.vectors = network.codes[rows].flatten(1)
             return
-        settings, posterior = bundle.ranking, Posterior(network, self._items)
-        self._model, self._encode = posterior, posterior.encode
-        self.vectors, scorer = posterior.vectors, PosteriorItems(posterior)
+        settings, scorer = bundle.ranking, PosteriorItems(self._model)
+        self.vectors = self._model.vectors
         arrays = {n: torch.from_numpy(a) for n, a in bundle.chain.items()}
         chain = Chain(
             **{name: array.to(self.device) for name, array in arrays.items()},
