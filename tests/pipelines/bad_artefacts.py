@@ -556,7 +556,7 @@ CASES = [
             place.shop.denoiser.tensors,
             place.shop.denoiser.metadata | {"codes_per_digit": 16},
         ),
-        ("do not fit its configuration", "codes is (32, 8) and should be (64, 8)"),
+        ("do not fit its configuration", "codes is (32, 16) and should be (64, 16)"),
     ),
     Case(
         "a denoiser with weights too many",

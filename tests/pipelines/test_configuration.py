@@ -136,7 +136,8 @@ def test_presets(
     assert training["noising"]["probe_kv"] == probe
     assert decoding["last_step"] == last_step
     assert decoding["merge"] == merge
-    assert training["epochs"] == (200 if preset == "release" else 100)
+    epochs = {"sidiff": 12, "paper": 100, "release": 200}
+    assert training["epochs"] == epochs[preset]
     assert training["label_smoothing"] == (0.2 if preset == "release" else 0.1)
 
 
@@ -163,8 +164,11 @@ def test_mdgr_s_data_sets_have_its_protocol(project: Path, env: str) -> None:
 def test_an_environment_overlays_single_values(project: Path) -> None:
     toys, base = (load(project, env)["training"] for env in ("toys", None))
     assert (toys["network"]["width"], toys["network"]["heads"]) == (1024, 8)
-    assert toys["optimizer"]["learning_rate"] == 0.003
-    assert toys["validation"]["first_epoch"] == 10
+    assert toys["optimizer"]["learning_rate"] == 0.0015
+    assert toys["validation"]["first_epoch"] == 2
+    published = load(project, "toys", {"preset": "paper"})["training"]
+    assert published["optimizer"]["learning_rate"] == 0.003
+    assert published["validation"]["first_epoch"] == 10
     assert toys["noising"] == base["noising"]
     assert toys["network"]["dropout"] == base["network"]["dropout"]
 
