@@ -163,28 +163,31 @@ def _parts(
     user: int,
     chain: dict[str, Any],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Softmax over items and share of followers, both ``(N,)``."""
+    """The posterior and the share of followers, both ``(N,)``."""
     import torch  # noqa: PLC0415 (slow to import)
 
-    from sidiff.diffusion.denoiser import Denoiser  # noqa: PLC0415
-    from sidiff.diffusion.histories import Histories, identity_rows  # noqa: PLC0415
+    from sidiff.decoding.posterior import Posterior  # noqa: PLC0415
+    from sidiff.diffusion.histories import Histories, residual_rows  # noqa: PLC0415
+    from sidiff.diffusion.networks import network_from_saved  # noqa: PLC0415
+    from sidiff.ranking.methods import search_model  # noqa: PLC0415
     from sidiff.reviews.transitions import transition_counts  # noqa: PLC0415
 
     table = to_sid_table(sid_table, catalogue)
     users = to_sequences(sequences, catalogue)
-    identities = identity_rows(model.metadata["identities"], table.item_ids)
-    histories = Histories(users, table.codes, identities, torch.device("cpu"))
-    network = Denoiser.from_saved(model.tensors, model.metadata).eval()
+    rows = residual_rows(model.metadata["known_items"], table.item_ids)
+    histories = Histories(users, table.codes, rows, torch.device("cpu"))
+    network = network_from_saved(model.tensors, model.metadata)
+    posterior, encode = search_model(network, histories.table)
+    if not isinstance(posterior, Posterior):
+        raise SidiffError("This network has no posterior over items: nothing to show.")
     sequence = sequences["items"][user].to_list()
     history = sequence[:-1][-int(model.metadata["max_history"]) :]
     end = len(sequence) - 1
     batch = histories.gather(torch.tensor([[user, end - len(history), end]]))
     with torch.inference_mode():
-        memory = network.encode(batch.history, batch.lengths, batch.identities)
-        if memory.users is None:
-            raise SidiffError("This network has no item identities: nothing to show.")
-        logits = network.item_vectors(histories.table) @ memory.users[0]
-        softmax = torch.softmax(logits.double(), 0).numpy()
+        every = torch.arange(len(table.item_ids))
+        energies = posterior.energies(encode(batch), every)[0]
+        softmax = torch.softmax(energies.double(), 0).numpy()
     counts = transition_counts(users)
     followed = np.zeros(len(softmax))
     for age, item in enumerate(history[::-1][: chain["items"]]):

@@ -15,7 +15,6 @@ from sidiff.diffusion.noising.amounts import curriculum_chances
 
 from .conftest import SMALL, Run
 
-
 BATCH = 32
 
 
