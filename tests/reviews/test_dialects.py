@@ -258,6 +258,14 @@ def test_a_stray_mark_swallows_nothing(
     assert read_items.frame.collect()["name"].to_list() == [note(n) for n in range(40)]
 
 
+def test_a_cut_last_line_may_have_more_fields(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f'customer,sku,at\nc,i,{TIME}\nd,j,{TIME},x,"cut')
+    found = log(path)
+    assert (found.lines, found.rows, found.set_aside) == (2, 1, 1)
+    assert found.rejected["reason"].to_list() == ["a quoted field that does not end"]
+
+
 def test_quotes_that_are_not_doubled(tmp_path: Path) -> None:
     path = tmp_path / "items.csv"
     path.write_text('"sku","name","z"\n"1","27" tray","x"\n"2","a, b","x"\n')
