@@ -29,7 +29,8 @@ EVERYTHING = {
 UNEVEN = {
     # 5 parts for 2 workers, and a last batch of one part.
     "items": {"batch_size": 29, "samples_per_pass": 6},
-    "digits": {"batch_size": 40, "samples_per_pass": 8},
+    # A random order: what the model is sure of turns on the rounding of sums.
+    "digits": {"batch_size": 40, "samples_per_pass": 8, "noising.order": "random"},
 }
 MORE = {
     "items": {"workers": 3, "batch_size": 12, "samples_per_pass": 3},
