@@ -198,7 +198,7 @@ def autoregressive(epochs: int) -> dict[str, Any]:
         batch_size=64,
         samples_per_pass=32,
         epochs=epochs,
-        learning_rate=0.01,
+        learning_rate=0.003,
         beam=16,
     )
 
