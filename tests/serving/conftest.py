@@ -42,7 +42,6 @@ def bundle_of(shop: StoredShop) -> Bundle:
         shop.catalogue,
         shop.sid_table,
         shop.lattice,
-        {"test/item/ndcg_at_10": 0.25},
         settings("evaluation"),
         "shop",
     )

@@ -35,7 +35,7 @@ def test_a_bundle_reads_as_it_was_written(bundle: Bundle, folder: Path) -> None:
     assert again.items.equals(bundle.items)
     assert again.network == bundle.network
     assert again.ranking == bundle.ranking
-    assert again.about["metrics"] == {"test/item/ndcg_at_10": 0.25}
+    assert again.about["metrics"].keys() == {"best_score", "best_epoch", "epochs_run"}
     assert again.about["torch"]
     assert sorted(json.loads((folder / MANIFEST).read_text())["files"]) == [
         "chain.safetensors",

@@ -44,7 +44,6 @@ def test_the_same_histories_get_the_same_lists(
         shop.catalogue,
         shop.sid_table,
         shop.lattice,
-        {},
         evaluation,
         "shop",
     ).write(tmp_path / "bundle")

@@ -34,7 +34,6 @@ def make_bundle(
     catalogue: pl.DataFrame,
     sid_table: pl.DataFrame,
     lattice: Model,
-    metrics: dict[str, float],
     parameters: dict[str, Any],
     dataset: str,
 ) -> Bundle:
@@ -60,7 +59,11 @@ def make_bundle(
             "sequences": users.fingerprint,
             "trained_on": denoiser.metadata.get("sequences"),
             "seed": denoiser.metadata.get("seed"),
-            "metrics": metrics,
+            # Test figures are a layer further on; MLflow has them with the run.
+            "metrics": {
+                name: denoiser.metadata.get(name)
+                for name in ("best_score", "best_epoch", "epochs_run")
+            },
         },
     )
 

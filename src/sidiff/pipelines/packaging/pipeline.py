@@ -19,7 +19,6 @@ def create_pipeline() -> Pipeline:
                     "catalogue",
                     "sid_table",
                     "lattice",
-                    "metrics",
                     "params:evaluation",
                     "params:dataset",
                 ],
