@@ -1,10 +1,9 @@
 """One run's configuration: checked once, before anything else happens.
 
 The context is the first object of every Kedro command that knows both the
-environment and the run-time parameters, so the decisions that need them are taken
-here: are all parameters legal, is there a place to store things, and does ``full``
-begin with the generator of the synthetic shop. (Kedro's registry knows neither, and
-hooks do not run under ``kedro viz``.)
+environment and the run-time parameters, so what needs them is checked here: are all
+parameters legal, and is there a place to store things. (Hooks do not run under
+``kedro viz``.)
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import fsspec
 from fsspec.utils import get_protocol
 from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
-from kedro.framework.project import pipelines
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -27,12 +25,13 @@ from yaml import YAMLError
 from sidiff.errors import SidiffError
 from sidiff.legal import meant, places, shown
 from sidiff.parameters import GROUPS, validate, validate_run
-from sidiff.pipeline_registry import full_pipeline
 
 logger = logging.getLogger(__name__)
 
+SHARED = ("dataset", "recipe", "preset", "storage")
+"""Options that the catalogue, the globals and the parameters go by."""
 RUN_OPTIONS = (
-    *("recipe", "preset", "dataset", "storage"),
+    *SHARED,
     *("raw_reviews", "raw_metadata"),
     *("new_items", "removed_items"),
 )
@@ -43,7 +42,7 @@ class SidiffContext(KedroContext):
     """A Kedro context that refuses a configuration it cannot run."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Check the configuration and settle what ``full`` consists of.
+        """Check the configuration.
 
         Raises:
             SidiffError: the configuration cannot be read, a parameter is unknown or
@@ -54,21 +53,20 @@ class SidiffContext(KedroContext):
         shared = self._read("globals")
         given = self._runtime_params or {}
         validate_run(given, shared)
-        _check_names(given)
+        _check_names(given, RUN_OPTIONS)
         _check_columns(given, shared)
+        source = _source(given, shared["raw"]["source"])
         parameters = self._read("parameters")
-        _check_names(parameters)
+        _check_names(parameters, (*RUN_OPTIONS, "source"))
         missing = [
-            name
-            for name in (*GROUPS, "recipe", "preset", "dataset", "storage")
-            if name not in parameters
+            name for name in (*GROUPS, *SHARED, "source") if name not in parameters
         ]
         if missing:
             raise SidiffError(
                 f"The parameters {', '.join(missing)} are in no file of "
                 f"{self.config_loader.conf_source}; take over the files of conf/base."
             )
-        for option in ("dataset", "recipe", "preset", "storage"):
+        for option in SHARED:
             used, value = given.get(option, shared[option]), parameters[option]
             if option == "storage":
                 used, value = folder(used), folder(value)
@@ -78,13 +76,16 @@ class SidiffContext(KedroContext):
                     f"the catalogue and other values go by {used}; set it in "
                     f"globals.yml or with --params={option}=NAME."
                 )
+        if parameters["source"] != source:
+            raise SidiffError(
+                f"A file of parameters sets source to {parameters['source']}, but the "
+                f"raw files are those of {source}; set raw.source in globals.yml."
+            )
         validate(parameters)
         _check_places(parameters["storage"], shared["scratch"])
         self.locks_lie_in = self._folder_of_locks(parameters["storage"], shared)
-        sample = self.sample = _is_sample(given, shared["raw"]["source"])
-        pipelines["full"] = pipelines["__default__"] = full_pipeline(sample=sample)
         if (
-            not sample
+            source == "files"
             and shared["raw"]["source"] == "sample"
             and "dataset" not in given
         ):
@@ -168,6 +169,14 @@ def raw_path(path: str, storage: str) -> str:
     return os.path.expanduser(path.replace("{storage}", storage))
 
 
+def raw_source(configured: str, *named: str | None) -> str:
+    """Resolver ``${raw_source:CONFIGURED,REVIEWS,METADATA}``: ``sample`` or ``files``.
+
+    Raw files that ``--params`` names take the place of the synthetic shop.
+    """
+    return "files" if any(named) else configured
+
+
 def _check_places(storage: str, scratch: str) -> None:
     if not storage:
         raise SidiffError(
@@ -199,8 +208,8 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).partition("\n")[0].split()).rstrip(".")
 
 
-def _check_names(names: Iterable[str]) -> None:
-    known = [*GROUPS, *RUN_OPTIONS]
+def _check_names(names: Iterable[str], options: Iterable[str]) -> None:
+    known = [*GROUPS, *options]
     for name in names:
         if name not in known:
             everywhere: dict[str, list[str]] = {}
@@ -225,11 +234,11 @@ def _check_columns(given: dict[str, Any], shared: dict[str, Any]) -> None:
             )
 
 
-def _is_sample(given: dict[str, Any], source: str) -> bool:
+def _source(given: dict[str, Any], configured: str) -> str:
     named = [name for name in ("raw_reviews", "raw_metadata") if name in given]
-    if source == "sample" and len(named) == 1:
+    if configured == "sample" and len(named) == 1:
         raise SidiffError(
             f"{named[0]} alone would be mixed with the synthetic shop; name both "
             "files: --params=raw_reviews=PATH,raw_metadata=PATH."
         )
-    return source == "sample" and not named
+    return raw_source(configured, *named)

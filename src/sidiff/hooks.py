@@ -49,6 +49,7 @@ REPORTING_FOLDER = "08_reporting"
 MLFLOW_TAG = 5000
 """Characters of a tag, at most, of which MLflow keeps all."""
 RESULTS = (
+    "run_report",
     "test_lists",
     "comparison_table",
     "comparison_figure",
@@ -64,14 +65,12 @@ class InputHooks:
     """A stage needs what earlier ones stored, and that nobody changes it meanwhile."""
 
     def __init__(self) -> None:
-        self._sample = True
         self._locks_lie_in = Path()
         self._lock = RunLock()
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
-        """Keep whether the raw files are the synthetic shop's, and where locks lie."""
-        self._sample = context.sample
+        """Keep where locks lie."""
         self._locks_lie_in = context.locks_lie_in
 
     # First of all hooks, so that a refused run leaves no trace in MLflow.
@@ -93,7 +92,8 @@ class InputHooks:
         _check_devices(parameters, pipeline.all_outputs())
         if "params:ray.address" in pipeline.inputs():
             _check_cluster(parameters, catalog.load("params:ray.address"))
-        if not self._sample and "raw_reviews" in pipeline.all_outputs():
+        only_shop = {"raw_reviews", "raw_metadata"} == pipeline.all_outputs()
+        if only_shop and catalog.load("params:source") != "sample":
             raise SidiffError(
                 "The synthetic shop would be written over real raw files; run "
                 "sample_data without --env and without raw_reviews and raw_metadata."
@@ -399,7 +399,7 @@ class TrackingHooks:
         for name, dataset in _written(pipeline, catalog).items():
             path = PurePosixPath(dataset.stored_address())
             report = REPORTING_FOLDER in path.parts or name in REPORTS
-            if report and path.suffix in (".json", ".md", ".png"):
+            if report and path.suffix in (".json", ".md", ".png", ".html"):
                 with dataset.stored_file() as file:
                     mlflow.log_artifact(str(file))
 
@@ -432,7 +432,7 @@ def what_runs(run_params: dict[str, Any]) -> str:
     )
     chosen = [
         f"{option}={','.join(run_params[option])}"
-        for option in ("tags", "from_nodes", "to_nodes", "node_names")
+        for option in ("tags", "namespaces", "from_nodes", "to_nodes", "node_names")
         if run_params.get(option)
     ]
     return " ".join([", ".join(names), *chosen])

@@ -6,7 +6,9 @@ Explicit rather than found by folder: Kedro's finder would look for a package na
 
 from __future__ import annotations
 
-from kedro.pipeline import Pipeline
+from collections.abc import Iterable
+
+from kedro.pipeline import Node, Pipeline
 
 from sidiff.pipelines import (
     ablation,
@@ -19,6 +21,7 @@ from sidiff.pipelines import (
     ingestion,
     packaging,
     recommend,
+    report,
     sample_data,
     tokenization,
     training,
@@ -35,6 +38,7 @@ STAGES = {
     "packaging": packaging,
     "baselines": baselines,
     "comparison": comparison,
+    "report": report,
 }
 """The stages of ``full``, in their order."""
 
@@ -46,25 +50,59 @@ PIPELINES = {
 }
 """All that can be run on its own."""
 
+OUTSIDE = ("summarise_run",)
+"""Nodes that stand beside their stage in kedro-viz.
+
+They read the reports of other stages; inside the box of a stage that also writes model
+output they would put the layers in a circle, and kedro-viz would draw none.
+"""
+
+
+class StageNode(Node):
+    """A node with the namespace of its stage, and a name without it.
+
+    Kedro-viz folds by namespace, and ``--namespaces`` selects by it. The names of nodes
+    are unique in this project, so ``--nodes=train_denoiser`` needs no prefix.
+    """
+
+    def __init__(self, node: Node, stage: str) -> None:
+        """Put ``node`` into ``stage``."""
+        outputs = node.outputs
+        super().__init__(
+            node.func,
+            node.inputs,
+            # To Kedro a list of one output is a function that returns a list.
+            outputs[0] if len(outputs) == 1 else outputs,
+            name=node.short_name,
+            tags=node.tags,
+            namespace=stage,
+        )
+
+    @property
+    def name(self) -> str:
+        """Name without the namespace."""
+        return self.short_name
+
+    def tag(self, tags: str | Iterable[str]) -> Node:
+        """Return the node with further tags.
+
+        Every new pipeline tags its nodes, with nothing as a rule.
+        """
+        tagged = super().tag(tags)
+        return (
+            self if tagged.tags == self.tags else StageNode(tagged, str(self.namespace))
+        )
+
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Return one pipeline per stage or study, and ``full`` for all stages.
-
-    ``full`` begins with the synthetic shop here; the context takes it out where the
-    configuration names real files.
-    """
-    stages = {name: stage.create_pipeline() for name, stage in PIPELINES.items()}
-    full = full_pipeline(sample=True)
+    """Return one pipeline per stage or study, and ``full`` for all stages."""
+    stages = {name: _staged(name) for name in PIPELINES}
+    full = sum((stages[name] for name in STAGES), Pipeline([]))
     return {**stages, "full": full, "__default__": full}
 
 
-def full_pipeline(*, sample: bool) -> Pipeline:
-    """Chain all stages, with the generator of the synthetic shop or without."""
-    return sum(
-        (
-            stage.create_pipeline()
-            for name, stage in STAGES.items()
-            if sample or name != "sample_data"
-        ),
-        Pipeline([]),
+def _staged(stage: str) -> Pipeline:
+    nodes = PIPELINES[stage].create_pipeline().nodes
+    return Pipeline(
+        [node if node.name in OUTSIDE else StageNode(node, stage) for node in nodes]
     )

@@ -24,11 +24,18 @@ from kedro.framework.project import LOGGING
 from kedro.utils import find_kedro_project
 from omegaconf.resolvers import oc
 
-from sidiff.context import SidiffContext, folder, raw_path
+from sidiff.context import SidiffContext, folder, raw_path, raw_source
 from sidiff.hooks import CrashHooks, InputHooks, ProgressHooks, TrackingHooks
+from sidiff.statistics import StatisticsHooks
 
 CONTEXT_CLASS = SidiffContext
-HOOKS = (InputHooks(), CrashHooks(), ProgressHooks(), TrackingHooks())
+HOOKS = (
+    InputHooks(),
+    CrashHooks(),
+    ProgressHooks(),
+    StatisticsHooks(),
+    TrackingHooks(),
+)
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
 CONFIG_LOADER_ARGS: dict[str, Any] = {
     "base_env": "base",
@@ -38,6 +45,7 @@ CONFIG_LOADER_ARGS: dict[str, Any] = {
     "custom_resolvers": {
         "folder": folder,
         "raw_path": raw_path,
+        "raw_source": raw_source,
         # Kedro has it for credentials only; a container is told its places this way.
         "oc.env": oc.env,
     },

@@ -16,6 +16,7 @@ import pytest
 from kedro.io import DatasetError
 from kedro.io.core import Version, VersionNotFoundError
 from matplotlib.figure import Figure
+from plotly import graph_objects as go
 
 from sidiff.cli import find_problem
 from sidiff.datasets import (
@@ -27,7 +28,13 @@ from sidiff.datasets import (
     StreamedParquet,
     UnfinishedWork,
 )
-from sidiff.datasets.whole import FigureDataset, JsonDataset, PolarsDataset, TextFile
+from sidiff.datasets.whole import (
+    FigureDataset,
+    InteractiveFigure,
+    JsonDataset,
+    PolarsDataset,
+    TextFile,
+)
 from sidiff.snapshots import Snapshot
 from sidiff.storage import StorageError, redacted
 from tests.s3 import BUCKET, Store
@@ -123,6 +130,7 @@ def figure() -> Figure:
             "two\nlínes\n",
         ),
         (FigureDataset, "x.png", {"save_args": {"format": "png"}}, figure()),
+        (InteractiveFigure, "x.json", {}, go.Figure(go.Scatter(x=[1, 2], y=[3, 5]))),
     ],
 )
 def test_what_is_stored_comes_back_with_a_checksum(

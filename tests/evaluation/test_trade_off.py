@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.text import Text
 
 from sidiff.evaluation.comparison import SCHEMA
 from sidiff.evaluation.trade_off import pareto_front, trade_off_figure
@@ -26,8 +25,7 @@ METHODS = {
     "cpd_fixed_order": "cpd",
     "two_stage": "two_stage",
 }
-NAMES = (["CPD", "cpd fixed order", "two stage"], ["two stage"])
-"""Of all points where calls are counted, of the best ones beside the rate."""
+NAMES = {"cpd": "CPD", "cpd_fixed_order": "cpd fixed order", "two_stage": "two stage"}
 
 
 def comparison() -> pl.DataFrame:
@@ -46,33 +44,27 @@ def comparison() -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
-def test_every_search_is_a_point_and_its_name_hides_no_other() -> None:
+def test_every_search_is_a_named_point() -> None:
     figure = trade_off_figure(comparison(), METHODS)
-    for axes, place in zip(figure.axes, (0, 1), strict=True):
+    searched = {NAMES[key]: point for key, point in POINTS.items() if point[0]}
+    for axis, place in (("x", 0), ("x2", 1)):
         drawn = {
-            (float(x), float(y))
-            for line in axes.lines
-            if line.get_marker() not in ("None", None, "")
-            for x, y in zip(*line.get_data(), strict=True)
+            name: (x, y)
+            for trace in figure.data
+            if trace.mode == "markers" and trace.xaxis == axis
+            for name, x, y in zip(trace.text, trace.x, trace.y, strict=True)
         }
-        searched = {key: point for key, point in POINTS.items() if point[0]}
-        assert drawn == {(point[place], point[2]) for point in searched.values()}
-        names = [text.get_text() for text in axes.texts]
-        assert sorted(names) == NAMES[place]
-        for text in axes.texts:
-            text.get_window_extent()  # puts it into its place
-        # Of the names without the lines that lead to their points.
-        boxes = [Text.get_window_extent(text) for text in axes.texts]
-        for i, box in enumerate(boxes):
-            assert not any(box.overlaps(other) for other in boxes[:i])
-        (level,) = (line for line in axes.lines if line.get_linestyle() == "--")
-        assert level.get_ydata()[0] == pytest.approx(0.99 * 0.05)
+        assert drawn == {
+            name: (point[place], point[2]) for name, point in searched.items()
+        }
+    for level in figure.layout.shapes:
+        assert level.y0 == level.y1 == pytest.approx(0.99 * 0.05)
+    assert len(figure.layout.shapes) == 2
 
 
 def test_without_cpd_there_is_no_level_to_keep() -> None:
     frame = comparison().filter(pl.col("method") != "cpd")
-    for axes in trade_off_figure(frame, METHODS).axes:
-        assert not [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert not trade_off_figure(frame, METHODS).layout.shapes
 
 
 @given(

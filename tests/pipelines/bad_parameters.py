@@ -50,6 +50,7 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("filtering.min_history", 0, "a whole number from 1 to 1,000"),
     ("filtering.max_history", "50", "a whole number from 1 to 1,000"),
     ("filtering.catalogue", "all", "core or metadata"),
+    ("filtering.min_metadata_share", 1.1, SHARE),
     ("filtering.cold_share", 0.51, "a number from 0 to 0.5"),
     # embedding
     (

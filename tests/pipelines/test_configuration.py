@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 
+from sidiff.errors import SidiffError
 from sidiff.parameters import GROUPS, validate
+from sidiff.pipelines.sample_data.nodes import generate_sample_shop
 
 
 def load(
@@ -167,23 +168,26 @@ def test_an_environment_overlays_single_values(project: Path) -> None:
     assert toys["network"]["dropout"] == base["network"]["dropout"]
 
 
-def nodes(project: Path, env: str | None, params: dict[str, Any] | None) -> set[str]:
-    load(project, env, params)
-    assert {n.name for n in pipelines["__default__"].nodes} == {
-        n.name for n in pipelines["full"].nodes
-    }
-    return {node.name for node in pipelines["full"].nodes}
+def made(project: Path, env: str | None, params: dict[str, Any] | None) -> int:
+    """Raw files that the generator makes in a run with this configuration."""
+    parameters = load(project, env, params)
+    shop = parameters["sample_data"] | {"users": 50, "items": 60}
+    return sum(map(bool, generate_sample_shop(shop, parameters["source"])))
 
 
-def test_full_begins_where_the_data_are(project: Path) -> None:
+def test_the_shop_is_made_where_no_raw_files_are_named(project: Path) -> None:
     own = {"raw_reviews": "r.gz", "raw_metadata": "m.gz"}
-    generator = {"generate_sample_shop"}
-    with_shop = nodes(project, None, None)
-    assert generator < with_shop
     # One process, one session after the other: the choice is made anew each time.
-    assert nodes(project, "beauty", None) == with_shop - generator
-    assert nodes(project, None, own) == with_shop - generator
-    assert nodes(project, None, None) == with_shop
+    assert made(project, None, None) == 2
+    assert made(project, "beauty", None) == 0
+    assert made(project, None, own) == 0
+    assert made(project, None, None) == 2
+
+
+def test_the_source_follows_from_what_is_named(project: Path) -> None:
+    for given in ({"source": "sample"}, {"source": "files"}):
+        with pytest.raises(SidiffError, match="no parameter source"):
+            load(project, "beauty", given)
 
 
 def test_paths_of_own_files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,15 +70,15 @@ def test_ingestion_report_accounts_for_the_raw_files(
 def test_figures_are_pictures(project: Path, full_run: str) -> None:
     for name in (
         "sid_figure.png",
-        "training_figure.png",
         "masking_figure.png",
         "metrics_figure.png",
         "comparison_figure.png",
         "breakdown_figure.png",
-        "trade_off_figure.png",
     ):
         content = stored(project, "08_reporting", name, full_run).read_bytes()
         assert content.startswith(b"\x89PNG")
+    for name in ("training_figure", "trade_off_figure"):
+        assert read_json(project, name, full_run)["data"]
 
 
 def test_same_configuration_same_semantic_ids(

@@ -58,8 +58,9 @@ def test_final_figures_and_reports(client: MlflowClient, full_run: str) -> None:
         "sid_report.json",
         "data_statistics.json",
         "sid_figure.png",
-        "training_figure.png",
+        "training_figure.json",
         "metrics_figure.png",
+        "run_report.html",
     }
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from sidiff.errors import SidiffError
 from sidiff.parameters import InteractionColumns, ItemColumns
-from sidiff.reviews import own_data
+from sidiff.reviews import json_text, own_data, plain_json, tables
 from sidiff.reviews.ingestion import Ingested
 from sidiff.reviews.values import NOTHING
 
@@ -258,6 +258,14 @@ def test_a_stray_mark_swallows_nothing(
     assert read_items.frame.collect()["name"].to_list() == [note(n) for n in range(40)]
 
 
+def test_a_cut_last_line_may_have_more_fields(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f'customer,sku,at\nc,i,{TIME}\nd,j,{TIME},x,"cut')
+    found = log(path)
+    assert (found.lines, found.rows, found.set_aside) == (2, 1, 1)
+    assert found.rejected["reason"].to_list() == ["a quoted field that does not end"]
+
+
 def test_quotes_that_are_not_doubled(tmp_path: Path) -> None:
     path = tmp_path / "items.csv"
     path.write_text('"sku","name","z"\n"1","27" tray","x"\n"2","a, b","x"\n')
@@ -436,3 +444,61 @@ def test_nan_is_nothing(tmp_path: Path) -> None:
     assert found.frame.collect()["rating"].to_list() == [None, None]
     assert found.set_aside == 1
     assert found.rejected["text"][0].startswith('{"customer":NaN')
+
+
+VALUES = (
+    WORDS
+    | st.sampled_from([None, True, 0, -0.0, 1.5, 101.0, -7, 10**15, 2**53 + 1, 1e22])
+    | st.sampled_from([[], ["a", 1], {}, {"sku": "x"}, [[1]], "\x00", "\ud800", "007"])
+)
+ODD_LINES = ["", " ", "\t", "{}", "nothing", "[1]", '{"sku":1}x', '{"sku":NaN}', "\x02"]
+ODD_LINES += ['{"sku":"a","sku":"b"}', '{"sku":01}', '{"sku":--1}', '{"s\\u006bu":"a"}']
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["sku", "customer", "at", "x"]), VALUES),
+        max_size=5,
+    ),
+    st.lists(st.sampled_from(ODD_LINES), max_size=1),
+    st.integers(0, 5),
+    st.booleans(),
+    st.sampled_from(["\n", "\r\n"]),
+)
+@example([{"sku": "a", "at": 1.5}, {"customer": 7}], [], 0, True, "\n")
+def test_plain_json_is_read_as_any_other(
+    rows: list[dict[str, Any]], odd: list[str], place: int, ascii: bool, end: str
+) -> None:
+    """By Polars or by Python, a file says the same."""
+    if not ascii:
+        rows = json.loads(json.dumps(rows).replace("\\ud800", ""))
+    texts = [json.dumps(row, ensure_ascii=ascii) for row in rows]
+    texts[place:place] = odd
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "log.ndjson"
+        path.write_bytes("".join(text + end for text in texts).encode())
+        names = ["customer", "sku"], ["at"]
+        if not plain_json.is_plain(path, *names):
+            return
+        assert not any(text in ODD_LINES and text != "{}" for text in texts)
+        found = plain_json.scan(path, ["customer", "sku", "at"], "row").collect()
+        wanted = json_text.scan(path, *names, "row", "fault", "line").collect()
+        exact = pl.col("at").str.replace(r"\.0$", "")
+        assert found.with_columns(exact).rows() == (
+            wanted.select(found.columns).with_columns(exact).rows()
+        )
+        shown = tables.lines_of(path, found["row"])
+        assert shown is not None
+        assert (
+            shown[tables.LINE].str.strip_chars().to_list() == wanted["line"].to_list()
+        )
+
+
+def test_plain_json_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "log.ndjson"
+    path.write_text('{"sku": "é", "at": 1.5, "more": ["a", {}]}\n')
+    assert not plain_json.is_plain(path, ["sku"], ["at"])
+    path.write_text('{"sku": "\\u00e9 \\"b\\"", "at": 1.5, "more": {"a": 1}}\n{}\n')
+    assert plain_json.is_plain(path, ["sku"], ["at"])
+    assert not plain_json.is_plain(path, ["at"], [])

@@ -263,6 +263,16 @@ def test_automatic_codes(
     assert choose_codes(settings(codes="auto", max_codes=most), n_train) == codes
     assert f"Codes per digit: {codes}" in caplog.text
     assert f"{n_train:,} training items" in caplog.text
+    assert ("at least 39 per code" in caplog.text) == (n_train >= 39 * codes)
+
+
+def test_more_codes_than_k_means_likes(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert choose_codes(settings(codes="auto"), 39 * 4 - 1, least=4) == 4
+    assert "as few as tell all items apart" in caplog.text
+    assert "at least" not in caplog.text
 
 
 def test_codes_as_set(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:

@@ -78,5 +78,10 @@ def test_refusals(embeddings: Rows) -> None:
     flat[:, 7:] = 0
     with pytest.raises(SidiffError, match="span only 7 dimensions"):
         Whitening.fit(flat, 8, normalize=True)
+    same = np.repeat(embeddings[:1], 40, axis=0)
+    with pytest.raises(
+        SidiffError, match=r"all 40 training items are the same, .*text"
+    ):
+        Whitening.fit(same, 8, normalize=True)
     with pytest.raises(SidiffError, match="expects 24 dimensions and got 7"):
         Whitening.fit(embeddings, 8, normalize=True).apply(embeddings[:, :7])

@@ -22,11 +22,14 @@ def test_curves_and_the_kept_epoch(validated: list[int]) -> None:
             "validation/item/ndcg_at_10": scores,
         }
     )
-    loss, validation, rate = training_figure(history).axes
-    assert loss.lines[0].get_ydata().tolist() == [4.0, 3.0, 2.5, 2.4]
-    assert rate.lines[0].get_ydata().tolist() == [1e-3, 9e-4, 4e-4, 0.0]
-    assert validation.lines[0].get_xdata().tolist() == validated
-    assert validation.get_legend().get_texts()[-1].get_text() == "kept: epoch 4"
+    figure = training_figure(history)
+    drawn = {trace.name: (list(trace.x), list(trace.y)) for trace in figure.data}
+    assert drawn["loss"] == ([1, 2, 3, 4], [4.0, 3.0, 2.5, 2.4])
+    assert drawn["learning rate"][1] == [1e-3, 9e-4, 4e-4, 0.0]
+    assert drawn["NDCG@10, SID level"][0] == validated
+    (kept,) = figure.layout.shapes
+    assert kept.x0 == kept.x1 == 4
+    assert "kept: epoch 4" in [note.text for note in figure.layout.annotations]
 
 
 def test_masking_is_drawn_as_it_was_counted() -> None:

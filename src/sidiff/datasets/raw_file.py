@@ -29,7 +29,7 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
     read more than once, and its digest goes into the report.
 
     Saving writes the lines of one gzip file with a fixed header: the same lines always
-    make the same bytes.
+    make the same bytes. No lines leave alone what is there.
     """
 
     def __init__(
@@ -112,6 +112,8 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
             SidiffError: the disk is full or the store refuses; the old file is as it
                 was.
         """
+        if not data:
+            return
         files, path = self._place()
         with (
             whole_object(files, path) as part,

@@ -17,6 +17,7 @@ from sidiff.datasets.checksums import (
     read_errors,
     write_checksum,
 )
+from sidiff.datasets.previews import table_preview
 from sidiff.datasets.versions import StoredFile
 from sidiff.files import whole_file
 from sidiff.storage import address_of, download, is_local, whole_object
@@ -65,14 +66,7 @@ class StreamedParquet(StoredFile[pl.LazyFrame, pl.LazyFrame]):
     def preview(self, nrows: int) -> TablePreview:
         """Return the first rows as kedro-viz shows them."""
         with self._fs.open(self._place(self._get_load_path()), "rb") as file:
-            head = pl.read_parquet(file, n_rows=nrows)
-        return TablePreview(
-            {
-                "index": list(range(len(head))),
-                "columns": head.columns,
-                "data": [list(row) for row in head.iter_rows()],
-            }
-        )
+            return table_preview(pl.read_parquet(file, n_rows=nrows))
 
     def _copied(self, path: str) -> Path:
         """Return the file of this machine that holds what a store has at ``path``."""

@@ -43,6 +43,10 @@ class Stored:
         mine: Any = self
         return address_of(self._fs, self._place(mine._get_load_path()))
 
+    def stored_size(self) -> int:
+        """Bytes of what the running session stored."""
+        return int(self._fs.size(self._place(self._save_path())))
+
     def is_stored(self) -> bool:
         """Whether the running session has stored something under this name.
 

@@ -12,12 +12,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from fsspec.implementations.local import LocalFileSystem
+from kedro_datasets._typing import TablePreview
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.matplotlib import MatplotlibDataset
+from kedro_datasets.plotly import JSONDataset as PlotlyJSONDataset
 from kedro_datasets.polars import EagerPolarsDataset
 from kedro_datasets.text import TextDataset
 
 from sidiff.datasets.checksums import checked_copy, read_errors, write_checksum
+from sidiff.datasets.previews import table_preview
 from sidiff.datasets.versions import Stored
 from sidiff.storage import address_of, whole_object
 
@@ -69,6 +72,10 @@ class _Whole(Stored):
 class PolarsDataset(_Whole, EagerPolarsDataset):  # type: ignore[misc]
     """A polars frame in a file; arguments as of ``polars.EagerPolarsDataset``."""
 
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """Return the first rows as kedro-viz shows them."""
+        return table_preview(self.load().head(nrows))
+
 
 class JsonDataset(_Whole, JSONDataset):  # type: ignore[misc]
     """A JSON file; arguments as of ``json.JSONDataset``."""
@@ -80,3 +87,7 @@ class TextFile(_Whole, TextDataset):  # type: ignore[misc]
 
 class FigureDataset(_Whole, MatplotlibDataset):  # type: ignore[misc]
     """A figure; arguments as of ``matplotlib.MatplotlibDataset``."""
+
+
+class InteractiveFigure(_Whole, PlotlyJSONDataset):  # type: ignore[misc]
+    """A Plotly figure; arguments as of ``plotly.JSONDataset``."""

@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from plotly import graph_objects as go
+from plotly.colors import DEFAULT_PLOTLY_COLORS as COLOURS
+from plotly.subplots import make_subplots
 
 from sidiff.evaluation.comparison import largest_cutoff
-from sidiff.evaluation.comparison_figures import GRID, INK, LINES, SHAPES
 from sidiff.evaluation.headlines import Headline, headlines, label
 
 ALMOST = 0.99
 """Share of the serial decoder's NDCG that a faster one should keep."""
 
-
-LABEL_POINTS = 7.0
-
 COSTS = {"denoiser_calls": 1.0, "users_per_second": -1.0}
 """What a decoder costs, one for each panel, and the sign that makes less better."""
 
+TITLES = ("denoiser calls per user", "users per second (wall clock)")
 
-def trade_off_figure(comparison: pl.DataFrame, methods: Mapping[str, str]) -> Figure:
+
+def trade_off_figure(comparison: pl.DataFrame, methods: Mapping[str, str]) -> go.Figure:
     """NDCG against denoiser calls, and against users per second.
+
+    Interactive: a point says whose it is, and a family can be switched off. The line
+    joins the decoders than which no other is both cheaper and better; the dashed one
+    is ``ALMOST`` of CPD.
 
     Args:
         comparison: as ``sidiff.evaluation.comparison.compare`` returns it.
@@ -34,41 +37,21 @@ def trade_off_figure(comparison: pl.DataFrame, methods: Mapping[str, str]) -> Fi
         for line in headlines(comparison)
         if line.method in methods and line.users_per_second is not None
     ]
-    figure = Figure(figsize=(13, 5.2), dpi=120)
-    calls, speed = figure.subplots(1, 2, sharey=True)
-    # Laid out by hand, so that labels know where the points will be.
-    figure.subplots_adjust(left=0.075, right=0.98, top=0.9, bottom=0.19, wspace=0.06)
-    speed.set_xscale("log")
-    for axes, cost in zip((calls, speed), COSTS, strict=True):
-        _draw(axes, lines, methods, cost)
-    _widen(calls, speed, lines)
-    calls.set_xlabel("denoiser calls per user")
-    speed.set_xlabel("users per second (wall clock)")
-    calls.set_ylabel(f"NDCG@{largest_cutoff(comparison)}, item level")
+    figure = make_subplots(cols=2, shared_yaxes=True)
     serial = next((line for line in lines if line.method == "cpd"), None)
-    if serial is not None:
-        for axes in (calls, speed):
-            axes.axhline(ALMOST * serial.ndcg.mean, color=INK, lw=0.8, ls=(0, (4, 3)))
-    # The rate of two decoders is seldom the same, and names would cover each other:
-    # there, only those worth choosing have one.
-    _name(calls, lines, "denoiser_calls")
-    _name(speed, pareto_front(lines, "users_per_second"), "users_per_second")
-    handles, labels = calls.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="lower center",
-        ncols=max(1, len(labels)),
-        frameon=False,
-        fontsize=8,
+    for place, (cost, title) in enumerate(zip(COSTS, TITLES, strict=True), 1):
+        for trace in _traces(lines, methods, cost, legend=place == 1):
+            figure.add_trace(trace, row=1, col=place)
+        figure.update_xaxes(title=title, row=1, col=place)
+        if serial is not None:
+            level = ALMOST * serial.ndcg.mean
+            figure.add_hline(level, line_dash="dash", line_width=1, row=1, col=place)
+    figure.update_xaxes(rangemode="tozero", row=1, col=1)
+    figure.update_xaxes(type="log", row=1, col=2)
+    figure.update_yaxes(
+        title=f"NDCG@{largest_cutoff(comparison)}, item level", row=1, col=1
     )
-    figure.suptitle(
-        f"Decoders of one network; dashed: {ALMOST:.0%} of CPD; "
-        "line: no other is both cheaper and better",
-        x=0.01,
-        ha="left",
-        fontsize=11,
-    )
+    figure.update_layout(template="plotly_white")
     return figure
 
 
@@ -84,71 +67,36 @@ def pareto_front(lines: list[Headline], cost: str) -> list[Headline]:
     return front
 
 
-def _draw(
-    axes: Axes, lines: list[Headline], methods: Mapping[str, str], cost: str
-) -> None:
+def _traces(
+    lines: list[Headline], methods: Mapping[str, str], cost: str, *, legend: bool
+) -> list[go.Scatter]:
+    """The front as a line, then the points of each family of decoders."""
+    front = pareto_front(lines, cost)
+    traces = [
+        go.Scatter(
+            x=[getattr(line, cost) for line in front],
+            y=[line.ndcg.mean for line in front],
+            mode="lines",
+            line={"width": 1, "color": "gray"},
+            name="not dominated",
+            hoverinfo="skip",
+            showlegend=legend,
+        )
+    ]
     families = dict.fromkeys(methods[line.method] for line in lines)
     for place, family in enumerate(families):
         members = [line for line in lines if methods[line.method] == family]
-        axes.plot(
-            [getattr(line, cost) for line in members],
-            [line.ndcg.mean for line in members],
-            SHAPES[place % len(SHAPES)],
-            color=LINES[place % len(LINES)],
-            ms=6,
-            label=label(family),
+        traces.append(
+            go.Scatter(
+                x=[getattr(line, cost) for line in members],
+                y=[line.ndcg.mean for line in members],
+                mode="markers",
+                marker={"size": 9, "color": COLOURS[place % len(COLOURS)]},
+                text=[line.label for line in members],
+                hovertemplate="%{text}<br>%{x:.4g}, NDCG %{y:.4f}",
+                name=label(family),
+                legendgroup=family,
+                showlegend=legend,
+            )
         )
-    front = pareto_front(lines, cost)
-    axes.plot(
-        [getattr(line, cost) for line in front],
-        [line.ndcg.mean for line in front],
-        color=INK,
-        lw=0.8,
-        zorder=0,
-    )
-    axes.grid(color=GRID, lw=0.6)
-    axes.set_axisbelow(True)
-    # Points, not bars: what lies between them matters, and not their distance to 0.
-    means = [line.ndcg.mean for line in lines]
-    room = 0.4 * (max(means, default=0.0) - min(means, default=0.0))
-    axes.set_ylim(bottom=max(0.0, min(means, default=0.0) - room) if room else 0.0)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _widen(calls: Axes, speed: Axes, lines: list[Headline]) -> None:
-    """Leave room for names on the right."""
-    most = max((line.denoiser_calls or 1.0 for line in lines), default=1.0)
-    calls.set_xlim(0, 1.3 * most)
-    low, high = speed.get_xlim()
-    speed.set_xlim(low, high * 3)
-
-
-def _name(axes: Axes, lines: list[Headline], cost: str) -> None:
-    """Write every name beside its point, below any name that is there already."""
-    pixels = axes.figure.dpi / 72
-    taken: list[tuple[float, float, float]] = []  # left, right, height
-    for line in lines:
-        point = (getattr(line, cost), line.ndcg.mean)
-        x, height = axes.transData.transform(point)
-        left = x + 6 * pixels
-        right = left + 0.55 * LABEL_POINTS * pixels * len(line.label)
-        step = 1.25 * LABEL_POINTS * pixels
-        own = height
-        while any(
-            start < right and left < end and abs(other - own) < step
-            for start, end, other in taken
-        ):
-            own -= step / 2
-        taken.append((left, right, own))
-        # A name that had to move says by a line whose it is.
-        leader = {"arrowstyle": "-", "lw": 0.4, "color": INK, "relpos": (0.0, 0.5)}
-        axes.annotate(
-            line.label,
-            point,
-            xytext=(6, (own - height) / pixels),
-            textcoords="offset points",
-            va="center",
-            fontsize=LABEL_POINTS,
-            color=INK,
-            arrowprops=leader if own < height else None,
-        )
+    return traces

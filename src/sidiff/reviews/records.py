@@ -352,8 +352,9 @@ def _filled(
     row: tuple[int, str, Sequence[str | None], str | None], width: int
 ) -> Record:
     number, text, values, fault = row
-    if len(values) < width:
-        values = [*values, *[None] * (width - len(values))]
+    if len(values) != width:
+        # A row that is none may have more.
+        values = [*values[:width], *[None] * (width - len(values))]
     return number, text, values, fault
 
 

@@ -1,11 +1,33 @@
-"""Frames that Python makes, block by block, as a lazy frame: never all in memory."""
+"""Lazy frames over what Python makes in blocks, and over lines: never all in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 
 import polars as pl
 from polars.io.plugins import register_io_source
+
+# No letter of a plain file, so each line is one field.
+_NEVER = "\x02"
+
+
+def lines(path: Path, row: str, line: str, skip: int) -> pl.LazyFrame:
+    """The lines of a text without control characters, numbered (i64, from 1).
+
+    ``row`` and ``line`` name the columns; the first ``skip`` lines are left out.
+    """
+    return pl.scan_csv(
+        path,
+        glob=False,
+        separator=_NEVER,
+        quote_char=None,
+        has_header=False,
+        skip_rows=skip,
+        schema={line: pl.String()},
+        row_index_name=row,
+        row_index_offset=1,
+    ).with_columns(pl.col(row).cast(pl.Int64))
 
 
 def lazy(

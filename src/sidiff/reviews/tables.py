@@ -14,7 +14,8 @@ from pathlib import Path
 import polars as pl
 
 from sidiff.errors import SidiffError
-from sidiff.reviews import delimited, json_text
+from sidiff.reviews import delimited, json_text, plain_json
+from sidiff.reviews.streams import lines
 
 ROW = "number of the row"
 """From 1; of delimited text the header is not counted, of JSON lines every line is."""
@@ -23,8 +24,6 @@ FAULT = "why the row is none"
 LINE = "the row as it stands in the file"
 """Null where it is not at hand."""
 
-# No byte of a text that is certified, so each line is one field.
-_NEVER = "\x02"
 _FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
@@ -90,12 +89,15 @@ def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
         the types they have, else texts. Blank lines are left out.
     """
     kind = find_format(path)
-    if kind == "json":
+    nothing = pl.lit(None, pl.String)
+    if kind == "json" and not plain_json.is_plain(path, ids, others):
         return json_text.scan(path, ids, others, ROW, FAULT, LINE)
     if kind == "delimited":
         rows = delimited.scan(path, ROW, FAULT, LINE)
+    elif kind == "json":
+        rows = plain_json.scan(path, [*ids, *others], ROW)
+        rows = rows.with_columns(nothing.alias(FAULT), nothing.alias(LINE))
     else:
-        nothing = pl.lit(None, pl.String)
         rows = pl.scan_parquet(path, glob=False, row_index_name=ROW, row_index_offset=1)
         rows = rows.with_columns(
             pl.col(ROW).cast(pl.Int64), nothing.alias(FAULT), nothing.alias(LINE)
@@ -121,21 +123,12 @@ def lines_of(path: Path, rows: pl.Series) -> pl.DataFrame | None:
     Returns:
         ``ROW`` and ``LINE``; None of a format without lines.
     """
-    if find_format(path) != "delimited" or not delimited.find_dialect(path).certified:
+    kind = find_format(path)
+    if kind == "parquet":
         return None
-    lines = pl.scan_csv(
-        path,
-        glob=False,
-        separator=_NEVER,
-        quote_char=None,
-        has_header=False,
-        skip_rows=1,
-        schema={LINE: pl.String()},
-        row_index_name=ROW,
-        row_index_offset=1,
-    ).with_columns(pl.col(ROW).cast(pl.Int64))
+    found = lines(path, ROW, LINE, skip=1 if kind == "delimited" else 0)
     wanted = rows.cast(pl.Int64).alias(ROW).to_frame().lazy()
-    return lines.join(wanted, on=ROW, how="semi").collect(engine="streaming")
+    return found.join(wanted, on=ROW, how="semi").collect(engine="streaming")
 
 
 @contextmanager

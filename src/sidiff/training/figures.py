@@ -8,6 +8,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from plotly import graph_objects as go
+from plotly.subplots import make_subplots
 
 SCORES = {
     "validation/sid/ndcg_at_10": "NDCG@10, SID level",
@@ -15,44 +17,45 @@ SCORES = {
 }
 
 
-def training_figure(history: pl.DataFrame) -> Figure:
+def training_figure(history: pl.DataFrame) -> go.Figure:
     """Loss and learning rate beside the validation scores, epoch by epoch.
+
+    Interactive: kedro-viz shows the numbers under the pointer.
 
     Args:
         history: as ``sidiff.training.loop.Fitted.history``.
     """
-    figure = Figure(figsize=(10, 4), layout="constrained", dpi=120)
-    loss, scores = figure.subplots(1, 2)
-    _draw_loss(loss, history)
-    _draw_scores(scores, history)
-    for axes in (loss, scores):
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def _draw_loss(axes: Axes, history: pl.DataFrame) -> None:
-    axes.plot(history["epoch"], history["train/loss"], marker=".", color="tab:blue")
-    axes.set_title("Training loss and learning rate")
-    axes.set_ylabel("loss (nats per masked digit)")
-    rate = axes.twinx()
-    rate.plot(history["epoch"], history["train/learning_rate"], ":", color="tab:gray")
-    rate.set_ylabel("learning rate (dotted)")
-    rate.set_ylim(bottom=0)
-    rate.ticklabel_format(axis="y", scilimits=(0, 0))
-    rate.spines["top"].set_visible(False)
-
-
-def _draw_scores(axes: Axes, history: pl.DataFrame) -> None:
-    axes.set_title("Validation")
+    figure = make_subplots(
+        cols=2,
+        specs=[[{"secondary_y": True}, {}]],
+        subplot_titles=("Training", "Validation"),
+    )
+    for column, name, second in (
+        ("train/loss", "loss", False),
+        ("train/learning_rate", "learning rate", True),
+    ):
+        line = go.Scatter(
+            x=history["epoch"].to_list(),
+            y=history[column].to_list(),
+            name=name,
+            line={"dash": "dot"} if second else {},
+        )
+        figure.add_trace(line, row=1, col=1, secondary_y=second)
     scored = history.drop_nulls("validation/score")
-    for column, label in SCORES.items():
-        axes.plot(scored["epoch"], scored[column], marker=".", label=label)
+    for column, name in SCORES.items():
+        line = go.Scatter(
+            x=scored["epoch"].to_list(), y=scored[column].to_list(), name=name
+        )
+        figure.add_trace(line, row=1, col=2)
     best = scored["epoch"][int(scored["validation/score"].arg_max() or 0)]
-    axes.axvline(best, color="tab:gray", linestyle=":", label=f"kept: epoch {best}")
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
+    figure.add_vline(
+        best, line_dash="dot", annotation_text=f"kept: epoch {best}", row=1, col=2
+    )
+    figure.update_xaxes(title="epoch", tickformat="d")
+    figure.update_yaxes(rangemode="tozero", row=1, col=2)
+    figure.update_yaxes(title="nats per masked digit", row=1, col=1, secondary_y=False)
+    figure.update_layout(template="plotly_white", hovermode="x unified")
+    return figure
 
 
 def masking_figure(masking: pl.DataFrame) -> Figure:

@@ -14,6 +14,7 @@ from sidiff.pipelines.frames import check_ranked_with, to_sid_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from plotly.graph_objects import Figure as Interactive
 
 
 def compare_methods(
@@ -64,7 +65,7 @@ def write_comparison(comparison: pl.DataFrame, dataset: str) -> str:
 
 def plot_comparison(
     comparison: pl.DataFrame, evaluation: dict[str, Any]
-) -> tuple[Figure, Figure, Figure]:
+) -> tuple[Figure, Figure, Interactive]:
     """Draw all methods at both levels, the main ones by bucket, decoders by cost."""
     from sidiff.evaluation.comparison_figures import breakdown_figure, comparison_figure
     from sidiff.evaluation.trade_off import trade_off_figure

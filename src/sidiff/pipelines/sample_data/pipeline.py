@@ -1,4 +1,4 @@
-"""Pipeline ``sample_data``: the two raw files, made up."""
+"""Pipeline ``sample_data``: the two raw files of the synthetic shop."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from sidiff.pipelines.sample_data import nodes
 
 
 def create_pipeline() -> Pipeline:
-    """Generate the synthetic shop where real raw files would lie."""
+    """Generate the synthetic shop, unless the raw files are real."""
     return Pipeline(
         [
             Node(
                 nodes.generate_sample_shop,
-                inputs="params:sample_data",
+                inputs=["params:sample_data", "params:source"],
                 outputs=["raw_reviews", "raw_metadata"],
                 name="generate_sample_shop",
             ),

@@ -17,6 +17,7 @@ from sidiff.snapshots import SnapshotFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from plotly.graph_objects import Figure as Interactive
 
 
 def train_denoiser(
@@ -85,7 +86,7 @@ def train_more_seeds(
 
 def plot_training(
     training_history: pl.DataFrame, masking_history: pl.DataFrame
-) -> tuple[Figure, Figure]:
+) -> tuple[Interactive, Figure]:
     """Draw losses and validation scores over the epochs, and what the noising hid."""
     from sidiff.training.figures import masking_figure, training_figure
 

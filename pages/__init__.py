@@ -1,0 +1,1 @@
+"""Makes what the documentation shows of a run: tables, figures, formulas."""

@@ -1,0 +1,31 @@
+"""Write the tables and figures of README and docs.
+
+``python -m pages`` writes them from what docs/data keeps; ``python -m pages store
+sample`` keeps the latest run first (``--env=NAME`` for another environment's).
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from .figures import draw
+from .store import store
+from .tables import PAGES, fill
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m pages", description=__doc__)
+    parser.add_argument("action", nargs="?", choices=["store"])
+    parser.add_argument("name", nargs="?", default="sample")
+    parser.add_argument("--env")
+    arguments = parser.parse_args()
+    if arguments.action == "store":
+        store(arguments.name, arguments.env)
+    for page in PAGES:
+        page.write_text(fill(page))
+    draw()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""What the documentation keeps of a run, in docs/data/NAME.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from numpy.typing import NDArray
+
+from sidiff.datasets import Model
+from sidiff.errors import SidiffError
+from sidiff.evaluation.headlines import headlines
+from sidiff.pipelines.frames import to_sequences, to_sid_table
+from sidiff.pipelines.report.nodes import denoise_user
+from sidiff.report.build import titles_of
+from sidiff.report.examples import neighbours
+from sidiff.report.walk import Step
+from sidiff.training.figures import masking_figure
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT / "docs" / "data"
+IMAGES = ROOT / "docs" / "images"
+DIFFERENCE = r"^ndcg_at_\d+_minus_(.+)$"
+
+
+def read(name: str) -> dict[str, Any]:
+    """Return what is kept of the run ``name``."""
+    kept: dict[str, Any] = json.loads((DATA / f"{name}.json").read_text())
+    return kept
+
+
+def store(name: str, env: str | None) -> None:
+    """Keep the latest run of an environment under ``name``."""
+    bootstrap_project(ROOT)
+    with KedroSession.create(ROOT, env=env) as session:
+        context = session.load_context()  # type: ignore[attr-defined]
+        catalog, options = context.catalog, f" --env={env}" if env else ""
+        version = catalog.get("comparison").resolve_load_version()
+        kept = {
+            "command": f"kedro run --pipeline=full{options}",
+            "commit": commit_of(version),
+            "version": version,
+            **comparison_of(catalog.load("comparison")),
+            "data": catalog.load("data_statistics"),
+            "sids": catalog.load("sid_report"),
+        }
+        if name == "sample":
+            kept |= examples(catalog, context.params["evaluation"])
+            IMAGES.mkdir(parents=True, exist_ok=True)
+            masking = masking_figure(catalog.load("masking_history"))
+            masking.savefig(IMAGES / "masking.png", metadata={"Software": None})
+    DATA.mkdir(parents=True, exist_ok=True)
+    # A line for each entry, so that a change shows where it is.
+    lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in kept.items())
+    (DATA / f"{name}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def commit_of(version: str) -> str:
+    """The commit of the run that wrote ``version``, as MLflow has it."""
+    import mlflow  # noqa: PLC0415 (slow to import)
+
+    runs = mlflow.search_runs(
+        search_all_experiments=True,
+        filter_string=f"tags.save_version = '{version}'",
+        output_format="list",
+    )
+    return str(runs[0].data.tags["git.commit"])[:7]
+
+
+def comparison_of(comparison: pl.DataFrame) -> dict[str, Any]:
+    """The comparison in a line per method, and the differences between methods."""
+    lines = headlines(comparison)
+    differences: dict[str, list[dict[str, Any]]] = {}
+    rows = comparison.with_columns(
+        reference=pl.col("metric").str.extract(DIFFERENCE)
+    ).drop_nulls("reference")
+    for row in rows.select(
+        *("reference", "method", "users", "mean", "low", "high")
+    ).to_dicts():
+        differences.setdefault(row.pop("reference"), []).append(row)
+    return {
+        "headlines": [asdict(line) | {"label": line.label} for line in lines],
+        "differences": differences,
+    }
+
+
+def examples(catalog: Any, evaluation: dict[str, Any]) -> dict[str, Any]:
+    """One item and its neighbours, one user denoised, the head of one list."""
+    load = catalog.load
+    sequences, items = load("sequences"), load("catalogue")
+    sid_table, model = load("sid_table"), load("denoiser")
+    codes = to_sid_table(sid_table, items).codes
+    titles = titles_of(items)
+    popular = int(sequences["items"].explode().mode().sort()[0])
+    user = int(load("evaluation_results")["user"][0])
+    steps = denoise_user(sequences, items, sid_table, model, user)
+    sequence = sequences["items"][user].to_list()
+    return {
+        "neighbours": [asdict(one) for one in neighbours(codes, titles, popular, 4)],
+        "code_use": [
+            np.bincount(digit, minlength=steps[0].probabilities.shape[1]).tolist()
+            for digit in codes.T
+        ],
+        "walk": {
+            "history": [titles[item] for item in sequence[:-1]],
+            "target": titles[sequence[-1]],
+            "target_codes": codes[sequence[-1]].tolist(),
+            "steps": [_step(step) for step in steps],
+        },
+        "list": _list(sequences, items, sid_table, model, user, evaluation),
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {
+        "filled": step.filled.tolist(),
+        "digit": step.digit,
+        "code": step.code,
+        "probabilities": step.probabilities.astype(float).round(4).tolist(),
+    }
+
+
+def _list(
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    sid_table: pl.DataFrame,
+    model: Model,
+    user: int,
+    evaluation: dict[str, Any],
+) -> dict[str, Any]:
+    """The mixture of docs/concepts/lists.md, item by item and in its literal form."""
+    network, followed = _parts(
+        sequences, catalogue, sid_table, model, user, evaluation["markov"]
+    )
+    share = evaluation["mixture"]["share"]
+    mixed = (1 - share) * network + share * followed
+    titles = titles_of(catalogue)
+    return {
+        "share": share,
+        "rows": [
+            {
+                "title": titles[item],
+                "network": float(network[item]),
+                "followed": float(followed[item]),
+                "mixed": float(mixed[item]),
+            }
+            for item in np.argsort(-mixed, kind="stable")[:5]
+        ],
+    }
+
+
+def _parts(
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    sid_table: pl.DataFrame,
+    model: Model,
+    user: int,
+    chain: dict[str, Any],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Softmax over items and share of followers, both ``(N,)``."""
+    import torch  # noqa: PLC0415 (slow to import)
+
+    from sidiff.diffusion.denoiser import Denoiser  # noqa: PLC0415
+    from sidiff.diffusion.histories import Histories, identity_rows  # noqa: PLC0415
+    from sidiff.reviews.transitions import transition_counts  # noqa: PLC0415
+
+    table = to_sid_table(sid_table, catalogue)
+    users = to_sequences(sequences, catalogue)
+    identities = identity_rows(model.metadata["identities"], table.item_ids)
+    histories = Histories(users, table.codes, identities, torch.device("cpu"))
+    network = Denoiser.from_saved(model.tensors, model.metadata).eval()
+    sequence = sequences["items"][user].to_list()
+    history = sequence[:-1][-int(model.metadata["max_history"]) :]
+    end = len(sequence) - 1
+    batch = histories.gather(torch.tensor([[user, end - len(history), end]]))
+    with torch.inference_mode():
+        memory = network.encode(batch.history, batch.lengths, batch.identities)
+        if memory.users is None:
+            raise SidiffError("This network has no item identities: nothing to show.")
+        logits = network.item_vectors(histories.table) @ memory.users[0]
+        softmax = torch.softmax(logits.double(), 0).numpy()
+    counts = transition_counts(users)
+    followed = np.zeros(len(softmax))
+    for age, item in enumerate(history[::-1][: chain["items"]]):
+        row = counts[[item]].toarray()[0]
+        followed += chain["decay"] ** age * row / max(row.sum(), 1)
+    return softmax, followed / max(followed.sum(), 1e-12)

@@ -1,0 +1,228 @@
+"""The tables of README and docs, written into marked blocks.
+
+A block begins with ``<!-- table: RUN/NAME -->`` and ends with ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sidiff.evaluation.headlines import NONE, label, rate_text
+
+from .store import ROOT, read
+
+Kept = dict[str, Any]
+BLOCK = re.compile(r"(<!-- table: (\w+)/(\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+MAIN = ("as_configured", "items", "cpd", "two_stage", "one_pass")
+"""Decoders that the short table shows beside the baselines."""
+
+_cached = cache(read)
+
+
+def fill(page: Path) -> str:
+    """Return the text of a page with all of its tables written anew."""
+
+    def table(found: re.Match[str]) -> str:
+        return f"{found[1]}{TABLES[found[3]](_cached(found[2]))}\n{found[4]}"
+
+    return BLOCK.sub(table, page.read_text())
+
+
+def _run(kept: Kept) -> str:
+    return f"`{kept['command']}` at commit `{kept['commit']}`, {kept['version'][:10]}."
+
+
+def _short(kept: Kept) -> str:
+    return _methods(
+        [
+            line
+            for line in kept["headlines"]
+            if line["kind"] == "baseline" or line["method"] in MAIN
+        ]
+    )
+
+
+def _all(kept: Kept) -> str:
+    return _methods(kept["headlines"])
+
+
+def _methods(lines: Iterable[Kept]) -> str:
+    lines = list(lines)
+    k = lines[0]["cutoff"]
+    return _table(
+        ["method", "users", f"R@{k}", f"N@{k}", f"SID N@{k}", "users/s"],
+        (
+            [
+                line["label"],
+                f"{line['users']:,}",
+                _figure(line["recall"]["mean"]),
+                _with_interval(line["ndcg"]),
+                _figure(line["sid_ndcg"]["mean"]),
+                rate_text(line["users_per_second"]),
+            ]
+            for line in lines
+        ),
+    )
+
+
+def _decoders(kept: Kept) -> str:
+    """Searches by digits: what they cost, and what they lose against CPD."""
+    to_cpd = {row["method"]: row for row in kept["differences"].get("cpd", [])}
+    lines = [
+        line
+        for line in kept["headlines"]
+        if line["denoiser_calls"] and line["kind"] == "decoder"
+    ]
+    lines.sort(key=lambda line: (-line["denoiser_calls"], -line["ndcg"]["mean"]))
+    return _table(
+        ["decoder", "users", "calls", "users/s", "N@10", "less that of CPD"],
+        (
+            [
+                line["label"],
+                f"{line['users']:,}",
+                f"{line['denoiser_calls']:.3g}",
+                rate_text(line["users_per_second"]),
+                _figure(line["ndcg"]["mean"]),
+                _difference(to_cpd.get(line["method"])),
+            ]
+            for line in lines
+        ),
+    )
+
+
+def _differences(kept: Kept) -> str:
+    lines = {line["method"]: line for line in kept["headlines"]}
+    rows = [
+        row
+        for row in kept["differences"]["sasrec"]
+        if lines[row["method"]]["kind"] == "baseline" or row["method"] in MAIN
+    ]
+    rows.sort(key=lambda row: -row["mean"])
+    return _table(
+        ["method", "users of both", "N@10 less SASRec's"],
+        ([label(row["method"]), f"{row['users']:,}", _difference(row)] for row in rows),
+    )
+
+
+def _sids(kept: Kept) -> str:
+    sids = kept["sids"]
+    entropies = [
+        value for name, value in sids.items() if name.startswith("entropy_bits_digit_")
+    ]
+    return _table(
+        ["items", "digits", "codes", "distinct SIDs", "moved by the repair", "bits"],
+        [
+            [
+                f"{sids['items']:,}",
+                str(sids["digits"]),
+                str(sids["codes_per_digit"]),
+                f"{sids['distinct_sids']:,}",
+                f"{sids['moved_items']:,}",
+                ", ".join(f"{bits:.2f}" for bits in entropies),
+            ]
+        ],
+    )
+
+
+def _neighbours(kept: Kept) -> str:
+    digits = len(kept["neighbours"][0]["codes"])
+    return _table(
+        ["item", *(f"digit {number}" for number in range(1, digits + 1))],
+        (
+            [
+                item["title"],
+                *(
+                    f"**{code}**" if same else str(code)
+                    for code, same in zip(item["codes"], item["same"], strict=True)
+                ),
+            ]
+            for item in kept["neighbours"]
+        ),
+    )
+
+
+def _views(kept: Kept) -> str:
+    """Views of the walked target as the network's own confidence would make them."""
+    walk = kept["walk"]
+    codes = walk["target_codes"]
+    sure = [max(row) for row in walk["steps"][0]["probabilities"]]
+    order = sorted(range(len(codes)), key=lambda digit: sure[digit])
+    rows = []
+    for view in range(1, len(codes) + 1):
+        masked = order[:view]
+        seen = ["?" if digit in masked else str(c) for digit, c in enumerate(codes)]
+        rows.append([str(view), str(view), f"`{' '.join(seen)}`"])
+    head = ", ".join(f"digit {digit + 1} {sure[digit]:.2f}" for digit in order)
+    return f"Confidences: {head}.\n\n" + _table(["view", "masked", "seen"], rows)
+
+
+def _walk(kept: Kept) -> str:
+    walk = kept["walk"]
+    rows = []
+    for number, step in enumerate(walk["steps"], 1):
+        state = ["?" if code < 0 else str(code) for code in step["filled"]]
+        chosen = step["probabilities"][step["digit"]][step["code"]]
+        rows.append(
+            [
+                str(number),
+                f"`{' '.join(state)}`",
+                f"{step['digit'] + 1}",
+                f"{step['code']}",
+                f"{chosen:.3f}",
+            ]
+        )
+    took = " ".join(map(str, walk["target_codes"]))
+    return (
+        f"History: {'; '.join(walk['history'])}. Taken next: {walk['target']} "
+        f"(`{took}`).\n\n"
+        + _table(["call", "state", "fills digit", "with code", "probability"], rows)
+    )
+
+
+def _list(kept: Kept) -> str:
+    made = kept["list"]
+    return _table(
+        ["item", "network", "what followed", f"mixture, share {made['share']}"],
+        (
+            [row["title"], *(_figure(row[n]) for n in ("network", "followed", "mixed"))]
+            for row in made["rows"]
+        ),
+    )
+
+
+TABLES: dict[str, Callable[[Kept], str]] = {
+    "run": _run,
+    "short": _short,
+    "all": _all,
+    "decoders": _decoders,
+    "differences": _differences,
+    "sids": _sids,
+    "neighbours": _neighbours,
+    "views": _views,
+    "walk": _walk,
+    "list": _list,
+}
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _with_interval(estimate: Kept) -> str:
+    return f"{estimate['mean']:.4f} [{estimate['low']:.4f}, {estimate['high']:.4f}]"
+
+
+def _difference(row: Kept | None) -> str:
+    if row is None:
+        return NONE
+    return f"{row['mean']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    rule = ["---", *["---:"] * (len(titles) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, rule, *rows))

@@ -1,0 +1,106 @@
+"""The page of a run as a node."""
+
+# Every Kedro command imports this module; what is slow to import waits for the run.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sidiff.datasets import Model
+from sidiff.pipelines.frames import check_trained_on, to_sequences, to_sid_table
+
+if TYPE_CHECKING:
+    from sidiff.report.walk import Step
+
+NAMES = ("dataset", "recipe", "preset")
+GROUPS = (
+    "filtering",
+    "embedding",
+    "tokenization",
+    "training",
+    "evaluation",
+    "baselines",
+    "comparison",
+)
+"""Groups of parameters that the page shows."""
+
+
+def write_run_report(
+    data_statistics: dict[str, Any],
+    sid_report: dict[str, Any],
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    sid_table: pl.DataFrame,
+    denoiser: Model,
+    training_history: pl.DataFrame,
+    evaluation_results: pl.DataFrame,
+    comparison: pl.DataFrame,
+    *settings: Any,
+) -> str:
+    """Put what the stages stored onto one page of HTML.
+
+    ``settings`` are the values of ``NAMES``, then those of ``GROUPS``.
+    """
+    from sidiff.report.build import Stored, build
+
+    user = int(evaluation_results["user"][0])
+    return build(
+        Stored(
+            data=data_statistics,
+            sids=sid_report,
+            catalogue=catalogue,
+            codes=to_sid_table(sid_table, catalogue).codes,
+            sequences=sequences,
+            history=training_history,
+            walk=denoise_user(sequences, catalogue, sid_table, denoiser, user),
+            walked=user,
+            results=evaluation_results,
+            comparison=comparison,
+            settings=dict(zip(GROUPS, settings[len(NAMES) :], strict=True)),
+            names=dict(zip(NAMES, settings, strict=False)),
+        )
+    )
+
+
+def denoise_user(
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    sid_table: pl.DataFrame,
+    denoiser: Model,
+    user: int,
+) -> list[Step]:
+    """Denoise the last item of one user, given those before it.
+
+    Args:
+        sequences: the stored data set, like the next three.
+        catalogue: of the same filtering.
+        sid_table: of the same catalogue.
+        denoiser: trained on that table.
+        user: row of ``sequences``.
+
+    Raises:
+        SidiffError: the network is of another SID table.
+    """
+    import torch
+
+    from sidiff.diffusion.denoiser import Denoiser
+    from sidiff.diffusion.histories import Histories, identity_rows
+    from sidiff.report.walk import denoise
+
+    table = to_sid_table(sid_table, catalogue)
+    check_trained_on(denoiser, table)
+    identities = identity_rows(denoiser.metadata.get("identities", []), table.item_ids)
+    cpu = torch.device("cpu")
+    histories = Histories(
+        to_sequences(sequences, catalogue), table.codes, identities, cpu
+    )
+    network = Denoiser.from_saved(denoiser.tensors, denoiser.metadata).eval()
+    end = len(sequences["items"][user]) - 1
+    start = max(0, end - int(denoiser.metadata["max_history"]))
+    batch = histories.gather(torch.tensor([[user, start, end]]))
+    with torch.inference_mode():
+        memory = network.encode(batch.history, batch.lengths, batch.identities)
+    return denoise(network, memory)

@@ -1,0 +1,189 @@
+"""The page of a run, put together from what the stages stored."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import polars as pl
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+
+from sidiff.evaluation.headlines import headlines, percent, rate_text
+from sidiff.report.charts import line_chart, strip
+from sidiff.report.examples import choose_examples, neighbours
+from sidiff.report.walk import Step
+
+PACKAGES = ("sidiff", "torch", "polars", "numpy", "faiss", "kedro", "mlflow")
+EXAMPLES = 3
+FOUND = "Found: what they took stands first"
+MISSED = "Missed: what they took is not in the list"
+NEIGHBOURS = 4
+SCORES = {
+    "SID level": "validation/sid/ndcg_at_10",
+    "item level": "validation/item/ndcg_at_10",
+}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a run stored, as far as the page shows it.
+
+    Attributes:
+        data: the report ``data_statistics``.
+        sids: the report ``sid_report``.
+        catalogue: item_index, item_id, title.
+        codes: of every item, ``(N, L)``.
+        sequences: items (indices, oldest first) of every user.
+        history: figures of every epoch.
+        walk: one test user denoised, see ``sidiff.report.walk``.
+        walked: row of that user in ``sequences``.
+        results: method, seed, user, target, items; the method that comes first makes
+            the shop's lists.
+        comparison: as ``sidiff.evaluation.comparison.compare`` returns it.
+        settings: parameters by group.
+        names: data set, recipe, preset.
+    """
+
+    data: Mapping[str, Any]
+    sids: Mapping[str, Any]
+    catalogue: pl.DataFrame
+    codes: NDArray[np.integer]
+    sequences: pl.DataFrame
+    history: pl.DataFrame
+    walk: Sequence[Step]
+    walked: int
+    results: pl.DataFrame
+    comparison: pl.DataFrame
+    settings: Mapping[str, Any]
+    names: Mapping[str, str]
+
+
+def build(stored: Stored) -> str:
+    """Return the page as one HTML text that refers to no other file.
+
+    Args:
+        stored: what the run stored.
+    """
+    lines = headlines(stored.comparison)
+    one = stored.results.filter(
+        method=stored.results["method"][0], seed=stored.results["seed"][0]
+    )
+    main = next(line for line in lines if line.method == one["method"][0])
+    titles = titles_of(stored.catalogue)
+    good, bad = choose_examples(one, stored.sequences, titles, EXAMPLES)
+    environment = Environment(
+        loader=PackageLoader("sidiff.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(
+        names=stored.names,
+        data=stored.data,
+        sids=stored.sids,
+        main=main,
+        lines=lines,
+        longest=max(line.ndcg.high for line in lines) or 1.0,
+        percent=percent,
+        rate_text=rate_text,
+        digits=_code_use(stored.codes, int(stored.sids["codes_per_digit"])),
+        near=neighbours(stored.codes, titles, _popular(stored.sequences), NEIGHBOURS),
+        loss=_loss(stored.history),
+        scores=_scores(stored.history),
+        kept=_kept(stored.history),
+        walk=_walk(stored, titles),
+        groups={FOUND: good, MISSED: bad},
+        settings=yaml.safe_dump(dict(stored.settings), sort_keys=False, width=78),
+        versions=_versions(),
+    )
+
+
+def titles_of(catalogue: pl.DataFrame) -> list[str]:
+    """Title of every item by index; its id where it has none."""
+    titles: list[str] = (
+        catalogue.sort("item_index")
+        .select(pl.coalesce(pl.col("title"), pl.col("item_id").cast(pl.String)))
+        .to_series()
+        .to_list()
+    )
+    return titles
+
+
+def _popular(sequences: pl.DataFrame) -> int:
+    """The item that most users took."""
+    return int(sequences["items"].explode().mode().sort()[0])
+
+
+def _code_use(codes: NDArray[np.integer], size: int) -> list[list[float]]:
+    """How often every code is used, relative to the digit's most frequent one."""
+    counts = [np.bincount(digit, minlength=size) for digit in codes.T]
+    return [(count / count.max()).round(3).tolist() for count in counts]
+
+
+def _loss(history: pl.DataFrame) -> str:
+    points = list(zip(history["epoch"], history["train/loss"], strict=True))
+    return line_chart({"training loss": points}, "epoch", None)
+
+
+def _scores(history: pl.DataFrame) -> str:
+    scored = history.drop_nulls("validation/score")
+    lines = {
+        name: list(zip(scored["epoch"], scored[column], strict=True))
+        for name, column in SCORES.items()
+    }
+    return line_chart(lines, "epoch", _kept(history))
+
+
+def _kept(history: pl.DataFrame) -> int:
+    scored = history.drop_nulls("validation/score")
+    return int(scored["epoch"][int(scored["validation/score"].arg_max() or 0)])
+
+
+def _walk(stored: Stored, titles: list[str]) -> dict[str, Any]:
+    sequence = stored.sequences["items"][stored.walked].to_list()
+    codes = [-1] * stored.codes.shape[1]
+    rows = []
+    for step in stored.walk:
+        codes[step.digit] = step.code
+        rows.append(
+            {
+                "digit": step.digit,
+                "code": step.code,
+                "probability": step.probability,
+                "strips": [
+                    None
+                    if step.filled[digit] >= 0
+                    else strip(row, step.code if digit == step.digit else None)
+                    for digit, row in enumerate(step.probabilities)
+                ],
+                "filled": step.filled.tolist(),
+            }
+        )
+    found = (stored.codes == np.array(codes)).all(1).nonzero()[0]
+    return {
+        "history": [titles[item] for item in sequence[:-1][-5:]],
+        "target": titles[sequence[-1]],
+        "target_codes": stored.codes[sequence[-1]].tolist(),
+        "rows": rows,
+        "codes": codes,
+        "found": titles[int(found[0])] if len(found) else None,
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"Python": platform.python_version()}
+    for package in PACKAGES:
+        for name in (package, f"{package}-cpu", f"{package}-gpu"):
+            try:
+                found[package] = version(name)
+            except ModuleNotFoundError:
+                continue
+            break
+    return found

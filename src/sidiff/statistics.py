@@ -1,0 +1,77 @@
+"""Shape and size of stored tables, for kedro-viz.
+
+Kedro-viz gathers them itself for pandas frames only.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from kedro.framework.hooks import hook_impl
+from kedro.io import DataCatalog
+from kedro_viz.constants import VIZ_METADATA_ARGS
+
+from sidiff.datasets import Stored
+from sidiff.files import whole_file
+
+
+class StatisticsHooks:
+    """Rows, columns and bytes of every table that a run stored.
+
+    They join those of earlier runs: a stage on its own leaves the others' in place.
+    """
+
+    def __init__(self) -> None:
+        self._file = Path()
+        self._catalog = DataCatalog()
+        self._known: dict[str, dict[str, int]] = {}
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Read what earlier runs left, before kedro-viz writes over it."""
+        folder = Path(context.project_path) / VIZ_METADATA_ARGS["path"]
+        self._file = folder / "stats.json"
+        try:
+            self._known = json.loads(self._file.read_text())
+        except (OSError, ValueError):
+            self._known = {}
+
+    @hook_impl
+    def after_catalog_created(self, catalog: DataCatalog) -> None:
+        """Keep the catalogue, which knows the files."""
+        self._catalog = catalog
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Note shape and size of a table."""
+        dataset = self._catalog.get(dataset_name)
+        if not isinstance(data, pl.DataFrame | pl.LazyFrame) or not isinstance(
+            dataset, Stored
+        ):
+            return
+        if isinstance(data, pl.LazyFrame):
+            # Of the stored file, whose footer knows it; the query would run again.
+            stored = dataset.load()
+            rows = stored.select(pl.len()).collect().item()
+            columns = len(stored.collect_schema())
+        else:
+            rows, columns = data.shape
+        size = dataset.stored_size()
+        self._known[dataset_name] = {
+            "rows": rows,
+            "columns": columns,
+            "file_size": size,
+        }
+
+    # Last, so that kedro-viz has written its file.
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self) -> None:
+        """Write the statistics where kedro-viz reads them."""
+        # Kedro-viz makes the folder, in a project and not elsewhere.
+        if not self._file.parent.exists():
+            return
+        with whole_file(self._file) as part:
+            part.write_text(json.dumps(self._known))
