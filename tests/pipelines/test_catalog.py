@@ -25,8 +25,6 @@ LAYERS = (
 RAW = {"raw_reviews", "raw_metadata"}
 PLAIN = RAW | {"checkpoints", "embedding_shards", "unfinished_lists"}
 """Data sets without versions: files from outside, and unfinished work."""
-UNLAYERED = {"bundle", "previous_bundle"}
-"""Made of a report and of what all lists are made from: in no layer of kedro-viz."""
 STAGES = {stage: module.create_pipeline() for stage, module in PIPELINES.items()}
 """Not one pipeline: both packaging and catalogue_update make a bundle."""
 NODES = {node.name: node for stage in STAGES.values() for node in stage.nodes}
@@ -52,13 +50,9 @@ def test_every_boundary_is_persisted_in_its_layer(
     entries: dict[str, Any], name: str
 ) -> None:
     entry = entries[name]
-    data, folder, dataset = PurePosixPath(entry["filepath"]).parts[:3]
-    assert (data, dataset) == ("data", "sample")
-    if name in UNLAYERED:
-        assert folder in LAYERS
-        assert "metadata" not in entry
-    else:
-        assert entry["metadata"]["kedro-viz"]["layer"] == folder
+    layer = entry["metadata"]["kedro-viz"]["layer"]
+    folder = PurePosixPath(entry["filepath"]).parts[:3]
+    assert folder == ("data", layer, "sample")
     assert entry.get("versioned", False) is (name not in PLAIN)
     if name not in RAW:
         own_name = name.removeprefix("previous_")
@@ -100,10 +94,7 @@ def test_layers_follow_one_another() -> None:
     order = {}
     for path in (ROOT / "conf" / "base").glob("catalog_0*.yml"):
         for name, entry in yaml.safe_load(path.read_text()).items():
-            if name in UNLAYERED:
-                continue
             order[name] = LAYERS.index(entry["metadata"]["kedro-viz"]["layer"])
     for node in NODES.values():
         sources = [order[name] for name in node.inputs if name in order]
-        made = [order[name] for name in node.outputs if name in order]
-        assert max(sources, default=0) <= min(made, default=len(LAYERS))
+        assert max(sources, default=0) <= min(order[name] for name in node.outputs)
