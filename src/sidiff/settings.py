@@ -25,8 +25,9 @@ from kedro.utils import find_kedro_project
 from omegaconf.resolvers import oc
 
 from sidiff.context import SidiffContext, folder, raw_path, raw_source
-from sidiff.hooks import CrashHooks, InputHooks, ProgressHooks, TrackingHooks
+from sidiff.hooks import CrashHooks, InputHooks, ProgressHooks
 from sidiff.statistics import StatisticsHooks
+from sidiff.tracked import TrackingHooks
 
 CONTEXT_CLASS = SidiffContext
 HOOKS = (
