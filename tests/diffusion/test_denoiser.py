@@ -79,6 +79,8 @@ def reference(
     padded = torch.zeros(c.max_history, c.digits, dtype=torch.int64)
     padded[:length] = history[:length]
     place = torch.arange(c.max_history)
+    if c.positions == "newest":
+        place = (length - 1 - place).clamp(min=0)
     keep = torch.arange(c.max_history) < length
     if c.history_tokens == "items":
         joined = torch.cat([table[j, padded[:, j]] for j in range(c.digits)], 1)
@@ -137,6 +139,7 @@ MDGR = dict(history_tokens="codes", mask="shared", difficulty_embedding=True)
     "parts",
     [
         {},
+        {"positions": "newest"},
         {"history_tokens": "codes"},
         {"mask": "shared"},
         {"difficulty_embedding": True},

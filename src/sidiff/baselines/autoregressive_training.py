@@ -128,7 +128,7 @@ def fit_autoregressive(
     Returns:
         The model of the best validated epoch, in evaluation mode, and its course.
     """
-    config = DenoiserConfig.build(
+    shape = DenoiserConfig.build(
         training.network.model_copy(
             update=PLAIN
             | parameters.model_dump(
@@ -139,6 +139,8 @@ def fit_autoregressive(
         table.codes_per_digit,
         max_history,
     )
+    # Counted from the end, so that the last item has the same place in every history.
+    config = replace(shape, positions="newest")
     model = AutoregressiveDecoder(config)
     model.initialize(torch.Generator().manual_seed(seed + 2)).to(device)
     decides = {

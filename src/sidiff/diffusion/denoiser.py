@@ -59,6 +59,7 @@ class DenoiserConfig:
     decoder_layers: int
     dropout: float
     cross_pad: Literal["sink", "mask"]
+    positions: Literal["oldest", "newest"] = "oldest"
     history_tokens: Literal["items", "codes"] = "items"
     mask: Literal["per_digit", "shared"] = "per_digit"
     difficulty_embedding: bool = False
@@ -206,6 +207,8 @@ class Denoiser(nn.Module):
         bias = log_mask(visible, self.codes.dtype)[:, None, None]
         packing = Packing.of(real)
         place = packing.slot // each
+        if self.config.positions == "newest":
+            place = (lengths[packing.owner] - 1 - place).clamp(min=0)
         x = self._tokens(history, packing) + self.positions[place]
         x = self.dropout(x)
         for layer in self.encoder:
