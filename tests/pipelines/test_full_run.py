@@ -183,6 +183,7 @@ def test_real_files_give_the_published_counts(
     files = {
         "raw_reviews": str(folder / "reviews_Beauty_5.json.gz"),
         "raw_metadata": str(folder / "meta_Beauty.json.gz"),
+        "preset": "release",  # whose windows the published counts are of
     }
     version = run("full", files, env="beauty", to_nodes=["describe_data"])
     name = "data_statistics.json"

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from sidiff.diffusion.denoiser import Denoiser, ItemTable
+from sidiff.decoding.posterior import Posterior
+from sidiff.diffusion.histories import HistoryBatch
+from sidiff.diffusion.joint import ItemTable, JointDenoiser
 from sidiff.errors import SidiffError
 from sidiff.pipelines.frames import to_sequences
 from sidiff.reviews.sequences import training_counts
@@ -43,23 +45,28 @@ class Oracle:
             items = users.items[users.offsets[user] : users.offsets[user + 1]][:-2]
             for one, next_ in pairwise(items):
                 self.follows[one, next_] += 1
-        self.net = Denoiser.from_saved(shop.denoiser.tensors, shop.denoiser.metadata)
-        known = shop.denoiser.metadata["identities"]
+        stored = shop.denoiser
+        self.net = JointDenoiser.from_saved(stored.tensors, stored.metadata)
+        known = stored.metadata["known_items"]
         rows = [known.index(i) + 1 if i in known else 0 for i in self.ids]
-        self.identities = torch.tensor(rows)
         self.codes = torch.from_numpy(shop.table.codes.astype(np.int64))
+        self.items = ItemTable(self.codes, torch.tensor(rows))
+        with torch.no_grad():
+            self.vectors = self.net.item_vectors(self.items)
         self.settings = model("evaluation").markov
         self.share = model("evaluation").mixture.share
 
     def log_p(self, history: list[str]) -> np.ndarray:
         rows = [self.ids.index(item) for item in history]
-        last = torch.tensor(rows[-MAX_HISTORY:])[None]
+        last = torch.tensor(rows[-MAX_HISTORY:])
         with torch.no_grad():
-            memory = self.net.encode(
-                self.codes[last], torch.tensor([last.shape[1]]), self.identities[last]
+            states, _ = self.net.states(
+                self.vectors[last][None], torch.tensor([len(last)])
             )
-            vectors = self.net.item_vectors(ItemTable(self.codes, self.identities))
-            softmax = (vectors @ memory.users[0]).double().softmax(0).numpy()
+            user = states[len(last) - 1]
+            energies = self.vectors @ user
+            energies[last.unique()] += self.net.repeat_gate(user)
+            softmax = energies.double().softmax(0).numpy()
         chain = np.zeros(len(self.ids))
         for age, row in enumerate(reversed(rows[-self.settings.items :])):
             total = self.follows[row].sum()
@@ -244,9 +251,7 @@ def test_any_history_gets_a_list(recommender: Recommender, data: st.DataObject) 
 def test_similar_items_point_the_same_way(
     recommender: Recommender, oracle: Oracle
 ) -> None:
-    with torch.no_grad():
-        items = ItemTable(oracle.codes, oracle.identities)
-        vectors = oracle.net.item_vectors(items).numpy()
+    vectors = oracle.vectors.numpy()
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = vectors @ vectors[7]
     found = recommender.similar(oracle.ids[7], 5)
@@ -267,15 +272,15 @@ def test_the_steps_are_the_denoisers(
     assert found[0][0].steps is None
     rows = torch.tensor([[oracle.ids.index(item) for item in history]])
     with torch.no_grad():
-        memory = oracle.net.encode(
-            oracle.codes[rows], torch.tensor([rows.shape[1]]), oracle.identities[rows]
-        )
+        posterior = Posterior(oracle.net, oracle.items)
+        lengths = torch.tensor([rows.shape[1]])
+        memory = posterior.encode(HistoryBatch(oracle.codes[rows], lengths, rows))
         for item in found[1]:
             sid = oracle.codes[oracle.ids.index(item.item_id)]
             masked = torch.ones(4, dtype=torch.bool)
             assert item.steps is not None
             for step in item.steps:
-                logits = oracle.net.logits(sid[None, None], masked[None, None], memory)
+                logits = posterior.logits(sid[None, None], masked[None, None], memory)
                 p = logits[0, 0].softmax(-1)
                 own = [float(p[d, sid[d]]) if masked[d] else -1.0 for d in range(4)]
                 assert step.digit == int(np.argmax(own))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +108,15 @@ def test_new_items_are_recommended_at_once(
         assert len(found) == len(ids) - 4 + 2
     alone = after.recommend([*ids[:4]], 1, allow=["NEW2"])
     assert [item.title for item in alone] == ["A bright polish for nails"]
-    # Those that were there keep their order, and histories may hold new ones.
-    old_order = [item.item_id for item in before.recommend(ids[:4], 1000)]
-    new_order = [item.item_id for item in after.recommend(ids[:4], 1000)]
-    assert [one for one in new_order if not one.startswith("NEW")] == old_order
+    # Those that were there keep the network's order, but for the rounding of products
+    # of another shape, and histories may hold new ones. In a mixture the mass of new
+    # items is taken from the network's part alone.
+    lists = [one.recommend(ids[:4], 1000, decoder="items") for one in (before, after)]
+    scores = {item.item_id: item.score for item in lists[0]}
+    new_order = [item.item_id for item in lists[1]]
+    kept = [scores[one] for one in new_order if not one.startswith("NEW")]
+    assert len(kept) == len(scores)
+    assert all(better > worse - 1e-5 for better, worse in pairwise(kept))
     assert after.recommend(["NEW2"], 3).unknown == ()
     assert after.recommend(["NEW2"], 3).method != "popular"
 
