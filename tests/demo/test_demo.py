@@ -123,9 +123,14 @@ def test_a_list_is_composed_made_and_watched(
     assert "Runners-up" in steps
     assert "digit 1" in steps
     # Another item has other steps.
-    browser.find_elements(By.CSS_SELECTOR, "#picked input")[1].click()
-    changed = "return document.querySelector('#steps table').innerText !== arguments[0]"
-    wait(browser, changed, browser.find_element(By.CSS_SELECTOR, "#steps table").text)
+    before = wait(browser, TEXT, "#steps p")
+    another = browser.find_elements(By.CSS_SELECTOR, "#picked label")[1]
+    name = another.text
+    another.click()
+    assert name != before
+    told = "return document.querySelector('#steps p')?.innerText === arguments[0]"
+    wait(browser, told, name)
+    time.sleep(1)  # the page fades in
     if os.environ.get(PICTURE):
         browser.execute_script("window.scrollTo(0, 0)")
         browser.save_screenshot(os.environ[PICTURE])
