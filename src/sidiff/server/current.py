@@ -83,4 +83,8 @@ class Current:
 
     def _follow(self) -> None:
         while not self._ended.wait(self._seconds):
-            self.look()
+            try:
+                self.look()
+            except Exception:  # a defect, which must not end the watch for good
+                self._refused()
+                logger.exception("The newest bundle failed; the loaded one stays")
