@@ -99,7 +99,10 @@ def _make_empty(folder: Path) -> None:
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text.replace("KEDRO", __version__))
-    shutil.copy(ROOT / "conf/base/mlflow.yml", folder / "conf/base")
+    tracking = (ROOT / "conf/base/mlflow.yml").read_text()
+    # An empty project has no resolver of ours.
+    tracking = tracking.replace("${in_project:mlflow.db}", "mlflow.db")
+    (folder / "conf/base/mlflow.yml").write_text(tracking)
 
 
 def _starter(folder: Path, command: list[str], cpu: list[float]) -> Callable[[], float]:

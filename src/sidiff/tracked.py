@@ -149,11 +149,18 @@ class TrackingHooks:
     # First, so that kedro-mlflow has not ended the run yet.
     @hook_impl(tryfirst=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Attach figures and reports."""
+        """Tag the versions written, and attach figures and reports."""
         mlflow = active_mlflow()
         if mlflow is None:
             return
-        for name, dataset in written(pipeline, catalog).items():
+        stored = written(pipeline, catalog)
+        mlflow.set_tags(
+            {
+                f"output.{name}": dataset.resolve_save_version()
+                for name, dataset in stored.items()
+            }
+        )
+        for name, dataset in stored.items():
             path = PurePosixPath(dataset.stored_address())
             report = REPORTING_FOLDER in path.parts or name in REPORTS
             if report and path.suffix in (".json", ".md", ".png", ".html"):

@@ -58,8 +58,10 @@ def test_from_files_to_recommendations(
         pl.col("item_id").n_unique().alias("distinct"), pl.len()
     )
     assert (users["distinct"] == users["len"]).all()
-    assert (users["len"] == 10).all()
+    # The paper's search may end in codes of nobody, which drop out of a list.
+    assert users["len"].is_between(1, 10).all()
     if codes**digits < len(table):
+        assert (users["len"] == 10).mean() > 0.5
         shared = lists.join(table.select("item_id", "sid"), on="item_id")
         together = shared.group_by("user_id").agg(pl.col("sid").n_unique())
         assert (together["sid"] < 10).all()

@@ -61,7 +61,8 @@ def test_rows_of_a_rejected_ingestion_go_no_further(
     spoilt = project / "spoilt.json"
     spoilt.write_text("\n".join(lines))
     run("ingestion", given)
-    spoilt.write_text("\n".join([*lines[:-60], *["{broken"] * 60]))
+    broken = len(lines) // 10
+    spoilt.write_text("\n".join([*lines[:-broken], *["{broken"] * broken]))
     with pytest.raises(SidiffError, match="rejected_"):
         run("ingestion", given)
     with pytest.raises(SidiffError, match="the last accepted ingestion is"):
