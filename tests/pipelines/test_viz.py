@@ -59,7 +59,7 @@ def test_tables_have_statistics(project: Path, full_run: str, run: Run) -> None:
         for name in ("sequences", "core_interactions", "sid_table"):
             stored = catalog.load(name).lazy().collect()
             folder = project / "data"
-            files = sorted(folder.rglob(f"{name}.parquet/*/{name}.parquet"))
+            files = sorted(folder.glob(f"*/sample/{name}.parquet/*/{name}.parquet"))
             assert known[name] == {
                 "rows": stored.height,
                 "columns": stored.width,
