@@ -59,13 +59,14 @@ ITEM_2023 = {
 
 
 def test_reviews_of_every_layout() -> None:
-    row = ("A2SUAM1J3GNN3B", "0000013714", 1252800000, 5.0)
+    row = ("A2SUAM1J3GNN3B", "0000013714", 1252800000, 0, 5.0)
     assert LAYOUTS["amazon2014"].reviews.read(REVIEW_2014) == row
     assert LAYOUTS["amazon2018"].reviews.read(REVIEW_2014) == row
     assert LAYOUTS["amazon2023"].reviews.read(REVIEW_2023) == (
         "AGKHLEW2SOWHNMFQIJGBECAF7INQ",
         "B00YQ6X8EX",
         1588687728,
+        923_000,
         4.0,
     )
 
@@ -130,7 +131,7 @@ def test_spellings_of_a_time(time: object) -> None:
 @pytest.mark.parametrize("rating", [None, "five", True, 10**400, [5]])
 def test_a_wrong_rating_is_null(rating: object) -> None:
     line = REVIEW_2014 | {"overall": rating}
-    assert LAYOUTS["amazon2014"].reviews.read(line)[3] is None
+    assert LAYOUTS["amazon2014"].reviews.read(line)[4] is None
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,9 @@ def interactions(rows: list[tuple[int, int, int]]) -> pl.LazyFrame:
         {
             "user_id": [f"u{user}" for user, _, _ in rows],
             "item_id": [f"i{item}" for _, item, _ in rows],
-            "timestamp": [time for _, _, time in rows],
+            # Two ticks to the second
+            "timestamp": [time // 2 for _, _, time in rows],
+            "microsecond": [time % 2 * 500_000 for _, _, time in rows],
         }
     )
 

@@ -142,6 +142,11 @@ def test_floats_that_stand_for_several_ids_are_none(tmp_path: Path) -> None:
         assert (log(path).rows, log(path).set_aside) == (1, 1)
 
 
+def microseconds(moment: datetime) -> int:
+    """Since 1970, exactly: a float of so many digits would round."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.datetimes(datetime(1970, 1, 2), datetime(2099, 1, 1)),
@@ -177,7 +182,7 @@ def test_iso_times_of_any_form(
         text += t + colon.join(parts[:kept])
         if clock[-1] in ".,":
             text += clock[-1] + ("25" if kept > 2 else "5")
-            moment += timedelta(seconds=0 if kept > 2 else 30)
+            moment += timedelta(seconds=0.25 if kept > 2 else 30)
         if isinstance(zone, int):
             minutes = zone - zone % 60 if offset == "hh" else zone
             ahead, sign = abs(minutes), "-" if minutes < 0 else "+"
@@ -192,7 +197,7 @@ def test_iso_times_of_any_form(
             moment -= timedelta(minutes=minutes)
         else:
             text += zone
-    expected = int(moment.replace(tzinfo=UTC).timestamp())
+    expected = microseconds(moment.replace(tzinfo=UTC))
     assert read_iso(pl.Series([text, f" {text} ", None])).to_list() == [
         *(expected, expected, None)
     ]
@@ -203,8 +208,35 @@ def test_iso_times_of_any_form(
 def test_what_python_prints_of_a_moment(moment: datetime, minutes: int) -> None:
     zoned = moment.replace(tzinfo=timezone(timedelta(minutes=minutes)))
     texts = [zoned.isoformat(), str(zoned), zoned.isoformat(timespec="milliseconds")]
-    expected = int(zoned.replace(microsecond=0).timestamp())
-    assert read_iso(pl.Series(texts)).to_list() == [expected] * 3
+    exact = microseconds(zoned)
+    assert read_iso(pl.Series(texts)).to_list() == [
+        *(exact, exact, exact - exact % 1000)
+    ]
+
+
+@given(st.integers(0, 999_999_999), st.sampled_from(["parquet", "csv", "ndjson"]))
+@settings(max_examples=30, deadline=None)
+def test_a_log_keeps_the_order_within_a_second(
+    tmp_path_factory: pytest.TempPathFactory, nanosecond: int, kind: str
+) -> None:
+    folder = tmp_path_factory.mktemp("log")
+    micro = nanosecond // 1000
+    moment = datetime.fromtimestamp(TIME, UTC).replace(microsecond=micro)
+    in_unit: dict[str, tuple[Any, int]] = {
+        "s": (TIME + micro / 10**6, micro),
+        "ms": (TIME * 10**3 + micro // 10**3, micro - micro % 10**3),
+        "us": (TIME * 10**6 + micro, micro),
+        "ns": (TIME * 10**9 + nanosecond, micro),
+        "datetime": (moment.isoformat(), micro),
+    }
+    for unit, (value, expected) in in_unit.items():
+        path = folder / f"{unit}.{kind}"
+        frame = pl.DataFrame({"u": ["a"], "i": ["b"], "t": [value]})
+        getattr(frame, f"write_{kind}")(path)
+        row = log(path, unit).frame.collect().row(0, named=True)
+        assert row["timestamp"] == TIME
+        # A number with a point holds about seven digits of a second
+        assert abs(row["microsecond"] - expected) <= (unit == "s")
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,11 @@ COLUMNS = model("ingestion").interactions
 
 
 def log_of(rows: list[tuple[str, str | None, int]]) -> pl.LazyFrame:
+    """Rows of user, item and time, two ticks to the second."""
     schema = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64}
-    return pl.LazyFrame(rows, schema, orient="row")
+    log = pl.LazyFrame(rows, schema, orient="row")
+    tick = pl.col("timestamp")
+    return log.with_columns(tick // 2, microsecond=(tick % 2).cast(pl.Int32) * 500_000)
 
 
 def users_of(parts: Parts) -> dict[str, list[str]]:
@@ -70,9 +73,9 @@ def test_parts_hold_every_users_items_in_order(
     last: dict[tuple[str, str], int] = {}
     for _, (user, item, time) in order:
         before = last.get((user, item))
-        if merge is None or before is None or time - before > merge:
+        if merge is None or before is None or time // 2 - before > merge:
             wanted[user].append(item)
-        last[user, item] = time
+        last[user, item] = time // 2
     assert users_of(parts) == wanted
 
 

@@ -40,6 +40,7 @@ INTERACTIONS = pl.Schema(
         "user_id": pl.String(),
         "item_id": pl.String(),
         "timestamp": pl.Int64(),
+        "microsecond": pl.Int32(),
         "rating": pl.Float32(),
     }
 )
@@ -100,7 +101,8 @@ def ingest_reviews(path: Path, layout: str) -> Ingested:
 
     Returns:
         ``frame`` has ``user_id``, ``item_id`` (str), ``timestamp`` (i64, seconds since
-        1970 UTC) and ``rating`` (f32, nullable).
+        1970 UTC), ``microsecond`` (i32, of that second) and ``rating`` (f32,
+        nullable).
 
     Raises:
         SidiffError: the file is missing, empty, damaged, or of another layout.

@@ -13,7 +13,7 @@ from sidiff.parameters import InteractionColumns
 from sidiff.reviews.ingestion import KEPT_TEXT
 from sidiff.reviews.layouts import LATEST_SECOND
 from sidiff.reviews.tables import FAULT, LINE, ROW, header_of
-from sidiff.reviews.times import is_moment_type, moments, ticks
+from sidiff.reviews.times import Time, is_moment_type, moments, ticks
 from sidiff.reviews.values import identifier, is_id_type, present
 
 REASON = "why the row is set aside"
@@ -42,7 +42,7 @@ def check_rows(
     types = rows.collect_schema()
     raw = list(dict.fromkeys([columns.user, columns.item, columns.timestamp]))
     rating, lost = _rating(columns.rating, types)
-    seconds, other_unit = _seconds(path, columns, types[columns.timestamp])
+    time = _time(path, columns, types[columns.timestamp])
     ids = {"user_id": columns.user, "item_id": columns.item}
     as_they_are = {kind for kind in ids if tidy and types[ids[kind]] == pl.String}
     texts = {kind for kind in ids if types[ids[kind]] == pl.String}
@@ -52,7 +52,7 @@ def check_rows(
         LINE,
         _in_words(raw).alias(TEXT),
         _is_header(path, raw).alias(HEADER),
-        other_unit.alias(OTHER_UNIT),
+        time.other_unit.alias(OTHER_UNIT),
         lost.alias(LOST),
         *(pl.col(ids[kind]).alias(f"{kind} as it is") for kind in texts),
         *(
@@ -61,7 +61,8 @@ def check_rows(
             else _identifier(path, name, types[name]).alias(kind)
             for kind, name in ids.items()
         ),
-        timestamp=seconds,
+        timestamp=time.seconds,
+        microsecond=time.microseconds,
         rating=rating,
     )
     changed = (pl.col(f"{kind} as it is").ne_missing(pl.col(kind)) for kind in texts)
@@ -142,10 +143,8 @@ def _identifier(path: Path, name: str, dtype: DataType) -> pl.Expr:
     return identifier(pl.col(name), dtype)
 
 
-def _seconds(
-    path: Path, columns: InteractionColumns, dtype: DataType
-) -> tuple[pl.Expr, pl.Expr]:
-    """Seconds since 1970 UTC, null where there is no time; whether of another unit."""
+def _time(path: Path, columns: InteractionColumns, dtype: DataType) -> Time:
+    """The time by the unit that the settings say."""
     column, unit = pl.col(columns.timestamp), columns.time_unit
     if unit == "datetime":
         if not is_moment_type(dtype):
@@ -153,7 +152,7 @@ def _seconds(
                 f"Column {columns.timestamp} of {path} holds {dtype}: set "
                 "ingestion.interactions.time_unit to s, ms, us or ns."
             )
-        return moments(column, dtype), pl.lit(value=False)
+        return moments(column, dtype)
     if not dtype.is_numeric() and dtype != pl.String:
         raise SidiffError(
             f"Column {columns.timestamp} of {path} holds {dtype}: set "

@@ -20,7 +20,7 @@ LATEST_SECOND = 4_102_444_800
 """2100-01-01: a time beyond it is in other units than the layout says."""
 _PRICE = re.compile(r"\s*\$?\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?\s*")
 
-ReviewRow = tuple[str, str, int, float | None]
+ReviewRow = tuple[str, str, int, int, float | None]
 ItemRow = tuple[
     str,
     str | None,
@@ -57,7 +57,7 @@ class ReviewLayout:
     rating: str
 
     def read(self, line: Mapping[str, Any]) -> ReviewRow:
-        """Return user id, item id, time in seconds and rating.
+        """Return user id, item id, second, microsecond within it, and rating.
 
         Raises:
             MalformedLineError: an id or the time is missing or wrong.
@@ -65,20 +65,20 @@ class ReviewLayout:
         return (
             _identifier(line, self.user),
             _identifier(line, self.item),
-            self._seconds(line),
+            *self._time(line),
             _number(line.get(self.rating)),
         )
 
-    def _seconds(self, line: Mapping[str, Any]) -> int:
+    def _time(self, line: Mapping[str, Any]) -> tuple[int, int]:
         ticks = _number(line.get(self.timestamp))
         if ticks is None or not ticks.is_integer():
             raise MalformedLineError(f"no whole number in {self.timestamp}")
-        seconds = int(ticks) // self.ticks_per_second
+        seconds, rest = divmod(int(ticks), self.ticks_per_second)
         if not 0 <= seconds < LATEST_SECOND:
             raise MalformedLineError(
                 f"{self.timestamp} {int(ticks)} is not a time from 1970 to 2100"
             )
-        return seconds
+        return seconds, rest * 10**6 // self.ticks_per_second
 
 
 @dataclass(frozen=True)

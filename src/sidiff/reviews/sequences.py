@@ -133,7 +133,8 @@ def build_sequences(
 
     Args:
         interactions: ``user_id`` and ``item_id`` (str), ``timestamp`` (i64, seconds),
-            in file order. Read several times, a column at a time.
+            ``microsecond`` (i32, of that second), in file order. Read several times, a
+            column at a time.
         tie_break: what orders interactions of equal time: the item id, or the row's
             place in ``interactions``.
         further_items: ids that the item vocabulary has as well, in any order, with or
@@ -144,7 +145,8 @@ def build_sequences(
     """
     users, user_ids = encode(interactions, "user_id")
     items, item_ids = encode(interactions, "item_id", further_items)
-    times = interactions.select("timestamp").collect(engine="streaming").to_series()
+    moment = pl.col("timestamp") * 10**6 + pl.col("microsecond")
+    times = interactions.select(moment).collect(engine="streaming").to_series()
     # A stable sort keeps the file order among what the keys leave tied.
     keys = [times.to_numpy(), users]
     if tie_break == "item_id":

@@ -10,6 +10,8 @@ is of another writer and no time.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import polars as pl
 from polars.datatypes import DataType
 
@@ -34,6 +36,7 @@ _ISO = (
     r"(?:\[[\w/+\-]+\])?)?$"
 )
 _DAY, _HOUR, _MINUTE = 86_400, 3600, 60
+_MICRO = 10**6
 _LAST_HOUR, _LAST_MINUTE, _LEAP_SECOND, _WIDEST_ZONE = 24, 59, 60, 18 * 3600
 
 
@@ -43,29 +46,41 @@ def is_moment_type(dtype: DataType) -> bool:
     return moment or dtype == pl.String
 
 
-def moments(column: pl.Expr, dtype: DataType) -> pl.Expr:
-    """Seconds since 1970 UTC, i64, of dates, times or texts; null where there is none.
+class Time(NamedTuple):
+    """Columns of a time.
 
-    ``dtype`` as in ``is_moment_type``.
+    Attributes:
+        seconds: since 1970 UTC, i64, rounded down; null where there is no time.
+        microseconds: what is left of the second, i32, 0 to 999,999.
+        other_unit: whether the number is a time from 1990 to 2100 in a coarser unit.
     """
+
+    seconds: pl.Expr
+    microseconds: pl.Expr
+    other_unit: pl.Expr
+
+
+def moments(column: pl.Expr, dtype: DataType) -> Time:
+    """Times of dates, datetimes or texts, with ``dtype`` as in ``is_moment_type``."""
     if dtype == pl.String:
-        return column.map_batches(read_iso, return_dtype=pl.Int64, is_elementwise=True)
-    return column.cast(pl.Datetime("us")).to_physical() // 10**6
+        total = column.map_batches(read_iso, return_dtype=pl.Int64, is_elementwise=True)
+    else:
+        total = column.cast(pl.Datetime("us")).to_physical()
+    part = (total % _MICRO).cast(pl.Int32)
+    return Time(total // _MICRO, part, pl.lit(value=False))
 
 
-def ticks(column: pl.Expr, dtype: DataType, unit: str) -> tuple[pl.Expr, pl.Expr]:
-    """Seconds since 1970 UTC of numbers, or of texts of digits, in ``unit``.
-
-    Returns:
-        The seconds (i64, null where there is no number), and whether the number is a
-        time from 1990 to 2100 in a coarser unit.
-    """
+def ticks(column: pl.Expr, dtype: DataType, unit: str) -> Time:
+    """Times of numbers, or of texts of digits, in ``unit``."""
     number = column.str.strip_chars() if dtype == pl.String else column
     whole = number.cast(pl.Int64, strict=False)
+    size = TICKS[unit]
+    rest = whole % size * _MICRO // size if size > 1 else pl.lit(0)
     if not dtype.is_integer():
         # 1.6e9 and 1600000000.25 are times as well, whatever wrote them.
-        part = number.cast(pl.Float64, strict=False).floor()
-        whole = pl.coalesce(whole, part.cast(pl.Int64, strict=False))
+        real = number.cast(pl.Float64, strict=False)
+        whole = pl.coalesce(whole, real.floor().cast(pl.Int64, strict=False))
+        rest = ((whole % size + (real - real.floor())) * (_MICRO / size)).floor()
     coarser = [size for size in TICKS.values() if size < TICKS[unit]]
     other = pl.any_horizontal(
         pl.lit(value=False),
@@ -74,26 +89,24 @@ def ticks(column: pl.Expr, dtype: DataType, unit: str) -> tuple[pl.Expr, pl.Expr
             for size in coarser
         ),
     )
-    return whole // TICKS[unit], other
+    return Time(whole // size, rest.cast(pl.Int32, strict=False), other)
 
 
 def read_iso(texts: pl.Series) -> pl.Series:
-    """Seconds since 1970 UTC, i64, of ISO 8601 texts; null where there is none."""
+    """Microseconds since 1970 UTC, i64, of ISO 8601 texts; null where there is none."""
     bare = texts.str.strip_chars()
-    seconds = pl.Series(texts.name, [None], dtype=pl.Int64).new_from_index(
-        0, len(texts)
-    )
+    total = pl.Series(texts.name, [None], dtype=pl.Int64).new_from_index(0, len(texts))
     usual = bare.str.replace(" ", "T", literal=True)
     for form in _COMMON:
-        left = seconds.is_null() & usual.is_not_null()
+        left = total.is_null() & usual.is_not_null()
         if not left.any():
-            return seconds
+            return total
         read = usual.filter(left).str.to_datetime(
             form, time_unit="us", time_zone="UTC", strict=False
         )
-        seconds = _filled(seconds, left, read.to_physical() // 10**6)
-    left = seconds.is_null() & bare.is_not_null()
-    return _filled(seconds, left, _read_any(bare.filter(left)))
+        total = _filled(total, left, read.to_physical())
+    left = total.is_null() & bare.is_not_null()
+    return _filled(total, left, _read_any(bare.filter(left)))
 
 
 def _filled(old: pl.Series, where: pl.Series, new: pl.Series) -> pl.Series:
@@ -129,11 +142,10 @@ def _read_any(texts: pl.Series) -> pl.Series:
         .otherwise(1)
     )
     fraction = pl.concat_str(pl.lit("0."), pl.col("fraction").str.slice(1))
-    within = (
-        _HOUR * number("hour")
-        + _MINUTE * number("minute")
-        + number("second")
-        + (fraction.cast(pl.Float64).fill_null(0.0) * unit + 1e-9)
+    whole = _HOUR * number("hour") + _MINUTE * number("minute") + number("second")
+    within = whole * _MICRO + (
+        # A little more, for a decimal fraction is hardly ever exact.
+        (fraction.cast(pl.Float64).fill_null(0.0) * unit * _MICRO + 1e-3)
         .floor()
         .cast(pl.Int64)
     )
@@ -148,9 +160,9 @@ def _read_any(texts: pl.Series) -> pl.Series:
         & (number("hour") <= _LAST_HOUR)
         & (number("minute") <= _LAST_MINUTE)
         & (number("second") <= _LEAP_SECOND)
-        & ((number("hour") < _LAST_HOUR) | (within == _DAY))
+        & ((number("hour") < _LAST_HOUR) | (within == _DAY * _MICRO))
         & (zone <= _WIDEST_ZONE)
         & (number("zone_minute") <= _LAST_MINUTE)
     )
-    total = day * _DAY + within - ahead * zone
+    total = (day * _DAY - ahead * zone) * _MICRO + within
     return parts.select(pl.when(legal).then(total)).to_series()

@@ -34,7 +34,7 @@ class Histories:
 
     Attributes:
         rows: user_id, item_id (null in the one row of a user without items), timestamp,
-            in the order of the file; not read yet.
+            microsecond, in the order of the file; not read yet.
         timed: whether timestamp is in seconds, and not only an order.
         set_aside: rows of the file that could not be used.
     """
@@ -92,7 +92,8 @@ def own_histories(path: Path, columns: InteractionColumns) -> Histories:
             ids.cast(pl.List(pl.String)).alias("item_id"),
         )
         .explode("item_id", empty_as_null=True)
-        .with_row_index("timestamp"),
+        .with_row_index("timestamp")
+        .with_columns(microsecond=pl.lit(0)),
         timed=False,
         set_aside=set_aside,
     )
@@ -124,7 +125,7 @@ class Parts:
         """
         self._folder, self._ties = folder, ties
         self._merge_seconds = merge_seconds if histories.timed else None
-        rows = histories.rows.select("user_id", "item_id", "timestamp")
+        rows = histories.rows.select("user_id", "item_id", "timestamp", "microsecond")
         counted = rows.select(pl.col("user_id").approx_n_unique())
         self.users = int(counted.collect(engine="streaming").item())
         if not self.users:
@@ -148,9 +149,9 @@ class Parts:
                 yield number, self._users(files)
 
     def _users(self, files: list[Path]) -> pl.DataFrame:
-        keys = ["user_id", "timestamp", _ORDER]
+        keys = ["user_id", "timestamp", "microsecond", _ORDER]
         if self._ties == "item_id":
-            keys.insert(2, "item_id")
+            keys.insert(3, "item_id")
         rows = pl.read_parquet(files, glob=False).sort(keys)
         if self._merge_seconds is not None:
             before = pl.col("timestamp").shift(1).over("user_id", "item_id")
