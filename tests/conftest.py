@@ -19,6 +19,13 @@ settings.register_profile("sidiff", deadline=None)
 settings.load_profile("sidiff")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """No workers for chosen tests, which would start sooner than these; else as many as
+    there are cores.
+    """
+    return None if config.args == config.getini("testpaths") else 0
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder SIDIFF_REAL_DATA of real review files; skipped where there is none."""
