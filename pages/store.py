@@ -40,16 +40,17 @@ def store(name: str, env: str | None) -> None:
     bootstrap_project(ROOT)
     with KedroSession.create(ROOT, env=env) as session:
         context = session.load_context()  # type: ignore[attr-defined]
-        catalog, options = context.catalog, f" --env={env}" if env else ""
+        catalog = context.catalog
         version = catalog.get("comparison").resolve_load_version()
         kept = {
-            "command": f"kedro run --pipeline=full{options}",
-            "commit": commit_of(version),
+            **run_of(version),
             "version": version,
             **comparison_of(catalog.load("comparison")),
             "data": catalog.load("data_statistics"),
             "sids": catalog.load("sid_report"),
         }
+        if catalog.exists("ablation"):
+            kept["ablation"] = comparison_of(catalog.load("ablation"))
         if name == "sample":
             kept |= examples(catalog, context.params["evaluation"])
             IMAGES.mkdir(parents=True, exist_ok=True)
@@ -61,8 +62,8 @@ def store(name: str, env: str | None) -> None:
     (DATA / f"{name}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def commit_of(version: str) -> str:
-    """The commit of the run that wrote ``version``, as MLflow has it."""
+def run_of(version: str) -> dict[str, str]:
+    """Command and commit of the run that wrote ``version``, as MLflow has them."""
     import mlflow  # noqa: PLC0415 (slow to import)
 
     runs = mlflow.search_runs(
@@ -70,7 +71,8 @@ def commit_of(version: str) -> str:
         filter_string=f"tags.save_version = '{version}'",
         output_format="list",
     )
-    return str(runs[0].data.tags["git.commit"])[:7]
+    tags = runs[0].data.tags
+    return {"command": tags["kedro_command"], "commit": tags["git.commit"][:7]}
 
 
 def comparison_of(comparison: pl.DataFrame) -> dict[str, Any]:

@@ -71,8 +71,10 @@ def _methods(lines: Iterable[Kept]) -> str:
 
 
 def _decoders(kept: Kept) -> str:
-    """Searches by digits: what they cost, and what they lose against CPD."""
-    to_cpd = {row["method"]: row for row in kept["differences"].get("cpd", [])}
+    """Searches by digits: what they cost, and what they lose to the first reference."""
+    methods = {line["method"] for line in kept["headlines"] if line["denoiser_calls"]}
+    first = next(name for name in kept["differences"] if name in methods)
+    to_first = {row["method"]: row for row in kept["differences"][first]}
     lines = [
         line
         for line in kept["headlines"]
@@ -80,7 +82,14 @@ def _decoders(kept: Kept) -> str:
     ]
     lines.sort(key=lambda line: (-line["denoiser_calls"], -line["ndcg"]["mean"]))
     return _table(
-        ["decoder", "users", "calls", "users/s", "N@10", "less that of CPD"],
+        [
+            "decoder",
+            "users",
+            "calls",
+            "users/s",
+            "N@10",
+            f"less that of {label(first)}",
+        ],
         (
             [
                 line["label"],
@@ -88,9 +97,30 @@ def _decoders(kept: Kept) -> str:
                 f"{line['denoiser_calls']:.3g}",
                 rate_text(line["users_per_second"]),
                 _figure(line["ndcg"]["mean"]),
-                _difference(to_cpd.get(line["method"])),
+                _difference(to_first.get(line["method"])),
             ]
             for line in lines
+        ),
+    )
+
+
+def _ablation(kept: Kept) -> str:
+    """Trainings, and what each loses against the first."""
+    found = kept["ablation"]
+    [(first, rows)] = found["differences"].items()
+    to_first = {row["method"]: row for row in rows}
+    k = found["headlines"][0]["cutoff"]
+    return _table(
+        ["training", "users", f"N@{k}", f"SID N@{k}", f"less that of {label(first)}"],
+        (
+            [
+                line["label"],
+                f"{line['users']:,}",
+                _with_interval(line["ndcg"]),
+                _figure(line["sid_ndcg"]["mean"]),
+                _difference(to_first.get(line["method"])),
+            ]
+            for line in found["headlines"]
         ),
     )
 
@@ -200,6 +230,7 @@ TABLES: dict[str, Callable[[Kept], str]] = {
     "short": _short,
     "all": _all,
     "decoders": _decoders,
+    "ablation": _ablation,
     "differences": _differences,
     "sids": _sids,
     "neighbours": _neighbours,
