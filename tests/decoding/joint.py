@@ -1,11 +1,13 @@
-"""A small joint denoiser of random weights, its shop, its energies digit by digit."""
+"""A small joint denoiser of random weights, its shop, its plain energies."""
 
 from __future__ import annotations
 
 import torch
 
+from sidiff import reference
 from sidiff.diffusion.histories import SampleBatch
 from sidiff.diffusion.joint import ItemTable, JointConfig, JointDenoiser
+from sidiff.reference import State
 
 DIGITS, CODES, ITEMS, WIDTH, LONGEST = 3, 4, 20, 8, 6
 
@@ -58,15 +60,24 @@ def histories(table: ItemTable, seed: int = 0) -> SampleBatch:
 
 
 @torch.no_grad()
-def plain_energy(
-    model: JointDenoiser, table: ItemTable, user: torch.Tensor, had: set[int], item: int
+def energy(
+    model: JointDenoiser,
+    table: ItemTable,
+    user: torch.Tensor,
+    had: set[int],
+    item: int,
+    view: tuple[State, torch.Tensor] | None = None,
 ) -> float:
-    """The fully masked energy, digit by digit."""
-    energy = 0.0
-    for digit in range(DIGITS):
-        code = model.codes[digit * CODES + int(table.codes[item, digit])]
-        energy += float(code @ model.maps[digit] @ user)
-    energy += float(model.residuals[table.residuals[item]] @ user)
-    if item in had:
-        energy += float(model.gate.weight[0] @ user + model.gate.bias[0])
-    return energy
+    """The reference's energy of an item for the state ``user``.
+
+    ``view`` is a partly filled SID with its queries ``(L, d)``; None: all masked.
+    """
+    state, queries = view or ((None,) * DIGITS, model.maps @ user)
+    return reference.energy(
+        tuple(table.codes[item].tolist()),
+        state,
+        queries,
+        model.codes.view(DIGITS, CODES, -1),
+        user,
+        model.residuals[table.residuals[item]],
+    ) + (item in had) * float(model.repeat_gate(user))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from types import SimpleNamespace
 
+import pytest
 import torch
 from torch import Tensor
 
 from sidiff.decoding.results import Decoded
+from sidiff.parameters import DecodingParameters
+from sidiff.reference import Search, Sid, State
 
 USERS = 4
 
@@ -52,9 +56,24 @@ class TableModel:
         self.masks_seen.append(masked)
         return self.table[memory.users[:, None], state]
 
-    def log_p(self, user: int, state: tuple[int, ...], digit: int, code: int) -> float:
-        index = int((torch.tensor(state) * self.radix).sum())
+    def log_p(self, user: int, state: State, digit: int, code: int) -> float:
+        mask = self.config.codes_per_digit
+        symbols = torch.tensor([mask if c is None else c for c in state])
+        index = int((symbols * self.radix).sum())
         return float(self.table[user, index, digit].log_softmax(-1)[code])
+
+    def search(
+        self, user: int, p: DecodingParameters, sids: list[Sid] | None = None
+    ) -> Search:
+        """The reference's search of a user, among ``sids`` if these are given."""
+        return Search(
+            partial(self.log_p, user),
+            self.config.digits,
+            self.config.codes_per_digit,
+            p.beam,
+            p.merge != "none",
+            sids if p.constraint == "items" else None,
+        )
 
 
 def listed(decoded: Decoded, user: int) -> list[tuple[tuple[int, ...], float]]:
@@ -63,3 +82,9 @@ def listed(decoded: Decoded, user: int) -> list[tuple[tuple[int, ...], float]]:
         decoded.codes[user].tolist(), decoded.scores[user].tolist(), strict=True
     )
     return [(tuple(codes), score) for codes, score in pairs if score > -math.inf]
+
+
+def assert_same(actual: list, expected: list) -> None:
+    """Equal SIDs in equal order with equal scores."""
+    assert [sid for sid, _ in actual] == [sid for sid, _ in expected]
+    assert [s for _, s in actual] == pytest.approx([s for _, s in expected], abs=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,67 +12,16 @@ import torch
 
 from sidiff.decoding import one_pass, scan
 from sidiff.decoding.cpd import decode
-from sidiff.parameters import DecodingParameters
+from sidiff.reference import best_order, cpd
 from tests.decoding.catalogues import catalogue_of
-from tests.decoding.tables import USERS, TableModel, listed
+from tests.decoding.tables import USERS, TableModel, assert_same, listed
 from tests.settings import decoding
 
 DIGITS, CODES = 3, 4
-HIDDEN = CODES
 EVERY_SID = catalogue_of(
     np.array(list(itertools.product(range(CODES), repeat=DIGITS))), CODES
 )
 NOTHING = torch.empty(USERS, 0, dtype=torch.int64)
-
-
-def path_score(model: TableModel, user: int, sid: tuple, order: tuple) -> float:
-    state, score = [HIDDEN] * DIGITS, 0.0
-    for digit in order:
-        score += model.log_p(user, tuple(state), digit, sid[digit])
-        state[digit] = sid[digit]
-    return score
-
-
-def beam_search(
-    model: TableModel,
-    user: int,
-    p: DecodingParameters,
-    orders: list[set[int]],
-    items: list[tuple[int, ...]] | None = None,
-) -> list[tuple[tuple[int, ...], float]]:
-    """A plain-Python beam over (state, digit, code), merging states by a dict."""
-    beams = [((HIDDEN,) * DIGITS, 0.0)]
-    for step, allowed in enumerate(orders):
-        children = []
-        for state, score in beams:
-            options = [
-                (score + model.log_p(user, state, d, c), d, c)
-                for d in range(DIGITS)
-                if state[d] == HIDDEN and d in allowed
-                for c in range(CODES)
-                if items is None
-                or any(
-                    all(
-                        known in (HIDDEN, sid[i])
-                        for i, known in enumerate((*state[:d], c, *state[d + 1 :]))
-                    )
-                    for sid in items
-                )
-            ]
-            if not options:
-                continue
-            if step == DIGITS - 1 and p.last_step == "greedy":
-                options = [max(options)]
-            for total, d, c in options:
-                children.append(((*state[:d], c, *state[d + 1 :]), total))
-        children.sort(key=lambda child: -child[1])
-        if p.merge != "none":
-            best: dict[tuple[int, ...], float] = {}
-            for state, total in children:
-                best.setdefault(state, total)
-            children = sorted(best.items(), key=lambda child: -child[1])
-        beams = children[: p.beam]
-    return beams
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -84,10 +34,7 @@ def test_a_beam_that_holds_everything_finds_every_sid_by_its_best_order(seed) ->
         for sid, score in listed(decoded, user):
             found.setdefault(sid, score)
         for sid in itertools.product(range(CODES), repeat=DIGITS):
-            best = max(
-                path_score(model, user, sid, order)
-                for order in itertools.permutations(range(DIGITS))
-            )
+            best = best_order(partial(model.log_p, user), sid)
             assert found[sid] == pytest.approx(best, abs=1e-4)
 
 
@@ -106,13 +53,10 @@ def test_any_beam_equals_the_plain_search(merge, last_step, beam) -> None:
     p = decoding(beam=beam, merge=merge, last_step=last_step)
     decoded = decode(model, model.memory, p, EVERY_SID, NOTHING)
     for user in range(USERS):
-        expected = beam_search(model, user, p, [set(range(DIGITS))] * DIGITS)
-        expected.sort(key=lambda state: -state[1])
-        actual = listed(decoded, user)
-        assert [sid for sid, _ in actual] == [sid for sid, _ in expected]
-        assert [s for _, s in actual] == pytest.approx(
-            [s for _, s in expected], abs=1e-4
-        )
+        search = model.search(user, p)
+        expected = cpd(search, greedy=last_step == "greedy")
+        expected.sort(key=lambda path: -path[1])
+        assert_same(listed(decoded, user), expected)
 
 
 def test_fixed_order_fills_digits_from_first_to_last() -> None:
@@ -120,7 +64,7 @@ def test_fixed_order_fills_digits_from_first_to_last() -> None:
     p = decoding(order="fixed", beam=5)
     decoded = decode(model, model.memory, p, EVERY_SID, NOTHING)
     for user in range(USERS):
-        expected = beam_search(model, user, p, [{0}, {1}, {2}])
+        expected = cpd(model.search(user, p), range(DIGITS))
         assert [s for s, _ in listed(decoded, user)] == [s for s, _ in expected]
 
 
@@ -135,7 +79,7 @@ def test_random_order_is_one_permutation_named_by_its_seed() -> None:
             for order in itertools.permutations(range(DIGITS))
             if all(
                 [s for s, _ in listed(decoded, user)]
-                == [s for s, _ in beam_search(model, user, p, [{d} for d in order])]
+                == [s for s, _ in cpd(model.search(user, p), order)]
                 for user in range(USERS)
             )
         ]
@@ -176,7 +120,7 @@ def test_unmerged_beams_report_their_repeats() -> None:
     for step in range(DIGITS):
         most = 0
         for user in range(USERS):
-            before = beam_search(model, user, p, [set(range(DIGITS))] * step)
+            before = cpd(model.search(user, p), [None] * step)
             states = {state for state, _ in before}
             distinct, total = distinct + len(states), total + len(before)
             most = max(most, len(states))
@@ -201,14 +145,10 @@ def test_constrained_search_equals_the_plain_one(merge, last_step, beam, size) -
     decoded = decode(model, model.memory, p, catalogue, NOTHING)
     items = [tuple(sid) for sid in sids.tolist()]
     for user in range(USERS):
-        expected = beam_search(model, user, p, [set(range(DIGITS))] * DIGITS, items)
-        expected.sort(key=lambda state: -state[1])
-        actual = listed(decoded, user)
-        assert [sid for sid, _ in actual] == [sid for sid, _ in expected]
-        assert [s for _, s in actual] == pytest.approx(
-            [s for _, s in expected], abs=1e-4
-        )
-        assert {sid for sid, _ in actual} <= set(items)
+        search = model.search(user, p, items)
+        expected = cpd(search, greedy=last_step == "greedy")
+        expected.sort(key=lambda path: -path[1])
+        assert_same(listed(decoded, user), expected)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
@@ -223,7 +163,7 @@ def test_one_pass_scores_every_sid_exactly(monkeypatch, chunk, beam) -> None:
         model, model.memory, decoding(beam=beam), catalogue, NOTHING
     )
     assert decoded.denoiser_calls == len(model.states_seen) == 1
-    start = (HIDDEN,) * DIGITS
+    start = (None,) * DIGITS
     for user in range(USERS):
         expected = sorted(
             (
@@ -232,8 +172,4 @@ def test_one_pass_scores_every_sid_exactly(monkeypatch, chunk, beam) -> None:
             )
             for sid in sids.tolist()
         )[:beam]
-        actual = listed(decoded, user)
-        assert [sid for sid, _ in actual] == [sid for _, sid in expected]
-        assert [s for _, s in actual] == pytest.approx(
-            [-s for s, _ in expected], abs=1e-4
-        )
+        assert_same(listed(decoded, user), [(sid, -score) for score, sid in expected])

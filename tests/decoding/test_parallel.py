@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from sidiff import reference
 from sidiff.decoding import adaptive, cpd, one_pass, two_stage
 from sidiff.decoding.parallel import surest
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.parameters import DecodingParameters
 from tests.decoding.catalogues import catalogue_of
-from tests.decoding.tables import USERS, TableModel, listed
+from tests.decoding.tables import USERS, TableModel, assert_same, listed
 from tests.settings import decoding, settings
 
 DIGITS, CODES = 4, 3
-HIDDEN = CODES
 EVERY_SID = list(itertools.product(range(CODES), repeat=DIGITS))
 EVERYTHING = catalogue_of(np.array(EVERY_SID), CODES)
 NOTHING = torch.empty(USERS, 0, dtype=torch.int64)
-
-State = tuple[int, ...]
 
 
 def stages(
@@ -44,130 +42,6 @@ def model_of(seed: int, spread: float = 2.0) -> TableModel:
     return TableModel(seed, spread, DIGITS, CODES)
 
 
-def filled(state: State, digits: tuple[int, ...], codes: tuple[int, ...]) -> State:
-    result = list(state)
-    for digit, code in zip(digits, codes, strict=True):
-        result[digit] = code
-    return tuple(result)
-
-
-class PlainSearch:
-    """The definitions in plain Python: every child is made, scored and sorted."""
-
-    def __init__(
-        self, model: TableModel, user: int, p: DecodingParameters, items: list[State]
-    ) -> None:
-        self.model, self.user, self.p, self.items = model, user, p, items
-        self.digits, self.codes = model.config.digits, model.config.codes_per_digit
-        self.beams: list[tuple[State, float]] = [((self.codes,) * self.digits, 0.0)]
-
-    def open(self, state: State) -> list[int]:
-        return [digit for digit in range(self.digits) if state[digit] == self.codes]
-
-    def legal(self, state: State) -> bool:
-        if self.p.constraint == "none":
-            return True
-        return any(
-            all(
-                known in (self.codes, code)
-                for known, code in zip(state, sid, strict=True)
-            )
-            for sid in self.items
-        )
-
-    def log_p(self, state: State, digit: int, code: int) -> float:
-        return self.model.log_p(self.user, state, digit, code)
-
-    def surest(self, state: State, count: int) -> tuple[int, ...]:
-        """The open digits whose best legal code is the most probable."""
-        best = {
-            digit: max(
-                self.log_p(state, digit, code)
-                for code in range(self.codes)
-                if self.legal(filled(state, (digit,), (code,)))
-            )
-            for digit in self.open(state)
-        }
-        return tuple(sorted(best, key=lambda digit: -best[digit])[:count])
-
-    def step(self, choices: Callable[[State], list[tuple[int, ...]]]) -> None:
-        """Fill each of the sets of digits that ``choices`` allows a state."""
-        children: list[tuple[State, float]] = []
-        for state, score in self.beams:
-            for digits in choices(state):
-                for codes in itertools.product(range(self.codes), repeat=len(digits)):
-                    child = filled(state, digits, codes)
-                    if self.legal(child):
-                        gain = sum(
-                            self.log_p(state, digit, code)
-                            for digit, code in zip(digits, codes, strict=True)
-                        )
-                        children.append((child, score + gain))
-        children.sort(key=lambda child: -child[1])
-        if self.p.merge != "none":
-            best: dict[State, float] = {}
-            for state, score in children:
-                best.setdefault(state, score)
-            children = sorted(best.items(), key=lambda child: -child[1])
-        self.beams = children[: self.p.beam]
-
-
-def plain_two_stage(
-    model: TableModel, user: int, p: DecodingParameters, items: list[State]
-) -> list[tuple[State, float]]:
-    """MDGR, section 4.4: every path fills its own surest digits, in both stages."""
-    search, done, step = PlainSearch(model, user, p, items), 0, 0
-    while done < search.digits:
-        count = 1 if step < p.parallel.warmup_steps else p.parallel.digits_per_step
-        count = min(count, search.digits - done)
-
-        def own(state: State, count: int = count) -> list[tuple[int, ...]]:
-            if p.order == "fixed":
-                return [tuple(search.open(state)[:count])]
-            return [search.surest(state, count)]
-
-        search.step(own)
-        done, step = done + count, step + 1
-    return search.beams
-
-
-def plain_adaptive(
-    model: TableModel, user: int, p: DecodingParameters, items: list[State]
-) -> tuple[list[tuple[State, float]], int]:
-    search, done, calls = PlainSearch(model, user, p, items), 0, 0
-    while done < DIGITS:
-        state = search.beams[0][0]
-        sure = {
-            digit
-            for digit in range(DIGITS)
-            if state[digit] == HIDDEN
-            and any(
-                math.exp(search.log_p(state, digit, code)) > p.parallel.threshold
-                for code in range(CODES)
-                if search.legal(filled(state, (digit,), (code,)))
-            )
-        }
-        if p.order == "fixed":
-            sure = set(itertools.takewhile(sure.__contains__, range(done, DIGITS)))
-        count = 1 if done < p.parallel.warmup_steps else max(1, len(sure))
-
-        def choices(state: State, count: int = count) -> list[tuple[int, ...]]:
-            if p.order == "fixed":
-                return [tuple(search.open(state)[:count])]
-            if count == 1:
-                return [(digit,) for digit in search.open(state)]
-            return [search.surest(state, count)]
-
-        search.step(choices)
-        done, calls = done + count, calls + 1
-    return search.beams, calls
-
-
-def check(actual: list, expected: list) -> None:
-    assert [sid for sid, _ in actual] == [sid for sid, _ in expected]
-    assert [s for _, s in actual] == pytest.approx([s for _, s in expected], abs=1e-4)
-
-
 SCHEDULES = [(warmup, together) for warmup in range(4) for together in (1, 2, 3)]
 
 
@@ -177,11 +51,13 @@ SCHEDULES = [(warmup, together) for warmup in range(4) for together in (1, 2, 3)
 def test_two_stages_equal_the_plain_search(merge, beam, warmup, together) -> None:
     """Every schedule of a network of 3 digits of 4 codes."""
     model = TableModel(seed=beam + warmup, spread=0.7)
-    everything = list(itertools.product(range(4), repeat=3))
     p = stages(warmup, together, beam=beam, merge=merge)
     decoded = two_stage.decode(model, model.memory, p, EVERYTHING, NOTHING)
     for user in range(USERS):
-        check(listed(decoded, user), plain_two_stage(model, user, p, everything))
+        assert_same(
+            listed(decoded, user),
+            reference.two_stage(model.search(user, p), warmup, together),
+        )
     steps = warmup + math.ceil((3 - warmup) / together)
     assert decoded.denoiser_calls == len(model.states_seen) == steps
 
@@ -200,7 +76,8 @@ def test_constrained_stages_equal_the_plain_search(
     items = [tuple(sid) for sid in sids.tolist()]
     decoded = two_stage.decode(model, model.memory, p, catalogue_of(sids, 4), NOTHING)
     for user in range(USERS):
-        check(listed(decoded, user), plain_two_stage(model, user, p, items))
+        expected = reference.two_stage(model.search(user, p, items), warmup, together)
+        assert_same(listed(decoded, user), expected)
 
 
 def test_the_serial_decoder_is_not_cpd() -> None:
@@ -211,6 +88,10 @@ def test_the_serial_decoder_is_not_cpd() -> None:
     pooled = cpd.decode(model, model.memory, p, EVERYTHING, NOTHING)
     assert serial.denoiser_calls == DIGITS
     assert any(listed(serial, user) != listed(pooled, user) for user in range(USERS))
+
+
+def chunks(order: tuple[int, ...], size: int) -> list[tuple[int, ...]]:
+    return [order[at : at + size] for at in range(0, len(order), size)]
 
 
 @pytest.mark.parametrize("together", [1, 2])
@@ -226,32 +107,17 @@ def test_random_digits_are_open_and_each_paths_own(together, constraint) -> None
     assert (model.masks_seen[1].sum(2) == DIGITS - 1).all()
     assert len(model.masks_seen[2][0].unique(dim=0)) > 1
     for user in range(USERS):
+        own = partial(model.log_p, user)
         for sid, score in listed(decoded, user):
             assert any(
-                score == pytest.approx(by_order(model, user, sid, order, p), abs=1e-4)
+                score == pytest.approx(reference.path_score(own, sid, steps), abs=1e-4)
                 for order in itertools.permutations(range(DIGITS))
+                for steps in [[order[:1], *chunks(order[1:], together)]]
             )
     alone = two_stage.decode(
         model, model.memory.take(torch.tensor([2])), p, EVERYTHING, NOTHING[:1]
     )
     assert listed(alone, 0) == listed(decoded, 2)
-
-
-def by_order(
-    model: TableModel, user: int, sid: State, order: State, p: DecodingParameters
-) -> float:
-    """Score of a SID filled in stages along one order of its digits."""
-    state, score, done = (HIDDEN,) * DIGITS, 0.0, 0
-    while done < DIGITS:
-        warm = done < p.parallel.warmup_steps
-        digits = order[done : done + (1 if warm else p.parallel.digits_per_step)]
-        codes = tuple(sid[digit] for digit in digits)
-        score += sum(
-            model.log_p(user, state, digit, code)
-            for digit, code in zip(digits, codes, strict=True)
-        )
-        state, done = filled(state, digits, codes), done + len(digits)
-    return score
 
 
 @pytest.mark.parametrize(("warmup", "together"), [(0, 1), (4, 1), (1, 2), (2, 2)])
@@ -298,14 +164,11 @@ def test_every_step_reads_the_row_of_the_digits_still_masked(warmup, together) -
 @pytest.mark.parametrize("merge", ["none", "max"])
 @pytest.mark.parametrize("constraint", ["none", "items"])
 @pytest.mark.parametrize("last_step", ["joint", "greedy"])
-@pytest.mark.parametrize("order", ["confidence", "random"])
-def test_never_being_sure_is_cpd(merge, constraint, last_step, order) -> None:
+def test_never_being_sure_is_cpd(merge, constraint, last_step) -> None:
     model = model_of(seed=3)
     rng = np.random.default_rng(0)
     sids = np.unique(rng.integers(0, CODES, (30, DIGITS)), axis=0)
-    shared = dict(
-        beam=7, merge=merge, constraint=constraint, last_step=last_step, order=order
-    )
+    shared = dict(beam=7, merge=merge, constraint=constraint, last_step=last_step)
     catalogue = catalogue_of(sids, CODES)
     serial = cpd.decode(model, model.memory, decoding(**shared), catalogue, NOTHING)
     p = stages(0, 2, threshold=1.0, **shared)
@@ -323,7 +186,7 @@ def test_one_shot_is_the_exact_best_of_independent_digits() -> None:
     shot = two_stage.decode(model, model.memory, p, EVERYTHING, NOTHING)
     scored = one_pass.decode(model, model.memory, p, EVERYTHING, NOTHING)
     for user in range(USERS):
-        check(listed(shot, user), listed(scored, user))
+        assert_same(listed(shot, user), listed(scored, user))
     assert shot.denoiser_calls == 1
 
 
@@ -361,7 +224,7 @@ def test_long_ids_take_the_stated_number_of_calls(digits, constraint) -> None:
             scores = dict(zip(map(tuple, sids.tolist()), total.tolist(), strict=True))
             assert len(found) >= 10
             best = sorted((sid for sid, _ in found), key=lambda sid: -scores[sid])
-            check(found, [(sid, scores[sid]) for sid in best])
+            assert_same(found, [(sid, scores[sid]) for sid in best])
 
 
 @pytest.mark.parametrize("blocked_share", [0.3, 0.9])
@@ -385,27 +248,21 @@ def test_blocked_sids_are_never_reached_together(blocked_share) -> None:
 @pytest.mark.parametrize("threshold", [0.1, 0.45, 0.6, 0.9])
 @pytest.mark.parametrize("warmup", [0, 2])
 @pytest.mark.parametrize("constraint", ["none", "items"])
-@pytest.mark.parametrize("order", ["confidence", "fixed"])
 def test_adaptive_decoding_equals_the_plain_search(
-    merge, threshold, warmup, constraint, order
+    merge, threshold, warmup, constraint
 ) -> None:
     model = model_of(seed=int(100 * threshold) + warmup)
     rng = np.random.default_rng(1)
     sids = np.unique(rng.integers(0, CODES, (40, DIGITS)), axis=0)
     items = [tuple(sid) for sid in sids.tolist()]
-    p = stages(
-        *(warmup, 1, threshold),
-        beam=200,
-        merge=merge,
-        constraint=constraint,
-        order=order,
-    )
+    p = stages(warmup, 1, threshold, beam=200, merge=merge, constraint=constraint)
     catalogue = catalogue_of(sids, CODES)
     decoded = adaptive.decode(model, model.memory, p, catalogue, NOTHING)
     calls = []
     for user in range(USERS):
-        expected, count = plain_adaptive(model, user, p, items)
-        check(listed(decoded, user), expected)
+        search = model.search(user, p, items)
+        expected, count = reference.adaptive(search, warmup, threshold)
+        assert_same(listed(decoded, user), expected)
         calls.append(count)
     assert decoded.denoiser_calls == pytest.approx(np.mean(calls))
 

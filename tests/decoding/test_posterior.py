@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidiff import reference
 from sidiff.decoding.posterior import Posterior
 from sidiff.diffusion.histories import HistoryBatch, Positions, SampleBatch
 from sidiff.diffusion.item_softmax import item_softmax_loss, repeat_additions
@@ -20,9 +22,9 @@ from tests.decoding.joint import (
     CODES,
     DIGITS,
     ITEMS,
+    energy,
     histories,
     network,
-    plain_energy,
     shop,
 )
 
@@ -37,7 +39,7 @@ def test_fully_masked_it_is_the_softmax_of_plain_energies() -> None:
         for row, length in enumerate(batch.lengths.tolist()):
             had = set(batch.history_items[row, :length].tolist())
             expected = [
-                plain_energy(model, table, memory.users[row], had, item)
+                energy(model, table, memory.users[row], had, item)
                 for item in range(ITEMS)
             ]
             np.testing.assert_allclose(found[row], expected, rtol=1e-4, atol=1e-4)
@@ -56,6 +58,15 @@ def states() -> list[tuple[list[int], list[bool]]]:
     ]
 
 
+def sids_of(table: ItemTable) -> list[reference.Sid]:
+    return [tuple(codes) for codes in table.codes.tolist()]
+
+
+def state_of(codes: Sequence[int], masked: list[bool]) -> reference.State:
+    pairs = zip(codes, masked, strict=True)
+    return tuple(None if open_ else code for code, open_ in pairs)
+
+
 @torch.no_grad()
 def marginals(
     posterior: Posterior, batch: HistoryBatch, codes: list[int], masked: list[bool]
@@ -69,28 +80,22 @@ def marginals(
 
 def test_marginals_are_sums_over_the_items_that_agree() -> None:
     model, table = network(looks_again=False), shop()
-    batch = histories(table)
+    batch, sids = histories(table), sids_of(table)
     posterior = Posterior(model, table)
     with torch.no_grad():
         every = posterior.energies(posterior.encode(batch), torch.arange(ITEMS))
     for codes, masked in states():
         if not any(masked):
             continue
-        agree = [
-            item
-            for item in range(ITEMS)
-            if all(
-                hidden or int(table.codes[item, digit]) == codes[digit]
-                for digit, hidden in enumerate(masked)
-            )
-        ]
-        pi = every[:, agree].softmax(1)
-        expected = torch.zeros(len(batch.lengths), DIGITS, CODES)
-        for column, item in enumerate(agree):
-            for digit in range(DIGITS):
-                expected[:, digit, table.codes[item, digit]] += pi[:, column]
+        state = state_of(codes, masked)
+        expected = torch.stack(
+            [
+                reference.marginals(reference.posterior(row, sids, state), sids, CODES)
+                for row in every.tolist()
+            ]
+        )
         found = marginals(posterior, batch, codes, masked)
-        torch.testing.assert_close(found[:, masked], expected[:, masked])
+        torch.testing.assert_close(found[:, masked], expected[:, masked].float())
 
 
 def test_states_without_an_item_give_no_search_a_score_that_is_no_number() -> None:
@@ -178,8 +183,7 @@ def test_the_loss_of_all_positions_is_the_sum_of_plain_cross_entropies() -> None
         sequence = [*batch.history_items[row, : batch.lengths[row]].tolist()]
         target = [*sequence, int(batch.target_items[row])][slot + 1]
         energies = [
-            plain_energy(model, table, states[place], had, item)
-            for item in range(ITEMS)
+            energy(model, table, states[place], had, item) for item in range(ITEMS)
         ]
         expected -= energies[target] - math.log(sum(map(math.exp, energies)))
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
@@ -223,33 +227,6 @@ def test_gradients_of_the_item_softmax_are_those_of_autograd() -> None:
         torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-3, atol=1e-4)
 
 
-def plain_log_pi(
-    model: JointDenoiser,
-    table: ItemTable,
-    batch: SampleBatch,
-    user: torch.Tensor,
-    queries: torch.Tensor,
-    state: tuple[int, int, list[bool]],
-) -> float:
-    """Log-probability of a user's target among the items that agree with a view."""
-    row, number, masked = state
-    target = int(batch.target_items[row])
-    had = batch.history_items[row, : batch.lengths[row]].tolist()
-    energies = {}
-    for item in range(ITEMS):
-        codes = table.codes[item].tolist()
-        places = list(zip(codes, table.codes[target].tolist(), masked, strict=True))
-        if any(code != wanted for code, wanted, open_ in places if not open_):
-            continue
-        energy = float(model.residuals[table.residuals[item]] @ user)
-        for digit, (code, _, open_) in enumerate(places):
-            if open_:
-                vector = model.codes[digit * CODES + code]
-                energy += float(queries[number, digit] @ vector)
-        energies[item] = energy + (item in had) * float(model.repeat_gate(user))
-    return energies[target] - math.log(sum(map(math.exp, energies.values())))
-
-
 def test_the_loss_of_partial_views_is_minus_the_log_of_the_step() -> None:
     model, table = network(), shop()
     batch = histories(table)
@@ -263,10 +240,18 @@ def test_the_loss_of_partial_views_is_minus_the_log_of_the_step() -> None:
     )
     with torch.no_grad():
         queries = model.queries(codes, masked, memory)
-        expected = -sum(
-            plain_log_pi(model, table, batch, memory.users[row], queries[row], view)
-            for row in range(len(batch.lengths))
-            for view in [(row, number, views[number].tolist()) for number in (0, 1)]
-        )
+    expected, sids = 0.0, sids_of(table)
+    for row, (target, length) in enumerate(
+        zip(batch.target_items.tolist(), batch.lengths.tolist(), strict=True)
+    ):
+        had = set(batch.history_items[row, :length].tolist())
+        for number in (0, 1):
+            state = state_of(sids[target], views[number].tolist())
+            view = (state, queries[row, number])
+            energies = [
+                energy(model, table, memory.users[row], had, item, view)
+                for item in range(ITEMS)
+            ]
+            expected -= math.log(reference.posterior(energies, sids, state)[target])
     assert float(loss.weight) == 2 * len(batch.lengths)
     assert float(loss.total.detach()) == pytest.approx(expected, rel=1e-4)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from itertools import permutations
 
 import pytest
 import torch
 from torch import Tensor
 
+from sidiff import reference
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.diffusion.noising import AMOUNTS, ORDERS, NoisingContext, masked_digits
 from sidiff.diffusion.noising.amounts import curriculum_chances, view_sizes
@@ -60,11 +60,10 @@ def test_ocn_masks_the_first_digits_of_the_models_own_order() -> None:
     confidence = torch.rand(BATCH, DIGITS, generator=torch.Generator().manual_seed(5))
     masked = masked_digits(context(fixed_probe(confidence)), parameters())
     assert masked.shape == (BATCH, DIGITS, DIGITS)
-    for row, view in zip(confidence.tolist(), masked, strict=True):
-        order = sorted(range(DIGITS), key=row.__getitem__)
-        for size in range(1, DIGITS + 1):
-            expected = {order[i] for i in range(size)}
-            assert set(view[size - 1].nonzero().flatten().tolist()) == expected
+    sizes = reference.view_sizes(DIGITS, DIGITS)
+    for row, views in zip(confidence.tolist(), masked, strict=True):
+        found = [set(view.nonzero().flatten().tolist()) for view in views]
+        assert found == reference.ocn(row, sizes)
 
 
 def test_ocn_breaks_ties_by_digit() -> None:
@@ -152,9 +151,8 @@ def test_any_amount_goes_with_any_order(
 
 
 def test_view_sizes_grow_to_all_digits() -> None:
-    assert view_sizes(4, 4) == [1, 2, 3, 4]
-    assert view_sizes(8, 4) == [2, 4, 6, 8]
-    assert view_sizes(5, 2) == [3, 5]
+    for digits, views in ((4, 4), (8, 4), (5, 2), (7, 3)):
+        assert view_sizes(digits, views) == reference.view_sizes(digits, views)
     with pytest.raises(SidiffError, match="at most 4"):
         view_sizes(4, 5)
 
@@ -188,28 +186,9 @@ def test_the_curriculum_is_the_papers(progress: float) -> None:
 def test_the_curriculum_follows_its_equations(
     digits: int, gamma: float, progress: float
 ) -> None:
-    inside = 1 - math.cos(math.pi / 2 * (1 - progress)) ** 2
-    delta = math.sqrt(max(0.0, inside)) ** gamma
-    score = [(1 - delta) * k + delta * (digits + 1 - k) for k in range(1, digits + 1)]
-    expected = [value / sum(score) for value in score]
+    expected = reference.curriculum(progress, digits, gamma)
     chances = curriculum_chances(progress, digits, gamma)
     assert chances.tolist() == pytest.approx(expected, abs=1e-7)
-
-
-def mask_chances(
-    numbers: list[float], force: list[float]
-) -> dict[frozenset[int], float]:
-    """Chance of every set: of its size, and of drawing it one digit after the other."""
-    chances: dict[frozenset[int], float] = {}
-    for size, of_size in enumerate(numbers, start=1):
-        for drawn in permutations(range(len(force)), size):
-            chance, left = of_size, sum(force)
-            for digit in drawn:
-                chance *= force[digit] / left
-                left -= force[digit]
-            found = frozenset(drawn)
-            chances[found] = chances.get(found, 0.0) + chance
-    return chances
 
 
 @pytest.mark.parametrize("amount", ["curriculum", "uniform"])
@@ -223,7 +202,7 @@ def test_every_mask_is_as_likely_as_enumeration_says(
     draws = 60_000
     target = torch.tensor([[1, 2, 3, 4]])
     # Digit by digit 3, 1, 0 and 2 of three items have the target's code; then two pads.
-    items = [[1, 2, 0, 4], [1, 0, 0, 4], [1, 0, 0, 0], [0, 2, 3, 4], [1, 2, 3, 4]]
+    items = [(1, 2, 0, 4), (1, 0, 0, 4), (1, 0, 0, 0), (0, 2, 3, 4), (1, 2, 3, 4)]
     given = context(
         batch=draws,
         progress=0.3,
@@ -235,14 +214,14 @@ def test_every_mask_is_as_likely_as_enumeration_says(
     wanted = parameters(
         amount=amount, order=order, views=1, coherent=False, history={"eps": eps}
     )
-    force = [1 / (f + eps) for f in (3, 1, 0, 2)] if order == "history" else [1.0] * 4
-    numbers = [0.25] * 4
+    force, numbers = [1.0] * 4, [0.25] * 4
+    if order == "history":
+        force = reference.history_weights((1, 2, 3, 4), items[:3], eps)
     if amount == "curriculum":
-        delta = math.cos(math.pi / 2 * 0.3) ** 2
-        numbers = [((1 - delta) * k + delta * (5 - k)) / 10 for k in range(1, 5)]
+        numbers = reference.curriculum(0.3, 4, 2.0)
     masked = masked_digits(given, wanted)[:, 0]
     found = Counter((masked * 2 ** torch.arange(DIGITS)).sum(1).tolist())
-    expected = mask_chances(numbers, force)
+    expected = reference.mask_chances(numbers, force)
     assert sum(expected.values()) == pytest.approx(1.0)
     for chosen, chance in expected.items():
         share = found[sum(2**digit for digit in chosen)] / draws
@@ -252,12 +231,11 @@ def test_every_mask_is_as_likely_as_enumeration_says(
 
 def test_history_counts_are_those_of_a_plain_count() -> None:
     given = context(lengths=torch.arange(BATCH) % 6)
-    actual = history_counts(given)
-    for user in range(BATCH):
-        items = given.history[user, : given.lengths[user]]
-        for digit in range(DIGITS):
-            code = given.targets[user, digit]
-            assert int(actual[user, digit]) == int((items[:, digit] == code).sum())
+    weights = 1 / (history_counts(given) + 0.5)
+    for user, length in enumerate(given.lengths.tolist()):
+        items = given.history[user, :length].tolist()
+        expected = reference.history_weights(given.targets[user].tolist(), items, 0.5)
+        assert weights[user].tolist() == pytest.approx(expected)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sidiff import reference
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.diffusion.histories import SampleBatch
@@ -24,9 +25,9 @@ from tests.decoding.joint import (
     CODES,
     DIGITS,
     ITEMS,
+    energy,
     histories,
     network,
-    plain_energy,
     shop,
 )
 from tests.ranking.test_items import drawn, literal_chain, literal_lists, markov, placed
@@ -34,8 +35,6 @@ from tests.settings import decoding
 
 CPU = torch.device("cpu")
 SEEDS = [0, 1, 2]
-State = tuple[tuple[int, ...], tuple[bool, ...]]
-"""Codes and which of them are masked."""
 
 
 def memory_of(
@@ -55,10 +54,7 @@ def softmax_of(
 ) -> np.ndarray:
     """Probability of every item for each user, ``(B, N)``."""
     energies = [
-        [
-            plain_energy(model, table, state, had(batch, user), item)
-            for item in range(ITEMS)
-        ]
+        [energy(model, table, state, had(batch, user), item) for item in range(ITEMS)]
         for user, state in enumerate(memory_of(model, table, batch).users)
     ]
     return torch.tensor(energies, dtype=torch.float64).softmax(1).numpy()
@@ -104,58 +100,27 @@ def test_lists_of_items_are_those_of_dense_probabilities(
         np.testing.assert_allclose(found, wanted[items], rtol=1e-3, atol=1e-7)
 
 
-class DensePosterior:
-    """Probabilities of single steps for one user, by sums over all items."""
+def dense_log_p(
+    model: JointDenoiser, table: ItemTable, batch: SampleBatch, user: int
+) -> reference.LogP:
+    """Single steps of one user, by sums over all items."""
+    memory = memory_of(model, table, batch).take(torch.tensor([user]))
+    sids = [tuple(codes) for codes in table.codes.tolist()]
 
-    def __init__(
-        self, model: JointDenoiser, table: ItemTable, batch: SampleBatch, user: int
-    ) -> None:
-        self.model, self.table, self.had = model, table, had(batch, user)
-        self.memory = memory_of(model, table, batch).take(torch.tensor([user]))
-        self.step = cache(self._step)
+    @cache
+    def step(state: reference.State) -> Tensor:
+        codes = torch.tensor([[[code or 0 for code in state]]])
+        masked = torch.tensor([[[code is None for code in state]]])
+        view = (state, model.queries(codes, masked, memory)[0, 0])
+        past = had(batch, user)
+        energies = [
+            energy(model, table, memory.users[0], past, item, view)
+            for item in range(ITEMS)
+        ]
+        pi = reference.posterior(energies, sids, state)
+        return reference.marginals(pi, sids, CODES)
 
-    def _step(self, state: State) -> np.ndarray:
-        """Probabilities ``(L, K)`` of codes at a state."""
-        codes, masked = state
-        user = self.memory.users[0]
-        asked = self.model.queries(
-            torch.tensor(codes)[None, None],
-            torch.tensor(masked)[None, None],
-            self.memory,
-        )[0, 0]
-        agreeing, energies = [], []
-        for item, own in enumerate(self.table.codes.tolist()):
-            pairs = zip(codes, own, masked, strict=True)
-            if any(code != wanted for code, wanted, open_ in pairs if not open_):
-                continue
-            energy = float(self.model.residuals[self.table.residuals[item]] @ user)
-            energy += (item in self.had) * float(self.model.repeat_gate(user))
-            for digit in range(DIGITS):
-                if masked[digit]:
-                    vector = self.model.codes[digit * CODES + own[digit]]
-                    energy += float(asked[digit] @ vector)
-            agreeing.append(own)
-            energies.append(energy)
-        mass = np.zeros((DIGITS, CODES))
-        shares = np.exp(energies) / np.exp(energies).sum()
-        for own, share in zip(agreeing, shares, strict=True):
-            mass[range(DIGITS), own] += share
-        return mass
-
-    def best_order(self, sid: tuple[int, ...]) -> float:
-        """Log-probability of a SID by its best order of digits."""
-        best = -math.inf
-        for order in itertools.permutations(range(DIGITS)):
-            masked, total = [True] * DIGITS, 0.0
-            for digit in order:
-                codes = tuple(
-                    0 if open_ else code
-                    for code, open_ in zip(sid, masked, strict=True)
-                )
-                total += math.log(self.step((codes, tuple(masked)))[digit, sid[digit]])
-                masked[digit] = False
-            best = max(best, total)
-        return best
+    return lambda state, digit, code: math.log(step(state)[digit, code])
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -174,8 +139,8 @@ def test_an_endless_search_ranks_by_the_best_order_of_marginals(
     sids = [tuple(codes) for codes in table.codes.tolist()]
     for user in range(len(batch.lengths)):
         with torch.no_grad():
-            dense = DensePosterior(model, table, batch, user)
-            scores = [dense.best_order(sid) for sid in sids]
+            log_p = dense_log_p(model, table, batch, user)
+            scores = [reference.best_order(log_p, sid) for sid in sids]
         barred = set(excluded[user].tolist())
         mine = [item for item in catalogue.items.tolist() if item not in barred]
         got = placed(lists.items[user])

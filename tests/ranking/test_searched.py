@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import math
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +19,7 @@ from sidiff.decoding.lattice import Lattice
 from sidiff.decoding.postings import Postings
 from sidiff.diffusion.denoiser import Memory
 from sidiff.ranking.searched import search
+from sidiff.reference import State, best_order
 from tests.decoding.catalogues import catalogue_of
 from tests.settings import decoding
 
@@ -51,28 +52,12 @@ class HashModel:
         mixed = self.weights[torch.arange(digits), symbols].sum(2)
         return torch.sin(3.0 * mixed) * 2.0 + self.bias[memory.states][:, None]
 
-    def log_p(self, user: int, state: list[int], digit: int) -> Tensor:
-        size = self.config.codes_per_digit
-        symbols = torch.tensor(state)[None, None]
+    def log_p(self, user: int, state: State, digit: int, code: int) -> float:
+        codes = torch.tensor([[[code or 0 for code in state]]])
+        masked = torch.tensor([[[code is None for code in state]]])
         memory = Memory(torch.tensor([user]), (), (), torch.zeros(1, 1, 1, 1))
-        logits = self.logits(symbols, symbols == size, memory)
-        return logits[0, 0, digit].log_softmax(-1)
-
-
-def best_order_scores(model: HashModel, user: int, sids: np.ndarray) -> list[float]:
-    """Score of each SID by its best order of digits: what an endless beam finds."""
-    digits, size = model.config.digits, model.config.codes_per_digit
-    scores = []
-    for sid in sids.tolist():
-        best = -math.inf
-        for order in itertools.permutations(range(digits)):
-            state, total = [size] * digits, 0.0
-            for digit in order:
-                total += float(model.log_p(user, state, digit)[sid[digit]])
-                state[digit] = sid[digit]
-            best = max(best, total)
-        scores.append(best)
-    return scores
+        logits = self.logits(codes, masked, memory)[0, 0, digit]
+        return float(logits.log_softmax(-1)[code])
 
 
 @hypothesis_settings(max_examples=25)
@@ -101,7 +86,8 @@ def test_an_endless_beam_ranks_the_items_as_brute_force_does(
     p = decoding(beam=size**digits * 2**digits + 1, merge="max", constraint="items")
     ranked = search(model, model.memory(), p, catalogue, seen, k)
     for user in range(users):
-        scores = best_order_scores(model, user, codes)
+        log_p = partial(model.log_p, user)
+        scores = [best_order(log_p, tuple(sid)) for sid in codes.tolist()]
         mine = [i for i in range(items) if allowed[i] and i not in seen[user].tolist()]
         expected = sorted(mine, key=lambda i: (-round(scores[i], 4), tuple(codes[i])))
         got = [i for i in ranked.items[user].tolist() if i >= 0]

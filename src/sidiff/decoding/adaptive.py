@@ -3,8 +3,7 @@
 Beyond the papers. After each call a user's best state says how many digits it is sure
 of: those whose most probable code has more than ``threshold``. So many, the most
 probable first, are filled in all the user's beams without asking again, at least one;
-a single one is filled as by CPD. Where the order is given, it is the next ones up to
-the first that is not sure. A user whose SIDs are complete leaves the batch.
+a single one is filled as by CPD. A user whose SIDs are complete leaves the batch.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ def decode(
     blocked: Tensor,
 ) -> Decoded:
     """Generate SIDs for a batch of users; arguments and result as for CPD."""
+    parameters = parameters.model_copy(update={"order": "confidence"})
     search = Search.build(denoiser, parameters, catalogue, blocked)
     digits, device = denoiser.config.digits, blocked.device
     users = torch.arange(len(blocked), device=device)  # those still under search
@@ -72,12 +72,6 @@ def _sure_digits(search: Search, log_p: Tensor, filled: Tensor) -> Tensor:
     """Digits to fill in one go, ``(B,)``, at least 1."""
     stages = search.parameters.parallel
     sure = log_p[:, 0].amax(-1).exp() > stages.threshold
-    if search.parameters.order != "confidence":
-        sequence = search.order.int().argmax(1)
-        places = torch.arange(len(sequence), device=filled.device)
-        done = places < filled[:, None]
-        # Until the first place whose digit is not sure, without those done before.
-        sure = (sure[:, sequence] | done).cumprod(1).bool() & ~done
     count = torch.where(filled < stages.warmup_steps, 1, sure.sum(1).clamp(min=1))
     # A user who may get nothing has states that mean nothing; they end all the same.
     return count.minimum(log_p.shape[2] - filled)
@@ -98,7 +92,7 @@ def _fill(
         children = fill_one(search, beams, log_p, filled)
     else:
         theirs = None if constraint is None else constraint.take(rows)
-        digits = surest(search.allowed(log_p, filled, count), count)
+        digits = surest(log_p, count)
         children = fill_many(search, beams, log_p, digits, theirs)
     missing = search.parameters.beam - children.scores.shape[1]
     return Beams(
