@@ -169,22 +169,29 @@ class TrackingHooks:
 
 
 def _log_methods(mlflow: Any, table: pl.DataFrame) -> None:
-    """A run below the active one for every method, with its figures for all users.
+    """A run below the active one for every method, and one below it for every seed.
 
-    MLflow's own tables and charts compare runs; as figures of one run they would be a
-    thousand.
+    Each has its figures for all users. MLflow's own tables and charts compare runs; as
+    figures of one run they would be a thousand.
     """
-    rows = table.filter(by="all")
-    for (method, kind), own in rows.group_by("method", "kind", maintain_order=True):
+
+    def log(rows: pl.DataFrame, **tags: Any) -> None:
+        mlflow.set_tags(tags)
+        mlflow.log_metrics(
+            {
+                f"{row['level']}/{row['metric']}": row["mean"]
+                for row in rows.iter_rows(named=True)
+                if row["mean"] is not None
+            }
+        )
+
+    for (method, kind), own in table.group_by("method", "kind", maintain_order=True):
         with mlflow.start_run(run_name=str(method), nested=True):
-            mlflow.set_tags({"method": method, "kind": kind})
-            mlflow.log_metrics(
-                {
-                    f"{row['level']}/{row['metric']}": row["mean"]
-                    for row in own.iter_rows(named=True)
-                    if row["mean"] is not None
-                }
-            )
+            log(own.filter(by="all"), method=method, kind=kind)
+            of_seeds = own.filter(by="seed").group_by("bucket", maintain_order=True)
+            for (seed,), rows in of_seeds:
+                with mlflow.start_run(run_name=f"{method}, seed {seed}", nested=True):
+                    log(rows, method=method, kind=kind, seed=seed)
 
 
 def what_runs(run_params: dict[str, Any]) -> str:

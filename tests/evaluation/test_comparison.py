@@ -138,10 +138,14 @@ def test_means_and_spread_by_hand(method: str, level: str, metric: str) -> None:
     assert found["mean"] == pytest.approx(np.mean(means))
     assert found["users"] == len(values[1])
     assert found["seeds"] == len(values)
+    by_seed = COMPARISON.filter(method=method, level=level, metric=metric, by="seed")
     if len(means) == 1:
         assert found["sd"] is None
+        assert by_seed.is_empty()
     else:
         assert found["sd"] == pytest.approx(abs(means[0] - means[1]) / math.sqrt(2))
+        assert by_seed["bucket"].to_list() == [str(seed) for seed in values]
+        assert by_seed["mean"].to_list() == pytest.approx(means)
 
 
 def resampled(values: dict[int, float]) -> tuple[float, float]:

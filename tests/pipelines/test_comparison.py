@@ -84,7 +84,9 @@ def inputs() -> dict[str, pl.DataFrame]:
     return {
         "catalogue": catalogue,
         "sid_table": table().to_frame(),
-        "evaluation_results": ranked("as_configured", 1, USERS),
+        "evaluation_results": pl.concat(
+            [ranked("as_configured", seed, USERS) for seed in (1, 2)]
+        ),
         "evaluation_costs": costs("as_configured"),
         "decoder_results": pl.concat(
             [ranked("cpd", 1, USERS), ranked("random_order", 1, 20)]
@@ -145,6 +147,18 @@ def test_the_comparison_is_tracked(project: Path, compared: str) -> None:
         name = f"{run.info.run_name}/item/ndcg_at_10"
         assert run.data.metrics["item/ndcg_at_10"] == pytest.approx(report[name])
         assert run.info.status == "FINISHED"
+        seeds = client.search_runs(
+            [found.info.experiment_id],
+            f"tags.mlflow.parentRunId = '{run.info.run_id}'",
+        )
+        several = run.info.run_name == "as_configured"
+        assert (
+            sorted(seed.data.tags["seed"] for seed in seeds)
+            == ["1", "2"][: 2 * several]
+        )
+        for seed in seeds:
+            own = f"{name}/seed/{seed.data.tags['seed']}"
+            assert seed.data.metrics["item/ndcg_at_10"] == pytest.approx(report[own])
     assert not [name for name in found.data.metrics if "comparison" in name]
     assert found.data.params["comparison.bootstrap.resamples"] == "20"
     names = {file.path for file in client.list_artifacts(found.info.run_id)}

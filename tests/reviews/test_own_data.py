@@ -319,7 +319,10 @@ def test_rows_of_too_many_and_too_few_fields_are_set_aside(tmp_path: Path) -> No
         ("log.csv", b""),
         ("log.csv", b"who,what,at\n"),
         ("log.csv", b'who,what,at\nu,i,"1\n'),
-        ("log.csv.gz", gzip.compress(b"who,what,at\n" + b"u,i,1\n" * 9999, mtime=0)[:-20]),
+        (
+            "log.csv.gz",
+            gzip.compress(b"who,what,at\n" + b"u,i,1\n" * 9999, mtime=0)[:-20],
+        ),
         ("log.ndjson", b""),
         ("log.ndjson", b"<html>\n</html>\n"),
         ("log.ndjson.gz", gzip.compress(b'{"who": "u"}', mtime=0)[:9]),

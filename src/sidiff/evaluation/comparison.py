@@ -79,8 +79,9 @@ def compare(
     in which they were recommended; at SID level it is the target's SID among the
     ranked SIDs. ``level`` and ``metric`` of the rows:
 
-    - item, sid: ``recall_at_k`` and ``ndcg_at_k``; Recall at the largest cutoff also
-      per bucket, where ``by`` is popularity, history or held_out.
+    - item, sid: ``recall_at_k`` and ``ndcg_at_k``, of several seeds also of each, where
+      ``by`` is seed; Recall at the largest cutoff also per bucket, where it is
+      popularity, history or held_out.
     - item: ``ndcg_at_k_minus_REFERENCE`` on the users of both, per reference.
     - lists: ``coverage_at_k``, the share of the catalogue that some user is
       recommended, and ``popular_share_at_k``, the share of recommendations that are
@@ -275,6 +276,10 @@ def _columns(
                 values[name][index, rows] = value
         for name, value in values.items():
             yield _column((method, kind, level, name, "all", "all"), value)
+            if len(seeds) > 1:
+                for one, own in zip(seeds, value, strict=True):
+                    key = (method, kind, level, name, "seed", str(one["seed"][0]))
+                    yield _column(key, own[None])
         if level == "item":
             name = f"recall_at_{max(cutoffs)}"
             for (by, bucket), chosen in buckets.items():
