@@ -56,13 +56,15 @@ def positive(text: str) -> int:
     return value
 
 
-def timed(work: Callable[[], object]) -> Contestant:
-    """A contestant all of whose work counts."""
+def timed(
+    work: Callable[[], object], clock: Callable[[], float] = time.perf_counter
+) -> Contestant:
+    """A contestant all of whose work counts, by the seconds of ``clock``."""
 
     def contestant() -> float:
-        began = time.perf_counter()
+        began = clock()
         work()
-        return time.perf_counter() - began
+        return clock() - began
 
     return contestant
 
@@ -106,20 +108,25 @@ def peak_memory(prepare: Callable[..., Callable[[], object]], *inputs: Any) -> f
         inputs: for ``prepare``.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_added_peak, prepare, inputs).result()
+        return pool.submit(_prepared_peak, prepare, inputs).result()
 
 
-def _added_peak(
+def _prepared_peak(
     prepare: Callable[..., Callable[[], object]], inputs: Sequence[Any]
 ) -> float:
     torch.set_num_threads(1)
     work = prepare(*inputs)
+    before = peak_during(lambda: None)
+    return peak_during(work) - before
+
+
+def peak_during(work: Callable[[], object]) -> float:
+    """MiB that this process holds at most while work is done."""
     # Linux forgets what the preparation needed for a moment; others do not.
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = _peak_resident()
     work()
-    return _peak_resident() - before
+    return _peak_resident()
 
 
 def _peak_resident() -> float:

@@ -3,10 +3,10 @@
 Encoding of the histories and ranking of the SIDs found count for both; ours goes on to
 ranked items. Ours decodes users in batches of its default size, Cornac's in those of
 its own. Whether both find the same SIDs is shown first: without merging our search is
-the same as theirs. ``default`` is the network's share of what evaluation does unless
-told otherwise: the posterior over items, by a joint network of the same shape. Random
-weights stand for a network that knows nothing: its beams hold other shares of equal
-states than a trained one's (``--denoiser``).
+the same as theirs. ``default`` is what ``kedro run --env=beauty`` does: the mixture of
+its network's posterior over items and the Markov chain; ``default_network`` leaves out
+the chain. Random weights stand for a network that knows nothing: its beams hold other
+shares of equal states than a trained one's (``--denoiser``).
 """
 
 from __future__ import annotations
@@ -41,12 +41,14 @@ from sidiff.diffusion.denoiser import Denoiser
 from sidiff.diffusion.histories import Histories
 from sidiff.diffusion.networks import Network
 from sidiff.parameters import RankingParameters
+from sidiff.ranking.markov import Chain
 from sidiff.ranking.methods import network_ranker
 from sidiff.ranking.ranker import Ranker
 from sidiff.ranking.results import Cost
 from sidiff.ranking.searched import SearchRanker
 from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import evaluation_samples, training_counts
+from sidiff.reviews.transitions import transition_counts
 
 TOP = 10
 
@@ -99,14 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ours = Ours(shop, denoiser, settings.users_per_batch)
     searches = _searches(settings)
     ranked = {name: (ours, search) for name, search in searches.items()}
-    ranked["default"] = (
-        Ours(
-            shop,
-            inputs.random_joint_denoiser(settings, shop.table),
-            settings.users_per_batch,
-        ),
-        inputs.ranking_parameters(method="items"),
-    )
+    ranked |= _defaults(settings, shop)
     contestants: dict[str, Contestant] = {
         name: partial(network.seconds, search)
         for name, (network, search) in ranked.items()
@@ -169,6 +164,15 @@ def _searches(settings: Any) -> dict[str, RankingParameters]:
     }
 
 
+def _defaults(settings: Any, shop: Shop) -> dict[str, tuple[Ours, RankingParameters]]:
+    """What evaluation does by default, and its network's share of it."""
+    network = inputs.random_joint_denoiser(settings, shop.table)
+    ours = Ours(shop, network, settings.users_per_batch)
+    ranking = inputs.default_evaluation().ranking
+    alone = ranking.model_copy(update={"method": "items"})
+    return {"default": (ours, ranking), "default_network": (ours, alone)}
+
+
 def _peer_searches(settings: Any) -> Iterator[tuple[str, int, bool]]:
     """Cornac's: name, beam, whether the catalogue constrains every step."""
     yield "cornac_wide", settings.wide, False
@@ -178,8 +182,8 @@ def _peer_searches(settings: Any) -> Iterator[tuple[str, int, bool]]:
 
 def _rivals(settings: Any) -> Iterator[tuple[str, str]]:
     """Which of ours is compared with which of Cornac's."""
-    for name in [*_searches(settings), "default"]:
-        if name in {"cpd_wide", "default"}:
+    for name in [*_searches(settings), "default", "default_network"]:
+        if name == "cpd_wide" or name.startswith("default"):
             yield name, "cornac_wide"
         elif "constrained" in name:
             yield name, "cornac_catalog"
@@ -210,6 +214,9 @@ class Ours:
         self.users = Users(
             shop.sequences, self.histories, self.samples, TOP, False, users_per_batch
         )
+        evaluation = inputs.default_evaluation()
+        self.chain = Chain.of(transition_counts(shop.sequences), evaluation.markov, cpu)
+        self.share = evaluation.mixture.share
         _ = self.catalogue.continuations  # once for all users: stored by Kedro
         self.costs: dict[RankingParameters, Cost] = {}
 
@@ -222,7 +229,12 @@ class Ours:
 
     def _ranker(self, search: RankingParameters) -> Ranker:
         return network_ranker(
-            self.denoiser, search, self.catalogue, self.histories.table
+            self.denoiser,
+            search,
+            self.catalogue,
+            self.histories.table,
+            self.chain,
+            self.share,
         )
 
     @torch.inference_mode()

@@ -23,9 +23,10 @@ from benchmarks.common import positive
 from sidiff.datasets import Model, SafetensorsDataset
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.diffusion.joint import JointConfig, JointDenoiser
-from sidiff.diffusion.networks import network_from_saved
+from sidiff.diffusion.networks import Network, network_from_saved
 from sidiff.parameters import (
     GROUPS,
+    EvaluationParameters,
     RankingParameters,
     TokenizationParameters,
     TrainingParameters,
@@ -136,19 +137,32 @@ def _beauty(preset: str = "paper") -> dict[str, Any]:
         return loader["parameters"]
 
 
-def _parameters(group: str, changes: dict[str, Any]) -> Any:
+def _parameters(group: str, changes: dict[str, Any], preset: str = "paper") -> Any:
     def overlaid(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         return values | {
             name: overlaid(values[name], change) if isinstance(change, dict) else change
             for name, change in changes.items()
         }
 
-    return GROUPS[group].model_validate(overlaid(_beauty()[group], changes))
+    return GROUPS[group].model_validate(overlaid(_beauty(preset)[group], changes))
 
 
 def training_parameters(changes: dict[str, Any]) -> TrainingParameters:
     """The paper's for Beauty, on the CPU, with nested ``changes``."""
     return _parameters("training", {"device": "cpu", **changes})
+
+
+def default_training(arguments: Namespace) -> TrainingParameters:
+    """Those of ``kedro run --env=beauty``, in the width that the options give."""
+    shape = network_changes(arguments)
+    network = {name: shape[name] for name in ("width", "heads", "inner")}
+    changes = {"device": "cpu", "network": network, "seed": arguments.seed}
+    return _parameters("training", changes, "sidiff")
+
+
+def default_evaluation() -> EvaluationParameters:
+    """Those of ``kedro run --env=beauty``."""
+    return _parameters("evaluation", {}, "sidiff")
 
 
 def tokenization_parameters(changes: dict[str, Any]) -> TokenizationParameters:
@@ -192,9 +206,9 @@ def random_denoiser(arguments: Namespace, table: SidTable) -> Denoiser:
 
 
 def random_joint_denoiser(arguments: Namespace, table: SidTable) -> JointDenoiser:
-    """The same with a posterior over items, each of which has a residual."""
+    """The default network with freshly drawn weights, a residual for every item."""
     config = JointConfig.build(
-        training_parameters({"network": network_changes(arguments)}).network,
+        default_training(arguments).network,
         table.digits,
         table.codes_per_digit,
         MAX_HISTORY,
@@ -204,14 +218,20 @@ def random_joint_denoiser(arguments: Namespace, table: SidTable) -> JointDenoise
     return JointDenoiser(config).initialize(weights).eval()
 
 
+def stored_network(path: Path) -> tuple[Network, list[str]]:
+    """A trained network, and the ids of the items that have a residual in it."""
+    stored: Model = SafetensorsDataset(str(path.resolve()), framework="torch").load()
+    known = stored.metadata.get("known_items", [])
+    return network_from_saved(stored.tensors, stored.metadata), known
+
+
 def stored_denoiser(path: Path) -> Denoiser:
-    """A trained network.
+    """A trained network of digits.
 
     Raises:
         ValueError: it is not of the kind that Cornac has as well.
     """
-    stored: Model = SafetensorsDataset(str(path.resolve()), framework="torch").load()
-    network = network_from_saved(stored.tensors, stored.metadata)
+    network, _ = stored_network(path)
     if not isinstance(network, Denoiser):
         raise ValueError(
             f"{path} has a posterior over items, which Cornac's network has not; train "

@@ -4,6 +4,9 @@ Both train one epoch on the same samples: the paper's network for Beauty, OCN wi
 nested views, mean loss per view, clipped AdamW. First the same weights and masked
 digits are given to both, to show that they do the same work. Then their epochs take
 turns, and a matrix product with them, which says what the machine can do.
+
+``sidiff_default`` trains the network and the objective of ``kedro run --env=beauty``
+beside them: a sample is a user's sequence there, with a target at every position.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from sidiff.diffusion.noising import NoisingContext
 from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import training_samples
 from sidiff.training.denoising import Data, DigitTask
+from sidiff.training.joint import JointTask
 from sidiff.training.loop import budget_of
 from sidiff.training.masking import MaskingLog
 from sidiff.training.progress import Checkpoints
@@ -95,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "sidiff": timed(epoch(trainer)),
         "sidiff_bfloat16": timed(epoch(prepare(shop, lowered)[0])),
     }
+    default, sequences = prepare_default(shop, inputs.default_training(settings))
+    contestants["sidiff_default"] = timed(epoch(default))
     if peer.available():
         contestants["cornac"] = peer.training(shop, parameters)
     work = {name: flops.count(one) for name, one in contestants.items()}
@@ -103,9 +109,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figures["speedup_vs_cornac"] = speedup(seconds, "sidiff", "cornac")
     figures["speedup_of_bfloat16"] = speedup(seconds, "sidiff_bfloat16", "sidiff")
     figures["matmul_gflops"] = reached
+    middle = medians(seconds)
     rows = [
-        _row(name, len(samples), work[name], medians(seconds)[name], reached)
+        _row(name, len(samples), work[name], middle[name], reached)
         for name in contestants
+        if name != "sidiff_default"
     ]
     if settings.memory:
         makers = {
@@ -121,6 +129,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 row[name] = peak_memory(maker, shop, theirs, SEVERAL)
     figures["training"] = rows
     figures["share_of_matmul"] = rows[0]["share_of_matmul"]
+    name = "sidiff_default"
+    row = _row(name, len(sequences), work[name], middle[name], reached)
+    targets = int((sequences[:, 2] - sequences[:, 1]).sum())
+    figures["default"] = [row | {"targets_per_second": targets / middle[name]}]
     figures["growth"] = growth(settings, parameters, reached)
     publish(settings, machine, figures)
 
@@ -134,6 +146,16 @@ def prepare(
         Data(shop.sequences, samples, shop.table, parameters, MAX_HISTORY, None)
     )
     return Trainer(task, samples, budget_of(parameters)), task, samples
+
+
+def prepare_default(
+    shop: Shop, parameters: TrainingParameters
+) -> tuple[Trainer, NDArray[np.int32]]:
+    """Trainer of the posterior over items, and its sequences (S, 3)."""
+    nothing = np.empty((0, 3), dtype=np.int32)
+    data = Data(shop.sequences, nothing, shop.table, parameters, MAX_HISTORY, None)
+    task = JointTask(data)
+    return Trainer(task, task.samples, budget_of(parameters)), task.samples
 
 
 def epoch(trainer: Trainer) -> Callable[[], object]:

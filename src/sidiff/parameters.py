@@ -257,7 +257,7 @@ class NetworkParameters(Parameters):
     history_tokens: Literal["items", "codes"]
     mask: Literal["per_digit", "shared"]
     difficulty_embedding: bool
-    residual_dropout: Chance
+    residual_dropout: Share
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -17,6 +19,7 @@ from benchmarks import (
     embedding,
     flops,
     inputs,
+    large_catalogue,
     peer,
     serving,
     startup,
@@ -24,6 +27,7 @@ from benchmarks import (
     training,
 )
 from benchmarks.common import peak_memory, speedup, table
+from sidiff.datasets import Model, SafetensorsDataset
 
 from ..serving.conftest import bundle, folder, shop
 
@@ -73,6 +77,10 @@ class TestTraining:
         assert trained["share_of_matmul"] > 0
         shapes = [(row["width"], row["digits"]) for row in trained["growth"]]
         assert shapes == [(8, 4), (16, 6)]
+        (default,) = trained["default"]
+        # Eight users of two to fifty targets each.
+        each = default["targets_per_second"] / default["samples_per_second"]
+        assert 2 <= each <= 50
 
     @CORNAC
     def test_cornac_has_the_same_loss(self, trained: dict[str, Any]) -> None:
@@ -87,7 +95,7 @@ class TestDecoding:
     def test_figures(self, decoded: dict[str, Any]) -> None:
         rates = {row["search"]: row["users_per_second"] for row in decoded["decoding"]}
         assert {"cpd_wide", "cpd_merged", "two_stage_constrained_merged"} <= set(rates)
-        assert "default" in rates
+        assert {"default", "default_network"} <= set(rates)
         assert min(rates.values()) > 0
         work = {row["search"]: row["gflop_per_user"] for row in decoded["decoding"]}
         assert 0 < work["one_pass"] < work["cpd"] < work["cpd_wide"]
@@ -126,6 +134,59 @@ def test_tokenization(tmp_path: Path) -> None:
     assert [row["items"] for row in figures["fitting"]] == [120, 80]
     structures = [row["structure"] for row in figures["lattices"]]
     assert structures == ["lattice", "lattice", "postings"]
+
+
+class TestLargeCatalogue:
+    SIZES = ("--items", "20000", "--users", "8", "--width", "16")
+
+    def test_halves_find_the_best_by_codes(self, tmp_path: Path) -> None:
+        """Residuals next to nothing: the best of all are the best by their codes."""
+        sizes = [*self.SIZES, "--shares", "1e-9", "--rescored", "400", "--beams", "20"]
+        figures = run(large_catalogue.main, tmp_path, sizes)
+        exact, halves, digits = figures["searches"]
+        assert exact["found_of_exact"] == 1.0
+        assert halves["found_of_exact"] > 0.98
+        assert digits["found_of_exact"] < halves["found_of_exact"]
+        assert min(row["users_per_cpu_second"] for row in figures["searches"]) > 0
+
+    def test_all_rescored_is_the_exact_list(self, tmp_path: Path) -> None:
+        sizes = [*self.SIZES, "--shares", "0.9", "--rescored", "20000", "100"]
+        figures = run(large_catalogue.main, tmp_path, [*sizes, "--beams", "65536"])
+        _, every, few, pairs = figures["searches"]
+        assert every["found_of_exact"] > 0.99
+        assert pairs["found_of_exact"] == every["found_of_exact"]
+        assert few["found_of_exact"] < 0.5
+
+    def test_spread_is_as_asked(self) -> None:
+        rng = np.random.default_rng(0)
+        names = {"users": 4, "width": 16, "perplexity": 0.05}
+        items, users = large_catalogue.drawn(Namespace(**names), 30_000, 0.2, rng)
+        log_p = (users @ items.vectors.T).log_softmax(1)
+        spread = (-(log_p.exp() * log_p).sum(1)).exp() / 30_000
+        torch.testing.assert_close(spread, torch.full((4,), 0.05), rtol=0.1, atol=0.0)
+        assert (items.first.diff() >= 0).all()
+
+    def test_a_trained_network(self, tmp_path: Path) -> None:
+        """Its residuals, made large, and its codes, made nothing, decide alone."""
+        shop = inputs.synthetic_shop(users=30, items=60, digits=4, codes=8, seed=1)
+        shop.sequences.to_frame().write_parquet(tmp_path / "sequences.parquet")
+        shop.table.to_frame().write_parquet(tmp_path / "table.parquet")
+        sizes = {"width": 16, "heads": 2, "inner": 32}
+        layers = {"encoder_layers": 1, "decoder_layers": 1, "seed": 0}
+        network = inputs.random_joint_denoiser(Namespace(**sizes, **layers), shop.table)
+        with torch.no_grad():
+            network.codes.zero_()
+        known = {"known_items": shop.table.item_ids.to_list()}
+        stored = Model(network.state_dict(), network.saved_config() | known)
+        file = tmp_path / "denoiser.safetensors"
+        SafetensorsDataset(str(file), framework="torch").save(stored)
+        arguments = ["--denoiser", str(file), "--users", "30"]
+        arguments += ["--sequences", str(tmp_path / "sequences.parquet")]
+        arguments += ["--sid-table", str(tmp_path / "table.parquet")]
+        figures = run(large_catalogue.main, tmp_path, arguments)
+        assert figures["trained"]["residuals"] == pytest.approx(1.0)
+        assert figures["trained"]["codes_find_99"] > 0.5
+        assert 0.9 < figures["trained"]["perplexity"] <= 1.0
 
 
 def test_stored_artefacts(tmp_path: Path) -> None:

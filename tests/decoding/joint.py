@@ -12,8 +12,10 @@ from sidiff.reference import State
 DIGITS, CODES, ITEMS, WIDTH, LONGEST = 3, 4, 20, 8, 6
 
 
-def network(seed: int = 0, *, looks_again: bool = True) -> JointDenoiser:
-    """Random weights, the last items without a residual."""
+def network(
+    seed: int = 0, *, looks_again: bool = True, codes_alone: bool = False
+) -> JointDenoiser:
+    """Random weights, the last items, or all, without a residual."""
     config = JointConfig(
         digits=DIGITS,
         codes_per_digit=CODES,
@@ -24,8 +26,8 @@ def network(seed: int = 0, *, looks_again: bool = True) -> JointDenoiser:
         encoder_layers=2,
         decoder_layers=2,
         dropout=0.0,
-        residual_items=ITEMS - 3,
-        residual_dropout=0.0,
+        residual_items=0 if codes_alone else ITEMS - 3,
+        residual_dropout=1.0 if codes_alone else 0.0,
     )
     generator = torch.Generator().manual_seed(seed)
     model = JointDenoiser(config).initialize(generator).eval()
@@ -37,13 +39,13 @@ def network(seed: int = 0, *, looks_again: bool = True) -> JointDenoiser:
     return model
 
 
-def shop(seed: int = 0) -> ItemTable:
-    """Items of random codes, some of which share a SID; three are new."""
+def shop(seed: int = 0, *, codes_alone: bool = False) -> ItemTable:
+    """Items of random codes, some of which share a SID; three, or all, are new."""
     generator = torch.Generator().manual_seed(seed)
     codes = torch.randint(0, CODES, (ITEMS, DIGITS), generator=generator)
     codes[5] = codes[4]
     rows = torch.arange(1, ITEMS + 1)
-    rows[-3:] = 0
+    rows[0 if codes_alone else -3 :] = 0
     return ItemTable(codes, rows)
 
 

@@ -28,9 +28,19 @@ from tests.decoding.joint import (
     shop,
 )
 
+residuals = pytest.mark.parametrize("codes_alone", [False, True])
 
-def test_fully_masked_it_is_the_softmax_of_plain_energies() -> None:
-    model, table = network(), shop()
+
+def made(codes_alone: bool) -> tuple[JointDenoiser, ItemTable]:
+    """A network and its items; with codes alone no item has a residual."""
+    return network(codes_alone=codes_alone), shop(codes_alone=codes_alone)
+
+
+@residuals
+def test_fully_masked_it_is_the_softmax_of_plain_energies(
+    codes_alone: bool,
+) -> None:
+    model, table = made(codes_alone)
     batch = histories(table)
     posterior = Posterior(model, table)
     with torch.no_grad():
@@ -167,8 +177,11 @@ def all_positions_loss(
     return item_softmax_loss(own, vectors, positions.targets, additions), own
 
 
-def test_the_loss_of_all_positions_is_the_sum_of_plain_cross_entropies() -> None:
-    model, table = network(), shop()
+@residuals
+def test_the_loss_of_all_positions_is_the_sum_of_plain_cross_entropies(
+    codes_alone: bool,
+) -> None:
+    model, table = made(codes_alone)
     batch = histories(table)
     loss, states = all_positions_loss(model, batch, table)
     places = [
@@ -189,8 +202,11 @@ def test_the_loss_of_all_positions_is_the_sum_of_plain_cross_entropies() -> None
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
 
 
-def test_gradients_of_the_item_softmax_are_those_of_autograd() -> None:
-    model, table = network(), shop()
+@residuals
+def test_gradients_of_the_item_softmax_are_those_of_autograd(
+    codes_alone: bool,
+) -> None:
+    model, table = made(codes_alone)
     batch = histories(table)
     gradients = []
     for plain in (False, True):
@@ -227,8 +243,11 @@ def test_gradients_of_the_item_softmax_are_those_of_autograd() -> None:
         torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-3, atol=1e-4)
 
 
-def test_the_loss_of_partial_views_is_minus_the_log_of_the_step() -> None:
-    model, table = network(), shop()
+@residuals
+def test_the_loss_of_partial_views_is_minus_the_log_of_the_step(
+    codes_alone: bool,
+) -> None:
+    model, table = made(codes_alone)
     batch = histories(table)
     posterior = Posterior(model, table)
     views = torch.tensor([[False, True, True], [True, False, True], [True] * 3])

@@ -88,7 +88,7 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("training.network.width", 3, "a whole number from 4 to 8,192"),
     ("training.network.encoder_layers", 65, ONE_STAR),
     ("training.network.dropout", 1.0, CHANCE),
-    ("training.network.residual_dropout", 1.0, CHANCE),
+    ("training.network.residual_dropout", 1.01, SHARE),
     ("training.network.cross_pad", "zero", "sink or mask"),
     ("training.noising.views", 99, ONE_STAR),
     ("training.network.history_tokens", "item", "items or codes"),

@@ -10,15 +10,18 @@ import polars as pl
 import pytest
 import torch
 
+from sidiff.decoding.posterior import Posterior
 from sidiff.decoding.postings import Postings
-from sidiff.diffusion.joint import ItemTable
+from sidiff.diffusion.histories import HistoryBatch
+from sidiff.diffusion.joint import ItemTable, JointDenoiser
+from sidiff.diffusion.networks import network_from_saved
 from sidiff.diffusion.noising import NoisingContext
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
 from sidiff.training import joint as joint_module
 from sidiff.training.denoising import Data
 from sidiff.training.joint import JointTask, partial_views_loss
-from sidiff.training.loop import fit
+from sidiff.training.loop import Fitted, fit
 from tests.training.test_loop import parameters
 
 ITEMS, DIGITS, CODES, LONGEST = 12, 3, 3, 6
@@ -69,14 +72,18 @@ def trained_items(sequences: Sequences) -> list[int]:
     return sorted(set(np.concatenate(longer).tolist()))
 
 
-def test_every_position_competes_with_the_items_that_were_there() -> None:
+@pytest.mark.parametrize("codes_alone", [False, True])
+def test_every_position_competes_with_the_items_that_were_there(
+    codes_alone: bool,
+) -> None:
     """One plain cross-entropy per position, new items left out of it."""
-    made, (sequences, table) = task(partial_weight=0.0), shop()
+    share = {"network.residual_dropout": float(codes_alone)}
+    made, (sequences, table) = task(partial_weight=0.0, **share), shop()
     old = trained_items(sequences)
     assert not set(NEW) & set(old)
-    assert made.known_items == [f"i{item:02}" for item in old]
+    assert made.known_items == ([] if codes_alone else [f"i{n:02}" for n in old])
     network, codes = made.joint, torch.from_numpy(table.codes.astype(np.int64))
-    rows = torch.arange(1, len(old) + 1)
+    rows = torch.arange(1, len(old) + 1) * (not codes_alone)
     vectors = network.item_vectors(ItemTable(codes[old], rows))
     column = {item: place for place, item in enumerate(old)}
     total, positions = 0.0, 0
@@ -206,3 +213,66 @@ def test_new_items_are_ranked_by_their_codes() -> None:
     # Beside its old twin, which only the residual tells apart.
     assert fitted.history["validation/item/ndcg_at_10"].max() > 0.6
     assert fitted.history["validation/sid/ndcg_at_10"].max() > 0.9
+
+
+def ring(items: int) -> tuple[Sequences, SidTable]:
+    """Users who walk round ``items`` items, each of which has a twin of its codes.
+
+    The twin is new: no training position has it.
+    """
+    rng = np.random.default_rng(0)
+    starts, lengths = rng.integers(0, items, 120), rng.integers(6, 12, 120)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    walks = [(s + np.arange(n)) % items for s, n in zip(starts, lengths, strict=True)]
+    sequences = Sequences(
+        np.concatenate(walks).astype(np.int32),
+        offsets,
+        pl.Series([f"u{i:03}" for i in range(120)]),
+        pl.Series([f"i{i:02}" for i in range(2 * items)]),
+    )
+    each = np.arange(2 * items) % items
+    codes = np.stack([each // 3, each % 3, each % 2], 1).astype(np.uint16)
+    return sequences, SidTable(codes, sequences.item_ids, 3)
+
+
+def trained_by_codes_alone(items: int, method: str) -> Fitted:
+    sequences, table = ring(items)
+    given = parameters(
+        epochs=40,
+        **{"network.residual_dropout": 1.0, "validation.method": method},
+        **{"validation.level": "sid"},
+    )
+    samples = np.empty((0, 3), dtype=np.int32)
+    return fit(sequences, samples, table, given, LONGEST, lambda *_: None)
+
+
+@pytest.mark.parametrize("method", ["items", "cpd"])
+def test_a_network_of_codes_alone_learns_and_knows_no_item(method: str) -> None:
+    small, large = (trained_by_codes_alone(items, method) for items in (6, 9))
+    assert large.history["validation/sid/ndcg_at_10"].max() > 0.9
+    assert large.config["known_items"] == []
+    # Of one size for any catalogue, with nothing in the one row that it looks up.
+    shapes = [{name: w.shape for name, w in f.weights.items()} for f in (small, large)]
+    assert shapes[0] == shapes[1]
+    assert not large.weights["residuals"].any()
+
+
+def test_codes_alone_tell_no_twins_apart_and_rank_items_that_came_later() -> None:
+    fitted, (_, table) = trained_by_codes_alone(9, "items"), ring(9)
+    network = network_from_saved(fitted.weights, fitted.config)
+    assert isinstance(network, JointDenoiser)
+    codes = torch.from_numpy(table.codes.astype(np.int64))
+    nothing = torch.zeros(len(codes), dtype=torch.int64)
+    posterior = Posterior(network, ItemTable(codes, nothing))
+    history = torch.tensor([[2, 3, 4], [7, 8, 0]])
+    batch = HistoryBatch(codes[history], torch.tensor([3, 3]), history)
+    twins = HistoryBatch(codes[history], torch.tensor([3, 3]), history + 9)
+    with torch.no_grad():
+        memories = [posterior.encode(given) for given in (batch, twins)]
+        energies = posterior.energies(memories[0], torch.arange(18))
+        gates = network.repeat_gate(memories[0].users)
+    # The gate alone knows which of the twins a user had.
+    had = torch.zeros(2, 9).scatter(1, history, gates[:, None].expand(2, 3))
+    torch.testing.assert_close(energies[:, :9] - had, energies[:, 9:])
+    torch.testing.assert_close(memories[0].users, memories[1].users)
+    assert energies[:, 9:].argmax(1).tolist() == [5, 1]

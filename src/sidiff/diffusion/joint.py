@@ -10,7 +10,8 @@ At a partial SID with the digits S filled, the items that agree with it compete:
 it plus what a decoder over the digits adds once some are filled, ``r_i`` what the codes
 leave out of an item, ``gamma`` a gate that learns whether people buy again. Fully
 masked, the energy is a product of ``u`` and one vector per item. An item that was not
-there in training has no residual and lives by its codes.
+there in training has no residual and lives by its codes; a network of codes alone gives
+no item one, and holds no item's number.
 
 The causal encoder gives a state after every item of a history in one pass, each as if
 the history ended there.
@@ -62,7 +63,12 @@ class JointConfig:
         max_history: int,
         residual_items: int,
     ) -> JointConfig:
-        """Join the network's parameters with the shape of SIDs, histories, items."""
+        """Join the network's parameters with the shape of SIDs, histories, items.
+
+        Of ``residual_items`` none has a residual where training would always drop it.
+        """
+        if network.residual_dropout == 1.0:
+            residual_items = 0
         names = {"width", "heads", "inner", "encoder_layers", "decoder_layers"}
         shape = network.model_dump(include=names | {"dropout", "residual_dropout"})
         return cls(

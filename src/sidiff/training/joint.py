@@ -53,10 +53,12 @@ class JointTask(DenoiserTask):
             int(marked.sum()),
         )
         self.joint = JointDenoiser(config)
-        super().__init__(data, self.joint, rows, marked)
+        residual = marked if config.residual_items else None
+        super().__init__(data, self.joint, rows, residual)
         items = self.histories.table
         known = torch.from_numpy(np.flatnonzero(marked)).to(self.device)
         self.known = ItemTable(items.codes[known], items.residuals[known])
+        self._place_of_item = torch.from_numpy(marked.cumsum() - 1).to(self.device)
         self._postings = Postings.build(self.known.codes, table.codes_per_digit)
 
     def loss(self, samples: Tensor, progress: float) -> Loss:
@@ -82,13 +84,12 @@ class JointTask(DenoiserTask):
     def _known_only(self, samples: Tensor) -> SampleBatch:
         """A batch whose items are indices into the known ones."""
         batch = self.histories.gather(samples)
-        # Rows 1, 2, ... of the residuals are the known items, in order.
-        row = self.histories.table.residuals
+        place = self._place_of_item
         return SampleBatch(
             batch.history,
             batch.lengths,
-            row[batch.history_items] - 1,
-            row[batch.target_items] - 1,
+            place[batch.history_items],
+            place[batch.target_items],
             batch.targets,
         )
 
