@@ -28,8 +28,8 @@ from benchmarks.common import (
 )
 from sidiff.decoding.lattice import Lattice, fits
 from sidiff.decoding.postings import Postings
-from sidiff.parameters import TokenizationParameters
 from sidiff.sids.quantizers import Quantizer, fit_quantizer
+from sidiff.sids.settings import TokenizationParameters
 from sidiff.sids.whitening import Whitening
 
 CLUSTERS = 200

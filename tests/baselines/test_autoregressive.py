@@ -13,15 +13,13 @@ from torch import Tensor
 from sidiff.baselines.autoregressive import AutoregressiveDecoder
 from sidiff.baselines.autoregressive_training import fit_autoregressive
 from sidiff.baselines.prefix_search import Prefixes, beam_search
+from sidiff.baselines.settings import AutoregressiveParameters
 from sidiff.decoding import cpd
 from sidiff.decoding.keys import SidIndex
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig, Memory
 from sidiff.evaluation.metrics import expected_item_metrics
-from sidiff.parameters import (
-    AutoregressiveParameters,
-    TrainingParameters,
-)
 from sidiff.reviews.sequences import training_samples
+from sidiff.training.settings import TrainingParameters
 
 from ..decoding.catalogues import catalogue_of
 from ..settings import decoding

@@ -17,9 +17,11 @@ from sidiff.baselines.run import (
     tune_sasrec,
 )
 from sidiff.baselines.sasrec import SasRec, SasRecConfig
+from sidiff.baselines.settings import BaselinesParameters
+from sidiff.configuration import GROUPS, validate
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.errors import SidiffError
-from sidiff.parameters import BaselinesParameters, EvaluationParameters, validate
+from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.reviews.sequences import evaluation_samples, training_samples
 from sidiff.reviews.transitions import transition_counts
 from sidiff.snapshots import SnapshotFolder
@@ -27,6 +29,7 @@ from sidiff.training.trainer import Trainer
 from tests.ranking.test_items import literal_chain
 from tests.settings import evaluation
 
+from ..settings import settings as configured
 from ..training.test_loop import parameters as training_parameters
 from .test_autoregressive import autoregressive
 from .test_sasrec import settings
@@ -258,5 +261,8 @@ def test_models_that_are_missing_or_of_other_data_are_refused(
 def test_a_variation_that_does_not_fit_is_named(change, words) -> None:
     sasrec = raw()["sasrec"] | {"tune": [change]}
     with pytest.raises(SidiffError, match=words) as error:
-        validate({"baselines": raw(sasrec=sasrec)})
+        validate(
+            {group: configured(group) for group in GROUPS}
+            | {"baselines": raw(sasrec=sasrec)}
+        )
     assert "baselines.sasrec" in str(error.value)

@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from sidiff.baselines import sasrec as s
+from sidiff.baselines.settings import SasRecSettings
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.errors import SidiffError
-from sidiff.parameters import SasRecSettings
 from sidiff.reviews.sequences import sequence_rows
 from sidiff.training.trainer import SCORE
 from sidiff.training.workers import ALONE

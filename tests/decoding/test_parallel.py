@@ -14,8 +14,8 @@ import torch
 from sidiff import reference
 from sidiff.decoding import adaptive, cpd, one_pass, two_stage
 from sidiff.decoding.parallel import surest
+from sidiff.decoding.settings import DecodingParameters
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
-from sidiff.parameters import DecodingParameters
 from tests.decoding.catalogues import catalogue_of
 from tests.decoding.tables import USERS, TableModel, assert_same, listed
 from tests.settings import decoding, settings

@@ -15,8 +15,8 @@ from sidiff.diffusion.noising import AMOUNTS, ORDERS, NoisingContext, masked_dig
 from sidiff.diffusion.noising.amounts import curriculum_chances, view_sizes
 from sidiff.diffusion.noising.orders import history_counts
 from sidiff.diffusion.noising.probe import confidence_probe
+from sidiff.diffusion.settings import NoisingParameters
 from sidiff.errors import SidiffError
-from sidiff.parameters import NoisingParameters
 from tests.settings import settings
 
 BATCH, DIGITS, CODES = 200, 4, 6

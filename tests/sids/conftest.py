@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sidiff.parameters import TokenizationParameters
+from sidiff.sids.settings import TokenizationParameters
 from tests.settings import model
 
 Settings = Callable[..., TokenizationParameters]

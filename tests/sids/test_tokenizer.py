@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from sidiff.errors import SidiffError
-from sidiff.parameters import TokenizationParameters
 from sidiff.sids import tokenizer
+from sidiff.sids.settings import TokenizationParameters
 from sidiff.sids.table import SidTable
 from tests.sids.conftest import Settings
 

@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from sidiff.parameters import OptimizerParameters
 from sidiff.training.schedule import EarlyStopping, learning_rate
+from sidiff.training.settings import OptimizerParameters
 from tests.settings import training
 
 

@@ -13,17 +13,18 @@ from torch.nn import functional as F
 
 from sidiff.baselines.autoregressive import AutoregressiveDecoder
 from sidiff.baselines.prefix_search import Prefixes, beam_search
+from sidiff.baselines.settings import AutoregressiveParameters
 from sidiff.diffusion.denoiser import DenoiserConfig
 from sidiff.diffusion.histories import Histories
 from sidiff.diffusion.objective import Loss
 from sidiff.evaluation import metrics as m
-from sidiff.parameters import AutoregressiveParameters, TrainingParameters
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
 from sidiff.training.denoising import validation_samples
 from sidiff.training.loop import budget_of, samples_fingerprint
 from sidiff.training.progress import Checkpoints
+from sidiff.training.settings import TrainingParameters
 from sidiff.training.trainer import (
     SCORE,
     SCORE_CUTOFF,

@@ -15,17 +15,13 @@ from sidiff.baselines.autoregressive import AutoregressiveDecoder
 from sidiff.baselines.autoregressive_training import fit_autoregressive
 from sidiff.baselines.prefix_search import AutoregressiveRanker, Prefixes
 from sidiff.baselines.sasrec import SasRec, fit_sasrec
+from sidiff.baselines.settings import BaselinesParameters, SasRecSettings
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.devices import cpu_threads, resolve
 from sidiff.diffusion.histories import Histories
 from sidiff.errors import SidiffError
+from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.fingerprints import short
-from sidiff.parameters import (
-    BaselinesParameters,
-    EvaluationParameters,
-    SasRecSettings,
-    TrainingParameters,
-)
 from sidiff.ranking.items import ItemRanker, Popularity
 from sidiff.ranking.markov import Chain
 from sidiff.ranking.ranker import Ranker
@@ -35,6 +31,7 @@ from sidiff.reviews.sequences import Sequences, evaluation_samples, training_cou
 from sidiff.reviews.transitions import transition_counts
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
+from sidiff.training.settings import TrainingParameters
 from sidiff.training.trainer import Trained
 
 

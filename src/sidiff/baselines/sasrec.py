@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sidiff.baselines.settings import SasRecSettings
 from sidiff.diffusion.blocks import EncoderLayer, draw_weights
 from sidiff.diffusion.dropout import Dropout
 from sidiff.diffusion.histories import Histories, HistoryBatch, Positions
@@ -32,7 +33,6 @@ from sidiff.diffusion.objective import Loss
 from sidiff.diffusion.stored import load_weights, read_config
 from sidiff.errors import SidiffError
 from sidiff.onednn import product
-from sidiff.parameters import SasRecSettings
 from sidiff.ranking.items import Slice
 from sidiff.reviews.sequences import Sequences, evaluation_samples, sequence_rows
 from sidiff.snapshots import SnapshotFolder

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sidiff.decoding.beams import Beams
 from sidiff.decoding.catalogue import Catalogue, Continuations
-from sidiff.parameters import DecodingParameters
+from sidiff.decoding.settings import DecodingParameters
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from torch import Tensor
 from sidiff.decoding import adaptive, cpd, one_pass, two_stage
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.results import Decoded
+from sidiff.decoding.settings import DecodingParameters
 from sidiff.diffusion.denoiser import DenoisingModel
-from sidiff.parameters import DecodingParameters
 
 
 class Decoder(Protocol):

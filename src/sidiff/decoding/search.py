@@ -13,8 +13,8 @@ from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.constraint import Constraint
 from sidiff.decoding.keys import Distinct, repeats
 from sidiff.decoding.results import Decoded
+from sidiff.decoding.settings import DecodingParameters
 from sidiff.diffusion.denoiser import DenoisingModel
-from sidiff.parameters import DecodingParameters
 
 
 @dataclass

@@ -40,9 +40,10 @@ from sidiff.diffusion.blocks import (
     log_mask,
 )
 from sidiff.diffusion.dropout import Dropout
+from sidiff.diffusion.settings import NetworkParameters
 from sidiff.diffusion.stored import load_weights, read_config
 from sidiff.onednn import Linear
-from sidiff.parameters import NetworkParameters, Precision
+from sidiff.parameters import Precision
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,10 @@ from torch.nn import functional as F
 from sidiff.devices import products_in
 from sidiff.diffusion.blocks import DecoderLayer, EncoderLayer, Packing, draw_weights
 from sidiff.diffusion.dropout import Dropout
+from sidiff.diffusion.settings import NetworkParameters
 from sidiff.diffusion.stored import load_weights, read_config
 from sidiff.onednn import Linear
-from sidiff.parameters import NetworkParameters, Precision
+from sidiff.parameters import Precision
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from fsspec import AbstractFileSystem
 from numpy.typing import NDArray
 
 from sidiff.decoding.lattice import Lattice
-from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import Snapshot, SnapshotFolder, decode, encode
 from sidiff.training.loop import Fitted, fit
+from sidiff.training.settings import TrainingParameters
 from sidiff.training.trainer import OnEpoch
 from sidiff.training.workers import ALONE, Workers
 

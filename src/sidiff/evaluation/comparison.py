@@ -22,7 +22,7 @@ from sidiff.ranking.results import Cost
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sidiff.parameters import ComparisonParameters
+    from sidiff.evaluation.settings import ComparisonParameters
 
 SCHEMA = {
     "method": pl.String,

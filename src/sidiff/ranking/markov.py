@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sidiff.decoding.keys import padded_rows
 from sidiff.diffusion.slices import slices
-from sidiff.parameters import MarkovParameters
+from sidiff.ranking.settings import MarkovParameters
 
 
 class Followers(NamedTuple):

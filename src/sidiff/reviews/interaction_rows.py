@@ -9,9 +9,9 @@ import polars as pl
 from polars.datatypes import DataType
 
 from sidiff.errors import SidiffError
-from sidiff.parameters import InteractionColumns
 from sidiff.reviews.ingestion import KEPT_TEXT
 from sidiff.reviews.layouts import LATEST_SECOND
+from sidiff.reviews.settings import InteractionColumns
 from sidiff.reviews.tables import FAULT, LINE, ROW, header_of
 from sidiff.reviews.times import Time, is_moment_type, moments, ticks
 from sidiff.reviews.values import identifier, is_id_type, present

@@ -21,12 +21,13 @@ from sidiff.diffusion.histories import HistoryBatch
 from sidiff.diffusion.joint import ItemTable
 from sidiff.diffusion.networks import Network, network_from_saved
 from sidiff.errors import SidiffError
-from sidiff.parameters import EvaluationParameters, MarkovParameters, RankingParameters
+from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.ranking.items import ItemRanker, Popularity, PosteriorItems
 from sidiff.ranking.markov import Chain
 from sidiff.ranking.methods import search_model
 from sidiff.ranking.ranker import Lists, rank_alike
 from sidiff.ranking.searched import SearchRanker
+from sidiff.ranking.settings import MarkovParameters, RankingParameters
 from sidiff.serving.bundle import Bundle
 from sidiff.serving.lists import Paths
 

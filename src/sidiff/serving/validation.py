@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sidiff.evaluation.bootstrap import bootstrap_intervals
-from sidiff.parameters import BootstrapParameters
+from sidiff.evaluation.settings import BootstrapParameters
 from sidiff.reviews.sequences import Sequences
 from sidiff.serving.recommender import Recommender
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sidiff.parameters import TokenizationParameters
     from sidiff.sids.quantizers import Quantizer
+    from sidiff.sids.settings import TokenizationParameters
     from sidiff.sids.whitening import Whitening
 
 FREE_SETTINGS = ("device", "new_items")

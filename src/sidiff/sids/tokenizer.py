@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from sidiff.parameters import TokenizationParameters
+    from sidiff.sids.settings import TokenizationParameters
 
 logger = logging.getLogger(__name__)
 

@@ -25,12 +25,12 @@ from sidiff.diffusion.noising.probe import confidence_probe
 from sidiff.diffusion.objective import Loss, denoising_loss
 from sidiff.errors import SidiffError
 from sidiff.evaluation.metrics import level_means
-from sidiff.parameters import TrainingParameters
 from sidiff.ranking.methods import network_ranker
 from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
 from sidiff.sids.table import SidTable
 from sidiff.training.masking import MaskingLog
+from sidiff.training.settings import TrainingParameters
 from sidiff.training.trainer import SCORE, SCORE_CUTOFF, Task
 from sidiff.training.workers import Workers
 

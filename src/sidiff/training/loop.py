@@ -14,13 +14,13 @@ from torch import Tensor
 
 from sidiff.decoding.lattice import Lattice
 from sidiff.devices import cpu_threads
-from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
 from sidiff.training.denoising import Data, DenoiserTask, DigitTask
 from sidiff.training.joint import JointTask
 from sidiff.training.progress import Checkpoints
+from sidiff.training.settings import TrainingParameters
 from sidiff.training.trainer import Budget, OnEpoch, Trainer, unheard
 from sidiff.training.workers import ALONE, Workers
 

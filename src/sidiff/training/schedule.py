@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from sidiff.parameters import OptimizerParameters, StoppingParameters
+from sidiff.training.settings import OptimizerParameters, StoppingParameters
 
 
 def learning_rate(

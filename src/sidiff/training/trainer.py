@@ -24,10 +24,10 @@ from tqdm.auto import tqdm
 
 from sidiff.diffusion.objective import Loss
 from sidiff.errors import SidiffError
-from sidiff.parameters import OptimizerParameters, StoppingParameters
 from sidiff.snapshots import decode, encode
 from sidiff.training.progress import Checkpoints, Progress, cpu_weights
 from sidiff.training.schedule import EarlyStopping, learning_rate
+from sidiff.training.settings import OptimizerParameters, StoppingParameters
 from sidiff.training.workers import ALONE, Workers
 
 logger = logging.getLogger(__name__)

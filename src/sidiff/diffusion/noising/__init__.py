@@ -19,7 +19,7 @@ from torch import Tensor
 from sidiff.diffusion.noising.amounts import AMOUNTS
 from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.diffusion.noising.orders import ORDERS
-from sidiff.parameters import NoisingParameters
+from sidiff.diffusion.settings import NoisingParameters
 
 
 def masked_digits(context: NoisingContext, parameters: NoisingParameters) -> Tensor:

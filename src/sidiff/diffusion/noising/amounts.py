@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from sidiff.diffusion.noising.context import NoisingContext
+from sidiff.diffusion.settings import NoisingParameters
 from sidiff.errors import SidiffError
-from sidiff.parameters import NoisingParameters
 
 Amount = Callable[[NoisingContext, NoisingParameters], Tensor]
 """Returns the number of masked digits of every view, ``(B, V)``, at least 1."""

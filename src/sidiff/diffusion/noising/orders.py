@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sidiff.diffusion.noising.context import NoisingContext
-from sidiff.parameters import NoisingParameters
+from sidiff.diffusion.settings import NoisingParameters
 
 Order = Callable[[NoisingContext, NoisingParameters, int], Tensor]
 """Returns the digits in the order of masking, ``(B, orders, L)``; 1 order may be 1."""

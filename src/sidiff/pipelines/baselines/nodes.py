@@ -9,14 +9,12 @@ from typing import Any
 
 import polars as pl
 
+from sidiff.baselines.settings import BaselinesParameters
 from sidiff.datasets import Model
-from sidiff.parameters import (
-    BaselinesParameters,
-    EvaluationParameters,
-    TrainingParameters,
-)
+from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.pipelines.frames import to_samples, to_sequences, to_sid_table
 from sidiff.snapshots import SnapshotFolder
+from sidiff.training.settings import TrainingParameters
 
 _LEFT_OUT = Model({}, {"seeds": []})
 """What is stored for a model whose method is not among the parameters."""
@@ -25,7 +23,7 @@ _LEFT_OUT = Model({}, {"seeds": []})
 def fit_sasrec(
     sequences: pl.DataFrame,
     catalogue: pl.DataFrame,
-    parameters: dict[str, Any],
+    baselines: BaselinesParameters,
     seeds: list[int],
     max_history: int,
     checkpoints: SnapshotFolder,
@@ -33,11 +31,10 @@ def fit_sasrec(
     """Tune and train SASRec; return its weights and the settings tried."""
     from sidiff.baselines.run import tune_sasrec
 
-    settings = BaselinesParameters.model_validate(parameters)
-    if not {"sasrec", "sasrec_markov"} & set(settings.methods):
+    if not {"sasrec", "sasrec_markov"} & set(baselines.methods):
         return _LEFT_OUT, []
     fitted = tune_sasrec(
-        to_sequences(sequences, catalogue), settings, max_history, seeds, checkpoints
+        to_sequences(sequences, catalogue), baselines, max_history, seeds, checkpoints
     )
     return Model(fitted.weights, fitted.config), fitted.tried
 
@@ -47,8 +44,8 @@ def fit_autoregressive(
     catalogue: pl.DataFrame,
     training_samples: pl.DataFrame,
     sid_table: pl.DataFrame,
-    parameters: dict[str, Any],
-    training: dict[str, Any],
+    baselines: BaselinesParameters,
+    training: TrainingParameters,
     seeds: list[int],
     max_history: int,
     checkpoints: SnapshotFolder,
@@ -56,16 +53,15 @@ def fit_autoregressive(
     """Train the autoregressive SID decoder on the denoiser's samples."""
     from sidiff.baselines.run import fit_decoders
 
-    settings = BaselinesParameters.model_validate(parameters)
-    if "autoregressive" not in settings.methods:
+    if "autoregressive" not in baselines.methods:
         return _LEFT_OUT
     users = to_sequences(sequences, catalogue)
     fitted = fit_decoders(
         users,
         to_samples(training_samples, users, max_history),
         to_sid_table(sid_table, catalogue),
-        settings,
-        TrainingParameters.model_validate(training),
+        baselines,
+        training,
         max_history,
         seeds,
         checkpoints,
@@ -79,8 +75,8 @@ def rank_baselines(
     sequences: pl.DataFrame,
     catalogue: pl.DataFrame,
     sid_table: pl.DataFrame,
-    parameters: dict[str, Any],
-    evaluation: dict[str, Any],
+    baselines: BaselinesParameters,
+    evaluation: EvaluationParameters,
     max_history: int,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rank the test split by every baseline; return the lists and what they took."""
@@ -88,8 +84,6 @@ def rank_baselines(
     from sidiff.evaluation.filters import allowed_items
     from sidiff.ranking.results import cost_frame
 
-    settings = BaselinesParameters.model_validate(parameters)
-    shared = EvaluationParameters.model_validate(evaluation)
     users = to_sequences(sequences, catalogue)
     table = to_sid_table(sid_table, catalogue)
     ranked = run.rank_baselines(
@@ -97,10 +91,10 @@ def rank_baselines(
         table,
         run.Fitted(sasrec.tensors, sasrec.metadata),
         run.Fitted(autoregressive.tensors, autoregressive.metadata),
-        settings,
-        shared,
+        baselines,
+        evaluation,
         max_history,
-        allowed_items(users.item_ids, shared.allow_items, shared.deny_items),
+        allowed_items(users.item_ids, evaluation.allow_items, evaluation.deny_items),
     )
     return (
         pl.concat(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sidiff.parameters import TokenizationParameters
+    from sidiff.sids.settings import TokenizationParameters
 
 __all__ = ["KINDS", "Quantizer", "fit_quantizer", "read_quantizer", "whitened"]
 
