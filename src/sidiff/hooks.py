@@ -123,13 +123,16 @@ def _check_files(parameters: dict[str, Any], outputs: set[str]) -> None:
     tokenization = parameters.get("tokenization")
     if tokenization and tokenization.quantizer == "table" and "sid_table" in outputs:
         read_table(Path(tokenization.table).expanduser())
-    for group, settings in parameters.items():
-        for name in ("allow_items", "deny_items", "removed_items"):
-            if path := getattr(settings, name, None):
-                read_ids(path, name if group == "update" else f"{group}.{name}")
-        for name in ("histories", "new_items"):
-            if path := getattr(settings, name, None):
-                column_names(Path(path).expanduser())
+    for group, name in (
+        *(("evaluation", "allow_items"), ("evaluation", "deny_items")),
+        *(("recommend", "allow_items"), ("recommend", "deny_items")),
+        ("update", "removed_items"),
+    ):
+        if path := getattr(parameters.get(group), name, None):
+            read_ids(path, name if group == "update" else f"{group}.{name}")
+    for group, name in (("recommend", "histories"), ("update", "new_items")):
+        if path := getattr(parameters.get(group), name, None):
+            column_names(Path(path).expanduser())
 
 
 def _check_devices(parameters: dict[str, Any], outputs: set[str]) -> None:

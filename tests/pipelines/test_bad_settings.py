@@ -71,14 +71,15 @@ def test_what_is_not_spoilt_is_accepted(
 
 def test_a_cluster_has_gpus_of_its_own() -> None:
     """This machine need not have one."""
-    training = model("training", {"device": "cuda", "engine": "ray"})
+    training = model("training", {"device": "cuda", "engine": "ray", "workers": 1})
     _check_devices({"training": training}, {"denoiser"})
 
 
 def test_an_absent_cluster_is_missed_before_the_first_node() -> None:
     with pytest.raises(SidiffError, match="no Ray cluster to join"):
         _check_cluster(
-            {"training": model("training", {"engine": "ray"})}, "127.0.0.1:1"
+            {"training": model("training", {"engine": "ray", "workers": 1})},
+            "127.0.0.1:1",
         )
     _check_cluster({"training": model("training")}, "127.0.0.1:1")
 
