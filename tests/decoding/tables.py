@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sidiff.decoding.results import Decoded
-from sidiff.parameters import DecodingParameters
+from sidiff.decoding.settings import DecodingParameters
 from sidiff.reference import Search, Sid, State
 
 USERS = 4
