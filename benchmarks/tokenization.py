@@ -111,7 +111,7 @@ def fit(
 
     def whiten() -> None:
         settings = parameters.whitening
-        whitening = Whitening.fit(vectors, settings.dimensions, settings.normalize)
+        whitening = Whitening.fit(vectors, settings.dimensions)
         made["whitened"] = whitening.apply(vectors)
 
     def quantize() -> None:

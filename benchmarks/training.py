@@ -36,7 +36,7 @@ from benchmarks.common import (
     timed,
 )
 from benchmarks.inputs import MAX_HISTORY, Shop
-from sidiff.diffusion.noising import NoisingContext
+from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.reviews.sequences import training_samples
 from sidiff.training.denoising import Data, DigitTask
 from sidiff.training.joint import JointTask

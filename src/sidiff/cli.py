@@ -164,7 +164,7 @@ def _params_option(option: click.Parameter) -> click.Parameter:
 
 
 def _is_text(name: str, text: str) -> bool:
-    """Whether ``text``, given for the parameter ``name``, means these characters."""
+    """Test that ``text``, given for the parameter ``name``, means these characters."""
     if name in RUN_OPTIONS:
         return True
     return holds_text(Configuration, name, text)

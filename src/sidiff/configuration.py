@@ -127,7 +127,7 @@ class Configuration(Parameters):
         ranking: RankingParameters | None = None,
     ) -> Iterator[str]:
         """What does not go with a training, which stands at the place ``own``."""
-        noising, digits = training.noising, self.tokenization.sid_digits
+        noising, digits = training.noising, self.tokenization.digits
         if noising.amount == "nested" and noising.views > digits:
             yield (
                 f"{own}.noising.views ({noising.views}) must be at most the {digits} "

@@ -35,7 +35,7 @@ RUN_OPTIONS = (
     *("raw_reviews", "raw_metadata"),
     *("new_items", "removed_items"),
 )
-"""What ``--params`` takes beside the groups of parameters."""
+"""Names that ``--params`` takes beside the groups of parameters."""
 
 
 class SidiffContext(KedroContext):
@@ -144,7 +144,7 @@ class SidiffContext(KedroContext):
             ) from error
 
     def _folder_of_locks(self, storage: str, shared: dict[str, Any]) -> Path:
-        """Where runs lock what they use: with the data, or on this machine.
+        """The folder of the locks of runs: with the data, or on this machine.
 
         An object store has no locks, so only the runs of one machine are told of each
         other.

@@ -1,4 +1,4 @@
-"""What happens around a run: inputs checked, progress shown."""
+"""Hooks around a run: inputs checked, progress shown."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def _check_cluster(parameters: dict[str, Any], address: str | None) -> None:
 
 
 class CrashHooks:
-    """What a run that is cut off leaves, the next one uses, and a finished one takes.
+    """The removal of unfinished work after a run that has ended well.
 
     Snapshots stay until the whole run has ended well, and not only the node that made
     them: where a later node fails, the same command does not train anew.

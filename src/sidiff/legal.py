@@ -16,6 +16,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from sidiff.registry import Choice, either
+
 _SHOWN = 80
 """Characters shown of a wrong value."""
 _MEANT = 3
@@ -57,12 +59,13 @@ def legal(field: FieldInfo) -> str:
     """Say what a field may be: its type with its bounds, or its choices."""
     kind = field.annotation
     origin, parts = get_origin(kind), get_args(kind)
+    named = [item.names for item in field.metadata if isinstance(item, Choice)]
+    if named or origin is Literal:
+        return either(named[0] if named else list(parts))
     if field.description or kind in _PLAIN:
         return field.description or f"{_PLAIN[kind]} {_range(field)}".rstrip()
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return f"a group of {', '.join(kind.model_fields)}"
-    if origin is Literal:
-        return _either(list(parts))
     inside = [legal(FieldInfo.from_annotation(part)) for part in parts if part != Any]
     if origin in (Union, types.UnionType):
         # "null" first: it is the short one.
@@ -85,7 +88,7 @@ def meant(name: str, *near: Iterable[str]) -> str:
         last = [one.rpartition(".")[2] for one in names]
         for close in get_close_matches(name, last, n=1):
             same = [one for one, end in zip(names, last, strict=True) if end == close]
-            return f"did you mean {_either(same[:_MEANT])}?"
+            return f"did you mean {either(same[:_MEANT])}?"
     return f"known: {', '.join(one.rpartition('.')[2] for one in listed[0])}"
 
 
@@ -172,10 +175,6 @@ def _range(field: FieldInfo) -> str:
     if bounds.keys() == {"ge", "le"}:
         return f"from {bounds['ge']:,} to {bounds['le']:,}"
     return " and ".join(f"{_BOUNDS[name]} {bound:,}" for name, bound in bounds.items())
-
-
-def _either(words: list[str]) -> str:
-    return " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
 
 
 def shown(value: Any, *, quoted: bool = True) -> str:

@@ -1,4 +1,4 @@
-"""What is tracked of a run beyond kedro-mlflow: versions, code, figures, methods."""
+"""Tracking of a run beyond kedro-mlflow: versions, code, figures, methods."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MLFLOW_TAG = 5000
 
 
 class TrackingHooks:
-    """What kedro-mlflow leaves out of a run: versions, code, figures, reports.
+    """The hooks for what kedro-mlflow leaves out: versions, code, figures, reports.
 
     All of it does nothing when tracking is off (no active MLflow run).
     """

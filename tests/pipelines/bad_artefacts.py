@@ -206,11 +206,8 @@ def sequence(place: Place, **changes: Any) -> None:
 
 def baselines(place: Place, method: str, metadata: dict[str, Any]) -> None:
     shop = place.shop
-    left_out = Model({}, {"seeds": []})
-    stored = Model({}, metadata)
     rank_baselines(
-        stored if method == "sasrec" else left_out,
-        stored if method == "autoregressive" else left_out,
+        Model({}, {method: metadata}),
         shop.sequences,
         shop.catalogue,
         shop.sid_table,
@@ -484,9 +481,9 @@ CASES = [
     Case(
         "a quantizer of another kind",
         lambda place: assign(
-            place, tokenization=tokenization_settings(quantizer="opq")
+            place, tokenization=tokenization_settings(quantizer="rq_kmeans")
         ),
-        ("tokenization.quantizer pq, which is now opq",),
+        ("tokenization.quantizer opq, which is now rq_kmeans",),
     ),
     Case(
         "a table of other embeddings",

@@ -412,11 +412,6 @@ CASES = [
         ("2 semantic IDs are possible", "raise tokenization.digits"),
     ),
     Case(
-        "an extra digit that is too short",
-        tokenized(digits=1, codes=2, collisions="extra_digit"),
-        ("share one semantic ID", "tokenization.collisions to repair"),
-    ),
-    Case(
         "a core that nothing survives",
         everybody_too_short,
         ("at least 3", "filtering.min_user_events"),

@@ -31,7 +31,7 @@ from ..settings import model
 
 WIDTH, MAX_HISTORY = 24, 50
 SMALL = {
-    "quantizer": "pq",
+    "quantizer": "opq",
     "whitening.dimensions": 8,
     "digits": 4,
     "codes": 8,

@@ -49,7 +49,6 @@ def test_every_environment_is_complete(
     if recipe == "mdgr":
         assert parameters["tokenization"]["digits"] == 8
         assert (noising["amount"], noising["order"]) == ("curriculum", "history")
-        assert not noising["coherent"]
         search = "two_stage"
         assert training["loss_reduction"] == "sum"
         assert training["label_smoothing"] == 0.0
@@ -58,7 +57,6 @@ def test_every_environment_is_complete(
     else:
         assert parameters["tokenization"]["digits"] == 4
         assert (noising["amount"], noising["order"]) == ("nested", "confidence")
-        assert noising["coherent"]
         search = "cpd"
     assert evaluation["method"] == ("mixture" if own else search)
     assert training["validation"]["method"] == ("items" if own else search)

@@ -38,7 +38,7 @@ def settings() -> Settings:
 
     def build(**changes: Any) -> TokenizationParameters:
         values = {
-            "whitening": {"dimensions": 16, "normalize": True},
+            "whitening": {"dimensions": 16},
             "codes": 8,
             "device": "cpu",
             "collisions": "share",

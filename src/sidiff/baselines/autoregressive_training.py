@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sidiff.baselines.autoregressive import AutoregressiveDecoder
-from sidiff.baselines.prefix_search import Prefixes, beam_search
+from sidiff.baselines.method import Baseline, Fitted, Lessons, Shop
+from sidiff.baselines.prefix_search import AutoregressiveRanker, Prefixes, beam_search
 from sidiff.baselines.settings import AutoregressiveParameters
 from sidiff.diffusion.denoiser import DenoiserConfig
 from sidiff.diffusion.histories import Histories
 from sidiff.diffusion.objective import Loss
 from sidiff.evaluation import metrics as m
+from sidiff.ranking.ranker import Ranker
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
@@ -36,7 +40,7 @@ from sidiff.training.trainer import (
 from sidiff.training.workers import Workers
 
 PLAIN = {"mask": "per_digit", "difficulty_embedding": False}
-"""What the counterpart of any denoiser has not: a mask vector says which digit is asked
+"""Parts that no counterpart of a denoiser has: a mask vector says which digit is asked
 for, and always one digit is."""
 
 
@@ -129,7 +133,7 @@ def fit_autoregressive(
     Returns:
         The model of the best validated epoch, in evaluation mode, and its course.
     """
-    shape = DenoiserConfig.build(
+    config = DenoiserConfig.build(
         training.network.model_copy(
             update=PLAIN
             | parameters.model_dump(
@@ -140,8 +144,6 @@ def fit_autoregressive(
         table.codes_per_digit,
         max_history,
     )
-    # Counted from the end, so that the last item has the same place in every history.
-    config = replace(shape, positions="newest")
     model = AutoregressiveDecoder(config)
     model.initialize(torch.Generator().manual_seed(seed + 2)).to(device)
     decides = {
@@ -183,3 +185,46 @@ def fit_autoregressive(
     trained = Trainer(task, samples, budget).train(kept)
     model.load_state_dict(trained.weights)
     return model.eval(), trained
+
+
+class Autoregressive(Baseline):
+    """The autoregressive decoder, on the denoiser's samples."""
+
+    networks = "autoregressive"
+    title = "autoregressive decoder"
+    reads_sids = True
+
+    def fit(self, lessons: Lessons) -> Fitted:
+        """Train a decoder with every seed."""
+        networks = [
+            fit_autoregressive(
+                lessons.sequences,
+                lessons.samples,
+                lessons.table,
+                lessons.parameters.autoregressive,
+                lessons.training,
+                lessons.max_history,
+                seed,
+                lessons.device,
+                f"Autoregressive, seed {number} of {len(lessons.seeds)}",
+                lessons.checkpoints,
+            )
+            for number, seed in enumerate(lessons.seeds, 1)
+        ]
+        made_of = {
+            "sequences": lessons.sequences.fingerprint,
+            "sid_table": lessons.table.fingerprint,
+        }
+        return Fitted.of(networks, lessons.seeds, made_of, [])
+
+    def ranker(
+        self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+    ) -> Ranker:
+        """A beam over the prefixes of existing SIDs."""
+        device = shop.catalogue.device
+        return AutoregressiveRanker(
+            AutoregressiveDecoder.from_saved(weights, config).to(device),
+            Prefixes.of(shop.table, device),
+            shop.catalogue,
+            shop.parameters.autoregressive.beam,
+        )

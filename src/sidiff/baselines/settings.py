@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from sidiff.baselines import BASELINES
 from sidiff.diffusion.settings import AttentionParameters
 from sidiff.parameters import (
     AboveZero,
@@ -18,6 +19,7 @@ from sidiff.parameters import (
     check_distinct,
 )
 from sidiff.ranking.settings import MixtureParameters
+from sidiff.registry import Choice
 from sidiff.training.settings import OptimizerParameters, StoppingParameters
 
 
@@ -25,7 +27,6 @@ class SasRecSettings(AttentionParameters):
     """One SASRec: shape of the network and its training."""
 
     layers: Count
-    label_smoothing: Chance
     optimizer: OptimizerParameters
     stopping: StoppingParameters
     batch_size: Count
@@ -66,9 +67,7 @@ class BaselinesParameters(Parameters):
     """Other methods on the same split (pipeline ``baselines``)."""
 
     methods: Annotated[
-        list[
-            Literal["popularity", "markov", "sasrec", "sasrec_markov", "autoregressive"]
-        ],
+        list[Annotated[str, Choice(BASELINES)]],
         Field(min_length=1),
     ]
     markov: MixtureParameters

@@ -14,7 +14,7 @@ from sidiff.decoding.settings import DecodingParameters
 
 @dataclass(frozen=True, eq=False)
 class Constraint:
-    """What a batch of users may get.
+    """The SIDs that a batch of users may get.
 
     Attributes:
         tree: how many SIDs are behind every step.
@@ -68,7 +68,7 @@ class Constraint:
         return counts.scatter_add(2, code, -below.to(counts.dtype)) > 0
 
     def _blocked_below(self, beams: Beams) -> tuple[Tensor, Tensor]:
-        """Which blocked SIDs each state leads to ``(B, A, E)``, and their codes."""
+        """Blocked SIDs that each state leads to ``(B, A, E)``, and their codes."""
         codes = self.codes[self.blocked.clamp(min=0)]  # (B, E, L)
         same = codes[:, None] == beams.codes[:, :, None]  # (B, A, E, L)
         agrees = (same | beams.masked[:, :, None]).all(3)

@@ -6,7 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from sidiff.diffusion.noising import AMOUNTS, ORDERS
 from sidiff.parameters import AboveZero, Chance, Count, Parameters, Share
+from sidiff.registry import Choice
 
 
 class AttentionParameters(Parameters):
@@ -55,9 +57,8 @@ class NoisingParameters(Parameters):
     """Which digits of the target are masked in the training views."""
 
     views: Count
-    amount: Literal["nested", "curriculum", "uniform", "chance"]
-    order: Literal["confidence", "history", "random"]
-    coherent: bool
+    amount: Annotated[str, Choice(AMOUNTS)]
+    order: Annotated[str, Choice(ORDERS)]
     curriculum: CurriculumParameters
     history: HistoryOrderParameters
     probe_kv: Literal["projected", "raw"]

@@ -63,7 +63,7 @@ class Evaluation:
 
 
 class Layout(NamedTuple):
-    """What is evaluated on.
+    """The data of an evaluation.
 
     Attributes:
         sequences: the users' items.

@@ -24,6 +24,7 @@ from sidiff.parameters import (
 )
 from sidiff.ranking.settings import (
     MarkovParameters,
+    Method,
     MixtureParameters,
     RankingParameters,
 )
@@ -35,7 +36,7 @@ CONFIGURED = "as_configured"
 class EvaluationParameters(Parameters):
     """Lists, metrics and reports (pipeline ``evaluation``)."""
 
-    method: Literal["mixture", "items", "cpd", "two_stage", "adaptive", "one_pass"]
+    method: Method
     decoding: DecodingParameters
     mixture: MixtureParameters
     markov: MarkovParameters

@@ -25,7 +25,7 @@ Encode = Callable[[HistoryBatch], Any]
 def search_model(
     network: Network, items: ItemTable
 ) -> tuple[DenoisingModel | Posterior, Encode]:
-    """What a search asks of a network, and how it reads histories.
+    """The model that a search asks, and how it reads histories.
 
     Args:
         network: in evaluation mode.

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Self
 
+from sidiff.decoding.decoders import DECODERS
 from sidiff.decoding.settings import DecodingParameters
 from sidiff.parameters import Chance, Count, Parameters, Share
+from sidiff.registry import Choice
+
+BY_ITEMS = ("mixture", "items")
+"""Methods that rank by a posterior over items, which not every network has."""
+Method = Annotated[str, Choice(*BY_ITEMS, DECODERS)]
+"""A way to make lists by a network."""
 
 
 class MarkovParameters(Parameters):
@@ -25,12 +32,12 @@ class MixtureParameters(Parameters):
 class RankingParameters(DecodingParameters):
     """How a network makes a user's list, and the search where it is one."""
 
-    method: Literal["mixture", "items", "cpd", "two_stage", "adaptive", "one_pass"]
+    method: Method
 
     @property
     def by_items(self) -> bool:
         """Whether it ranks by item vectors, which not every network has."""
-        return self.method in ("mixture", "items")
+        return self.method in BY_ITEMS
 
     @classmethod
     def of(cls, method: str, decoding: DecodingParameters) -> Self:

@@ -73,7 +73,7 @@ def check_rows(
 
 
 def _reason(columns: InteractionColumns, now: int) -> pl.Expr:
-    """Why a typed row is to be set aside, null for a good one."""
+    """The reason to set a typed row aside, null for a good one."""
     seconds = pl.col("timestamp")
     return (
         pl.when(pl.col(FAULT).is_not_null())
@@ -99,7 +99,7 @@ def _reason(columns: InteractionColumns, now: int) -> pl.Expr:
 
 
 def _is_header(path: Path, names: Sequence[str]) -> pl.Expr:
-    """Whether a row is the header, which concatenated files repeat."""
+    """Test for the header, which concatenated files repeat."""
     header = header_of(path)
     if not header:
         return pl.lit(value=False)

@@ -52,7 +52,6 @@ class FilteringParameters(Parameters):
     min_user_events: Count
     min_item_events: Count
     merge_seconds: Natural | None
-    tie_break: Literal["auto", "item_id", "file_order"]
     windows: Literal["sliding", "prefix", "all"]
     min_history: Count
     max_history: Count
@@ -60,12 +59,6 @@ class FilteringParameters(Parameters):
     min_metadata_share: Share
     cold_share: Annotated[float, Field(ge=0, le=0.5)]
     seed: Seed
-
-    def order_of_ties(self, layout: str) -> Literal["item_id", "file_order"]:
-        """What orders interactions of the same time in files of ``layout``."""
-        if self.tie_break == "auto":
-            return "file_order" if layout == "table" else "item_id"
-        return self.tie_break
 
     @model_validator(mode="after")
     def _history_range(self) -> Self:

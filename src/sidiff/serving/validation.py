@@ -1,4 +1,4 @@
-"""Which of two bundles ranks better, on the same validation users.
+"""The comparison of two bundles on the same validation users.
 
 A bundle takes another one's place only where the difference is more than noise: where
 the bootstrap interval of the mean difference of NDCG@10 over users lies above 0.
@@ -89,5 +89,5 @@ class Difference:
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the whole interval is above 0."""
+        """Test that the whole interval is above 0."""
         return self.low > 0.0

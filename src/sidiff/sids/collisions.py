@@ -1,8 +1,8 @@
-"""Two ways to tell apart the items that a quantizer gave one semantic ID.
+"""The repair of semantic IDs that a quantizer gave several items.
 
-``repair`` moves all but one of them to free SIDs nearby, ``extra_digit`` numbers them
-in a digit of its own. Both leave the SIDs of *settled* items as they are, so that a
-table can grow: items that come later never change what earlier ones are called.
+All but one of them move to free SIDs nearby. The SIDs of *settled* items stay as they
+are, so that a table can grow: items that come later never change what earlier ones are
+called.
 """
 
 from __future__ import annotations
@@ -101,44 +101,6 @@ def repair(
     return repaired
 
 
-def extra_digit(
-    codes: NDArray[np.uint16], codes_per_digit: int, numbers: NDArray[np.int64]
-) -> NDArray[np.uint16]:
-    """Append a digit that numbers the items of each semantic ID.
-
-    Args:
-        codes: (N, L), what the quantizer gave.
-        codes_per_digit: K, which bounds the new digit as any other.
-        numbers: (N,), the new digit of settled items, -1 for all others. These go on
-            behind the settled ones, in their order.
-
-    Returns:
-        (N, L + 1) uint16, all rows distinct if those of settled items are.
-
-    Raises:
-        SidiffError: more than K items share one SID.
-    """
-    groups = group_codes(codes)
-    following = np.zeros(len(groups.sizes), dtype=np.int64)
-    np.maximum.at(following, groups.sid_of_item, numbers + 1)
-    # Stable: the new items of a group stand in order behind its settled ones.
-    order = np.lexsort((numbers < 0, groups.sid_of_item))
-    rank = np.arange(len(codes)) - np.repeat(groups.offsets[:-1], groups.sizes)
-    known = np.bincount(groups.sid_of_item[numbers >= 0], minlength=len(groups.sizes))
-    sid = groups.sid_of_item[order]
-    counted = numbers.copy()
-    fresh = numbers[order] < 0
-    counted[order[fresh]] = (rank - known[sid] + following[sid])[fresh]
-    largest = int(counted.max(initial=0)) + 1
-    if largest > codes_per_digit:
-        raise SidiffError(
-            f"{largest:,} items share one semantic ID and an extra digit tells only "
-            f"{codes_per_digit} apart; set tokenization.collisions to repair, or raise "
-            "tokenization.codes or tokenization.digits."
-        )
-    return np.column_stack([codes, counted.astype(np.uint16)])
-
-
 def unused(codes: NDArray[np.uint16], table: NDArray[np.uint16]) -> NDArray[np.bool_]:
     """Mark the rows of ``codes`` (n, L) that are no row of ``table`` (N, L)."""
     return ~np.isin(_keys(codes), _keys(table))
@@ -223,7 +185,7 @@ def _candidates(
 
 
 def _among(keys: NDArray[np.void], taken: NDArray[np.void]) -> NDArray[np.bool_]:
-    """Which keys occur in the sorted array ``taken``."""
+    """Keys that occur in the sorted array ``taken``, bool."""
     place = np.minimum(np.searchsorted(taken, keys), len(taken) - 1)
     return np.asarray(taken[place] == keys)
 

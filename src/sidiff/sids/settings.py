@@ -16,7 +16,9 @@ from sidiff.parameters import (
     Share,
     Text,
 )
+from sidiff.registry import Choice
 from sidiff.reviews.settings import TextFieldParameters
+from sidiff.sids.quantizers import QUANTIZERS
 
 
 class EmbeddingParameters(Parameters):
@@ -36,7 +38,6 @@ class WhiteningParameters(Parameters):
     """PCA whitening before quantization."""
 
     dimensions: Annotated[int, Field(ge=2)]
-    normalize: bool
 
 
 class CollaborativeParameters(Parameters):
@@ -50,7 +51,7 @@ class CollaborativeParameters(Parameters):
 class TokenizationParameters(Parameters):
     """Embeddings to semantic IDs (pipeline ``tokenization``)."""
 
-    quantizer: Literal["opq", "pq", "rq_kmeans", "random", "table"]
+    quantizer: Annotated[str, Choice(QUANTIZERS, "random", "table")]
     collaborative: CollaborativeParameters
     whitening: WhiteningParameters
     digits: Count
@@ -60,18 +61,13 @@ class TokenizationParameters(Parameters):
     threads: Count
     device: Device
     table: Text | None
-    collisions: Literal["share", "repair", "extra_digit"]
+    collisions: Literal["share", "repair"]
     new_items: Literal["keep", "refit"]
-
-    @property
-    def sid_digits(self) -> int:
-        """Digits of a finished semantic ID: the quantizer's, and one that counts."""
-        return self.digits + (self.collisions == "extra_digit")
 
     @model_validator(mode="after")
     def _shapes_fit(self) -> Self:
-        cut = self.quantizer in ("opq", "pq")
-        if cut and self.whitening.dimensions % self.digits:
+        kind = QUANTIZERS.get(self.quantizer)
+        if kind and kind.cuts and self.whitening.dimensions % self.digits:
             raise ValueError(
                 f".digits ({self.digits}) must divide .whitening.dimensions "
                 f"({self.whitening.dimensions}) without rest"

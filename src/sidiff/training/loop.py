@@ -28,7 +28,7 @@ TASKS: dict[str, Callable[[Data], DenoiserTask]] = {
     "items": JointTask,
     "digits": DigitTask,
 }
-"""What is trained, by ``training.network.posterior``."""
+"""The tasks by ``training.network.posterior``."""
 _WITHOUT_EFFECT = {"checkpoint_seconds", "engine", "workers", "restarts"}
 """Parameters that do not decide what is learnt; how many workers there are decides the
 rounding, and is asked of the workers themselves."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import model_validator
 
+from sidiff.decoding.decoders import DECODERS
 from sidiff.decoding.settings import DecodingParameters
 from sidiff.diffusion.settings import NetworkParameters, NoisingParameters
 from sidiff.parameters import (
@@ -21,6 +22,7 @@ from sidiff.parameters import (
     Weight,
 )
 from sidiff.ranking.settings import RankingParameters
+from sidiff.registry import Choice
 
 
 class OptimizerParameters(Parameters):
@@ -29,7 +31,6 @@ class OptimizerParameters(Parameters):
     learning_rate: AboveZero
     weight_decay: Weight
     warmup_steps: Natural
-    schedule: Literal["cosine", "constant"]
     max_gradient_norm: AboveZero
 
 
@@ -46,7 +47,7 @@ class ValidationParameters(StoppingParameters):
 
     level: Literal["sid", "item"]
     ndcg_weight: Share
-    method: Literal["items", "cpd", "two_stage", "adaptive", "one_pass"]
+    method: Annotated[str, Choice("items", DECODERS)]
     decoding: DecodingParameters
     max_users: Natural
     users_per_batch: Count

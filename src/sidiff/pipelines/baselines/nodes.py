@@ -16,30 +16,8 @@ from sidiff.pipelines.frames import to_samples, to_sequences, to_sid_table
 from sidiff.snapshots import SnapshotFolder
 from sidiff.training.settings import TrainingParameters
 
-_LEFT_OUT = Model({}, {"seeds": []})
-"""What is stored for a model whose method is not among the parameters."""
 
-
-def fit_sasrec(
-    sequences: pl.DataFrame,
-    catalogue: pl.DataFrame,
-    baselines: BaselinesParameters,
-    seeds: list[int],
-    max_history: int,
-    checkpoints: SnapshotFolder,
-) -> tuple[Model, list[dict[str, Any]]]:
-    """Tune and train SASRec; return its weights and the settings tried."""
-    from sidiff.baselines.run import tune_sasrec
-
-    if not {"sasrec", "sasrec_markov"} & set(baselines.methods):
-        return _LEFT_OUT, []
-    fitted = tune_sasrec(
-        to_sequences(sequences, catalogue), baselines, max_history, seeds, checkpoints
-    )
-    return Model(fitted.weights, fitted.config), fitted.tried
-
-
-def fit_autoregressive(
+def fit_baselines(
     sequences: pl.DataFrame,
     catalogue: pl.DataFrame,
     training_samples: pl.DataFrame,
@@ -49,29 +27,36 @@ def fit_autoregressive(
     seeds: list[int],
     max_history: int,
     checkpoints: SnapshotFolder,
-) -> Model:
-    """Train the autoregressive SID decoder on the denoiser's samples."""
-    from sidiff.baselines.run import fit_decoders
+) -> tuple[Model, list[dict[str, Any]]]:
+    """Train the networks of all methods; return them and the settings tried."""
+    from sidiff.baselines import run
+    from sidiff.baselines.method import Lessons
 
-    if "autoregressive" not in baselines.methods:
-        return _LEFT_OUT
     users = to_sequences(sequences, catalogue)
-    fitted = fit_decoders(
-        users,
-        to_samples(training_samples, users, max_history),
-        to_sid_table(sid_table, catalogue),
-        baselines,
-        training,
-        max_history,
-        seeds,
-        checkpoints,
+    fitted = run.fit_baselines(
+        Lessons(
+            users,
+            to_samples(training_samples, users, max_history),
+            to_sid_table(sid_table, catalogue),
+            baselines,
+            training,
+            max_history,
+            seeds,
+            checkpoints,
+        )
     )
-    return Model(fitted.weights, fitted.config)
+    weights = {
+        f"{kind}/{name}": tensor
+        for kind, networks in fitted.items()
+        for name, tensor in networks.weights.items()
+    }
+    configs = {kind: networks.config for kind, networks in fitted.items()}
+    tried = [one for networks in fitted.values() for one in networks.tried]
+    return Model(weights, configs), tried
 
 
 def rank_baselines(
-    sasrec: Model,
-    autoregressive: Model,
+    baseline_networks: Model,
     sequences: pl.DataFrame,
     catalogue: pl.DataFrame,
     sid_table: pl.DataFrame,
@@ -81,6 +66,7 @@ def rank_baselines(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rank the test split by every baseline; return the lists and what they took."""
     from sidiff.baselines import run
+    from sidiff.baselines.method import Fitted, below
     from sidiff.evaluation.filters import allowed_items
     from sidiff.ranking.results import cost_frame
 
@@ -89,8 +75,11 @@ def rank_baselines(
     ranked = run.rank_baselines(
         users,
         table,
-        run.Fitted(sasrec.tensors, sasrec.metadata),
-        run.Fitted(autoregressive.tensors, autoregressive.metadata),
+        {
+            kind: Fitted(below(kind, baseline_networks.tensors), config)
+            for kind, config in baseline_networks.metadata.items()
+            if isinstance(config, dict)
+        },
         baselines,
         evaluation,
         max_history,

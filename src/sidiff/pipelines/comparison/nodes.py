@@ -1,4 +1,4 @@
-"""What each method ranked, turned into one table and two figures per data set."""
+"""The lists of all methods as one table and two figures per data set."""
 
 # Every Kedro command imports this module; what is slow to import waits for the run.
 # ruff: noqa: PLC0415

@@ -26,7 +26,7 @@ from sidiff.reviews.statistics import concerns, statistics
 logger = logging.getLogger(__name__)
 
 SYNTHETIC_ITEM = "B0SYN"
-"""How the item ids of the generated shop begin; no real catalogue is all like that."""
+"""The beginning of the generated shop's item ids, which no real catalogue has."""
 
 
 def filter_k_core(
@@ -62,7 +62,7 @@ def build_sequences(
     check_ingested(items.lazy(), "items", ingestion_report["metadata"])
     sequences, ties = seq.build_sequences(
         core_interactions,
-        filtering.order_of_ties(ingestion_report["layout"]),
+        seq.order_of_ties(ingestion_report["layout"]),
         items["item_id"] if filtering.catalogue == "metadata" else None,
     )
     bought = pl.Series(sequences.item_ids)
@@ -129,7 +129,6 @@ def describe_data(
         found,
         windows=filtering.windows,
         min_history=filtering.min_history,
-        tie_break=filtering.order_of_ties(layout),
         merge_seconds=filtering.merge_seconds,
         published=layout != "table",
     ):

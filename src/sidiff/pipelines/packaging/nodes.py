@@ -1,4 +1,4 @@
-"""What the stages stored, as one bundle."""
+"""The results of the stages as one bundle."""
 
 # Every Kedro command imports this module; what is slow to import waits for the run.
 # ruff: noqa: PLC0415

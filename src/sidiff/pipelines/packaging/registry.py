@@ -29,7 +29,7 @@ REQUIREMENTS = (
     *("fsspec", "numpy", "pandas", "polars", "pydantic", "safetensors", "scipy"),
     *("torch", "tqdm"),
 )
-"""What a bundle needs beside sidiff's own code, which goes with the model."""
+"""Packages that a bundle needs beside sidiff's own code, which goes with the model."""
 
 
 def register(

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -18,6 +18,7 @@ from sidiff.evaluation.filters import read_ids
 from sidiff.fingerprints import of_texts, of_values
 from sidiff.parameters import Count, Device, Natural, Parameters, Text
 from sidiff.pipelines.frames import INGESTED
+from sidiff.ranking.settings import Method
 from sidiff.reviews.settings import FilteringParameters, IngestionParameters
 
 if TYPE_CHECKING:
@@ -33,9 +34,7 @@ class RecommendParameters(Parameters):
     exclude_seen: bool
     allow_items: Text | None
     deny_items: Text | None
-    decoder: (
-        Literal["mixture", "items", "cpd", "two_stage", "adaptive", "one_pass"] | None
-    )
+    decoder: Method | None
     users_per_part: Count
     device: Device
     threads: Natural
@@ -69,6 +68,7 @@ def _parts(
     filtering: FilteringParameters,
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     from sidiff.devices import cpu_threads
+    from sidiff.reviews.sequences import order_of_ties
     from sidiff.serving import Recommender
     from sidiff.serving.batch import Wanted, recommend_parts
     from sidiff.serving.histories import Histories, Parts, own_histories
@@ -99,7 +99,7 @@ def _parts(
             "recommend.allow_items and recommend.deny_items leave no item of the "
             "bundle; correct the lists."
         )
-    ties = filtering.order_of_ties(layout)
+    ties = order_of_ties(layout)
     wanted = Wanted(
         settings.top_k, settings.exclude_seen, allow, deny, settings.decoder
     )

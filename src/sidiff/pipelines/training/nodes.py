@@ -88,7 +88,7 @@ def train_more_seeds(
 def plot_training(
     training_history: pl.DataFrame, masking_history: pl.DataFrame
 ) -> tuple[Interactive, Figure]:
-    """Draw losses and validation scores over the epochs, and what the noising hid."""
+    """Draw losses, validation scores and masked digits over the epochs."""
     from sidiff.training.figures import masking_figure, training_figure
 
     return training_figure(training_history), masking_figure(masking_history)
