@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sidiff.baselines.autoregressive import AutoregressiveDecoder
-from sidiff.baselines.method import Baseline, Fitted, Lessons, Shop
+from sidiff.baselines.method import Baseline, Fitted, Lessons, Shop, train
 from sidiff.baselines.prefix_search import AutoregressiveRanker, Prefixes, beam_search
 from sidiff.baselines.settings import AutoregressiveParameters
 from sidiff.diffusion.denoiser import DenoiserConfig
@@ -27,14 +26,13 @@ from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
 from sidiff.training.denoising import validation_samples
 from sidiff.training.loop import budget_of, samples_fingerprint
-from sidiff.training.progress import Checkpoints
 from sidiff.training.settings import TrainingParameters
 from sidiff.training.trainer import (
     SCORE,
     SCORE_CUTOFF,
+    Budget,
     Task,
     Trained,
-    Trainer,
     by_length,
 )
 from sidiff.training.workers import Workers
@@ -156,9 +154,6 @@ def fit_autoregressive(
         "sid_table": table.fingerprint,
         "samples": samples_fingerprint(samples),
     }
-    validation = validation_samples(
-        sequences, max_history, training.validation.max_users, seed
-    )
     task = AutoregressiveTask(
         label,
         model,
@@ -166,25 +161,26 @@ def fit_autoregressive(
         table,
         training,
         parameters.beam,
-        validation,
+        validation_samples(sequences, max_history, training.validation.max_users, seed),
         device,
     )
-    optimizer = training.optimizer.model_copy(
-        update={"learning_rate": parameters.learning_rate}
-    )
-    budget = replace(
+    budget = _budget(parameters, training, seed)
+    return model, train(task, samples, budget, "Autoregressive", decides, checkpoints)
+
+
+def _budget(
+    parameters: AutoregressiveParameters, training: TrainingParameters, seed: int
+) -> Budget:
+    rate = {"learning_rate": parameters.learning_rate}
+    return replace(
         budget_of(training),
-        optimizer=optimizer,
+        optimizer=training.optimizer.model_copy(update=rate),
         batch_size=parameters.batch_size,
         samples_per_pass=parameters.samples_per_pass,
         epochs=parameters.epochs,
         seed=seed,
         group="baselines.autoregressive",
     )
-    kept = Checkpoints(checkpoints, "Autoregressive", decides, math.inf)
-    trained = Trainer(task, samples, budget).train(kept)
-    model.load_state_dict(trained.weights)
-    return model.eval(), trained
 
 
 class Autoregressive(Baseline):

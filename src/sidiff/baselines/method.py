@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,8 +23,9 @@ from sidiff.ranking.ranker import Ranker
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
+from sidiff.training.progress import Checkpoints
 from sidiff.training.settings import TrainingParameters
-from sidiff.training.trainer import Trained
+from sidiff.training.trainer import Budget, Task, Trained, Trainer
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,31 @@ class Fitted:
     def of_seed(self, seed: int) -> dict[str, Tensor]:
         """The weights of one seed."""
         return below(str(seed), self.weights)
+
+
+def train(
+    task: Task,
+    samples: NDArray[np.int32],
+    budget: Budget,
+    name: str,
+    decides: dict[str, Any],
+    checkpoints: SnapshotFolder | None,
+) -> Trained:
+    """Train a network; it has the weights of its best epoch afterwards.
+
+    Args:
+        task: the network and its loss.
+        samples: rows ``(S, 3)`` that its loss takes.
+        budget: the schedule.
+        name: of its checkpoints.
+        decides: all that decides what is learned.
+        checkpoints: where unfinished runs lie; None to keep none.
+    """
+    kept = Checkpoints(checkpoints, name, decides, math.inf)
+    trained = Trainer(task, samples, budget).train(kept)
+    task.model.load_state_dict(trained.weights)
+    task.model.eval()
+    return trained
 
 
 class Baseline(ABC):

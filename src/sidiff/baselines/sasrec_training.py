@@ -5,7 +5,6 @@ Symbols: as in ``sidiff.baselines.sasrec``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sidiff.baselines.method import Baseline, Fitted, Lessons, Shop
+from sidiff.baselines.method import Baseline, Fitted, Lessons, Shop, train
 from sidiff.baselines.sasrec import SasRec, SasRecConfig
 from sidiff.baselines.settings import SasRecSettings
 from sidiff.diffusion.histories import Histories, Positions
@@ -25,14 +24,12 @@ from sidiff.ranking.items import ItemRanker
 from sidiff.ranking.ranker import Ranker
 from sidiff.reviews.sequences import Sequences, evaluation_samples, sequence_rows
 from sidiff.snapshots import SnapshotFolder
-from sidiff.training.progress import Checkpoints
 from sidiff.training.trainer import (
     SCORE,
     SCORE_CUTOFF,
     Budget,
     Task,
     Trained,
-    Trainer,
     by_length,
 )
 from sidiff.training.workers import Workers
@@ -142,7 +139,12 @@ def fit_sasrec(
         users_per_batch,
         device,
     )
-    budget = Budget(
+    budget = _budget(settings, seed)
+    return model, train(task, samples, budget, "SASRec", decides, checkpoints)
+
+
+def _budget(settings: SasRecSettings, seed: int) -> Budget:
+    return Budget(
         settings.optimizer,
         settings.stopping,
         settings.batch_size,
@@ -151,10 +153,6 @@ def fit_sasrec(
         seed,
         "baselines.sasrec",
     )
-    kept = Checkpoints(checkpoints, "SASRec", decides, math.inf)
-    trained = Trainer(task, samples, budget).train(kept)
-    model.load_state_dict(trained.weights)
-    return model.eval(), trained
 
 
 class SasRecAlone(Baseline):

@@ -62,13 +62,7 @@ def repair(
     Raises:
         SidiffError: there are more items than possible SIDs.
     """
-    possible = codes_per_digit ** codes.shape[1]
-    if possible < len(codes):
-        raise SidiffError(
-            f"Only {possible:,} semantic IDs are possible for {len(codes):,} items; "
-            "raise tokenization.digits or tokenization.codes, or set "
-            "tokenization.collisions to share."
-        )
+    _check_room(codes, codes_per_digit)
     order, bounds = _crowds(codes, settled, quantizer, vectors)
     repaired = codes.copy()
     if not len(order):
@@ -99,6 +93,16 @@ def repair(
         f"{int((~settled).sum()):,}",
     )
     return repaired
+
+
+def _check_room(codes: NDArray[np.uint16], codes_per_digit: int) -> None:
+    possible = codes_per_digit ** codes.shape[1]
+    if possible < len(codes):
+        raise SidiffError(
+            f"Only {possible:,} semantic IDs are possible for {len(codes):,} items; "
+            "raise tokenization.digits or tokenization.codes, or set "
+            "tokenization.collisions to share."
+        )
 
 
 def unused(codes: NDArray[np.uint16], table: NDArray[np.uint16]) -> NDArray[np.bool_]:
