@@ -126,7 +126,7 @@ class Configuration(Parameters):
         ranked_by: str = "evaluation",
         ranking: RankingParameters | None = None,
     ) -> Iterator[str]:
-        """What does not go with a training, which stands at the place ``own``."""
+        """Misfits of a training, which stands at the place ``own``."""
         noising, digits = training.noising, self.tokenization.digits
         if noising.amount == "nested" and noising.views > digits:
             yield (
@@ -162,7 +162,7 @@ class Configuration(Parameters):
 
 
 class RawParameters(Parameters):
-    """Where the raw files are (``raw`` in globals.yml)."""
+    """The places of the raw files (``raw`` in globals.yml)."""
 
     source: Literal["sample", "files"]
     reviews: Text
@@ -172,7 +172,7 @@ class RawParameters(Parameters):
 
 
 class RunParameters(Parameters):
-    """What holds for the whole run, beside the groups."""
+    """Values of the whole run, beside the groups."""
 
     dataset: DatasetName
     # May be empty in globals.yml of an environment that leaves it to each machine.

@@ -1,4 +1,4 @@
-"""What a parameter may be, in words, told from its model; and what is wrong with one.
+"""Legal values of a parameter in words, told from its model; and wrong ones.
 
 Pydantic's own messages name the one bound that is broken, in its own terms. A person
 wants the whole range, under the name that stands in ``conf/``.
@@ -104,7 +104,7 @@ def places(name: str, model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]
 
 
 def holds_text(model: type[BaseModel], place: str, text: str) -> bool:
-    """Whether a parameter takes ``text``, as it was typed, for a text.
+    """Test that a parameter takes ``text``, as it was typed, for a text.
 
     ``null`` is none where there may be none. No parameter stands at an unknown place.
     """

@@ -23,7 +23,7 @@ class Popular(Baseline):
 
 
 class Markov(Baseline):
-    """What followed a user's last items; what never did goes by popularity."""
+    """The chain of a user's last items; what never followed them goes by popularity."""
 
     def ranker(
         self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]

@@ -54,7 +54,7 @@ class Lessons:
 
     @property
     def device(self) -> torch.device:
-        """Where networks are trained."""
+        """The device of the trainings."""
         return resolve(self.parameters.device)
 
 

@@ -40,7 +40,7 @@ class Constraint:
         """The constraint of the users in rows ``users`` ``(C,)``."""
         return replace(self, blocked=self.blocked[users])
 
-    def legal_steps(self, beams: Beams) -> Tensor:
+    def valid_steps(self, beams: Beams) -> Tensor:
         """Steps that lead to an item, bool ``(B, A, L, K)``."""
         counts = self.tree.counts(beams.codes, beams.masked, beams.nodes)
         if not self.blocked.shape[1]:
@@ -53,7 +53,7 @@ class Constraint:
         left = counts.flatten(2).scatter_add(2, symbols, -less.to(counts.dtype))
         return left.view_as(counts) > 0
 
-    def legal_codes(self, beams: Beams, digit: Tensor) -> Tensor:
+    def valid_codes(self, beams: Beams, digit: Tensor) -> Tensor:
         """Codes of one open digit of each state, ``(B, A)``, that lead to an item.
 
         Returns:

@@ -5,7 +5,7 @@ digits with their codes, as far as some item has them; an edge fills one more di
 Nodes number at most 2^L per distinct SID and edges L 2^(L-1), so the lattice is for
 short SIDs (``fits``); ``sidiff.decoding.postings`` is for longer ones.
 
-Edges are one sorted array of keys ``node * L * K + digit * K + code``: the legal
+Edges are one sorted array of keys ``node * L * K + digit * K + code``: the valid
 continuations of a node are a slice of it, and following an edge is a binary search.
 """
 

@@ -42,19 +42,19 @@ class NetworkParameters(AttentionParameters):
 
 
 class CurriculumParameters(Parameters):
-    """How the number of masked digits grows in training."""
+    """The growth of the number of masked digits in training."""
 
     gamma: AboveZero
 
 
 class HistoryOrderParameters(Parameters):
-    """How a history chooses the digits to mask."""
+    """The choice of masked digits by the history."""
 
     eps: AboveZero
 
 
 class NoisingParameters(Parameters):
-    """Which digits of the target are masked in the training views."""
+    """The masking of the target in the training views."""
 
     views: Count
     amount: Annotated[str, Choice(AMOUNTS)]

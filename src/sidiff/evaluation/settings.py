@@ -69,7 +69,7 @@ class EvaluationParameters(Parameters):
 
     @property
     def ranking(self) -> RankingParameters:
-        """How every user's list is made."""
+        """The method of every user's list."""
         return RankingParameters.of(self.method, self.decoding)
 
     def other_decoders(self) -> dict[str, RankingParameters]:

@@ -16,7 +16,7 @@ Method = Annotated[str, Choice(*BY_ITEMS, DECODERS)]
 
 
 class MarkovParameters(Parameters):
-    """What followed a user's last items in training."""
+    """The Markov chain: what followed a user's last items in training."""
 
     items: Count
     decay: Share
@@ -30,13 +30,13 @@ class MixtureParameters(Parameters):
 
 
 class RankingParameters(DecodingParameters):
-    """How a network makes a user's list, and the search where it is one."""
+    """The making of a user's list by a network, and the search where it is one."""
 
     method: Method
 
     @property
     def by_items(self) -> bool:
-        """Whether it ranks by item vectors, which not every network has."""
+        """Test that it ranks by item vectors, which not every network has."""
         return self.method in BY_ITEMS
 
     @classmethod

@@ -21,7 +21,7 @@ class SampleDataParameters(Parameters):
 
 
 class InteractionColumns(Parameters):
-    """Which columns of an interactions table say who, what and when."""
+    """The columns of an interactions table that say who, what and when."""
 
     user: Text
     item: Text
@@ -31,7 +31,7 @@ class InteractionColumns(Parameters):
 
 
 class ItemColumns(Parameters):
-    """Which column of an item table is the id, and which are fields renamed."""
+    """The column of an item table that is the id, and fields renamed."""
 
     item: Text
     fields: dict[ItemField, Text]

@@ -41,7 +41,7 @@ class WhiteningParameters(Parameters):
 
 
 class CollaborativeParameters(Parameters):
-    """What training histories say of items, beside their texts."""
+    """Factors of what training histories say of items, beside their texts."""
 
     weight: Share
     dimensions: Annotated[int, Field(ge=2)]

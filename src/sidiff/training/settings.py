@@ -35,7 +35,7 @@ class OptimizerParameters(Parameters):
 
 
 class StoppingParameters(Parameters):
-    """When a model in training is validated, and when it has stopped improving."""
+    """Epochs of validation, and the end of a training that stopped improving."""
 
     first_epoch: Count
     every_epochs: Count
@@ -43,7 +43,7 @@ class StoppingParameters(Parameters):
 
 
 class ValidationParameters(StoppingParameters):
-    """When and how the validation split is decoded during training."""
+    """The validation during training: epochs, score and lists."""
 
     level: Literal["sid", "item"]
     ndcg_weight: Share
@@ -54,7 +54,7 @@ class ValidationParameters(StoppingParameters):
 
     @property
     def ranking(self) -> RankingParameters:
-        """How the lists are made that are validated."""
+        """The method of the lists that are validated."""
         return RankingParameters.of(self.method, self.decoding)
 
 
