@@ -9,13 +9,19 @@ from torch.nn import functional as F
 
 from sidiff.baselines import sasrec as s
 from sidiff.baselines import sasrec_training as t
+from sidiff.baselines.method import Lessons
 from sidiff.baselines.settings import SasRecSettings
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.errors import SidiffError
-from sidiff.reviews.sequences import evaluation_samples, sequence_rows
+from sidiff.reviews.sequences import (
+    Sequences,
+    evaluation_samples,
+    sequence_rows,
+)
 from sidiff.training.trainer import SCORE
 from sidiff.training.workers import ALONE
 
+from ..settings import model as model_of
 from .conftest import sequences_of
 
 CPU = torch.device("cpu")
@@ -40,6 +46,12 @@ def settings(**changes: object) -> SasRecSettings:
         epochs=2,
     )
     return SasRecSettings.model_validate(base | changes)
+
+
+def lessons(shop: Sequences) -> Lessons:
+    """Of SASRec, which reads no SIDs and none of the denoiser's settings."""
+    baselines = model_of("baselines", {"users_per_batch": 64, "device": "cpu"})
+    return Lessons(shop, np.empty((0, 3)), None, baselines, None, 10, [1])
 
 
 def build(items: int = 20, scale: float = 10.0) -> s.SasRec:
@@ -122,7 +134,7 @@ def test_targets_are_every_training_position_and_no_other(noise) -> None:
 
 
 def test_it_learns_the_next_item_and_keeps_the_best_epoch(ring) -> None:
-    model, trained = t.fit_sasrec(ring, settings(epochs=15), 10, 64, 1, CPU)
+    model, trained = t.fit_sasrec(lessons(ring), settings(epochs=15), 1)
     assert trained.score > 0.9
     again = task(model, ring, 17).validate(ALONE)
     assert again[SCORE] == pytest.approx(trained.score)
@@ -130,7 +142,7 @@ def test_it_learns_the_next_item_and_keeps_the_best_epoch(ring) -> None:
 
 def test_the_same_seed_gives_the_same_weights(ring) -> None:
     first, second, other = (
-        t.fit_sasrec(ring, settings(epochs=1), 10, 64, seed, CPU)[1].weights
+        t.fit_sasrec(lessons(ring), settings(epochs=1), seed)[1].weights
         for seed in (1, 1, 2)
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -151,7 +163,7 @@ def test_saved_and_rebuilt_is_the_same_function() -> None:
 def test_nobody_long_enough_is_one_clear_error() -> None:
     shop = sequences_of([[0, 1, 2], [1, 2, 0]], 3)
     with pytest.raises(SidiffError, match="SASRec"):
-        t.fit_sasrec(shop, settings(), 4, 8, 1, CPU)
+        t.fit_sasrec(lessons(shop), settings(), 1)
 
 
 def test_validation_ndcg_is_the_plain_mean(noise) -> None:

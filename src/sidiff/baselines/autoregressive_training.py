@@ -6,31 +6,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from sidiff.baselines.autoregressive import AutoregressiveDecoder
-from sidiff.baselines.method import Baseline, Fitted, Lessons, Shop, train
+from sidiff.baselines.method import Baseline, Fitted, Lessons, Shop
 from sidiff.baselines.prefix_search import AutoregressiveRanker, Prefixes, beam_search
-from sidiff.baselines.settings import AutoregressiveParameters
 from sidiff.diffusion.denoiser import DenoiserConfig
 from sidiff.diffusion.histories import Histories
 from sidiff.diffusion.objective import Loss
 from sidiff.evaluation import metrics as m
 from sidiff.ranking.ranker import Ranker
-from sidiff.reviews.sequences import Sequences
-from sidiff.sids.table import SidTable
-from sidiff.snapshots import SnapshotFolder
 from sidiff.training.denoising import validation_samples
 from sidiff.training.loop import budget_of, samples_fingerprint
-from sidiff.training.settings import TrainingParameters
 from sidiff.training.trainer import (
     SCORE,
     SCORE_CUTOFF,
-    Budget,
     Task,
     Trained,
     by_length,
@@ -46,25 +38,20 @@ class AutoregressiveTask(Task):
     """The decoder, its loss, and its validation by NDCG@10 of a beam."""
 
     def __init__(
-        self,
-        label: str,
-        model: AutoregressiveDecoder,
-        sequences: Sequences,
-        table: SidTable,
-        training: TrainingParameters,
-        beam: int,
-        validation: NDArray[np.int32],
-        device: torch.device,
+        self, label: str, model: AutoregressiveDecoder, lessons: Lessons, seed: int
     ) -> None:
-        """Lay the data out; ``validation`` ``(U, 3)`` are user, start, end."""
-        super().__init__(label, model, device)
+        """Lay the data out; ``seed`` chooses the validation users."""
+        super().__init__(label, model, lessons.device)
         self.decoder = model
-        self.histories = Histories(sequences, table.codes, None, device)
+        sequences, table = lessons.sequences, lessons.table
+        self.histories = Histories(sequences, table.codes, None, self.device)
         self.groups = table.groups()
-        self.prefixes = Prefixes.of(table, device)
-        self.training = training
-        self.beam = beam
-        self.validation = torch.from_numpy(validation)
+        self.prefixes = Prefixes.of(table, self.device)
+        self.training = lessons.training
+        self.beam = lessons.parameters.autoregressive.beam
+        most = self.training.validation.max_users
+        chosen = validation_samples(sequences, lessons.max_history, most, seed)
+        self.validation = torch.from_numpy(chosen)
 
     def loss(self, samples: Tensor, progress: float) -> Loss:
         """Cross-entropy of every digit, given those before it."""
@@ -103,84 +90,50 @@ class AutoregressiveTask(Task):
 
 
 def fit_autoregressive(
-    sequences: Sequences,
-    samples: NDArray[np.int32],
-    table: SidTable,
-    parameters: AutoregressiveParameters,
-    training: TrainingParameters,
-    max_history: int,
-    seed: int,
-    device: torch.device,
-    label: str = "autoregressive",
-    checkpoints: SnapshotFolder | None = None,
+    lessons: Lessons, seed: int, label: str = "autoregressive"
 ) -> tuple[AutoregressiveDecoder, Trained]:
     """Train on the denoiser's samples, in its network's shape, by its schedule.
 
     Args:
-        sequences: all users' items.
-        samples: training windows ``(S, 3)``: user, start, end.
-        table: the items' SIDs.
-        parameters: layers, dropout, batches, epochs, peak learning rate and beam.
-        training: everything else, as for the denoiser.
-        max_history: longest history of the network.
+        lessons: data and settings.
         seed: of weights, order and dropout.
-        device: where it is trained; the model stays there.
         label: names the progress bar.
-        checkpoints: where unfinished runs lie; None to keep none.
 
     Returns:
         The model of the best validated epoch, in evaluation mode, and its course.
     """
+    own, training = lessons.parameters.autoregressive, lessons.training
+    shape = own.model_dump(include={"encoder_layers", "decoder_layers", "dropout"})
     config = DenoiserConfig.build(
-        training.network.model_copy(
-            update=PLAIN
-            | parameters.model_dump(
-                include={"encoder_layers", "decoder_layers", "dropout"}
-            )
-        ),
-        table.digits,
-        table.codes_per_digit,
-        max_history,
+        training.network.model_copy(update=PLAIN | shape),
+        lessons.table.digits,
+        lessons.table.codes_per_digit,
+        lessons.max_history,
     )
     model = AutoregressiveDecoder(config)
-    model.initialize(torch.Generator().manual_seed(seed + 2)).to(device)
+    model.initialize(torch.Generator().manual_seed(seed + 2)).to(lessons.device)
     decides = {
-        "parameters": parameters.model_dump(),
+        "parameters": own.model_dump(),
         "training": training.model_dump(exclude={"checkpoint_seconds"}),
-        "max_history": max_history,
+        "max_history": lessons.max_history,
         "seed": seed,
-        "device": str(device),
-        "sequences": sequences.fingerprint,
-        "sid_table": table.fingerprint,
-        "samples": samples_fingerprint(samples),
+        "device": str(lessons.device),
+        "sequences": lessons.sequences.fingerprint,
+        "sid_table": lessons.table.fingerprint,
+        "samples": samples_fingerprint(lessons.samples),
     }
-    task = AutoregressiveTask(
-        label,
-        model,
-        sequences,
-        table,
-        training,
-        parameters.beam,
-        validation_samples(sequences, max_history, training.validation.max_users, seed),
-        device,
-    )
-    budget = _budget(parameters, training, seed)
-    return model, train(task, samples, budget, "Autoregressive", decides, checkpoints)
-
-
-def _budget(
-    parameters: AutoregressiveParameters, training: TrainingParameters, seed: int
-) -> Budget:
-    rate = {"learning_rate": parameters.learning_rate}
-    return replace(
+    rate = {"learning_rate": own.learning_rate}
+    budget = replace(
         budget_of(training),
         optimizer=training.optimizer.model_copy(update=rate),
-        batch_size=parameters.batch_size,
-        samples_per_pass=parameters.samples_per_pass,
-        epochs=parameters.epochs,
+        batch_size=own.batch_size,
+        samples_per_pass=own.samples_per_pass,
+        epochs=own.epochs,
         seed=seed,
         group="baselines.autoregressive",
     )
+    task = AutoregressiveTask(label, model, lessons, seed)
+    return model, lessons.train(task, lessons.samples, budget, decides)
 
 
 class Autoregressive(Baseline):
@@ -194,16 +147,7 @@ class Autoregressive(Baseline):
         """Train a decoder with every seed."""
         networks = [
             fit_autoregressive(
-                lessons.sequences,
-                lessons.samples,
-                lessons.table,
-                lessons.parameters.autoregressive,
-                lessons.training,
-                lessons.max_history,
-                seed,
-                lessons.device,
-                f"Autoregressive, seed {number} of {len(lessons.seeds)}",
-                lessons.checkpoints,
+                lessons, seed, f"Autoregressive, seed {number} of {len(lessons.seeds)}"
             )
             for number, seed in enumerate(lessons.seeds, 1)
         ]

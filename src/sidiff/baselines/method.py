@@ -57,6 +57,28 @@ class Lessons:
         """The device of the trainings."""
         return resolve(self.parameters.device)
 
+    def train(
+        self,
+        task: Task,
+        samples: NDArray[np.int32],
+        budget: Budget,
+        decides: dict[str, Any],
+    ) -> Trained:
+        """Train a network; it has the weights of its best epoch afterwards.
+
+        Args:
+            task: the network and its loss.
+            samples: rows ``(S, 3)`` that its loss takes.
+            budget: the schedule.
+            decides: all that decides what is learned.
+        """
+        name = task.label.partition(",")[0]
+        kept = Checkpoints(self.checkpoints, name, decides, math.inf)
+        trained = Trainer(task, samples, budget).train(kept)
+        task.model.load_state_dict(trained.weights)
+        task.model.eval()
+        return trained
+
 
 @dataclass(frozen=True)
 class Shop:
@@ -112,31 +134,6 @@ class Fitted:
     def of_seed(self, seed: int) -> dict[str, Tensor]:
         """The weights of one seed."""
         return below(str(seed), self.weights)
-
-
-def train(
-    task: Task,
-    samples: NDArray[np.int32],
-    budget: Budget,
-    name: str,
-    decides: dict[str, Any],
-    checkpoints: SnapshotFolder | None,
-) -> Trained:
-    """Train a network; it has the weights of its best epoch afterwards.
-
-    Args:
-        task: the network and its loss.
-        samples: rows ``(S, 3)`` that its loss takes.
-        budget: the schedule.
-        name: of its checkpoints.
-        decides: all that decides what is learned.
-        checkpoints: where unfinished runs lie; None to keep none.
-    """
-    kept = Checkpoints(checkpoints, name, decides, math.inf)
-    trained = Trainer(task, samples, budget).train(kept)
-    task.model.load_state_dict(trained.weights)
-    task.model.eval()
-    return trained
 
 
 class Baseline(ABC):

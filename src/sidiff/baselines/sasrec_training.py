@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sidiff.baselines.method import Baseline, Fitted, Lessons, Shop, train
+from sidiff.baselines.method import Baseline, Fitted, Lessons, Shop
 from sidiff.baselines.sasrec import SasRec, SasRecConfig
 from sidiff.baselines.settings import SasRecSettings
 from sidiff.diffusion.histories import Histories, Positions
@@ -23,7 +23,6 @@ from sidiff.errors import SidiffError
 from sidiff.ranking.items import ItemRanker
 from sidiff.ranking.ranker import Ranker
 from sidiff.reviews.sequences import Sequences, evaluation_samples, sequence_rows
-from sidiff.snapshots import SnapshotFolder
 from sidiff.training.trainer import (
     SCORE,
     SCORE_CUTOFF,
@@ -85,26 +84,15 @@ class SasRecTask(Task):
 
 
 def fit_sasrec(
-    sequences: Sequences,
-    settings: SasRecSettings,
-    max_history: int,
-    users_per_batch: int,
-    seed: int,
-    device: torch.device,
-    label: str = "SASRec",
-    checkpoints: SnapshotFolder | None = None,
+    lessons: Lessons, settings: SasRecSettings, seed: int, label: str = "SASRec"
 ) -> tuple[SasRec, Trained]:
     """Train on targets up to position L-3, validate on L-2 by NDCG@10 of all users.
 
     Args:
-        sequences: all users' items.
+        lessons: the data.
         settings: network and training.
-        max_history: longest history that the network reads.
-        users_per_batch: of validation; speed and memory only.
         seed: of weights, order and dropout.
-        device: where it is trained; the model stays there.
         label: names the progress bar.
-        checkpoints: where unfinished runs lie; None to keep none.
 
     Returns:
         The model of the best epoch, in evaluation mode, and how it came about.
@@ -112,7 +100,8 @@ def fit_sasrec(
     Raises:
         SidiffError: no user is long enough.
     """
-    samples = sequence_rows(sequences, max_history)
+    sequences, longest = lessons.sequences, lessons.max_history
+    samples = sequence_rows(sequences, longest)
     if not len(samples):
         raise SidiffError(
             "There is nothing to train SASRec on: every user is too short; bring "
@@ -121,30 +110,25 @@ def fit_sasrec(
     shape = settings.model_dump(
         include={"width", "heads", "inner", "layers", "dropout"}
     )
-    model = SasRec(SasRecConfig(sequences.n_items, max_history, **shape))
-    model.initialize(torch.Generator().manual_seed(seed + 2)).to(device)
+    model = SasRec(SasRecConfig(sequences.n_items, longest, **shape))
+    model.initialize(torch.Generator().manual_seed(seed + 2)).to(lessons.device)
     decides = {
         "settings": settings.model_dump(),
-        "max_history": max_history,
-        "users_per_batch": users_per_batch,
+        "max_history": longest,
+        "users_per_batch": lessons.parameters.users_per_batch,
         "seed": seed,
-        "device": str(device),
+        "device": str(lessons.device),
         "sequences": sequences.fingerprint,
     }
     task = SasRecTask(
         label,
         model,
         sequences,
-        evaluation_samples(sequences, "validation", max_history),
-        users_per_batch,
-        device,
+        evaluation_samples(sequences, "validation", longest),
+        lessons.parameters.users_per_batch,
+        lessons.device,
     )
-    budget = _budget(settings, seed)
-    return model, train(task, samples, budget, "SASRec", decides, checkpoints)
-
-
-def _budget(settings: SasRecSettings, seed: int) -> Budget:
-    return Budget(
+    budget = Budget(
         settings.optimizer,
         settings.stopping,
         settings.batch_size,
@@ -153,6 +137,7 @@ def _budget(settings: SasRecSettings, seed: int) -> Budget:
         seed,
         "baselines.sasrec",
     )
+    return model, lessons.train(task, samples, budget, decides)
 
 
 class SasRecAlone(Baseline):
@@ -167,30 +152,24 @@ class SasRecAlone(Baseline):
         The candidate with the highest validation NDCG@10 at item level wins; the test
         split is not looked at.
         """
-        parameters, seeds = lessons.parameters, lessons.seeds
-        candidates = parameters.sasrec.candidates()
-
-        def fit(
-            settings: SasRecSettings, seed: int, which: str
-        ) -> tuple[SasRec, Trained]:
-            return fit_sasrec(
-                lessons.sequences,
-                settings,
-                lessons.max_history,
-                parameters.users_per_batch,
-                seed,
-                lessons.device,
-                f"SASRec, {which}",
-                lessons.checkpoints,
-            )
-
+        seeds, candidates = lessons.seeds, lessons.parameters.sasrec.candidates()
         found = [
-            fit(settings, seeds[0], f"setting {number} of {len(candidates)}")
+            fit_sasrec(
+                lessons,
+                settings,
+                seeds[0],
+                f"SASRec, setting {number} of {len(candidates)}",
+            )
             for number, settings in enumerate(candidates, 1)
         ]
         best = max(range(len(found)), key=lambda number: found[number][1].score)
         networks = [found[best]] + [
-            fit(candidates[best], seed, f"seed {number} of {len(seeds)}")
+            fit_sasrec(
+                lessons,
+                candidates[best],
+                seed,
+                f"SASRec, seed {number} of {len(seeds)}",
+            )
             for number, seed in enumerate(seeds[1:], 2)
         ]
         tried = [

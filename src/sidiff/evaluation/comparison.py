@@ -121,10 +121,8 @@ def compare(
         rows += _cost_rows(kind, name, costs[kind], frame["user"].n_unique())
     place = {name: index for index, (_, name) in enumerate(named)}
     rows.sort(key=lambda row: place[row["method"]])
-    level = parameters.bootstrap.level
-    return pl.DataFrame(
-        [{**row, "confidence": level} for row in rows], schema=SCHEMA, orient="row"
-    )
+    confidence = {"confidence": parameters.bootstrap.level}
+    return pl.DataFrame([row | confidence for row in rows], SCHEMA, orient="row")
 
 
 def _by_method(

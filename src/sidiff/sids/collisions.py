@@ -67,8 +67,7 @@ def repair(
     repaired = codes.copy()
     if not len(order):
         return repaired
-    stays = np.ones(len(codes), dtype=bool)
-    stays[order] = False
+    stays = ~np.isin(np.arange(len(codes)), order)
     taken = np.unique(_keys(codes[stays]))
     points = None
     if quantizer is not None and vectors is not None:
