@@ -40,12 +40,12 @@ from sidiff.decoding.decoders import DECODERS
 from sidiff.diffusion.denoiser import Denoiser
 from sidiff.diffusion.histories import Histories
 from sidiff.diffusion.networks import Network
-from sidiff.parameters import RankingParameters
 from sidiff.ranking.markov import Chain
 from sidiff.ranking.methods import network_ranker
 from sidiff.ranking.ranker import Ranker
 from sidiff.ranking.results import Cost
 from sidiff.ranking.searched import SearchRanker
+from sidiff.ranking.settings import RankingParameters
 from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import evaluation_samples, training_counts
 from sidiff.reviews.transitions import transition_counts

@@ -25,6 +25,7 @@ import numpy as np
 import polars as pl
 from kedro.config import OmegaConfigLoader
 
+from sidiff.configuration import Configuration, validate
 from sidiff.datasets import StreamedParquet
 from sidiff.pipelines.filtering import nodes as filtering
 from sidiff.pipelines.ingestion import nodes as ingestion
@@ -35,7 +36,7 @@ ROWS_PER_ITEM = 200
 ROWS_PER_FILE = 2_000_000
 FIRST, LAST = 1_500_000_000, 1_700_000_000
 
-Stage = Callable[[Path, dict[str, Any]], dict[str, int]]
+Stage = Callable[[Path, Configuration], dict[str, int]]
 
 
 def make_log(folder: Path, rows: int, kind: str) -> None:
@@ -65,9 +66,9 @@ def make_log(folder: Path, rows: int, kind: str) -> None:
     shelf.with_columns(title="item_id").write_parquet(folder / "items.parquet")
 
 
-def ingest(folder: Path, parameters: dict[str, Any]) -> dict[str, int]:
+def ingest(folder: Path, settings: Configuration) -> dict[str, int]:
     """Raw files to typed rows."""
-    given = {**parameters["ingestion"], "layout": "table"}
+    given = settings.ingestion.model_copy(update={"layout": "table"})
     paths = sorted((folder / "log").iterdir())
     frame, rejected, reviews = ingestion.ingest_reviews(paths, given)
     _interactions(folder).save(frame)
@@ -82,23 +83,23 @@ def ingest(folder: Path, parameters: dict[str, Any]) -> dict[str, int]:
     return {"rows": reviews["rows"], "items": metadata["rows"]}
 
 
-def core(folder: Path, parameters: dict[str, Any]) -> dict[str, int]:
+def core(folder: Path, settings: Configuration) -> dict[str, int]:
     """Typed rows to those of the k-core, without repeats."""
-    given = {**parameters["filtering"], "merge_seconds": 10}
+    given = settings.filtering.model_copy(update={"merge_seconds": 10})
     report = json.loads((folder / "report.json").read_text())
     kept, _ = filtering.filter_k_core(_interactions(folder).load(), report, given)
     _core(folder).save(kept)
     return {"rows": _core(folder).load().select(pl.len()).collect().item()}
 
 
-def split(folder: Path, parameters: dict[str, Any]) -> dict[str, int]:
+def split(folder: Path, settings: Configuration) -> dict[str, int]:
     """Rows of the k-core to sequences, training samples and the catalogue."""
     report = json.loads((folder / "report.json").read_text())
     *made, _ = filtering.build_sequences(
         _core(folder).load(),
         pl.read_parquet(folder / "shelf.parquet"),
         report,
-        parameters["filtering"],
+        settings.filtering,
     )
     names = ("sequences", "samples", "catalogue")
     for name, frame in zip(names, made, strict=True):
@@ -120,9 +121,9 @@ def _core(folder: Path) -> StreamedParquet:
 def _measure(stage: str, folder: Path, results: Any) -> None:
     warnings.simplefilter("ignore")  # of Kedro's own configuration loader
     conf = OmegaConfigLoader("conf", env="base", **CONFIG_LOADER_ARGS)
-    parameters = conf["parameters"]
+    settings = validate(conf["parameters"])
     began, busy = perf_counter(), process_time()
-    outcome = STAGES[stage](folder, parameters)
+    outcome = STAGES[stage](folder, settings)
     measured = {
         "seconds": perf_counter() - began,
         "cpu_seconds": process_time() - busy,

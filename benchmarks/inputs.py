@@ -20,20 +20,18 @@ from kedro.config import OmegaConfigLoader
 from numpy.typing import NDArray
 
 from benchmarks.common import positive
+from sidiff.configuration import GROUPS
 from sidiff.datasets import Model, SafetensorsDataset
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.diffusion.joint import JointConfig, JointDenoiser
 from sidiff.diffusion.networks import Network, network_from_saved
-from sidiff.parameters import (
-    GROUPS,
-    EvaluationParameters,
-    RankingParameters,
-    TokenizationParameters,
-    TrainingParameters,
-)
+from sidiff.evaluation.settings import EvaluationParameters
+from sidiff.ranking.settings import RankingParameters
 from sidiff.reviews.sequences import Sequences
 from sidiff.settings import CONFIG_LOADER_ARGS
+from sidiff.sids.settings import TokenizationParameters
 from sidiff.sids.table import SidTable
+from sidiff.training.settings import TrainingParameters
 
 CONF = Path(__file__).parents[1] / "conf"
 BEAUTY_ITEMS = 12_101

@@ -17,8 +17,8 @@ from torch import Tensor
 from benchmarks.common import Contestant, installed
 from benchmarks.inputs import MAX_HISTORY, Shop
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
-from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import Sequences
+from sidiff.training.settings import TrainingParameters
 
 PACKAGE = "cornac"
 

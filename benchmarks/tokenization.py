@@ -28,8 +28,8 @@ from benchmarks.common import (
 )
 from sidiff.decoding.lattice import Lattice, fits
 from sidiff.decoding.postings import Postings
-from sidiff.parameters import TokenizationParameters
 from sidiff.sids.quantizers import Quantizer, fit_quantizer
+from sidiff.sids.settings import TokenizationParameters
 from sidiff.sids.whitening import Whitening
 
 CLUSTERS = 200
@@ -111,7 +111,7 @@ def fit(
 
     def whiten() -> None:
         settings = parameters.whitening
-        whitening = Whitening.fit(vectors, settings.dimensions, settings.normalize)
+        whitening = Whitening.fit(vectors, settings.dimensions)
         made["whitened"] = whitening.apply(vectors)
 
     def quantize() -> None:

@@ -36,14 +36,14 @@ from benchmarks.common import (
     timed,
 )
 from benchmarks.inputs import MAX_HISTORY, Shop
-from sidiff.diffusion.noising import NoisingContext
-from sidiff.parameters import TrainingParameters
+from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.reviews.sequences import training_samples
 from sidiff.training.denoising import Data, DigitTask
 from sidiff.training.joint import JointTask
 from sidiff.training.loop import budget_of
 from sidiff.training.masking import MaskingLog
 from sidiff.training.progress import Checkpoints
+from sidiff.training.settings import TrainingParameters
 from sidiff.training.trainer import Trainer
 
 MIN_HISTORY = 2

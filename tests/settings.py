@@ -9,13 +9,11 @@ from typing import Any
 
 from kedro.config import OmegaConfigLoader
 
-from sidiff.parameters import (
-    GROUPS,
-    EvaluationParameters,
-    RankingParameters,
-    TrainingParameters,
-)
+from sidiff.configuration import GROUPS
+from sidiff.evaluation.settings import EvaluationParameters
+from sidiff.ranking.settings import RankingParameters
 from sidiff.settings import CONFIG_LOADER_ARGS
+from sidiff.training.settings import TrainingParameters
 
 CONF = Path(__file__).parents[1] / "conf"
 

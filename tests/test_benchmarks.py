@@ -6,14 +6,14 @@ import polars as pl
 import pytest
 
 from benchmarks import ingestion
-from sidiff.parameters import GROUPS
+from sidiff.configuration import GROUPS, validate
 
 from .settings import settings
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
 def test_the_stages_follow_each_other(tmp_path: Path, kind: str) -> None:
-    parameters = {name: settings(name) for name in GROUPS}
+    parameters = validate({name: settings(name) for name in GROUPS})
     ingestion.make_log(tmp_path, 20_000, kind)
     found = {
         name: stage(tmp_path, parameters) for name, stage in ingestion.STAGES.items()

@@ -20,10 +20,10 @@ from kedro.utils import find_kedro_project
 from pydantic import ValidationError
 from yaml import YAMLError
 
+from sidiff.configuration import Configuration
 from sidiff.context import RUN_OPTIONS
 from sidiff.errors import SidiffError, find_problem
 from sidiff.legal import holds_text
-from sidiff.parameters import GROUPS
 from sidiff.pipeline_registry import PIPELINES
 from sidiff.storage import redacted
 
@@ -164,11 +164,10 @@ def _params_option(option: click.Parameter) -> click.Parameter:
 
 
 def _is_text(name: str, text: str) -> bool:
-    """Whether ``text``, given for the parameter ``name``, means these characters."""
+    """Test that ``text``, given for the parameter ``name``, means these characters."""
     if name in RUN_OPTIONS:
         return True
-    group, _, place = name.partition(".")
-    return group in GROUPS and holds_text(GROUPS[group], place, text)
+    return holds_text(Configuration, name, text)
 
 
 run = RunCommand(

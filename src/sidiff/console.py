@@ -98,7 +98,7 @@ def render(
 
 
 def _runs(tracking: str, env: str) -> str:
-    """Where to look at MLflow's runs: a server's address, or what starts one."""
+    """The place of MLflow's runs: a server's address, or what starts one."""
     tracking = _USER.sub("://", tracking)
     if tracking.startswith(("http://", "https://")):
         return tracking

@@ -22,9 +22,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from sidiff.configuration import GROUPS, Configuration, validate, validate_run
 from sidiff.errors import SidiffError
 from sidiff.legal import meant, places, shown
-from sidiff.parameters import GROUPS, validate, validate_run
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ RUN_OPTIONS = (
     *("raw_reviews", "raw_metadata"),
     *("new_items", "removed_items"),
 )
-"""What ``--params`` takes beside the groups of parameters."""
+"""Names that ``--params`` takes beside the groups of parameters."""
 
 
 class SidiffContext(KedroContext):
@@ -81,7 +81,8 @@ class SidiffContext(KedroContext):
                 f"A file of parameters sets source to {parameters['source']}, but the "
                 f"raw files are those of {source}; set raw.source in globals.yml."
             )
-        validate(parameters)
+        groups = validate(parameters)
+        self._parameters = parameters | {name: getattr(groups, name) for name in GROUPS}
         _check_places(parameters["storage"], shared["scratch"])
         self.locks_lie_in = self._folder_of_locks(parameters["storage"], shared)
         if (
@@ -94,6 +95,11 @@ class SidiffContext(KedroContext):
                 "dataset=NAME to --params to keep them apart.",
                 shared["dataset"],
             )
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters, of which every group is its checked model."""
+        return self._parameters
 
     def _in_project(self, path: str) -> str:
         """Resolver ``${in_project:PATH}``: a path below the project's folder.
@@ -138,7 +144,7 @@ class SidiffContext(KedroContext):
             ) from error
 
     def _folder_of_locks(self, storage: str, shared: dict[str, Any]) -> Path:
-        """Where runs lock what they use: with the data, or on this machine.
+        """The folder of the locks of runs: with the data, or on this machine.
 
         An object store has no locks, so only the runs of one machine are told of each
         other.
@@ -212,15 +218,7 @@ def _check_names(names: Iterable[str], options: Iterable[str]) -> None:
     known = [*GROUPS, *options]
     for name in names:
         if name not in known:
-            everywhere: dict[str, list[str]] = {}
-            for group, model in GROUPS.items():
-                for place, _ in places(group, model):
-                    everywhere.setdefault(place.rpartition(".")[2], []).append(place)
-            hint = (
-                meant(name, {one: [one] for one in known})
-                or meant(name, everywhere)
-                or f"known: {', '.join(known)}"
-            )
+            hint = meant(name, known, (place for place, _ in places("", Configuration)))
             raise SidiffError(f"There is no parameter {name} ({hint}).")
 
 

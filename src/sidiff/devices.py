@@ -1,4 +1,4 @@
-"""Where tensors live, and how many CPU threads work on them."""
+"""The device of tensors, their precision and the number of CPU threads."""
 
 from __future__ import annotations
 

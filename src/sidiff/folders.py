@@ -71,7 +71,7 @@ def whole_folder(files: Any, path: str, about: dict[str, Any]) -> Iterator[Path]
 
 
 def read_manifest(folder: Path, kind: str, remedy: str) -> dict[str, Any]:
-    """What the manifest says, after a check of every file, and their ``fingerprint``.
+    """The manifest, after a check of every file, with their ``fingerprint``.
 
     Args:
         folder: on this machine.

@@ -1,4 +1,4 @@
-"""What happens around a run: inputs checked, progress shown."""
+"""Hooks around a run: inputs checked, progress shown."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from sidiff.configuration import GROUPS
 from sidiff.console import show_summary
 from sidiff.datasets import UnfinishedWork
 from sidiff.errors import SidiffError
 from sidiff.evaluation.filters import read_ids
 from sidiff.evaluation.headlines import headlines
 from sidiff.locks import RunLock
-from sidiff.parameters import GROUPS
 from sidiff.pipeline_registry import PIPELINES
 from sidiff.pipelines.tracking import active_mlflow
 from sidiff.reviews.tables import column_names
@@ -120,39 +120,34 @@ class InputHooks:
 
 def _check_files(parameters: dict[str, Any], outputs: set[str]) -> None:
     """Read the files that parameters name now, not after hours of training."""
-    tokenization = parameters.get("tokenization", {})
-    if tokenization.get("quantizer") == "table" and "sid_table" in outputs:
-        read_table(Path(tokenization["table"]).expanduser())
-    for group in ("evaluation", "recommend"):
-        for name in ("allow_items", "deny_items"):
-            path = parameters.get(group, {}).get(name)
-            if path is not None:
-                read_ids(path, f"{group}.{name}")
-    tables = [
-        parameters.get("recommend", {}).get("histories"),
-        parameters.get("update", {}).get("new_items"),
-    ]
-    for table in tables:
-        if table is not None:
-            column_names(Path(table).expanduser())
-    removed = parameters.get("update", {}).get("removed_items")
-    if removed is not None:
-        read_ids(removed, "removed_items")
+    tokenization = parameters.get("tokenization")
+    if tokenization and tokenization.quantizer == "table" and "sid_table" in outputs:
+        read_table(Path(tokenization.table).expanduser())
+    for group, name in (
+        *(("evaluation", "allow_items"), ("evaluation", "deny_items")),
+        *(("recommend", "allow_items"), ("recommend", "deny_items")),
+        ("update", "removed_items"),
+    ):
+        if path := getattr(parameters.get(group), name, None):
+            read_ids(path, name if group == "update" else f"{group}.{name}")
+    for group, name in (("recommend", "histories"), ("update", "new_items")):
+        if path := getattr(parameters.get(group), name, None):
+            column_names(Path(path).expanduser())
 
 
 def _check_devices(parameters: dict[str, Any], outputs: set[str]) -> None:
-    training = parameters.get("training", {})
     trains = outputs & {"denoiser", "seed_denoisers", "variant_denoisers"}
-    if trains and training["engine"] == "ddp" and training["device"] == "auto":
+    training = parameters.get("training")
+    if training and trains and training.engine == "ddp" and training.device == "auto":
         from sidiff.engines.processes import check_devices  # noqa: PLC0415 (torch)
 
-        check_devices(training["device"], training["workers"])
+        check_devices(training.device, training.workers)
     asking = [
         name
-        for name in ("embedding", "training", "evaluation", "baselines", "recommend")
+        for name, settings in parameters.items()
         # On a cluster the GPUs are elsewhere.
-        if parameters.get(name, {}).get("device") == "cuda"
-        and parameters[name].get("engine") != "ray"
+        if getattr(settings, "device", "auto") == "cuda"
+        and getattr(settings, "engine", "local") != "ray"
     ]
     if not asking:
         return
@@ -166,14 +161,14 @@ def _check_devices(parameters: dict[str, Any], outputs: set[str]) -> None:
 
 
 def _check_cluster(parameters: dict[str, Any], address: str | None) -> None:
-    if any(group.get("engine") == "ray" for group in parameters.values()):
+    if any(getattr(group, "engine", "local") == "ray" for group in parameters.values()):
         from sidiff.engines.cluster import check_cluster  # noqa: PLC0415
 
         check_cluster(address)
 
 
 class CrashHooks:
-    """What a run that is cut off leaves, the next one uses, and a finished one takes.
+    """The removal of unfinished work after a run that has ended well.
 
     Snapshots stay until the whole run has ended well, and not only the node that made
     them: where a later node fails, the same command does not train anew.

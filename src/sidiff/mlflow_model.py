@@ -19,7 +19,7 @@ from sidiff.serving.lists import Lists
 BUNDLE = "bundle"
 """Name of the artefact."""
 PARAMETERS: dict[str, Any] = {"k": 10, "exclude_seen": True, "decoder": ""}
-"""What a request may set, as ``Recommender.recommend`` has it; "": as evaluated."""
+"""Settings of a request, as ``Recommender.recommend`` has them; "": as evaluated."""
 
 
 class BundleModel(PythonModel):

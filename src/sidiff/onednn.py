@@ -89,7 +89,7 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @cache
 def available() -> bool:
-    """Whether this build of PyTorch has the operator.
+    """Test that this build of PyTorch has the operator.
 
     ``torch.compile`` uses it too, but it is not a documented one.
     """

@@ -165,7 +165,7 @@ def open_digits(state: State) -> list[int]:
 
 @dataclass(frozen=True)
 class Search:
-    """What a search for one user's semantic IDs may do.
+    """A search for one user's semantic IDs.
 
     Attributes:
         log_p: of the network.
@@ -268,7 +268,7 @@ def two_stage(search: Search, warmup: int, together: int) -> list[Path]:
 
 
 def adaptive(search: Search, warmup: int, threshold: float) -> tuple[list[Path], int]:
-    """As many digits at once as a user's best state is sure of (sidiff), and the calls.
+    """Adaptive search: the digits that a user's best state is sure of at once (sidiff).
 
     Sure of l: max_c p(y_l = c | y_b, h) > threshold. A single digit goes as by CPD.
     """

@@ -44,7 +44,7 @@ _STATE = "__state__"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a piece of work amounts to at one moment.
+    """The state of a piece of work at one moment.
 
     Attributes:
         arrays: by name, of any shape and type that safetensors knows.

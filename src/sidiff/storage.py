@@ -30,7 +30,7 @@ class StorageError(SidiffError):
 
 
 def is_local(files: Any) -> bool:
-    """Whether the files lie on this machine (or on what is mounted there)."""
+    """Test that the files lie on this machine (or on what is mounted there)."""
     return isinstance(files, LocalFileSystem)
 
 

@@ -1,4 +1,4 @@
-"""What is tracked of a run beyond kedro-mlflow: versions, code, figures, methods."""
+"""Tracking of a run beyond kedro-mlflow: versions, code, figures, methods."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from kedro.pipeline import Pipeline
 from sidiff.datasets import Stored
 from sidiff.errors import find_problem
 from sidiff.fingerprints import of_texts
+from sidiff.parameters import Parameters
 from sidiff.pipeline_registry import PIPELINES
 from sidiff.pipelines.frames import MADE_OF
 from sidiff.pipelines.tracking import active_mlflow
@@ -40,7 +41,7 @@ MLFLOW_TAG = 5000
 
 
 class TrackingHooks:
-    """What kedro-mlflow leaves out of a run: versions, code, figures, reports.
+    """The hooks for what kedro-mlflow leaves out: versions, code, figures, reports.
 
     All of it does nothing when tracking is off (no active MLflow run).
     """
@@ -93,6 +94,15 @@ class TrackingHooks:
             except VersionNotFoundError:
                 tags[f"input.{name}"] = "none"
         mlflow.set_tags(tags)
+
+    # First, so that kedro-mlflow, which flattens dicts, sees no models. The node's own
+    # inputs are others.
+    @hook_impl(tryfirst=True)
+    def before_node_run(self, inputs: dict[str, Any]) -> None:
+        """Show a node's settings as dicts."""
+        for name, value in inputs.items():
+            if isinstance(value, Parameters):
+                inputs[name] = value.model_dump(mode="json")
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:

@@ -12,19 +12,18 @@ from torch import Tensor
 
 from sidiff.baselines.autoregressive import AutoregressiveDecoder
 from sidiff.baselines.autoregressive_training import fit_autoregressive
+from sidiff.baselines.method import Lessons
 from sidiff.baselines.prefix_search import Prefixes, beam_search
 from sidiff.decoding import cpd
 from sidiff.decoding.keys import SidIndex
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig, Memory
 from sidiff.evaluation.metrics import expected_item_metrics
-from sidiff.parameters import (
-    AutoregressiveParameters,
-    TrainingParameters,
-)
 from sidiff.reviews.sequences import training_samples
+from sidiff.training.settings import TrainingParameters
 
 from ..decoding.catalogues import catalogue_of
 from ..settings import decoding
+from ..settings import model as model_of
 from ..training.test_loop import parameters as training_parameters
 
 CPU = torch.device("cpu")
@@ -205,11 +204,11 @@ def autoregressive(epochs: int) -> dict[str, Any]:
 
 def fit(ring, ring_table, seed: int = 1, **changes: object):
     training: TrainingParameters = training_parameters(**changes)
-    parameters = AutoregressiveParameters.model_validate(autoregressive(epochs=30))
+    own = {"autoregressive": autoregressive(epochs=30), "device": "cpu"}
     samples = training_samples(ring, "prefix", 2, 10)
-    return fit_autoregressive(
-        ring, samples, ring_table, parameters, training, 10, seed, CPU
-    )
+    baselines = model_of("baselines", own)
+    lessons = Lessons(ring, samples, ring_table, baselines, training, 10, [seed])
+    return fit_autoregressive(lessons, seed)
 
 
 def test_it_learns_the_next_item_and_keeps_the_best_epoch(ring, ring_table) -> None:

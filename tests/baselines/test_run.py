@@ -9,17 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from sidiff.baselines.run import (
-    Fitted,
-    Ranked,
-    fit_decoders,
-    rank_baselines,
-    tune_sasrec,
-)
+from sidiff.baselines import BASELINES
+from sidiff.baselines.method import Fitted, Lessons
+from sidiff.baselines.run import Ranked, fit_baselines, rank_baselines
 from sidiff.baselines.sasrec import SasRec, SasRecConfig
+from sidiff.baselines.settings import BaselinesParameters
+from sidiff.configuration import GROUPS, validate
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.errors import SidiffError
-from sidiff.parameters import BaselinesParameters, EvaluationParameters, validate
+from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.reviews.sequences import evaluation_samples, training_samples
 from sidiff.reviews.transitions import transition_counts
 from sidiff.snapshots import SnapshotFolder
@@ -27,6 +25,7 @@ from sidiff.training.trainer import Trainer
 from tests.ranking.test_items import literal_chain
 from tests.settings import evaluation
 
+from ..settings import settings as configured
 from ..training.test_loop import parameters as training_parameters
 from .test_autoregressive import autoregressive
 from .test_sasrec import settings
@@ -53,25 +52,34 @@ def raw(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def fitted(ring, ring_table) -> tuple[Fitted, Fitted]:
-    p = BaselinesParameters.model_validate(raw())
-    samples = training_samples(ring, "prefix", 2, 10)
-    training = training_parameters()
-    decoders = fit_decoders(ring, samples, ring_table, p, training, 10, SEEDS)
-    return tune_sasrec(ring, p, 10, SEEDS), decoders
+def fitted(ring, ring_table) -> dict[str, Fitted]:
+    return fit_baselines(lessons(ring, ring_table))
+
+
+def lessons(ring, ring_table, folder: SnapshotFolder | None = None) -> Lessons:
+    return Lessons(
+        ring,
+        training_samples(ring, "prefix", 2, 10),
+        ring_table,
+        BaselinesParameters.model_validate(raw()),
+        training_parameters(),
+        10,
+        SEEDS,
+        folder,
+    )
 
 
 def ranked(
     ring,
     ring_table,
-    fitted,
+    fitted: dict[str, Fitted],
     exclude_seen: bool,
     allowed: np.ndarray | None = None,
     **changes: Any,
 ) -> list[Ranked]:
     p = BaselinesParameters.model_validate(raw(**changes))
     shared = shared_settings(exclude_seen=exclude_seen)
-    return rank_baselines(ring, ring_table, *fitted, p, shared, 10, allowed)
+    return rank_baselines(ring, ring_table, fitted, p, shared, 10, allowed)
 
 
 def shared_settings(**changes: Any) -> EvaluationParameters:
@@ -79,7 +87,7 @@ def shared_settings(**changes: Any) -> EvaluationParameters:
 
 
 def test_the_best_setting_is_trained_with_every_seed(fitted) -> None:
-    sasrec, _ = fitted
+    sasrec = fitted["sasrec"]
     scores = [one["validation_ndcg_at_10"] for one in sasrec.tried]
     assert [one["settings"]["optimizer"]["learning_rate"] for one in sasrec.tried] == [
         0.01,
@@ -98,8 +106,6 @@ def test_the_best_setting_is_trained_with_every_seed(fitted) -> None:
 def test_what_a_crash_left_is_gone_on_with(
     ring, ring_table, fitted, tmp_path, steps, monkeypatch, caplog
 ) -> None:
-    p = BaselinesParameters.model_validate(raw())
-    samples = training_samples(ring, "prefix", 2, 10)
     original, taken = Trainer.step, []
 
     def some(*arguments: Any) -> object:
@@ -108,22 +114,18 @@ def test_what_a_crash_left_is_gone_on_with(
         taken.append(None)
         return original(*arguments)
 
-    def train(number: int) -> Fitted:
+    def train(kind: str) -> Fitted:
         folder = SnapshotFolder(tmp_path)
-        if number == 0:
-            return tune_sasrec(ring, p, 10, SEEDS, folder)
-        return fit_decoders(
-            ring, samples, ring_table, p, training_parameters(), 10, SEEDS, folder
-        )
+        return BASELINES[kind]().fit(lessons(ring, ring_table, folder))
 
-    for number, expected in enumerate(fitted):
+    for kind, expected in fitted.items():
         taken.clear()
         with monkeypatch.context() as patched:
             patched.setattr(Trainer, "step", some)
             with pytest.raises(RuntimeError, match="a crash"):
-                train(number)
+                train(kind)
         with caplog.at_level(logging.INFO):
-            again = train(number)
+            again = train(kind)
         assert "goes on from its checkpoint" in caplog.text or steps == min(STOPS)
         # The other settings and seeds of one run are no left-overs of another.
         assert "starts anew" not in caplog.text
@@ -209,7 +211,7 @@ def test_sasrec_and_the_chain_are_mixed_by_probability(
     )
     shared = shared_settings(seeds=SEEDS[:1])
     (one,) = rank_baselines(
-        noise, noise_table, Fitted(weights, stored), None, p, shared, 10
+        noise, noise_table, {"sasrec": Fitted(weights, stored)}, p, shared, 10
     )
     counts = transition_counts(noise).toarray()
     everything = torch.arange(noise.n_items)
@@ -239,10 +241,9 @@ def test_popularity_is_the_same_list_for_everybody(ring, ring_table, fitted) -> 
 def test_models_that_are_missing_or_of_other_data_are_refused(
     ring, ring_table, noise, noise_table, fitted
 ) -> None:
-    empty = Fitted({}, {"seeds": []})
     for method in ("sasrec", "sasrec_markov", "autoregressive"):
         with pytest.raises(SidiffError, match=method):
-            ranked(ring, ring_table, (empty, empty), False, methods=[method])
+            ranked(ring, ring_table, {}, False, methods=[method])
         with pytest.raises(SidiffError, match="--load-versions"):
             ranked(noise, noise_table, fitted, False, methods=[method])
 
@@ -258,5 +259,8 @@ def test_models_that_are_missing_or_of_other_data_are_refused(
 def test_a_variation_that_does_not_fit_is_named(change, words) -> None:
     sasrec = raw()["sasrec"] | {"tune": [change]}
     with pytest.raises(SidiffError, match=words) as error:
-        validate({"baselines": raw(sasrec=sasrec)})
+        validate(
+            {group: configured(group) for group in GROUPS}
+            | {"baselines": raw(sasrec=sasrec)}
+        )
     assert "baselines.sasrec" in str(error.value)

@@ -8,13 +8,20 @@ import torch
 from torch.nn import functional as F
 
 from sidiff.baselines import sasrec as s
+from sidiff.baselines import sasrec_training as t
+from sidiff.baselines.method import Lessons
+from sidiff.baselines.settings import SasRecSettings
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.errors import SidiffError
-from sidiff.parameters import SasRecSettings
-from sidiff.reviews.sequences import sequence_rows
+from sidiff.reviews.sequences import (
+    Sequences,
+    evaluation_samples,
+    sequence_rows,
+)
 from sidiff.training.trainer import SCORE
 from sidiff.training.workers import ALONE
 
+from ..settings import model as model_of
 from .conftest import sequences_of
 
 CPU = torch.device("cpu")
@@ -27,12 +34,10 @@ def settings(**changes: object) -> SasRecSettings:
         inner=32,
         layers=1,
         dropout=0.1,
-        label_smoothing=0.0,
         optimizer=dict(
             learning_rate=0.01,
             weight_decay=0.0,
             warmup_steps=5,
-            schedule="cosine",
             max_gradient_norm=5.0,
         ),
         stopping=dict(first_epoch=1, every_epochs=1, patience=20),
@@ -41,6 +46,12 @@ def settings(**changes: object) -> SasRecSettings:
         epochs=2,
     )
     return SasRecSettings.model_validate(base | changes)
+
+
+def lessons(shop: Sequences) -> Lessons:
+    """Of SASRec, which reads no SIDs and none of the denoiser's settings."""
+    baselines = model_of("baselines", {"users_per_batch": 64, "device": "cpu"})
+    return Lessons(shop, np.empty((0, 3)), None, baselines, None, 10, [1])
 
 
 def build(items: int = 20, scale: float = 10.0) -> s.SasRec:
@@ -59,9 +70,9 @@ def scores(model: s.SasRec, history: torch.Tensor, lengths: torch.Tensor):
     return model.logits(batch)(torch.arange(len(model.items))).detach()
 
 
-def task(model: s.SasRec, shop, per_batch: int = 7) -> s.SasRecTask:
-    validation = s.evaluation_samples(shop, "validation", model.config.max_history)
-    return s.SasRecTask("SASRec", model, shop, 0.0, validation, per_batch, CPU)
+def task(model: s.SasRec, shop, per_batch: int = 7) -> t.SasRecTask:
+    validation = evaluation_samples(shop, "validation", model.config.max_history)
+    return t.SasRecTask("SASRec", model, shop, validation, per_batch, CPU)
 
 
 def test_no_state_sees_later_items_or_pads() -> None:
@@ -123,7 +134,7 @@ def test_targets_are_every_training_position_and_no_other(noise) -> None:
 
 
 def test_it_learns_the_next_item_and_keeps_the_best_epoch(ring) -> None:
-    model, trained = s.fit_sasrec(ring, settings(epochs=15), 10, 64, 1, CPU)
+    model, trained = t.fit_sasrec(lessons(ring), settings(epochs=15), 1)
     assert trained.score > 0.9
     again = task(model, ring, 17).validate(ALONE)
     assert again[SCORE] == pytest.approx(trained.score)
@@ -131,7 +142,7 @@ def test_it_learns_the_next_item_and_keeps_the_best_epoch(ring) -> None:
 
 def test_the_same_seed_gives_the_same_weights(ring) -> None:
     first, second, other = (
-        s.fit_sasrec(ring, settings(epochs=1), 10, 64, seed, CPU)[1].weights
+        t.fit_sasrec(lessons(ring), settings(epochs=1), seed)[1].weights
         for seed in (1, 1, 2)
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -152,12 +163,12 @@ def test_saved_and_rebuilt_is_the_same_function() -> None:
 def test_nobody_long_enough_is_one_clear_error() -> None:
     shop = sequences_of([[0, 1, 2], [1, 2, 0]], 3)
     with pytest.raises(SidiffError, match="SASRec"):
-        s.fit_sasrec(shop, settings(), 4, 8, 1, CPU)
+        t.fit_sasrec(lessons(shop), settings(), 1)
 
 
 def test_validation_ndcg_is_the_plain_mean(noise) -> None:
     model = build()
-    samples = s.evaluation_samples(noise, "validation", 8)
+    samples = evaluation_samples(noise, "validation", 8)
     gains = []
     for user, start, end in samples.tolist():
         items = torch.from_numpy(noise.items[noise.offsets[user] :]).long()

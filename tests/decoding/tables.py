@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sidiff.decoding.results import Decoded
-from sidiff.parameters import DecodingParameters
+from sidiff.decoding.settings import DecodingParameters
 from sidiff.reference import Search, Sid, State
 
 USERS = 4
@@ -43,13 +43,7 @@ class TableModel:
         self.states_seen: list[Tensor] = []
         self.masks_seen: list[Tensor] = []
 
-    def logits(
-        self,
-        codes: Tensor,
-        masked: Tensor,
-        memory: Memory,
-        wanted: Tensor | None = None,
-    ) -> Tensor:
+    def logits(self, codes: Tensor, masked: Tensor, memory: Memory) -> Tensor:
         symbols = torch.where(masked, self.config.codes_per_digit, codes)
         state = (symbols * self.radix).sum(-1)
         self.states_seen.append(state)

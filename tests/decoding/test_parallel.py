@@ -14,8 +14,8 @@ import torch
 from sidiff import reference
 from sidiff.decoding import adaptive, cpd, one_pass, two_stage
 from sidiff.decoding.parallel import surest
+from sidiff.decoding.settings import DecodingParameters
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
-from sidiff.parameters import DecodingParameters
 from tests.decoding.catalogues import catalogue_of
 from tests.decoding.tables import USERS, TableModel, assert_same, listed
 from tests.settings import decoding, settings
@@ -137,9 +137,9 @@ def test_every_step_reads_the_row_of_the_digits_still_masked(warmup, together) -
     asked: list[tuple[torch.Tensor, torch.Tensor]] = []
     original = model.logits
 
-    def watched(codes, masked, memory, wanted=None):
+    def watched(codes, masked, memory):
         asked.append((codes, masked))
-        return original(codes, masked, memory, wanted)
+        return original(codes, masked, memory)
 
     model.logits = watched
     p = stages(warmup, together, beam=6)
@@ -202,7 +202,7 @@ def test_long_ids_take_the_stated_number_of_calls(digits, constraint) -> None:
             generator = torch.Generator().manual_seed(1)
             self.scores = torch.randn(USERS, 1, digits, CODES, generator=generator)
 
-        def logits(self, codes, masked, memory, wanted=None):
+        def logits(self, codes, masked, memory):
             self.states_seen.append(codes)
             own = self.scores[memory.users]
             return own.expand(-1, codes.shape[1], -1, -1).clone()

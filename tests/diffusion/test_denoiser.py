@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sidiff.diffusion import blocks
+from sidiff.diffusion import blocks, denoiser
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.errors import SidiffError
 
@@ -79,7 +79,7 @@ def reference(
     padded = torch.zeros(c.max_history, c.digits, dtype=torch.int64)
     padded[:length] = history[:length]
     place = torch.arange(c.max_history)
-    if c.positions == "newest":
+    if model.NEWEST_FIRST:
         place = (length - 1 - place).clamp(min=0)
     keep = torch.arange(c.max_history) < length
     if c.history_tokens == "items":
@@ -139,28 +139,31 @@ MDGR = dict(history_tokens="codes", mask="shared", difficulty_embedding=True)
     "parts",
     [
         {},
-        {"positions": "newest"},
         {"history_tokens": "codes"},
         {"mask": "shared"},
         {"difficulty_embedding": True},
         MDGR,
     ],
 )
-def test_logits_equal_the_50_padded_reference(cross_pad: str, parts: dict) -> None:
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_logits_equal_the_50_padded_reference(
+    cross_pad: str, parts: dict, newest_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Denoiser, "NEWEST_FIRST", newest_first)
     model = build(cross_pad=cross_pad, **parts)
     lengths = [1, 4, 9, 50]
     history, sizes, codes, masked = batch(model, lengths)
     with torch.no_grad():
-        all_digits = torch.ones_like(masked)
-        logits = model.logits(codes, masked, model.encode(history, sizes), all_digits)
+        logits = model.logits(codes, masked, model.encode(history, sizes))
         for user, length in enumerate(lengths):
             for view in range(codes.shape[1]):
                 expected = reference(
                     model, history[user], length, codes[user, view], masked[user, view]
                 )
                 assert expected.std() > 0.1
+                open_ = masked[user, view]
                 torch.testing.assert_close(
-                    logits[user, view], expected, rtol=1e-5, atol=1e-5
+                    logits[user, view][open_], expected[open_], rtol=1e-5, atol=1e-5
                 )
 
 
@@ -211,34 +214,37 @@ def test_a_user_without_history_gets_finite_logits(
 
 
 @pytest.mark.parametrize("views", [1, 4])
-@pytest.mark.parametrize("asked", ["masked", "some", "one", "none"])
-def test_skipped_digits_change_nothing_of_those_asked_for(
-    views: int, asked: str
+@pytest.mark.parametrize("masked_digits", ["some", "one", "none"])
+def test_digits_that_the_last_layer_leaves_out_change_nothing(
+    views: int, masked_digits: str
 ) -> None:
-    """The last layer leaves digits out; those asked for are as in a full pass."""
+    """Logits and gradients are those of the last layer over all digits."""
     model = build()
     history, lengths, codes, masked = batch(model, [3, 7, 0], views)
-    wanted = masked.clone()
-    if asked == "some":
-        wanted[0], wanted[1, 0] = False, True
-    if asked == "one":
-        wanted[:] = False
-        wanted[..., 1] = True
-    if asked == "none":
-        wanted[:] = False
-    passed = None if asked == "masked" else wanted
+    if masked_digits == "one":
+        masked[:] = False
+        masked[..., 1] = True
+    if masked_digits == "none":
+        masked[:] = False
     gradients = []
-    for chosen in (torch.ones_like(masked), passed):
+    for whole in (True, False):
         model.zero_grad()
         memory = model.encode(history, lengths)
-        logits = model.logits(codes, masked, memory, chosen)
+        with pytest.MonkeyPatch.context() as patch:
+            if whole:
+                patch.setattr(denoiser, "asked_first", every_digit)
+            logits = model.logits(codes, masked, memory)
         assert logits.shape == (*codes.shape, 5)
-        gradients.append([logits[wanted]])
-        if asked != "none":
-            logits[wanted].square().sum().backward()
+        gradients.append([logits[masked]])
+        if masked_digits != "none":
+            logits[masked].square().sum().backward()
             gradients[-1] += [p.grad for p in model.parameters() if p.grad is not None]
     for full, short in zip(*gradients, strict=True):
         torch.testing.assert_close(short, full, rtol=1e-4, atol=1e-4)
+
+
+def every_digit(x: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
+    return blocks.asked_first(x, torch.ones_like(asked))
 
 
 @pytest.mark.parametrize("shape", [(1, 16), (3, 5, 16), (2, 0, 16), (7, 11, 13, 16)])

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from sidiff import reference
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
-from sidiff.diffusion.noising import AMOUNTS, ORDERS, NoisingContext, masked_digits
+from sidiff.diffusion.noising import AMOUNTS, ORDERS, masked_digits
 from sidiff.diffusion.noising.amounts import curriculum_chances, view_sizes
+from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.diffusion.noising.orders import history_counts
 from sidiff.diffusion.noising.probe import confidence_probe
+from sidiff.diffusion.settings import NoisingParameters
 from sidiff.errors import SidiffError
-from sidiff.parameters import NoisingParameters
 from tests.settings import settings
 
 BATCH, DIGITS, CODES = 200, 4, 6
@@ -74,19 +75,11 @@ def test_ocn_breaks_ties_by_digit() -> None:
     assert (masked == expected).all()
 
 
-def test_coherent_views_are_nested_along_uniformly_random_orders() -> None:
+def test_views_in_random_order_draw_their_own() -> None:
     masked = masked_digits(context(batch=6000), parameters(order="random"))
     assert (masked.sum(2) == torch.arange(1, DIGITS + 1)).all()
-    assert (masked[:, 1:] >= masked[:, :-1]).all()
     first = masked[:, 0].float().mean(0)
     assert ((first - 0.25).abs() < 0.03).all()
-
-
-def test_views_that_draw_their_own_orders_are_not_nested() -> None:
-    masked = masked_digits(
-        context(batch=6000), parameters(order="random", coherent=False)
-    )
-    assert (masked.sum(2) == torch.arange(1, DIGITS + 1)).all()
     # Two of four digits hold one given digit in half of all independent orders.
     nested = (masked[:, 1] >= masked[:, 0]).all(1).float().mean()
     assert abs(nested - 0.5) < 0.03
@@ -102,7 +95,6 @@ def test_random_views_mask_each_digit_alike_and_never_nothing(
         parameters(
             amount="chance",
             order="random",
-            coherent=False,
             views=3,
             mask_probability=probability,
         ),
@@ -120,7 +112,7 @@ def test_random_views_mask_each_digit_alike_and_never_nothing(
 
 
 def test_same_generator_state_same_masks() -> None:
-    wanted = parameters(amount="curriculum", order="history", coherent=False)
+    wanted = parameters(amount="curriculum", order="history")
     first = masked_digits(context(seed=7), wanted)
     second = masked_digits(context(seed=7), wanted)
     third = masked_digits(context(seed=8), wanted)
@@ -130,20 +122,15 @@ def test_same_generator_state_same_masks() -> None:
 
 @pytest.mark.parametrize("amount", AMOUNTS)
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("coherent", [True, False])
 @pytest.mark.parametrize("digits", [1, 3, 16])
-def test_any_amount_goes_with_any_order(
-    amount: str, order: str, coherent: bool, digits: int
-) -> None:
-    wanted = parameters(
-        amount=amount, order=order, coherent=coherent, views=min(3, digits)
-    )
+def test_any_amount_goes_with_any_order(amount: str, order: str, digits: int) -> None:
+    wanted = parameters(amount=amount, order=order, views=min(3, digits))
     confidence = torch.rand(50, digits)
     given = context(fixed_probe(confidence), batch=50, digits=digits, progress=0.4)
     masked = masked_digits(given, wanted)
     assert masked.shape == (50, min(3, digits), digits)
     assert masked.any(2).all()
-    if coherent or order == "confidence":
+    if order == "confidence":
         # One order: of two views the smaller lies inside the larger.
         sizes = masked.sum(2).argsort(1)
         ordered = masked.gather(1, sizes[..., None].expand_as(masked))
@@ -211,9 +198,7 @@ def test_every_mask_is_as_likely_as_enumeration_says(
         lengths=torch.full((draws,), 3),
     )
     assert (history_counts(given) == torch.tensor([3, 1, 0, 2])).all()
-    wanted = parameters(
-        amount=amount, order=order, views=1, coherent=False, history={"eps": eps}
-    )
+    wanted = parameters(amount=amount, order=order, views=1, history={"eps": eps})
     force, numbers = [1.0] * 4, [0.25] * 4
     if order == "history":
         force = reference.history_weights((1, 2, 3, 4), items[:3], eps)

@@ -16,9 +16,9 @@ import torch
 
 from sidiff.engines import Job, train
 from sidiff.errors import SidiffError
-from sidiff.parameters import TrainingParameters
 from sidiff.snapshots import SnapshotFolder
 from sidiff.training.loop import Fitted, fit
+from sidiff.training.settings import TrainingParameters
 from tests.training.crashing import MAX_HISTORY, parameters, shop
 
 EVERYTHING = {

@@ -34,7 +34,7 @@ from sidiff.pipelines.training.nodes import train_denoiser
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
 
-from ..settings import settings
+from ..settings import model
 from .bad_cases import Case, Place
 from .stored_shops import (
     MAX_HISTORY,
@@ -97,7 +97,7 @@ def train(place: Place, **changes: Any) -> None:
     }
     train_denoiser(
         **(inputs | changes),
-        parameters=settings("training", small),
+        training=model("training", small),
         max_history=MAX_HISTORY,
         checkpoints=SnapshotFolder(place.folder / "checkpoints"),
         ray_address=None,
@@ -110,7 +110,7 @@ def evaluate(place: Place, **changes: Any) -> None:
         name: getattr(place.shop, name)
         for name in ("denoiser", "sequences", "catalogue", "sid_table", "lattice")
     }
-    evaluator_of(**(inputs | changes), parameters=settings("evaluation"))
+    evaluator_of(**(inputs | changes), evaluation=model("evaluation"))
 
 
 def decode(place: Place, further: Model, seeds: list[int]) -> None:
@@ -122,7 +122,7 @@ def decode(place: Place, further: Model, seeds: list[int]) -> None:
         shop.catalogue,
         shop.sid_table,
         shop.lattice,
-        settings("evaluation", {"seeds": seeds}),
+        model("evaluation", {"seeds": seeds}),
         None,
     )
 
@@ -140,7 +140,7 @@ def assign(place: Place, **changes: Any) -> None:
         "whitening": shop.whitening,
         "quantizer": shop.quantizer,
         "previous_sid_table": None,
-        "parameters": tokenization_settings(),
+        "tokenization": tokenization_settings(),
     }
     tokenization.assign_sids(**(inputs | changes))
 
@@ -152,7 +152,7 @@ def report(place: Place, **changes: Any) -> None:
         for name in ("sid_table", "catalogue", "item_vectors", "whitening", "quantizer")
     }
     tokenization.report_sids(
-        **(inputs | {"parameters": tokenization_settings()} | changes)
+        **(inputs | {"tokenization": tokenization_settings()} | changes)
     )
 
 
@@ -163,7 +163,7 @@ def fit_quantizer(place: Place, **changes: Any) -> None:
         "catalogue": shop.catalogue,
         "whitening": shop.whitening,
         "previous_quantizer": None,
-        "parameters": tokenization_settings(),
+        "tokenization": tokenization_settings(),
     }
     tokenization.fit_quantizer(**(inputs | changes))
 
@@ -190,7 +190,7 @@ def filter_rows(place: Place, rows: pl.LazyFrame) -> None:
     filter_k_core(
         rows,
         place.shop.ingestion_report,
-        settings("filtering", {"min_user_events": 2, "min_item_events": 2}),
+        model("filtering", {"min_user_events": 2, "min_item_events": 2}),
     )
 
 
@@ -201,21 +201,18 @@ def sequence(place: Place, **changes: Any) -> None:
         "items": shop.items,
         "ingestion_report": shop.ingestion_report,
     }
-    build_sequences(**(inputs | changes), parameters=settings("filtering"))
+    build_sequences(**(inputs | changes), filtering=model("filtering"))
 
 
 def baselines(place: Place, method: str, metadata: dict[str, Any]) -> None:
     shop = place.shop
-    left_out = Model({}, {"seeds": []})
-    stored = Model({}, metadata)
     rank_baselines(
-        stored if method == "sasrec" else left_out,
-        stored if method == "autoregressive" else left_out,
+        Model({}, {method: metadata}),
         shop.sequences,
         shop.catalogue,
         shop.sid_table,
-        settings("baselines", {"methods": [method]}),
-        settings("evaluation"),
+        model("baselines", {"methods": [method]}),
+        model("evaluation"),
         MAX_HISTORY,
     )
 
@@ -234,8 +231,8 @@ def compare(place: Place, **changes: Any) -> None:
         "baseline_costs": baseline_costs,
         "catalogue": shop.catalogue,
         "sid_table": shop.sid_table,
-        "evaluation": settings("evaluation"),
-        "parameters": settings("comparison", {"bootstrap.resamples": 5}),
+        "evaluation": model("evaluation"),
+        "settings": model("comparison", {"bootstrap.resamples": 5}),
     }
     compare_methods(**(inputs | changes))
 
@@ -312,7 +309,7 @@ def lazy_vectors(place: Place) -> pl.LazyFrame:
     return place.shop.item_vectors.lazy()
 
 
-def model(place: Place) -> Model:
+def stored_model(place: Place) -> Model:
     return place.shop.quantizer
 
 
@@ -344,7 +341,7 @@ DAMAGES = [
 ] + [
     Case(
         f"a model, {how}",
-        stored(SafetensorsDataset, "model.safetensors", model, damage),
+        stored(SafetensorsDataset, "model.safetensors", stored_model, damage),
         (words, "--load-versions"),
     )
     for how, damage, words in (
@@ -455,7 +452,7 @@ CASES = [
     Case(
         "a whitening of other settings",
         lambda place: fit_quantizer(
-            place, parameters=tokenization_settings(**{"whitening.dimensions": 4})
+            place, tokenization=tokenization_settings(**{"whitening.dimensions": 4})
         ),
         ("tokenization.whitening", "'dimensions': 8", "'dimensions': 4"),
     ),
@@ -478,13 +475,15 @@ CASES = [
     ),
     Case(
         "a quantizer of another number of digits",
-        lambda place: assign(place, parameters=tokenization_settings(digits=2)),
+        lambda place: assign(place, tokenization=tokenization_settings(digits=2)),
         ("tokenization.digits 4, which is now 2",),
     ),
     Case(
         "a quantizer of another kind",
-        lambda place: assign(place, parameters=tokenization_settings(quantizer="opq")),
-        ("tokenization.quantizer pq, which is now opq",),
+        lambda place: assign(
+            place, tokenization=tokenization_settings(quantizer="rq_kmeans")
+        ),
+        ("tokenization.quantizer opq, which is now rq_kmeans",),
     ),
     Case(
         "a table of other embeddings",
@@ -673,7 +672,7 @@ CASES = [
     Case(
         "rankings shorter than the cutoffs",
         lambda place: compare(
-            place, evaluation=settings("evaluation", {"cutoffs": [20], "top_k": 20})
+            place, evaluation=model("evaluation", {"cutoffs": [20], "top_k": 20})
         ),
         ("hold 10 places, fewer than the cutoff 20",),
     ),

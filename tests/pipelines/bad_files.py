@@ -20,7 +20,6 @@ from safetensors.torch import load_file
 from sidiff.datasets import RawFile
 from sidiff.evaluation.filters import allowed_items
 from sidiff.hooks import InputHooks
-from sidiff.parameters import GROUPS
 from sidiff.pipeline_registry import PIPELINES
 from sidiff.pipelines.frames import to_sequences
 from sidiff.pipelines.ingestion.nodes import (
@@ -34,8 +33,9 @@ from sidiff.reviews.layouts import find_layout
 from sidiff.reviews.sequences import training_samples
 from sidiff.sids import tokenizer
 from sidiff.sids.encoder import load_encoder
+from sidiff.sids.settings import TokenizationParameters
 
-from ..settings import settings
+from ..settings import model
 from .bad_cases import Case, Place
 from .bad_parameters import load
 from .stored_shops import StoredShop, tokenization_settings, tokenize
@@ -54,7 +54,7 @@ OWN = {
 
 def read_reviews(name: str, content: bytes, **changes: Any) -> Callable[[Place], Any]:
     def spoil(place: Place) -> None:
-        given = settings("ingestion", changes)
+        given = model("ingestion", changes)
         rows, _, _ = ingest_reviews([place.file(name, content)], given)
         rows.collect()
 
@@ -63,7 +63,7 @@ def read_reviews(name: str, content: bytes, **changes: Any) -> Callable[[Place],
 
 def read_items(name: str, content: bytes, **changes: Any) -> Callable[[Place], Any]:
     return lambda place: ingest_metadata(
-        [place.file(name, content)], settings("ingestion", changes)
+        [place.file(name, content)], model("ingestion", changes)
     )
 
 
@@ -89,7 +89,7 @@ def without_permission(place: Place) -> None:
     path.chmod(0)
     place.folder.chmod(0o755)
     with as_nobody():
-        ingest_reviews([path], settings("ingestion"))
+        ingest_reviews([path], model("ingestion"))
 
 
 def folder_without_permission(place: Place) -> None:
@@ -104,7 +104,7 @@ def folder_without_permission(place: Place) -> None:
 
 def too_many_malformed(place: Place) -> None:
     path = place.file("half.json", REVIEW + b"{broken\n")
-    given = settings("ingestion")
+    given = model("ingestion")
     _, rejected, account = ingest_reviews([path], given)
     check_rejected_lines(
         rejected, rejected.clear(), account, account, given, "data", "mine"
@@ -155,8 +155,7 @@ def with_table(columns: dict[str, Any], **changes: Any) -> Callable[[Place], Any
     return lambda place: own_table(table_of(place, **columns), **changes)(place)
 
 
-def tokenize_with(shop: StoredShop, given: dict[str, Any]) -> None:
-    parameters = GROUPS["tokenization"].model_validate(given)
+def tokenize_with(shop: StoredShop, given: TokenizationParameters) -> None:
     embeddings = shop.item_vectors["embedding"].to_numpy()
     trained = shop.catalogue["in_training"].to_numpy()
     parts = None, None
@@ -165,7 +164,7 @@ def tokenize_with(shop: StoredShop, given: dict[str, Any]) -> None:
         trained,
         shop.catalogue["item_id"],
         *parts,
-        parameters,  # type: ignore[arg-type]
+        given,
         None,
     )
 
@@ -293,12 +292,12 @@ CASES = [
     ),
     Case(
         "a folder in the place of a file",
-        lambda place: ingest_reviews([place.folder], settings("ingestion")),
+        lambda place: ingest_reviews([place.folder], model("ingestion")),
         ("cannot be read (Is a directory)", "give a readable file"),
     ),
     Case(
         "a file that went away",
-        lambda place: ingest_reviews([place.folder / "x"], settings("ingestion")),
+        lambda place: ingest_reviews([place.folder / "x"], model("ingestion")),
         ("x does not exist", "correct the path"),
     ),
     Case(
@@ -411,11 +410,6 @@ CASES = [
         "fewer semantic IDs than items",
         tokenized(digits=1, codes=2),
         ("2 semantic IDs are possible", "raise tokenization.digits"),
-    ),
-    Case(
-        "an extra digit that is too short",
-        tokenized(digits=1, codes=2, collisions="extra_digit"),
-        ("share one semantic ID", "tokenization.collisions to repair"),
     ),
     Case(
         "a core that nothing survives",

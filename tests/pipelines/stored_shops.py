@@ -13,7 +13,6 @@ import torch
 
 from sidiff.datasets import Model
 from sidiff.diffusion.joint import JointConfig, JointDenoiser
-from sidiff.parameters import GROUPS, SampleDataParameters
 from sidiff.pipelines.filtering.nodes import build_sequences, filter_k_core
 from sidiff.pipelines.frames import to_sequences, to_sid_table
 from sidiff.pipelines.ingestion.nodes import (
@@ -24,13 +23,15 @@ from sidiff.pipelines.ingestion.nodes import (
 from sidiff.pipelines.tokenization import nodes as tokenization
 from sidiff.ranking.results import Cost, Results, cost_frame
 from sidiff.reviews.sample_shop import generate
+from sidiff.reviews.settings import SampleDataParameters
+from sidiff.sids.settings import TokenizationParameters
 from sidiff.sids.table import SidTable
 
-from ..settings import settings
+from ..settings import model
 
 WIDTH, MAX_HISTORY = 24, 50
 SMALL = {
-    "quantizer": "pq",
+    "quantizer": "opq",
     "whitening.dimensions": 8,
     "digits": 4,
     "codes": 8,
@@ -38,8 +39,8 @@ SMALL = {
 }
 
 
-def tokenization_settings(**changes: Any) -> dict[str, Any]:
-    return settings("tokenization", SMALL | changes)
+def tokenization_settings(**changes: Any) -> TokenizationParameters:
+    return model("tokenization", SMALL | changes)
 
 
 @dataclass
@@ -78,8 +79,8 @@ def make_shop(folder: Path, seed: int) -> StoredShop:
         raw[name] = folder / f"{name}_{seed}.json.gz"
         raw[name].write_bytes(gzip.compress("\n".join(getattr(shop, name)).encode()))
     ingestion, filtering = (
-        settings("ingestion"),
-        settings("filtering", {"min_user_events": 2, "min_item_events": 2}),
+        model("ingestion"),
+        model("filtering", {"min_user_events": 2, "min_item_events": 2}),
     )
     interactions, bad_reviews, reviews = ingest_reviews(
         [raw["review_lines"]], ingestion
@@ -140,14 +141,12 @@ def untrained_denoiser(
 ) -> Model:
     """A denoiser as ``train_denoiser`` stores it, but for the training."""
     small = {"width": 16, "heads": 2, "inner": 16, "decoder_layers": 1}
-    training = GROUPS["training"].model_validate(
-        settings("training", {f"network.{name}": n for name, n in small.items()})
-    )
+    training = model("training", {f"network.{name}": n for name, n in small.items()})
     table = to_sid_table(sid_table, catalogue)
     known = catalogue.filter("in_training")["item_id"].to_list()
     network = JointDenoiser(
         JointConfig.build(
-            training.network,  # type: ignore[attr-defined]
+            training.network,
             table.digits,
             table.codes_per_digit,
             MAX_HISTORY,

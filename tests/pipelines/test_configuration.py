@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from kedro.framework.session import KedroSession
 
+from sidiff.configuration import Configuration, validate
 from sidiff.errors import SidiffError
-from sidiff.parameters import GROUPS, validate
 from sidiff.pipelines.sample_data.nodes import generate_sample_shop
+from sidiff.reviews.settings import SampleDataParameters
 
 
 def load(
@@ -37,7 +38,8 @@ def test_every_environment_is_complete(
 ) -> None:
     monkeypatch.setenv("SIDIFF_STORAGE", "memory:///bucket")
     parameters = load(project, env, {"preset": preset, "recipe": recipe})
-    assert validate(parameters).keys() == GROUPS.keys()
+    assert set(Configuration.model_fields) <= parameters.keys()
+    validate(parameters)
     assert (parameters["preset"], parameters["recipe"]) == (preset, recipe)
     assert parameters["dataset"] == {"local": "sample", "prod": "shop"}.get(env, env)
     training, evaluation = parameters["training"], parameters["evaluation"]
@@ -47,7 +49,6 @@ def test_every_environment_is_complete(
     if recipe == "mdgr":
         assert parameters["tokenization"]["digits"] == 8
         assert (noising["amount"], noising["order"]) == ("curriculum", "history")
-        assert not noising["coherent"]
         search = "two_stage"
         assert training["loss_reduction"] == "sum"
         assert training["label_smoothing"] == 0.0
@@ -56,7 +57,6 @@ def test_every_environment_is_complete(
     else:
         assert parameters["tokenization"]["digits"] == 4
         assert (noising["amount"], noising["order"]) == ("nested", "confidence")
-        assert noising["coherent"]
         search = "cpd"
     assert evaluation["method"] == ("mixture" if own else search)
     assert training["validation"]["method"] == ("items" if own else search)
@@ -99,7 +99,7 @@ def test_a_network_of_the_papers_size_for_each_recipe(project: Path) -> None:
 
 def test_null_leaves_out_what_an_environment_inherits(project: Path) -> None:
     validated = validate(load(project, "mdgr_study"))
-    ablation, evaluation = validated["ablation"], validated["evaluation"]
+    ablation, evaluation = validated.ablation, validated.evaluation
     assert next(iter(ablation.variants)) == "full"
     assert not {"ocn", "mdgr", "random"} & ablation.variants.keys()
     assert "as_configured" not in evaluation.decoders
@@ -176,7 +176,7 @@ def test_an_environment_overlays_single_values(project: Path) -> None:
 def made(project: Path, env: str | None, params: dict[str, Any] | None) -> int:
     """Raw files that the generator makes in a run with this configuration."""
     parameters = load(project, env, params)
-    shop = parameters["sample_data"] | {"users": 50, "items": 60}
+    shop = SampleDataParameters(users=50, items=60, seed=1)
     return sum(map(bool, generate_sample_shop(shop, parameters["source"])))
 
 

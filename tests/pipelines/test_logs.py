@@ -91,11 +91,6 @@ def test_a_basket_keeps_the_order_of_the_file(project: Path) -> None:
     assert 0.35 < counts["ties_by_item_id"] < 0.65
     assert "WARNING 100% of the interactions share their time with another" in screen
     assert "is that of the file" in screen
-    counts, screen = filtered(project, "baskets", events, "filtering.tie_break=item_id")
-    greatest = [max(item for _, item, _ in events[n : n + 6]) for n in range(0, 360, 6)]
-    assert last_items(project, "baskets") == greatest
-    assert counts["ties_by_item_id"] == 1.0
-    assert "set filtering.tie_break=file_order" in screen
 
 
 def test_events_logged_twice_are_one_event(project: Path) -> None:

@@ -23,7 +23,7 @@ from sidiff.pipelines.packaging.registry import CHAMPION
 from sidiff.serving import Bundle, Recommender
 
 from ..serving.conftest import bundle_of
-from ..settings import settings
+from ..settings import model
 from .stored_shops import StoredShop, make_shop
 
 
@@ -56,8 +56,8 @@ def registered(shop: StoredShop, bundle: Bundle) -> dict[str, Any]:
             bundle,
             shop.sequences,
             shop.catalogue,
-            settings("training"),
-            settings("comparison")["bootstrap"],
+            model("training"),
+            model("comparison").bootstrap,
             "shop",
         )
 
@@ -101,8 +101,8 @@ def test_without_a_run_nothing_is_registered(shop: StoredShop, good: Bundle) -> 
         good,
         shop.sequences,
         shop.catalogue,
-        settings("training"),
-        settings("comparison")["bootstrap"],
+        model("training"),
+        model("comparison").bootstrap,
         "shop",
     )
     assert told["version"] is None

@@ -16,9 +16,9 @@ from torch import Tensor
 from sidiff.decoding import scan
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.diffusion.histories import HistoryBatch
-from sidiff.parameters import MarkovParameters
 from sidiff.ranking.items import ItemRanker, Popularity, Slice
 from sidiff.ranking.markov import Chain, Followers
+from sidiff.ranking.settings import MarkovParameters
 from tests.decoding.catalogues import catalogue_of
 
 CPU = torch.device("cpu")

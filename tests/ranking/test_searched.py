@@ -40,13 +40,7 @@ class HashModel:
         rows = torch.arange(self.users)
         return Memory(rows, (), (), torch.zeros(self.users, 1, 1, 1))
 
-    def logits(
-        self,
-        codes: Tensor,
-        masked: Tensor,
-        memory: Memory,
-        wanted: Tensor | None = None,
-    ) -> Tensor:
+    def logits(self, codes: Tensor, masked: Tensor, memory: Memory) -> Tensor:
         digits, size = self.config.digits, self.config.codes_per_digit
         symbols = torch.where(masked, size, codes)
         mixed = self.weights[torch.arange(digits), symbols].sum(2)

@@ -18,9 +18,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from sidiff.errors import SidiffError
-from sidiff.parameters import InteractionColumns, ItemColumns
 from sidiff.reviews import json_text, own_data, plain_json, tables
 from sidiff.reviews.ingestion import Ingested
+from sidiff.reviews.settings import InteractionColumns, ItemColumns
 from sidiff.reviews.values import NOTHING
 
 NOW, TIME = 1_800_000_000, 1_700_000_000

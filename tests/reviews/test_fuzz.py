@@ -16,9 +16,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sidiff.errors import SidiffError
-from sidiff.parameters import InteractionColumns, ItemColumns
 from sidiff.reviews import own_data
 from sidiff.reviews.ingestion import Ingested, ingest_items, ingest_reviews
+from sidiff.reviews.settings import InteractionColumns, ItemColumns
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -13,7 +13,6 @@ import polars as pl
 import pytest
 
 from sidiff.errors import SidiffError
-from sidiff.parameters import InteractionColumns, ItemColumns
 from sidiff.reviews import own_data
 from sidiff.reviews.ingestion import Ingested, ingest_items, ingest_reviews
 from sidiff.reviews.kcore import k_core
@@ -22,6 +21,7 @@ from sidiff.reviews.sequences import (
     evaluation_samples,
     training_samples,
 )
+from sidiff.reviews.settings import InteractionColumns, ItemColumns
 from sidiff.reviews.text import render_texts
 from tests.settings import model
 

@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sidiff.parameters import SampleDataParameters
 from sidiff.reviews.ingestion import Ingested, ingest_items, ingest_reviews
 from sidiff.reviews.kcore import k_core
 from sidiff.reviews.sample_shop import SampleShop, generate
 from sidiff.reviews.sequences import Sequences, build_sequences, training_counts
+from sidiff.reviews.settings import SampleDataParameters
 
 
 def draw(users: int, items: int, seed: int) -> SampleShop:

@@ -57,7 +57,6 @@ def said(**changes: Any) -> list[str]:
     rules = {
         "windows": "sliding",
         "min_history": 2,
-        "tie_break": "file_order",
         "merge_seconds": None,
         "published": False,
     }
@@ -134,7 +133,7 @@ def test_every_interaction_trains_or_is_counted(
 
 def test_nobody_is_bothered_without_a_reason() -> None:
     assert said() == []
-    assert said(tie_break="item_id", published=True, merge_seconds=10) == []
+    assert said(published=True, merge_seconds=10) == []
 
 
 @pytest.mark.parametrize(
@@ -148,15 +147,11 @@ def test_nobody_is_bothered_without_a_reason() -> None:
         ({"trained_share": 0.6}, "set filtering.min_history=1 to use more"),
         ({"trained_share": 0.6, "min_history": 1}, "bring longer histories."),
         (
-            {"tied_share": 0.5, "tie_break": "item_id"},
+            {"tied_share": 0.5},
             "50% of the interactions share their time with another of the same user",
         ),
         (
-            {"tied_share": 0.5, "tie_break": "item_id"},
-            "set filtering.tie_break=file_order if the file",
-        ),
-        (
-            {"tied_share": 0.5, "tie_break": "item_id", "published": True},
+            {"tied_share": 0.5, "published": True},
             "that of the item ids, as in the published splits, which gives",
         ),
         ({"tied_share": 0.5}, "they are sorted by item id, which gives the last"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidiff.parameters import TextFieldParameters
+from sidiff.reviews.settings import TextFieldParameters
 from sidiff.reviews.text import render_texts
 
 SCHEMA = {

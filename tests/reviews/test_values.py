@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidiff.errors import SidiffError
-from sidiff.parameters import InteractionColumns, ItemColumns, TextFieldParameters
 from sidiff.reviews import own_data
 from sidiff.reviews.ingestion import Ingested
 from sidiff.reviews.matching import check_matching
 from sidiff.reviews.numbers import read_numbers
+from sidiff.reviews.settings import InteractionColumns, ItemColumns, TextFieldParameters
 from sidiff.reviews.text import render_texts
 from sidiff.reviews.times import read_iso
 from sidiff.reviews.values import NOTHING, words

@@ -10,7 +10,7 @@ from sidiff.pipelines.packaging.nodes import make_bundle
 from sidiff.serving import Bundle, Recommender
 
 from ..pipelines.stored_shops import StoredShop, make_shop
-from ..settings import settings
+from ..settings import model
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +42,6 @@ def bundle_of(shop: StoredShop) -> Bundle:
         shop.catalogue,
         shop.sid_table,
         shop.lattice,
-        settings("evaluation"),
+        model("evaluation"),
         "shop",
     )

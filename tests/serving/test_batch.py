@@ -19,7 +19,7 @@ from sidiff.serving.histories import Histories, Parts, own_histories
 from sidiff.snapshots import SnapshotFolder
 
 from ..pipelines.stored_shops import StoredShop
-from ..settings import model, settings
+from ..settings import model
 
 COLUMNS = model("ingestion").interactions
 
@@ -142,9 +142,9 @@ def lists(
         bundle,
         log_with_a_stranger(shop),
         unfinished,
-        settings("recommend", changes),
-        settings("ingestion"),
-        settings("filtering"),
+        model("recommend", changes),
+        model("ingestion"),
+        model("filtering"),
     )
 
 

@@ -17,14 +17,14 @@ from sidiff.serving import Bundle, Recommender
 from sidiff.snapshots import SnapshotFolder
 
 from ..pipelines.stored_shops import StoredShop
-from ..settings import settings
+from ..settings import model
 
 
 @pytest.mark.parametrize("method", ["mixture", "items", "cpd", "two_stage"])
 def test_the_same_histories_get_the_same_lists(
     shop: StoredShop, tmp_path: Path, method: str
 ) -> None:
-    evaluation = settings(
+    evaluation = model(
         "evaluation", {"method": method, "exclude_seen": True, "users_per_batch": 7}
     )
     evaluation["seeds"] = [2024]
@@ -63,9 +63,9 @@ def test_the_same_histories_get_the_same_lists(
         bundle,
         shop.interactions,
         SnapshotFolder(tmp_path / "unfinished"),
-        settings("recommend", {"histories": str(table), "users_per_part": 13}),
-        settings("ingestion"),
-        settings("filtering"),
+        model("recommend", {"histories": str(table), "users_per_part": 13}),
+        model("ingestion"),
+        model("filtering"),
     )
     made = pl.concat([frame for _, frame in batch]).drop("method")
     order = ["user_id", "rank"]

@@ -11,13 +11,13 @@ import polars as pl
 import pytest
 
 from sidiff.errors import SidiffError
-from sidiff.pipelines.catalogue_update.nodes import update_bundle
+from sidiff.pipelines.catalogue_update.nodes import UpdateParameters, update_bundle
 from sidiff.serving import Bundle, Recommender
 from sidiff.sids.encoder import embed, load_encoder
 from sidiff.snapshots import SnapshotFolder
 
 from ..pipelines.stored_shops import StoredShop, tokenization_settings, tokenize
-from ..settings import settings
+from ..settings import model
 from .conftest import bundle_of
 
 
@@ -28,7 +28,7 @@ def texts(shop: StoredShop) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def embeddings(texts: pl.DataFrame) -> pl.DataFrame:
-    encoder = load_encoder(settings("embedding")["encoder"], "cpu", "float32")
+    encoder = load_encoder(model("embedding").encoder, "cpu", "float32")
     return embed(texts, encoder, 32, None)
 
 
@@ -62,9 +62,11 @@ def update(
         embeddings,
         *fitted,
         SnapshotFolder(folder / "shards"),
-        {"new_items": None, "removed_items": None} | given,
-        settings("ingestion"),
-        settings("embedding"),
+        UpdateParameters.model_validate(
+            {"new_items": None, "removed_items": None} | given
+        ),
+        model("ingestion"),
+        model("embedding"),
         tokenization_settings(),
     )
     place = folder / "updated"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sidiff.parameters import TokenizationParameters
+from sidiff.sids.settings import TokenizationParameters
 from tests.settings import model
 
 Settings = Callable[..., TokenizationParameters]
@@ -38,7 +38,7 @@ def settings() -> Settings:
 
     def build(**changes: Any) -> TokenizationParameters:
         values = {
-            "whitening": {"dimensions": 16, "normalize": True},
+            "whitening": {"dimensions": 16},
             "codes": 8,
             "device": "cpu",
             "collisions": "share",

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sidiff.sids import candidates
-from sidiff.sids.quantizers import KINDS, Quantizer
-from sidiff.sids.quantizers.product import RotatedProduct
+from sidiff.sids.quantizers import QUANTIZERS, Quantizer
+from sidiff.sids.quantizers.product import Product
 
 Kind = Literal["opq", "rq_kmeans"]
 
@@ -23,13 +23,11 @@ def quantizer_of(kind: Kind, digits: int, size: int, seed: int) -> Quantizer:
     generator = np.random.default_rng(seed)
     words = generator.normal(size=(digits, size, 4)).astype(np.float32)
     if kind == "rq_kmeans":
-        return KINDS[kind](codebooks=words)
+        return QUANTIZERS[kind](codebooks=words)
     width = digits * 4
     rotation, _ = np.linalg.qr(generator.normal(size=(width, width)))
     offset = generator.normal(size=width).astype(np.float32)
-    return RotatedProduct(
-        codebooks=words, rotation=rotation.astype(np.float32), offset=offset
-    )
+    return Product(codebooks=words, rotation=rotation.astype(np.float32), offset=offset)
 
 
 def all_errors(

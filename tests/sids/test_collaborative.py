@@ -7,7 +7,6 @@ import polars as pl
 import pytest
 
 from sidiff.errors import SidiffError
-from sidiff.parameters import CollaborativeParameters
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.collaborative import (
     co_occurrence,
@@ -16,6 +15,7 @@ from sidiff.sids.collaborative import (
     fused_prints,
     history_vectors,
 )
+from sidiff.sids.settings import CollaborativeParameters
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from sidiff.errors import SidiffError
-from sidiff.sids.collisions import TOGETHER, extra_digit, repair, unused
+from sidiff.sids.collisions import TOGETHER, repair, unused
 from tests.sids.test_candidates import Kind, quantizer_of
 
 Codes = NDArray[np.uint16]
@@ -134,56 +134,6 @@ def test_more_items_than_ids_are_refused() -> None:
     codes = np.zeros((10, 2), dtype=np.uint16)
     with pytest.raises(SidiffError, match="Only 9 semantic IDs are possible for 10"):
         repair(codes, 3, nobody(codes), None, None)
-
-
-@given(CODES)
-def test_an_extra_digit_counts_in_catalogue_order(codes: Codes) -> None:
-    seen: Counter[tuple[int, ...]] = Counter()
-    expected = []
-    for sid in rows(codes):
-        expected.append((*sid, seen[sid]))
-        seen[sid] += 1
-    numbers = np.full(len(codes), -1)
-    assert rows(extra_digit(codes, 27, numbers)) == expected
-
-
-@given(CODES, st.data())
-def test_new_items_are_counted_behind_the_old_ones(
-    codes: Codes, data: st.DataObject
-) -> None:
-    old = np.array(
-        data.draw(
-            st.lists(st.booleans(), min_size=len(codes), max_size=len(codes)),
-            label="old",
-        )
-    )
-    numbers = np.full(len(codes), -1)
-    first = extra_digit(codes[old], 27, numbers[old])
-    # The order in which earlier generations were numbered need not be the catalogue's.
-    groups = defaultdict(list)
-    for row, sid in enumerate(rows(codes[old])):
-        groups[sid].append(row)
-    for members in groups.values():
-        first[members, 3] = first[members[::-1], 3]
-    numbers[old] = first[:, 3]
-
-    both = extra_digit(codes, 27, numbers)
-
-    assert (both[old] == first).all()
-    assert (both[:, :3] == codes).all()
-    counted = defaultdict(list)
-    for *sid, number in both[~old].tolist():
-        counted[tuple(sid)].append(number)
-    for sid, found in counted.items():
-        known = len(groups[sid])
-        assert found == list(range(known, known + len(found)))
-
-
-def test_a_group_beyond_the_codes_is_refused() -> None:
-    codes = np.zeros((4, 2), dtype=np.uint16)
-    assert extra_digit(codes, 4, np.full(4, -1))[:, 2].tolist() == [0, 1, 2, 3]
-    with pytest.raises(SidiffError, match="4 items share one semantic ID"):
-        extra_digit(codes, 3, np.full(4, -1))
 
 
 def test_unused_rows() -> None:

@@ -11,14 +11,14 @@ import pytest
 from sidiff.errors import SidiffError
 from sidiff.sids.extension import Origin, reason_to_refit
 from sidiff.sids.quantizers import Quantizer
-from sidiff.sids.quantizers.product import PlainProduct
+from sidiff.sids.quantizers.residual import ResidualKMeans
 from sidiff.sids.table import SidTable
 from sidiff.sids.tokenizer import table_to_extend
 from tests.sids.conftest import Settings
 
 CODES = np.array([[0, 1], [1, 0], [1, 1]], dtype=np.uint16)
-QUANTIZER = PlainProduct(codebooks=np.zeros((2, 2, 3), dtype=np.float32))
-OTHER = PlainProduct(codebooks=np.ones((2, 2, 3), dtype=np.float32))
+QUANTIZER = ResidualKMeans(codebooks=np.zeros((2, 2, 3), dtype=np.float32))
+OTHER = ResidualKMeans(codebooks=np.ones((2, 2, 3), dtype=np.float32))
 
 
 def origin(

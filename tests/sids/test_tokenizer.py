@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from sidiff.errors import SidiffError
-from sidiff.parameters import TokenizationParameters
 from sidiff.sids import tokenizer
+from sidiff.sids.settings import TokenizationParameters
 from sidiff.sids.table import SidTable
 from tests.sids.conftest import Settings
 
@@ -43,7 +43,7 @@ def run(
     return table, error
 
 
-@pytest.mark.parametrize("kind", ["opq", "pq", "rq_kmeans"])
+@pytest.mark.parametrize("kind", ["opq", "rq_kmeans"])
 def test_trained_kinds(
     embeddings: Rows, trained: Mask, settings: Settings, kind: str
 ) -> None:
@@ -55,7 +55,7 @@ def test_trained_kinds(
     assert again.fingerprint == table.fingerprint
 
 
-@pytest.mark.parametrize("kind", ["opq", "pq", "rq_kmeans"])
+@pytest.mark.parametrize("kind", ["opq", "rq_kmeans"])
 def test_repair_of_trained_kinds(
     embeddings: Rows, trained: Mask, settings: Settings, kind: str
 ) -> None:
@@ -74,21 +74,7 @@ def test_repair_of_trained_kinds(
 
 
 @pytest.mark.parametrize("kind", ["opq", "rq_kmeans", "random"])
-def test_an_extra_digit(
-    embeddings: Rows, trained: Mask, settings: Settings, kind: str
-) -> None:
-    shared, before = run(embeddings, trained, settings(quantizer=kind, codes=32))
-    parameters = settings(quantizer=kind, codes=32, collisions="extra_digit")
-    assert parameters.sid_digits == 5
-    table, after = run(embeddings, trained, parameters)
-    assert table.digits == 5
-    assert (table.codes[:, :4] == shared.codes).all()
-    assert len(table.groups().sizes) == 700
-    assert after == before
-
-
-@pytest.mark.parametrize("kind", ["opq", "rq_kmeans", "random"])
-@pytest.mark.parametrize("collisions", ["share", "repair", "extra_digit"])
+@pytest.mark.parametrize("collisions", ["share", "repair"])
 def test_new_items_leave_the_old_ones_alone(
     embeddings: Rows, trained: Mask, settings: Settings, kind: str, collisions: str
 ) -> None:
@@ -129,7 +115,7 @@ def test_an_item_of_the_earlier_table_must_be_there(
         )
 
 
-@pytest.mark.parametrize("kind", ["opq", "pq", "rq_kmeans"])
+@pytest.mark.parametrize("kind", ["opq", "rq_kmeans"])
 def test_items_out_of_training_shape_nothing(
     embeddings: Rows, trained: Mask, settings: Settings, kind: str
 ) -> None:
@@ -185,7 +171,7 @@ def test_more_codes_than_items(
         run(embeddings[:30], trained[:30], settings(quantizer="rq_kmeans", codes=64))
 
 
-@pytest.mark.parametrize("collisions", ["share", "repair", "extra_digit"])
+@pytest.mark.parametrize("collisions", ["share", "repair"])
 def test_a_table_of_another_whitening_is_refused(
     embeddings: Rows, trained: Mask, settings: Settings, collisions: str
 ) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import Sequences, training_samples
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
 from sidiff.training.loop import Fitted, fit
+from sidiff.training.settings import TrainingParameters
 from tests.settings import training
 
 ITEMS, MAX_HISTORY, USERS = 24, 10, 90

@@ -121,7 +121,7 @@ def test_stopped_after_any_step(
 def test_a_curriculum_goes_on_where_it_was(
     tmp_path: Path, posterior: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    noising = {"amount": "curriculum", "order": "history", "coherent": False}
+    noising = {"amount": "curriculum", "order": "history"}
     given = parameters(
         posterior, **{f"noising.{name}": value for name, value in noising.items()}
     )

@@ -15,7 +15,7 @@ from sidiff.decoding.postings import Postings
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.diffusion.joint import ItemTable, JointDenoiser
 from sidiff.diffusion.networks import network_from_saved
-from sidiff.diffusion.noising import NoisingContext
+from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
 from sidiff.training import joint as joint_module

@@ -9,12 +9,12 @@ import torch
 
 from sidiff.diffusion.networks import network_from_saved
 from sidiff.errors import SidiffError
-from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import Sequences, sequence_rows, training_samples
 from sidiff.sids.table import SidTable
 from sidiff.training import trainer as trainer_module
 from sidiff.training.denoising import Data
 from sidiff.training.loop import TASKS, Fitted, budget_of, fit
+from sidiff.training.settings import TrainingParameters
 from sidiff.training.trainer import Trainer, by_length
 from tests.settings import training
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sidiff.diffusion.noising import NoisingContext
+from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.training.masking import MaskingLog
 from sidiff.training.workers import ALONE
 

@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from sidiff.parameters import OptimizerParameters
 from sidiff.training.schedule import EarlyStopping, learning_rate
+from sidiff.training.settings import OptimizerParameters
 from tests.settings import training
 
 
@@ -17,7 +17,6 @@ def optimizer(**changes: object) -> OptimizerParameters:
         learning_rate=0.01,
         weight_decay=0.0,
         warmup_steps=10,
-        schedule="cosine",
         max_gradient_norm=1.0,
     )
     return OptimizerParameters.model_validate(base | changes)
@@ -40,13 +39,6 @@ def test_linear_warm_up_then_half_a_cosine() -> None:
 def test_a_warm_up_longer_than_the_run_never_ends() -> None:
     rate = learning_rate(103, 104, optimizer(warmup_steps=10_000))
     assert rate == pytest.approx(0.01 * 103 / 10_000)
-
-
-def test_constant_schedule() -> None:
-    rates = {
-        learning_rate(s, 30, optimizer(schedule="constant")) for s in range(10, 30)
-    }
-    assert rates == {0.01}
 
 
 def test_validation_is_due_from_the_first_epoch_in_steps_and_at_the_end() -> None:

@@ -1,1 +1,21 @@
-"""Other methods on the same split, ranked in the same form."""
+"""Other methods on the same split, ranked in the same form.
+
+To add one: a class of ``sidiff.baselines.method.Baseline`` in a file, and its line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sidiff.registry import Registry
+
+if TYPE_CHECKING:
+    from sidiff.baselines.method import Baseline
+
+BASELINES: Registry[type[Baseline]] = Registry(
+    popularity="sidiff.baselines.counted:Popular",
+    markov="sidiff.baselines.counted:Markov",
+    sasrec="sidiff.baselines.sasrec_training:SasRecAlone",
+    sasrec_markov="sidiff.baselines.sasrec_training:SasRecMarkov",
+    autoregressive="sidiff.baselines.autoregressive_training:Autoregressive",
+)

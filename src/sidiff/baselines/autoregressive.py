@@ -93,6 +93,8 @@ class AutoregressiveDecoder(Denoiser):
     """History encoder and left-to-right SID decoder, with the denoiser's weights."""
 
     STORED = ("autoregressive decoder", "baselines")
+    # The last item has the same place in every history.
+    NEWEST_FIRST = True
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__(config)
@@ -100,25 +102,18 @@ class AutoregressiveDecoder(Denoiser):
             CausalDecoderLayer(config) for _ in range(config.decoder_layers)
         )
 
-    def logits(
-        self,
-        codes: Tensor,
-        masked: Tensor,
-        memory: Memory,
-        wanted: Tensor | None = None,
-    ) -> Tensor:
+    def logits(self, codes: Tensor, masked: Tensor, memory: Memory) -> Tensor:
         """Predict every digit from those before it, all at once.
 
         Args:
             codes: ``(B, V, L)`` int64; digit j is read by later digits only.
             masked: not read: the digits before a predicted one count as filled.
             memory: the users' histories, batch size B.
-            wanted: not read: all digits are predicted.
 
         Returns:
             Logits ``(B, V, L, K)``.
         """
-        del masked, wanted
+        del masked
         rows = (codes + self.first_row)[..., :-1]
         before = F.pad(F.embedding(rows, self.codes), (0, 0, 1, 0))
         x, _ = self._extend(before + self.masks, None, memory)

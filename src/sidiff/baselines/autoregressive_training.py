@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from sidiff.baselines.autoregressive import AutoregressiveDecoder
-from sidiff.baselines.prefix_search import Prefixes, beam_search
+from sidiff.baselines.method import Baseline, Fitted, Lessons, Shop
+from sidiff.baselines.prefix_search import AutoregressiveRanker, Prefixes, beam_search
 from sidiff.diffusion.denoiser import DenoiserConfig
 from sidiff.diffusion.histories import Histories
 from sidiff.diffusion.objective import Loss
 from sidiff.evaluation import metrics as m
-from sidiff.parameters import AutoregressiveParameters, TrainingParameters
-from sidiff.reviews.sequences import Sequences
-from sidiff.sids.table import SidTable
-from sidiff.snapshots import SnapshotFolder
+from sidiff.ranking.ranker import Ranker
 from sidiff.training.denoising import validation_samples
 from sidiff.training.loop import budget_of, samples_fingerprint
-from sidiff.training.progress import Checkpoints
 from sidiff.training.trainer import (
     SCORE,
     SCORE_CUTOFF,
     Task,
     Trained,
-    Trainer,
     by_length,
 )
 from sidiff.training.workers import Workers
 
 PLAIN = {"mask": "per_digit", "difficulty_embedding": False}
-"""What the counterpart of any denoiser has not: a mask vector says which digit is asked
+"""Parts that no counterpart of a denoiser has: a mask vector says which digit is asked
 for, and always one digit is."""
 
 
@@ -43,25 +38,20 @@ class AutoregressiveTask(Task):
     """The decoder, its loss, and its validation by NDCG@10 of a beam."""
 
     def __init__(
-        self,
-        label: str,
-        model: AutoregressiveDecoder,
-        sequences: Sequences,
-        table: SidTable,
-        training: TrainingParameters,
-        beam: int,
-        validation: NDArray[np.int32],
-        device: torch.device,
+        self, label: str, model: AutoregressiveDecoder, lessons: Lessons, seed: int
     ) -> None:
-        """Lay the data out; ``validation`` ``(U, 3)`` are user, start, end."""
-        super().__init__(label, model, device)
+        """Lay the data out; ``seed`` chooses the validation users."""
+        super().__init__(label, model, lessons.device)
         self.decoder = model
-        self.histories = Histories(sequences, table.codes, None, device)
+        sequences, table = lessons.sequences, lessons.table
+        self.histories = Histories(sequences, table.codes, None, self.device)
         self.groups = table.groups()
-        self.prefixes = Prefixes.of(table, device)
-        self.training = training
-        self.beam = beam
-        self.validation = torch.from_numpy(validation)
+        self.prefixes = Prefixes.of(table, self.device)
+        self.training = lessons.training
+        self.beam = lessons.parameters.autoregressive.beam
+        most = self.training.validation.max_users
+        chosen = validation_samples(sequences, lessons.max_history, most, seed)
+        self.validation = torch.from_numpy(chosen)
 
     def loss(self, samples: Tensor, progress: float) -> Loss:
         """Cross-entropy of every digit, given those before it."""
@@ -100,85 +90,81 @@ class AutoregressiveTask(Task):
 
 
 def fit_autoregressive(
-    sequences: Sequences,
-    samples: NDArray[np.int32],
-    table: SidTable,
-    parameters: AutoregressiveParameters,
-    training: TrainingParameters,
-    max_history: int,
-    seed: int,
-    device: torch.device,
-    label: str = "autoregressive",
-    checkpoints: SnapshotFolder | None = None,
+    lessons: Lessons, seed: int, label: str = "autoregressive"
 ) -> tuple[AutoregressiveDecoder, Trained]:
     """Train on the denoiser's samples, in its network's shape, by its schedule.
 
     Args:
-        sequences: all users' items.
-        samples: training windows ``(S, 3)``: user, start, end.
-        table: the items' SIDs.
-        parameters: layers, dropout, batches, epochs, peak learning rate and beam.
-        training: everything else, as for the denoiser.
-        max_history: longest history of the network.
+        lessons: data and settings.
         seed: of weights, order and dropout.
-        device: where it is trained; the model stays there.
         label: names the progress bar.
-        checkpoints: where unfinished runs lie; None to keep none.
 
     Returns:
         The model of the best validated epoch, in evaluation mode, and its course.
     """
-    shape = DenoiserConfig.build(
-        training.network.model_copy(
-            update=PLAIN
-            | parameters.model_dump(
-                include={"encoder_layers", "decoder_layers", "dropout"}
-            )
-        ),
-        table.digits,
-        table.codes_per_digit,
-        max_history,
+    own, training = lessons.parameters.autoregressive, lessons.training
+    shape = own.model_dump(include={"encoder_layers", "decoder_layers", "dropout"})
+    config = DenoiserConfig.build(
+        training.network.model_copy(update=PLAIN | shape),
+        lessons.table.digits,
+        lessons.table.codes_per_digit,
+        lessons.max_history,
     )
-    # Counted from the end, so that the last item has the same place in every history.
-    config = replace(shape, positions="newest")
     model = AutoregressiveDecoder(config)
-    model.initialize(torch.Generator().manual_seed(seed + 2)).to(device)
+    model.initialize(torch.Generator().manual_seed(seed + 2)).to(lessons.device)
     decides = {
-        "parameters": parameters.model_dump(),
+        "parameters": own.model_dump(),
         "training": training.model_dump(exclude={"checkpoint_seconds"}),
-        "max_history": max_history,
+        "max_history": lessons.max_history,
         "seed": seed,
-        "device": str(device),
-        "sequences": sequences.fingerprint,
-        "sid_table": table.fingerprint,
-        "samples": samples_fingerprint(samples),
+        "device": str(lessons.device),
+        "sequences": lessons.sequences.fingerprint,
+        "sid_table": lessons.table.fingerprint,
+        "samples": samples_fingerprint(lessons.samples),
     }
-    validation = validation_samples(
-        sequences, max_history, training.validation.max_users, seed
-    )
-    task = AutoregressiveTask(
-        label,
-        model,
-        sequences,
-        table,
-        training,
-        parameters.beam,
-        validation,
-        device,
-    )
-    optimizer = training.optimizer.model_copy(
-        update={"learning_rate": parameters.learning_rate}
-    )
+    rate = {"learning_rate": own.learning_rate}
     budget = replace(
         budget_of(training),
-        optimizer=optimizer,
-        batch_size=parameters.batch_size,
-        samples_per_pass=parameters.samples_per_pass,
-        epochs=parameters.epochs,
+        optimizer=training.optimizer.model_copy(update=rate),
+        batch_size=own.batch_size,
+        samples_per_pass=own.samples_per_pass,
+        epochs=own.epochs,
         seed=seed,
         group="baselines.autoregressive",
     )
-    kept = Checkpoints(checkpoints, "Autoregressive", decides, math.inf)
-    trained = Trainer(task, samples, budget).train(kept)
-    model.load_state_dict(trained.weights)
-    return model.eval(), trained
+    task = AutoregressiveTask(label, model, lessons, seed)
+    return model, lessons.train(task, lessons.samples, budget, decides)
+
+
+class Autoregressive(Baseline):
+    """The autoregressive decoder, on the denoiser's samples."""
+
+    networks = "autoregressive"
+    title = "autoregressive decoder"
+    reads_sids = True
+
+    def fit(self, lessons: Lessons) -> Fitted:
+        """Train a decoder with every seed."""
+        networks = [
+            fit_autoregressive(
+                lessons, seed, f"Autoregressive, seed {number} of {len(lessons.seeds)}"
+            )
+            for number, seed in enumerate(lessons.seeds, 1)
+        ]
+        made_of = {
+            "sequences": lessons.sequences.fingerprint,
+            "sid_table": lessons.table.fingerprint,
+        }
+        return Fitted.of(networks, lessons.seeds, made_of, [])
+
+    def ranker(
+        self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+    ) -> Ranker:
+        """A beam over the prefixes of existing SIDs."""
+        device = shop.catalogue.device
+        return AutoregressiveRanker(
+            AutoregressiveDecoder.from_saved(weights, config).to(device),
+            Prefixes.of(shop.table, device),
+            shop.catalogue,
+            shop.parameters.autoregressive.beam,
+        )

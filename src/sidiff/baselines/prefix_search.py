@@ -50,7 +50,7 @@ class Prefixes:
         return cls(SidIndex(sids, table.codes_per_digit, device))
 
     def reachable(self, gone: Tensor) -> list[Tensor]:
-        """Which prefixes of 1, 2, ... digits lead to a SID that a user may get.
+        """Prefixes of 1, 2, ... digits that lead to a SID that a user may get.
 
         Args:
             gone: SIDs that a user may not get, bool ``(B, S)``.

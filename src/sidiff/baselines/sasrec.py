@@ -13,40 +13,21 @@ Symbols: B batch, T history, N items, d width, P positions that predict.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, cast
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sidiff.diffusion.blocks import EncoderLayer, draw_weights
 from sidiff.diffusion.dropout import Dropout
-from sidiff.diffusion.histories import Histories, HistoryBatch, Positions
-from sidiff.diffusion.item_softmax import gated, item_softmax_loss, repeat_additions
-from sidiff.diffusion.objective import Loss
-from sidiff.diffusion.stored import load_weights, read_config
-from sidiff.errors import SidiffError
+from sidiff.diffusion.histories import HistoryBatch
+from sidiff.diffusion.item_softmax import gated
+from sidiff.diffusion.stored import StoredNetwork
 from sidiff.onednn import product
-from sidiff.parameters import SasRecSettings
 from sidiff.ranking.items import Slice
-from sidiff.reviews.sequences import Sequences, evaluation_samples, sequence_rows
-from sidiff.snapshots import SnapshotFolder
-from sidiff.training.progress import Checkpoints
-from sidiff.training.trainer import (
-    SCORE,
-    SCORE_CUTOFF,
-    Budget,
-    Task,
-    Trained,
-    Trainer,
-    by_length,
-)
-from sidiff.training.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -62,8 +43,13 @@ class SasRecConfig:
     dropout: float
 
 
-class SasRec(nn.Module):
+class SasRec(StoredNetwork):
     """Item table, positions, causal encoder blocks, final LayerNorm."""
+
+    CONFIG = SasRecConfig
+    STORED = ("SASRec", "baselines")
+
+    config: SasRecConfig
 
     def __init__(self, config: SasRecConfig) -> None:
         super().__init__()
@@ -118,152 +104,3 @@ class SasRec(nn.Module):
         return lambda items: gated(
             product(last, self.items[items]), gates, had, items, size
         )
-
-    def saved_config(self) -> dict[str, Any]:
-        """The configuration as JSON-able values, for ``from_saved``."""
-        return asdict(self.config)
-
-    @classmethod
-    def from_saved(
-        cls, weights: Mapping[str, Tensor], config: Mapping[str, Any]
-    ) -> SasRec:
-        """Rebuild a SASRec, in evaluation mode, from weights and configuration.
-
-        Raises:
-            SidiffError: the weights do not belong to the configuration, or that is
-                not complete.
-        """
-        named = ("SASRec", "baselines")
-        model = cls(read_config(SasRecConfig, config, *named))
-        load_weights(model, weights, *named)
-        return model.eval()
-
-
-class SasRecTask(Task):
-    """SASRec, its loss, and its validation by NDCG@10 among all items."""
-
-    def __init__(
-        self,
-        label: str,
-        model: SasRec,
-        sequences: Sequences,
-        label_smoothing: float,
-        validation: NDArray[np.int32],
-        users_per_batch: int,
-        device: torch.device,
-    ) -> None:
-        """Lay the items out; ``validation`` ``(U, 3)`` are user, start, end."""
-        super().__init__(label, model, device)
-        self.sasrec = model
-        # It reads items and no codes.
-        nothing = np.zeros((sequences.n_items, 0), dtype=np.int64)
-        self.histories = Histories(sequences, nothing, None, device)
-        self.label_smoothing = label_smoothing
-        self.validation = torch.from_numpy(validation)
-        self.users_per_batch = users_per_batch
-
-    def loss(self, samples: Tensor, progress: float) -> Loss:
-        """Cross-entropy of every next item."""
-        del progress
-        batch, model = self.histories.gather(samples), self.sasrec
-        history, positions = batch.history_items, Positions.of(batch)
-        states = model(history, batch.lengths)[positions.owner, positions.slot]
-        size = len(model.items)
-        gates = model.gate.expand(len(states))
-        additions = repeat_additions(gates, positions, history, size)
-        loss = item_softmax_loss(
-            states, model.items, positions.targets, additions, self.label_smoothing
-        )
-        return Loss(loss, batch.lengths.sum())
-
-    @torch.no_grad()
-    def validate(self, workers: Workers) -> dict[str, float]:
-        """Mean NDCG@10 of the targets."""
-        del workers
-        everything = torch.arange(len(self.sasrec.items), device=self.device)
-        total = torch.zeros((), dtype=torch.float64)
-        for part in by_length(self.validation, self.users_per_batch):
-            batch = self.histories.gather(part)
-            scores = self.sasrec.logits(batch)(everything)
-            target = scores.gather(1, batch.target_items[:, None])
-            rank = (scores > target).sum(1)
-            gain = 1.0 / torch.log2(rank.double() + 2.0)
-            total += gain[rank < SCORE_CUTOFF].sum().cpu()
-        return {SCORE: float(total / len(self.validation))}
-
-
-def fit_sasrec(
-    sequences: Sequences,
-    settings: SasRecSettings,
-    max_history: int,
-    users_per_batch: int,
-    seed: int,
-    device: torch.device,
-    label: str = "SASRec",
-    checkpoints: SnapshotFolder | None = None,
-) -> tuple[SasRec, Trained]:
-    """Train on targets up to position L-3, validate on L-2 by NDCG@10 of all users.
-
-    Args:
-        sequences: all users' items.
-        settings: network and training.
-        max_history: longest history that the network reads.
-        users_per_batch: of validation; speed and memory only.
-        seed: of weights, order and dropout.
-        device: where it is trained; the model stays there.
-        label: names the progress bar.
-        checkpoints: where unfinished runs lie; None to keep none.
-
-    Returns:
-        The model of the best epoch, in evaluation mode, and how it came about.
-
-    Raises:
-        SidiffError: no user is long enough.
-    """
-    config = SasRecConfig(
-        sequences.n_items,
-        max_history,
-        settings.width,
-        settings.heads,
-        settings.inner,
-        settings.layers,
-        settings.dropout,
-    )
-    weights = torch.Generator().manual_seed(seed + 2)
-    model = SasRec(config).initialize(weights).to(device)
-    samples = sequence_rows(sequences, max_history)
-    if not len(samples):
-        raise SidiffError(
-            "There is nothing to train SASRec on: every user is too short; bring "
-            "longer histories or take it out of baselines.methods."
-        )
-    decides = {
-        "settings": settings.model_dump(),
-        "max_history": max_history,
-        "users_per_batch": users_per_batch,
-        "seed": seed,
-        "device": str(device),
-        "sequences": sequences.fingerprint,
-    }
-    task = SasRecTask(
-        label,
-        model,
-        sequences,
-        settings.label_smoothing,
-        evaluation_samples(sequences, "validation", max_history),
-        users_per_batch,
-        device,
-    )
-    budget = Budget(
-        settings.optimizer,
-        settings.stopping,
-        settings.batch_size,
-        settings.users_per_pass,
-        settings.epochs,
-        seed,
-        "baselines.sasrec",
-    )
-    kept = Checkpoints(checkpoints, "SASRec", decides, math.inf)
-    trained = Trainer(task, samples, budget).train(kept)
-    model.load_state_dict(trained.weights)
-    return model.eval(), trained

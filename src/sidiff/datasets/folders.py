@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sidiff.serving.bundle import Bundle
 
 TABLE = "table in partitions"
-"""What the manifest of such a folder says it is."""
+"""The kind that the manifest of such a folder names."""
 
 
 class StoredFolder(StoredFile[Saved, Loaded]):

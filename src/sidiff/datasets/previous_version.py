@@ -1,4 +1,4 @@
-"""What an earlier run left behind, or nothing: the memory of an incremental stage."""
+"""The memory of an incremental stage: results of an earlier run, or nothing."""
 
 from __future__ import annotations
 

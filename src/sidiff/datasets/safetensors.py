@@ -19,7 +19,7 @@ from sidiff.storage import address_of, read_bytes, whole_object
 
 
 class Model(NamedTuple):
-    """What a fitted stage is stored as."""
+    """The stored form of a fitted stage."""
 
     tensors: dict[str, Any]
     """Arrays by name: numpy arrays or torch tensors, as the data set says."""

@@ -1,4 +1,4 @@
-"""What the versioned data sets have in common: which versions there are, and where."""
+"""The common part of versioned data sets: their versions and places."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Stored:
         return int(self._fs.size(self._place(self._save_path())))
 
     def is_stored(self) -> bool:
-        """Whether the running session has stored something under this name.
+        """Test that the running session has stored something under this name.
 
         Raises:
             StorageError: the store cannot be read.

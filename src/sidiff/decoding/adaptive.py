@@ -22,8 +22,8 @@ from sidiff.decoding.cpd import fill_one
 from sidiff.decoding.parallel import fill_many, surest
 from sidiff.decoding.results import Decoded
 from sidiff.decoding.search import Search
+from sidiff.decoding.settings import DecodingParameters
 from sidiff.diffusion.denoiser import DenoisingModel
-from sidiff.parameters import DecodingParameters
 
 
 @torch.inference_mode()

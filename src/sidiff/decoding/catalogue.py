@@ -19,7 +19,7 @@ from sidiff.sids.table import Groups
 
 
 class Continuations(Protocol):
-    """What may follow a partial SID; ``Lattice`` or ``Postings``."""
+    """The continuations of partial SIDs; ``Lattice`` or ``Postings``."""
 
     def counts(self, codes: Tensor, masked: Tensor, nodes: Tensor) -> Tensor:
         """Number of SIDs behind each (digit, code), int32 ``(B, A, L, K)``."""
@@ -98,12 +98,12 @@ class Catalogue:
 
     @property
     def device(self) -> torch.device:
-        """Where the arrays lie."""
+        """The device of the arrays."""
         return self.codes.device
 
     @cached_property
     def continuations(self) -> Continuations:
-        """Which (digit, code) may follow a partial SID; built at its first use."""
+        """The (digit, code) that may follow a partial SID; built at its first use."""
         if not fits(*self.codes.shape):
             return Postings.build(self.codes, self.codes_per_digit, self.allowed_sids)
         lattice = self.lattice

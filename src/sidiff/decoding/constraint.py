@@ -9,12 +9,12 @@ from torch import Tensor
 
 from sidiff.decoding.beams import Beams
 from sidiff.decoding.catalogue import Catalogue, Continuations
-from sidiff.parameters import DecodingParameters
+from sidiff.decoding.settings import DecodingParameters
 
 
 @dataclass(frozen=True, eq=False)
 class Constraint:
-    """What a batch of users may get.
+    """The SIDs that a batch of users may get.
 
     Attributes:
         tree: how many SIDs are behind every step.
@@ -40,7 +40,7 @@ class Constraint:
         """The constraint of the users in rows ``users`` ``(C,)``."""
         return replace(self, blocked=self.blocked[users])
 
-    def legal_steps(self, beams: Beams) -> Tensor:
+    def valid_steps(self, beams: Beams) -> Tensor:
         """Steps that lead to an item, bool ``(B, A, L, K)``."""
         counts = self.tree.counts(beams.codes, beams.masked, beams.nodes)
         if not self.blocked.shape[1]:
@@ -53,7 +53,7 @@ class Constraint:
         left = counts.flatten(2).scatter_add(2, symbols, -less.to(counts.dtype))
         return left.view_as(counts) > 0
 
-    def legal_codes(self, beams: Beams, digit: Tensor) -> Tensor:
+    def valid_codes(self, beams: Beams, digit: Tensor) -> Tensor:
         """Codes of one open digit of each state, ``(B, A)``, that lead to an item.
 
         Returns:
@@ -68,7 +68,7 @@ class Constraint:
         return counts.scatter_add(2, code, -below.to(counts.dtype)) > 0
 
     def _blocked_below(self, beams: Beams) -> tuple[Tensor, Tensor]:
-        """Which blocked SIDs each state leads to ``(B, A, E)``, and their codes."""
+        """Blocked SIDs that each state leads to ``(B, A, E)``, and their codes."""
         codes = self.codes[self.blocked.clamp(min=0)]  # (B, E, L)
         same = codes[:, None] == beams.codes[:, :, None]  # (B, A, E, L)
         agrees = (same | beams.masked[:, :, None]).all(3)

@@ -22,8 +22,8 @@ from sidiff.decoding.beams import Beams
 from sidiff.decoding.catalogue import Catalogue, Continuations
 from sidiff.decoding.results import Decoded
 from sidiff.decoding.search import Search
+from sidiff.decoding.settings import DecodingParameters
 from sidiff.diffusion.denoiser import DenoisingModel
-from sidiff.parameters import DecodingParameters
 
 
 @torch.inference_mode()

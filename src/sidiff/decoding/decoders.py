@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from torch import Tensor
+from sidiff.registry import Registry
 
-from sidiff.decoding import adaptive, cpd, one_pass, two_stage
-from sidiff.decoding.catalogue import Catalogue
-from sidiff.decoding.results import Decoded
-from sidiff.diffusion.denoiser import DenoisingModel
-from sidiff.parameters import DecodingParameters
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sidiff.decoding.catalogue import Catalogue
+    from sidiff.decoding.results import Decoded
+    from sidiff.decoding.settings import DecodingParameters
+    from sidiff.diffusion.denoiser import DenoisingModel
 
 
 class Decoder(Protocol):
@@ -27,9 +29,9 @@ class Decoder(Protocol):
         """Decode; see ``sidiff.decoding.cpd.decode``."""
 
 
-DECODERS: dict[str, Decoder] = {
-    "cpd": cpd.decode,
-    "two_stage": two_stage.decode,
-    "adaptive": adaptive.decode,
-    "one_pass": one_pass.decode,
-}
+DECODERS: Registry[Decoder] = Registry(
+    cpd="sidiff.decoding.cpd:decode",
+    two_stage="sidiff.decoding.two_stage:decode",
+    adaptive="sidiff.decoding.adaptive:decode",
+    one_pass="sidiff.decoding.one_pass:decode",  # noqa: S106 (no password)
+)

@@ -1,11 +1,11 @@
-"""Which (digit, code) may follow a partial SID, whatever digits are filled already.
+"""The lattice: what may follow a partial SID, whatever digits are filled already.
 
 The lattice lifts a prefix tree from one digit order to all. A node is a set of filled
 digits with their codes, as far as some item has them; an edge fills one more digit.
 Nodes number at most 2^L per distinct SID and edges L 2^(L-1), so the lattice is for
 short SIDs (``fits``); ``sidiff.decoding.postings`` is for longer ones.
 
-Edges are one sorted array of keys ``node * L * K + digit * K + code``: the legal
+Edges are one sorted array of keys ``node * L * K + digit * K + code``: the valid
 continuations of a node are a slice of it, and following an edge is a binary search.
 """
 
@@ -31,7 +31,7 @@ MAX_DIGITS = 10
 
 
 def fits(sids: int, digits: int) -> bool:
-    """Whether the lattice of so many SIDs is small enough, whatever their codes.
+    """Test that the lattice of so many SIDs is small enough, whatever their codes.
 
     So it is for a million SIDs of 4 digits, 32,768 of 8, and none of 16.
     """

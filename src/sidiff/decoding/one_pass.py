@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.results import Decoded
 from sidiff.decoding.scan import best_rows
+from sidiff.decoding.settings import DecodingParameters
 from sidiff.diffusion.denoiser import DenoisingModel
-from sidiff.parameters import DecodingParameters
 
 
 @torch.inference_mode()

@@ -40,7 +40,7 @@ def surest(log_p: Tensor, count: int) -> Tensor:
     """The ``count`` most confident digits of each beam, surest first (Eqs. 18-19).
 
     Args:
-        log_p: ``(B, A, L, K)``, -inf where illegal.
+        log_p: ``(B, A, L, K)``, -inf where invalid.
         count: digits wanted, at most those open.
 
     Returns:
@@ -62,9 +62,9 @@ def fill_many(
     Args:
         search: parameters.
         beams: states of B users.
-        log_p: their steps ``(B, A, L, K)``, -inf where illegal.
+        log_p: their steps ``(B, A, L, K)``, -inf where invalid.
         digits: open ones to fill ``(B, A, count)``.
-        constraint: of these users; None where every step is legal.
+        constraint: of these users; None where every step is valid.
     """
     parameters = search.parameters
     wanted = digits[..., None].expand(*digits.shape, log_p.shape[3])
@@ -100,9 +100,9 @@ def _children(
         digit = choice.digits[:, :, place].gather(1, origin)
         loss = regret[:, :, place].gather(1, origin[..., None].expand(-1, -1, size))
         if place and constraint is not None:
-            # The first digit's codes are legal already.
-            legal = constraint.legal_codes(children, digit)
-            loss = loss.masked_fill(~legal, -torch.inf)
+            # The first digit's codes are valid already.
+            valid = constraint.valid_codes(children, digit)
+            loss = loss.masked_fill(~valid, -torch.inf)
         candidates = (children.scores[..., None] + loss).flatten(1)
         scores, flat = candidates.topk(min(width, candidates.shape[1]), dim=1)
         parent, code = flat // size, flat % size

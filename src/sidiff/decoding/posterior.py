@@ -50,13 +50,7 @@ class Posterior:
         gates = self.network.repeat_gate(users)
         return gated(energies, gates, had, items, len(self.vectors))
 
-    def logits(
-        self,
-        codes: Tensor,
-        masked: Tensor,
-        memory: JointMemory,
-        wanted: Tensor | None = None,
-    ) -> Tensor:
+    def logits(self, codes: Tensor, masked: Tensor, memory: JointMemory) -> Tensor:
         """Log-probabilities of codes ``(B, V, L, K)``; -inf where no item agrees.
 
         Where none agrees with the state itself they are equal and mean nothing.
@@ -65,9 +59,7 @@ class Posterior:
             codes: ``(B, V, L)`` int64; values at masked digits are ignored.
             masked: ``(B, V, L)`` bool; all states of a call fully masked, or none.
             memory: the users' histories.
-            wanted: unused: all masked digits are answered.
         """
-        del wanted
         digits, size = self.config.digits, self.config.codes_per_digit
         shape = (*codes.shape[:2], digits, size)
         first = torch.arange(digits, device=codes.device) * size
@@ -128,7 +120,7 @@ def candidate_log_p(
 
 
 def _had(had: Tensor, user: Tensor, item: Tensor, size: int) -> Tensor:
-    """Whether each user had an item, ``(C,)``; ``had`` ``(B, T)`` has -1 for none."""
+    """Pairs whose user had the item ``(C,)`` bool; -1 is none in ``had`` ``(B, T)``."""
     rows = torch.arange(len(had), device=had.device)[:, None] * (size + 1)
     known = (rows + had + 1).flatten().sort().values
     wanted = user * (size + 1) + item + 1

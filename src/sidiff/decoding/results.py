@@ -1,4 +1,4 @@
-"""What every decoder returns."""
+"""The result of every decoder."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.constraint import Constraint
 from sidiff.decoding.keys import Distinct, repeats
 from sidiff.decoding.results import Decoded
+from sidiff.decoding.settings import DecodingParameters
 from sidiff.diffusion.denoiser import DenoisingModel
-from sidiff.parameters import DecodingParameters
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Search:
     Attributes:
         denoiser: the trained network.
         parameters: of the decoder.
-        constraint: which steps are legal; None for all.
+        constraint: which steps are valid; None for all.
         order: digits that each of L steps may fill, ``(L, L)`` bool.
         calls: denoiser calls, each counted once per user it was made for.
         distinct: distinct states among the ``seen`` ones.
@@ -56,7 +56,7 @@ class Search:
         )
 
     def log_p(self, beams: Beams, memory: Any, constraint: Constraint | None) -> Tensor:
-        """Ask the denoiser: log-probabilities ``(B, A, L, K)``, -inf where illegal.
+        """Ask the denoiser: log-probabilities ``(B, A, L, K)``, -inf where invalid.
 
         Args:
             beams: the states of B users.
@@ -80,10 +80,10 @@ class Search:
         self, beams: Beams, memory: Any, constraint: Constraint | None
     ) -> Tensor:
         logits = self.denoiser.logits(beams.codes, beams.masked, memory)
-        legal = beams.masked[..., None]
+        valid = beams.masked[..., None]
         if constraint is not None:
-            legal = legal & constraint.legal_steps(beams)
-        return logits.log_softmax(-1).masked_fill_(~legal, -torch.inf)
+            valid = valid & constraint.valid_steps(beams)
+        return logits.log_softmax(-1).masked_fill_(~valid, -torch.inf)
 
     def allowed(self, log_p: Tensor, filled: int, count: int) -> Tensor:
         """``log_p``, -inf at digits that are not among the ``count`` next ones."""

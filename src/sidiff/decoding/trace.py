@@ -1,4 +1,4 @@
-"""How the network denoises its way to a given SID: a step for every digit.
+"""The trace of a given SID through the network: a step for every digit.
 
 From nothing filled in, each step fills the open digit of whose code in that SID the
 network is surest (the order of confidence-guided decoding, DiffGRM section 3.4, along

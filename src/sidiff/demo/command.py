@@ -7,13 +7,11 @@ from pathlib import Path
 
 import click
 
-from sidiff.errors import SidiffError
+from sidiff.listening import listens, refusals
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--port", default=7860, show_default=True, type=click.IntRange(1, 65535))
+@listens(port=7860, least=1)
 def demo(bundle: Path, host: str, port: int) -> None:
     """Show a page to compose a history, see the list, and watch the denoising.
 
@@ -23,20 +21,8 @@ def demo(bundle: Path, host: str, port: int) -> None:
     # Read when Gradio is imported: nothing leaves the machine.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    try:
+    with refusals("demo", host, port):
         from sidiff.demo.page import launch  # noqa: PLC0415
-    except ImportError as error:
-        raise click.ClickException(
-            f'{error.name} is not installed; pip install "sidiff[demo]".'
-        ) from error
-    from sidiff.serving import Recommender  # noqa: PLC0415 (imports torch)
+        from sidiff.serving import Recommender  # noqa: PLC0415 (imports torch)
 
-    try:
         launch(Recommender.load(bundle), host, port)
-    except SidiffError as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(
-            f"{host}:{port} cannot be listened on ({error}); choose another --host or "
-            "--port."
-        ) from error

@@ -1,4 +1,4 @@
-"""What a code means: the words that its items' titles have more often than others."""
+"""Meanings of codes: words that their items' titles have more often than others."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Meanings:
         )
 
     def of(self, digit: int, code: int) -> Meaning:
-        """What ``code`` at ``digit`` means."""
+        """The meaning of ``code`` at ``digit``."""
         rows = np.flatnonzero(self._codes[:, digit] == code)
         total = len(self._titles)
         here = (

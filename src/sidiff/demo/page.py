@@ -17,7 +17,7 @@ FONTS = ["system-ui", "sans-serif"]
 
 
 class Page:
-    """What the page's parts do; the history of each visitor stays in the browser.
+    """The actions of the page; the history of each visitor stays in the browser.
 
     Attributes:
         recommender: of the bundle looked at.
@@ -67,7 +67,7 @@ class Page:
         return list_table(found), picked, self.steps(history, first, decoder)
 
     def steps(self, history: list[str], item: str | None, decoder: str) -> str:
-        """How the network denoises an item."""
+        """The denoising of an item as a table."""
         if item is None:
             return ""
         (found,) = self.recommender.lists(

@@ -20,7 +20,7 @@ STYLE = """
 
 
 def reason(item: Item, found: UserList) -> str:
-    """Why an item is in a list, in words."""
+    """The reason of an item's place, in words."""
     if found.method == POPULAR:
         return "most popular: nothing is known of this history"
     if item.chain is not None:
@@ -53,7 +53,7 @@ def list_table(found: UserList) -> str:
 
 
 def steps_table(item: Item, meanings: Meanings) -> str:
-    """How the network denoises an item: a row for every digit that it fills."""
+    """The denoising of an item: a row for every digit that is filled."""
     if item.steps is None:
         return "<div class=sidiff>The network had no part in this list.</div>"
     digits = len(item.steps)

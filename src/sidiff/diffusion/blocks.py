@@ -31,7 +31,7 @@ INNER_NUMBERS = 2**20
 
 
 class BlockShape(Protocol):
-    """What a block must know of its network."""
+    """The shape of a network's blocks."""
 
     @property
     def width(self) -> int:
@@ -220,7 +220,7 @@ class DecoderLayer(nn.Module):
         return x + self.dropout(self.self_attention(views)).view_as(x)
 
     def read(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """What follows it, each token by itself: digits to history, feed-forward."""
+        """The part after it, each token by itself: digits to history, feed-forward."""
         queries = self.cross_norm(x).flatten(1, 2)
         read = self.cross_attention(queries, keys, values, bias)
         x = x + self.dropout(read).view_as(x)

@@ -22,8 +22,8 @@ heads, S history tokens: T, or T * L with one per code.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, cast
 
 import torch
@@ -40,9 +40,10 @@ from sidiff.diffusion.blocks import (
     log_mask,
 )
 from sidiff.diffusion.dropout import Dropout
-from sidiff.diffusion.stored import load_weights, read_config
+from sidiff.diffusion.settings import NetworkParameters
+from sidiff.diffusion.stored import StoredNetwork
 from sidiff.onednn import Linear
-from sidiff.parameters import NetworkParameters, Precision
+from sidiff.parameters import Precision
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,6 @@ class DenoiserConfig:
     decoder_layers: int
     dropout: float
     cross_pad: Literal["sink", "mask"]
-    positions: Literal["oldest", "newest"] = "oldest"
     history_tokens: Literal["items", "codes"] = "items"
     mask: Literal["per_digit", "shared"] = "per_digit"
     difficulty_embedding: bool = False
@@ -121,23 +121,17 @@ class SidShape(Protocol):
 
 
 class DenoisingModel(Protocol):
-    """What a decoder may ask of a network."""
+    """The protocol of networks that a decoder can ask."""
 
     @property
     def config(self) -> SidShape:
         """The SIDs that it knows."""
 
-    def logits(
-        self,
-        codes: Tensor,
-        masked: Tensor,
-        memory: Any,
-        wanted: Tensor | None = None,
-    ) -> Tensor:
-        """Logits ``(B, V, L, K)`` of masked, or wanted, digits; its own memory."""
+    def logits(self, codes: Tensor, masked: Tensor, memory: Any) -> Tensor:
+        """Logits ``(B, V, L, K)`` of masked digits; its own memory."""
 
 
-class Denoiser(nn.Module):
+class Denoiser(StoredNetwork):
     """History encoder and bidirectional SID decoder; parts it lacks have no weights.
 
     Attributes:
@@ -146,8 +140,12 @@ class Denoiser(nn.Module):
             always float32, whose 24 bits tell codes and items apart that are close.
     """
 
-    STORED: ClassVar[tuple[str, str]] = ("denoiser", "training")
-    """What it is stored as, and the pipeline that trains it: for messages."""
+    CONFIG = DenoiserConfig
+    STORED = ("denoiser", "training")
+    NEWEST_FIRST: ClassVar[bool] = False
+    """Places of the history counted from its newest item, not from the oldest."""
+
+    config: DenoiserConfig
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
@@ -207,7 +205,7 @@ class Denoiser(nn.Module):
         bias = log_mask(visible, self.codes.dtype)[:, None, None]
         packing = Packing.of(real)
         place = packing.slot // each
-        if self.config.positions == "newest":
+        if self.NEWEST_FIRST:
             place = (lengths[packing.owner] - 1 - place).clamp(min=0)
         x = self._tokens(history, packing) + self.positions[place]
         x = self.dropout(x)
@@ -223,29 +221,20 @@ class Denoiser(nn.Module):
         bias = self._memory_bias(real, lengths)
         return Memory(states, tuple(keys), tuple(values), bias)
 
-    def logits(
-        self,
-        codes: Tensor,
-        masked: Tensor,
-        memory: Memory,
-        wanted: Tensor | None = None,
-    ) -> Tensor:
+    def logits(self, codes: Tensor, masked: Tensor, memory: Memory) -> Tensor:
         """Predict masked digits of partial SIDs.
 
         Args:
             codes: ``(B, V, L)`` int64; values at masked digits are ignored.
             masked: ``(B, V, L)`` bool.
             memory: the users' histories, batch size B.
-            wanted: the digits asked for ``(B, V, L)`` bool; None: all masked ones.
 
         Returns:
-            Logits ``(B, V, L, K)``; those of digits not asked for carry no meaning.
+            Logits ``(B, V, L, K)``; those of filled digits carry no meaning.
         """
         config = self.config
         with products_in(self.precision, codes.device):
-            x = self._decode(
-                codes, masked, memory, masked if wanted is None else wanted
-            )
+            x = self._decode(codes, masked, memory)
         tokens = x.unflatten(1, codes.shape[1:]).flatten(0, 1).transpose(0, 1)
         tables = self.codes.view(config.digits, config.codes_per_digit, -1)
         logits = torch.bmm(tokens, tables.transpose(1, 2))
@@ -266,18 +255,16 @@ class Denoiser(nn.Module):
             x = x + F.embedding(masked.sum(2), table)[:, :, None]
         return x
 
-    def _decode(
-        self, codes: Tensor, masked: Tensor, memory: Memory, asked: Tensor
-    ) -> Tensor:
-        """Normed states of digits ``(B, V * L, d)``; anything where not asked for."""
+    def _decode(self, codes: Tensor, masked: Tensor, memory: Memory) -> Tensor:
+        """Normed states of digits ``(B, V * L, d)``; anything at filled ones."""
         x = self.dropout(self._inputs(codes, masked))
         *layers, last = cast(list[DecoderLayer], list(self.decoder))
         for layer, keys, values in zip(
             layers, memory.keys, memory.values, strict=False
         ):
             x = layer(x, keys, values, memory.bias)
-        # Of the last layer's outputs only those asked for are needed.
-        x, place = asked_first(last.mix(x), asked)
+        # Of the last layer's outputs only those of masked digits are needed.
+        x, place = asked_first(last.mix(x), masked)
         x = last.read(x, memory.keys[-1], memory.values[-1], memory.bias)
         place = place[..., None].expand(-1, -1, x.shape[3])
         return self.norm(x)[:, 0].gather(1, place)
@@ -326,21 +313,3 @@ class Denoiser(nn.Module):
         sink = pads.to(self.codes.dtype).log()
         bias = torch.cat([log_mask(real, self.codes.dtype), sink[:, None]], 1)
         return bias[:, None, None]
-
-    def saved_config(self) -> dict[str, Any]:
-        """The configuration as JSON-able values, for ``from_saved``."""
-        return asdict(self.config)
-
-    @classmethod
-    def from_saved(
-        cls, weights: Mapping[str, Tensor], config: Mapping[str, Any]
-    ) -> Denoiser:
-        """Rebuild a denoiser, in evaluation mode, from weights and configuration.
-
-        Raises:
-            SidiffError: the weights do not belong to the configuration, or that is
-                not complete.
-        """
-        denoiser = cls(read_config(DenoiserConfig, config, *cls.STORED))
-        load_weights(denoiser, weights, *cls.STORED)
-        return denoiser.eval()

@@ -76,11 +76,7 @@ def gated(
 
 
 def item_softmax_loss(
-    states: Tensor,
-    vectors: Tensor,
-    targets: Tensor,
-    additions: Additions,
-    label_smoothing: float = 0.0,
+    states: Tensor, vectors: Tensor, targets: Tensor, additions: Additions
 ) -> Tensor:
     """Summed cross-entropy of ``targets`` among all items.
 
@@ -92,10 +88,9 @@ def item_softmax_loss(
         vectors: ``(N, d)``.
         targets: item indices ``(P,)``.
         additions: such as those of a repeat gate.
-        label_smoothing: share of the target mass spread over all items.
     """
     return _ItemSoftmax.apply(  # type: ignore[no-untyped-call]
-        states, vectors, targets, *additions, label_smoothing
+        states, vectors, targets, *additions
     )
 
 
@@ -115,7 +110,6 @@ class _ItemSoftmax(torch.autograd.Function):
         rows: Tensor,
         items: Tensor,
         values: Tensor,
-        smoothing: float,
     ) -> Tensor:
         size = max(1, LOGITS_AT_ONCE // len(table))
         total = states.new_zeros(())
@@ -123,7 +117,6 @@ class _ItemSoftmax(torch.autograd.Function):
         # Transposed, because oneDNN is faster that way round.
         for_table = torch.zeros_like(table.t())
         for_values = torch.empty_like(values)
-        uniform = smoothing / len(table)
         bounds = torch.arange(0, len(states) + size, size, device=rows.device)
         edges = torch.searchsorted(rows, bounds).tolist()
         for number, start in enumerate(range(0, len(states), size)):
@@ -136,12 +129,9 @@ class _ItemSoftmax(torch.autograd.Function):
             p = logits.softmax(1)
             # The log of the normaliser, from the place where p cannot be rounded to 0.
             log_z = logits.amax(1) - p.amax(1).log()
-            total += log_z.sum() - (1.0 - smoothing) * logits.gather(1, wanted).sum()
-            # d loss / d logit = p - smoothed one-hot
-            if smoothing:
-                total -= uniform * logits.sum()
-                p -= uniform
-            p.scatter_add_(1, wanted, p.new_full(wanted.shape, smoothing - 1.0))
+            total += log_z.sum() - logits.gather(1, wanted).sum()
+            # d loss / d logit = p - one-hot
+            p.scatter_add_(1, wanted, p.new_full(wanted.shape, -1.0))
             for_values[mine] = p.view(-1)[place]
             for_states[start : start + size] = product(p, table.t())
             for_table += product(part.t(), p.t())
@@ -159,5 +149,4 @@ class _ItemSoftmax(torch.autograd.Function):
             None,
             None,
             for_values * upstream,
-            None,
         )

@@ -22,9 +22,9 @@ d width, H heads, N items, R items with a residual.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, cast
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -33,9 +33,10 @@ from torch.nn import functional as F
 from sidiff.devices import products_in
 from sidiff.diffusion.blocks import DecoderLayer, EncoderLayer, Packing, draw_weights
 from sidiff.diffusion.dropout import Dropout
-from sidiff.diffusion.stored import load_weights, read_config
+from sidiff.diffusion.settings import NetworkParameters
+from sidiff.diffusion.stored import StoredNetwork
 from sidiff.onednn import Linear
-from sidiff.parameters import NetworkParameters, Precision
+from sidiff.parameters import Precision
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class JointConfig:
 
 @dataclass(frozen=True)
 class ItemTable:
-    """What a network may know of items: N rows, on its device.
+    """The items as a network knows them: N rows, on its device.
 
     Attributes:
         codes: ``(N, L)`` int64.
@@ -122,7 +123,7 @@ class JointMemory:
         )
 
 
-class JointDenoiser(nn.Module):
+class JointDenoiser(StoredNetwork):
     """Causal history encoder, digit decoder and item energies.
 
     Attributes:
@@ -130,8 +131,10 @@ class JointDenoiser(nn.Module):
         precision: of the products in encoder and decoder; energies are float32.
     """
 
-    STORED: ClassVar[tuple[str, str]] = ("denoiser", "training")
-    """What it is stored as, and the pipeline that trains it: for messages."""
+    CONFIG = JointConfig
+    STORED = ("denoiser", "training")
+
+    config: JointConfig
 
     def __init__(self, config: JointConfig) -> None:
         super().__init__()
@@ -210,7 +213,7 @@ class JointDenoiser(nn.Module):
     def memory(
         self, states: Tensor, packing: Packing, history: Tensor, lengths: Tensor
     ) -> JointMemory:
-        """What is read of histories, or of the beginnings of longer ones.
+        """The memory of histories, or of the beginnings of longer ones.
 
         Args:
             states: packed ``(n, d)``.
@@ -249,7 +252,7 @@ class JointDenoiser(nn.Module):
         return logits.unflatten(0, codes.shape[:2])
 
     def queries(self, codes: Tensor, masked: Tensor, memory: JointMemory) -> Tensor:
-        """What is asked of the code vectors at partial SIDs.
+        """Queries to the code vectors at partial SIDs.
 
         Args:
             codes: ``(B, V, L)`` int64; values at masked digits are ignored.
@@ -300,21 +303,3 @@ class JointDenoiser(nn.Module):
         """Code vectors as items hold them, ``(L * K, d)``."""
         tables = self.codes.view(self.config.digits, self.config.codes_per_digit, -1)
         return torch.bmm(tables, self.maps).flatten(0, 1)
-
-    def saved_config(self) -> dict[str, Any]:
-        """The configuration as JSON-able values, for ``from_saved``."""
-        return asdict(self.config)
-
-    @classmethod
-    def from_saved(
-        cls, weights: Mapping[str, Tensor], config: Mapping[str, Any]
-    ) -> JointDenoiser:
-        """Rebuild a network, in evaluation mode, from weights and configuration.
-
-        Raises:
-            SidiffError: the weights do not belong to the configuration, or that is
-                not complete.
-        """
-        network = cls(read_config(JointConfig, config, *cls.STORED))
-        load_weights(network, weights, *cls.STORED)
-        return network.eval()

@@ -3,71 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
-from typing import Any, TypeVar
+from dataclasses import MISSING, asdict, fields
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
 from sidiff.errors import SidiffError
 
-Config = TypeVar("Config")
 
+class StoredNetwork(nn.Module):
+    """A network that its configuration and its weights describe completely.
 
-def read_config(
-    kind: type[Config], stored: Mapping[str, Any], name: str, stage: str
-) -> Config:
-    """Rebuild a network's configuration; what else is stored with it is left out.
-
-    Args:
-        kind: the configuration, a dataclass.
-        stored: its values by name.
-        name: of the network, for messages.
-        stage: the pipeline that trains it.
-
-    Raises:
-        SidiffError: a value is missing, as in what another release stored.
+    Attributes:
+        CONFIG: the configuration, a dataclass, from which the class is made.
+        STORED: what it is stored as, and the pipeline that trains it: for messages.
+        config: its shape and function.
     """
-    known = fields(kind)  # type: ignore[arg-type]
-    missing = [
-        field.name
-        for field in known
-        if field.name not in stored
-        and field.default is MISSING
-        and field.default_factory is MISSING
-    ]
-    if missing:
-        raise SidiffError(
-            f"The stored {name} says nothing of its {', '.join(missing)}, so another "
-            f"release of sidiff wrote it; {_again(stage)}."
+
+    CONFIG: ClassVar[type[Any]]
+    STORED: ClassVar[tuple[str, str]]
+    config: Any
+
+    def saved_config(self) -> dict[str, Any]:
+        """The configuration as JSON-able values, for ``from_saved``."""
+        return asdict(self.config)
+
+    @classmethod
+    def from_saved(
+        cls, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+    ) -> Self:
+        """Rebuild a network, in evaluation mode.
+
+        Args:
+            weights: by name.
+            config: see ``saved_config``; what else is stored with it is left out.
+
+        Raises:
+            SidiffError: the configuration is not complete, as in what another release
+                stored, or the weights are those of another shape.
+        """
+        name, stage = cls.STORED
+        again = (
+            f"run kedro run --pipeline={stage} again, or choose another version with "
+            "--load-versions"
         )
-    names = {field.name for field in known}
-    return kind(**{key: value for key, value in stored.items() if key in names})
-
-
-def load_weights(
-    model: nn.Module, weights: Mapping[str, Tensor], name: str, stage: str
-) -> None:
-    """Put stored weights into a network; the other arguments as for ``read_config``.
-
-    Raises:
-        SidiffError: they are those of another shape of network; names the first one.
-    """
-    expected = model.state_dict()
-    for key in sorted(expected.keys() | weights.keys()):
-        has, wants = (
-            tuple(w[key].shape) if key in w else None for w in (weights, expected)
-        )
-        if has != wants:
+        known = fields(cls.CONFIG)
+        missing = [
+            field.name
+            for field in known
+            if field.name not in config and field.default is MISSING
+        ]
+        if missing:
             raise SidiffError(
-                f"The stored {name}'s weights do not fit its configuration ({key} is "
-                f"{has or 'missing'} and should be {wants or 'missing'}); "
-                f"{_again(stage)}."
+                f"The stored {name} says nothing of its {', '.join(missing)}, so "
+                f"another release of sidiff wrote it; {again}."
             )
-    model.load_state_dict(dict(weights))
-
-
-def _again(stage: str) -> str:
-    return (
-        f"run kedro run --pipeline={stage} again, or choose another version with "
-        "--load-versions"
-    )
+        names = {field.name for field in known}
+        values = {key: value for key, value in config.items() if key in names}
+        network = cls(cls.CONFIG(**values))
+        expected = network.state_dict()
+        for key in sorted(expected.keys() | weights.keys()):
+            has, wants = (
+                tuple(w[key].shape) if key in w else None for w in (weights, expected)
+            )
+            if has != wants:
+                raise SidiffError(
+                    f"The stored {name}'s weights do not fit its configuration ({key} "
+                    f"is {has or 'missing'} and should be {wants or 'missing'}); "
+                    f"{again}."
+                )
+        network.load_state_dict(dict(weights))
+        return network.eval()

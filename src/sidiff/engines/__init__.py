@@ -1,4 +1,4 @@
-"""Where a training runs: in this process, in several of this machine, or on a cluster.
+"""Engines of a training: this process, several of this machine, or a cluster.
 
 ``sidiff.training.loop.fit`` is the same everywhere; these modules carry its arguments
 to the processes that run it, and what they report back to the one that asked.

@@ -168,7 +168,7 @@ def source_paths() -> str:
 
 
 def uses_gpus(ray: Any, device: Device, processes: int) -> bool:
-    """Whether each of the processes is to have a GPU of the cluster."""
+    """Test that the cluster has a GPU for each of the processes."""
     if device == "auto":
         return bool(ray.cluster_resources().get("GPU", 0) >= processes)
     return device == "cuda"

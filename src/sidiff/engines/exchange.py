@@ -1,4 +1,4 @@
-"""What passes between the workers of a training and the process that asked for it."""
+"""The exchange between the workers of a training and the process that asked for it."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ from fsspec import AbstractFileSystem
 from numpy.typing import NDArray
 
 from sidiff.decoding.lattice import Lattice
-from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import Snapshot, SnapshotFolder, decode, encode
 from sidiff.training.loop import Fitted, fit
+from sidiff.training.settings import TrainingParameters
 from sidiff.training.trainer import OnEpoch
 from sidiff.training.workers import ALONE, Workers
 
@@ -76,7 +76,7 @@ class Job:
         return encode(Snapshot(arrays, state))
 
     def checkpoints_to_json(self) -> str:
-        """Where the checkpoints lie, with the credentials of their store.
+        """The place of the checkpoints, with the credentials of their store.
 
         Apart from the rest, because this must not be left on a disk.
         """
@@ -127,7 +127,7 @@ class Job:
 
 
 def result_to_bytes(fitted: Fitted) -> bytes:
-    """What came of a job, as a snapshot."""
+    """The result of a job as a snapshot."""
     weights = {name: tensor.numpy() for name, tensor in fitted.weights.items()}
     state = {
         "config": fitted.config,

@@ -67,7 +67,7 @@ def run_on_ray(
 
 
 class _Desk:
-    """What lies between the workers and the process that asked; an actor of Ray."""
+    """The mailbox between the workers and the process that asked; an actor of Ray."""
 
     def __init__(self, job: bytes, checkpoints: str) -> None:
         self._job, self._checkpoints = job, checkpoints
@@ -131,7 +131,7 @@ class RayExchange:
 
 @contextmanager
 def _runs(checkpoints: SnapshotFolder | None) -> Iterator[dict[str, Any]]:
-    """Where Ray Train keeps its notes on a run, as arguments of its ``RunConfig``.
+    """The folder of Ray Train's notes on a run, as arguments of its ``RunConfig``.
 
     All machines must see it, so it is beside the checkpoints; nothing of it is needed
     afterwards.
@@ -160,7 +160,7 @@ def _fit(trainer: Any) -> None:
 
 
 def _work(settings: dict[str, Any]) -> None:
-    """What each worker runs, connected to the others."""
+    """The work of each worker, connected to the others."""
     from sidiff.engines.worker import work  # noqa: PLC0415 (imported where it runs)
     from sidiff.training.workers import Workers  # noqa: PLC0415
 

@@ -13,8 +13,8 @@ from tqdm.auto import tqdm
 from sidiff.diffusion.networks import Network, network_from_saved
 from sidiff.engines.cluster import cluster, mapped
 from sidiff.evaluation.run import Evaluator, Layout
-from sidiff.parameters import RankingParameters
 from sidiff.ranking.results import Cost, Results
+from sidiff.ranking.settings import RankingParameters
 
 _TASKS_PER_WORKER = 8
 """Enough for workers of unequal speed to end together, and for the bar to move."""

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sidiff.parameters import BootstrapParameters
+    from sidiff.evaluation.settings import BootstrapParameters
 
 CELLS = 4_000_000
 """Resamples x users held at once: 32 MB of weights. It changes no number drawn."""

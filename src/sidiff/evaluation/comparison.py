@@ -17,12 +17,13 @@ import polars as pl
 from sidiff.errors import SidiffError
 from sidiff.evaluation import metrics as m
 from sidiff.evaluation.bootstrap import bootstrap_intervals
+from sidiff.evaluation.buckets import buckets_of
 from sidiff.ranking.results import Cost
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sidiff.parameters import ComparisonParameters
+    from sidiff.evaluation.settings import ComparisonParameters
 
 SCHEMA = {
     "method": pl.String,
@@ -40,9 +41,6 @@ SCHEMA = {
     "confidence": pl.Float64,
 }
 """Columns of the comparison, see ``compare``."""
-
-HELD_OUT = "held out"
-"""Bucket of the targets that were kept out of training on purpose."""
 
 POPULAR_SHARE = 0.01
 """Share of the catalogue that counts as the most popular items."""
@@ -108,6 +106,29 @@ def compare(
             largest cutoff, or lack a reference.
     """
     users = _all_users(results, len(catalogue))
+    named = _by_method(results, parameters.references)
+    buckets = buckets_of(users, catalogue, parameters)
+    columns: list[_Column] = []
+    lists: list[dict[str, Any]] = []
+    for (kind, name), frame in named.items():
+        columns += _columns(kind, name, frame, users, sid_of_item, cutoffs, buckets)
+        lists += _list_rows(kind, name, frame, catalogue, max(cutoffs))
+    measured = list(columns)
+    for reference in parameters.references:
+        columns += _differences(measured, reference, max(cutoffs))
+    rows = _rows(columns, parameters) + lists
+    for (kind, name), frame in named.items():
+        rows += _cost_rows(kind, name, costs[kind], frame["user"].n_unique())
+    place = {name: index for index, (_, name) in enumerate(named)}
+    rows.sort(key=lambda row: place[row["method"]])
+    confidence = {"confidence": parameters.bootstrap.level}
+    return pl.DataFrame([row | confidence for row in rows], SCHEMA, orient="row")
+
+
+def _by_method(
+    results: Mapping[str, pl.DataFrame], references: Sequence[str]
+) -> dict[tuple[str, str], pl.DataFrame]:
+    """The results of each method, by its kind and name."""
     named = {
         (kind, name): frame
         for kind, ranked in results.items()
@@ -120,35 +141,13 @@ def compare(
         raise SidiffError(
             f"A decoder and a baseline have one name ({', '.join(names)}); rename one."
         )
-    unknown = [name for name in parameters.references if name not in names]
+    unknown = [name for name in references if name not in names]
     if unknown:
         raise SidiffError(
             f"There is no method {unknown[0]} to compare with; set "
             f"comparison.references to some of {', '.join(names)}."
         )
-    buckets = _buckets(users, catalogue, parameters)
-    columns: list[_Column] = []
-    lists: list[dict[str, Any]] = []
-    for (kind, name), frame in named.items():
-        columns += _columns(kind, name, frame, users, sid_of_item, cutoffs, buckets)
-        lists += _list_rows(kind, name, frame, catalogue, max(cutoffs))
-    differences = [
-        difference
-        for reference in parameters.references
-        for difference in _differences(columns, reference, max(cutoffs))
-    ]
-    columns += differences
-    rows = _rows(columns, parameters)
-    rows += lists
-    for kind, name in named:
-        ranked_users = named[kind, name]["user"].n_unique()
-        rows += _cost_rows(kind, name, costs[kind], ranked_users)
-    place = {name: index for index, name in enumerate(names)}
-    rows.sort(key=lambda row: place[row["method"]])
-    level = parameters.bootstrap.level
-    return pl.DataFrame(
-        [{**row, "confidence": level} for row in rows], schema=SCHEMA, orient="row"
-    )
+    return named
 
 
 def flat_report(comparison: pl.DataFrame) -> dict[str, float]:
@@ -184,21 +183,6 @@ def largest_cutoff(comparison: pl.DataFrame) -> int:
     return int(cutoffs.drop_nulls().max())  # type: ignore[arg-type]
 
 
-def bucket_names(edges: Sequence[int], first: int) -> list[str]:
-    """Names of the buckets: below the first edge, between edges, from the last on.
-
-    Args:
-        edges: the smallest value of every bucket but the first, ascending.
-        first: the smallest value there is.
-    """
-    lows = [first, *edges]
-    bounded = [
-        str(low) if high == low + 1 else f"{low}-{high - 1}"
-        for low, high in zip(lows, edges, strict=False)
-    ]
-    return [*bounded, f"{edges[-1]}+"]
-
-
 def _all_users(results: Mapping[str, pl.DataFrame], items: int) -> pl.DataFrame:
     """User, target and history of everybody whom any method ranked, by user."""
     for kind, frame in results.items():
@@ -231,29 +215,6 @@ def _all_users(results: Mapping[str, pl.DataFrame], items: int) -> pl.DataFrame:
             "choose matching --load-versions."
         )
     return users
-
-
-def _buckets(
-    users: pl.DataFrame, catalogue: pl.DataFrame, parameters: ComparisonParameters
-) -> dict[tuple[str, str], NDArray[np.bool_]]:
-    """The users of every bucket that has any: (by, bucket) to ``(U,)``."""
-    targets = users["target"].to_numpy()
-    values = {
-        "popularity": (
-            catalogue["training_count"].to_numpy()[targets],
-            parameters.popularity_edges,
-            0,
-        ),
-        "history": (users["history"].to_numpy(), parameters.history_edges, 1),
-    }
-    buckets = {}
-    for by, (value, edges, first) in values.items():
-        index = np.searchsorted(edges, value, side="right")
-        for place, name in enumerate(bucket_names(edges, first)):
-            buckets[by, name] = index == place
-    if "held_out" in catalogue.columns:
-        buckets["held_out", HELD_OUT] = catalogue["held_out"].to_numpy()[targets]
-    return {key: chosen for key, chosen in buckets.items() if chosen.any()}
 
 
 def _columns(

@@ -1,4 +1,4 @@
-"""Which items may be recommended: lists that a shop gives at request time."""
+"""Filters of items: lists that a shop gives at request time."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ NAMES = {
 """Methods whose name on paper is not that of the parameter with spaces."""
 
 NONE = "\u2013"
-"""What stands in an empty cell."""
+"""The text of an empty cell."""
 
 _MILLION, _TENS = 1e6, 10.0
 

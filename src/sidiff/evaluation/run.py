@@ -23,11 +23,12 @@ from sidiff.diffusion.networks import Network
 from sidiff.errors import SidiffError
 from sidiff.evaluation import metrics as m
 from sidiff.evaluation.filters import allowed_items
-from sidiff.parameters import CONFIGURED, EvaluationParameters, RankingParameters
+from sidiff.evaluation.settings import CONFIGURED, EvaluationParameters
 from sidiff.ranking.items import ItemRanker, Popularity
 from sidiff.ranking.markov import Chain
 from sidiff.ranking.methods import network_ranker
 from sidiff.ranking.results import Results, cost_frame
+from sidiff.ranking.settings import RankingParameters
 from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import (
     Sequences,
@@ -62,7 +63,7 @@ class Evaluation:
 
 
 class Layout(NamedTuple):
-    """What is evaluated on.
+    """The data of an evaluation.
 
     Attributes:
         sequences: the users' items.

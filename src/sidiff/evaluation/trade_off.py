@@ -1,4 +1,4 @@
-"""What decoders of one network give for what they cost, drawn."""
+"""The trade-off of decoders of one network: quality against cost, drawn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALMOST = 0.99
 """Share of the serial decoder's NDCG that a faster one should keep."""
 
 COSTS = {"denoiser_calls": 1.0, "users_per_second": -1.0}
-"""What a decoder costs, one for each panel, and the sign that makes less better."""
+"""Costs of a decoder, one for each panel, and the sign that makes less better."""
 
 TITLES = ("denoiser calls per user", "users per second (wall clock)")
 

@@ -11,9 +11,9 @@ import polars as pl
 from sidiff.datasets import Model
 from sidiff.errors import SidiffError
 from sidiff.fingerprints import of_texts, short
-from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
+from sidiff.training.settings import TrainingParameters
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,7 +136,7 @@ def to_job(
     training_samples: pl.DataFrame,
     sid_table: pl.DataFrame,
     lattice: Model,
-    training: dict[str, Any],
+    training: TrainingParameters,
     max_history: int,
     checkpoints: SnapshotFolder,
 ) -> Job:
@@ -153,7 +153,7 @@ def to_job(
         users,
         to_samples(training_samples, users, max_history),
         table,
-        TrainingParameters.model_validate(training),
+        training,
         max_history,
         to_lattice(lattice, table),
         checkpoints,

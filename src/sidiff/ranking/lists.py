@@ -35,14 +35,14 @@ def rank_sids(decoded: Decoded, catalogue: Catalogue, blocked: Tensor) -> Ranked
     """Drop repeats and SIDs without an item that the user may get."""
     rows = catalogue.index.rows(decoded.codes)
     live = decoded.scores > -torch.inf
-    legal = live & (rows >= 0)
-    good = legal & (catalogue.sizes[rows.clamp(min=0)] > 0)
+    valid = live & (rows >= 0)
+    good = valid & (catalogue.sizes[rows.clamp(min=0)] > 0)
     good &= ~among(rows, blocked)
     fresh = good & ~repeats(rows.masked_fill(~good, -1))
     scores = decoded.scores.masked_fill(~fresh, -torch.inf)
     scores, order = scores.sort(dim=1, descending=True, stable=True)
     rows = rows.gather(1, order).masked_fill(scores == -torch.inf, -1)
-    return RankedSids(rows, scores, float(legal.sum() / live.sum().clamp(min=1)))
+    return RankedSids(rows, scores, float(valid.sum() / live.sum().clamp(min=1)))
 
 
 def items_of(

@@ -1,4 +1,4 @@
-"""What followed the last items of a history in training, as probabilities.
+"""The Markov chain: what followed the last items of a history in training.
 
 A first-order Markov chain that looks back: exact about what was seen often, silent on
 the rest, for which ``sidiff.ranking.items`` mixes it with another model.
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sidiff.decoding.keys import padded_rows
 from sidiff.diffusion.slices import slices
-from sidiff.parameters import MarkovParameters
+from sidiff.ranking.settings import MarkovParameters
 
 
 class Followers(NamedTuple):
@@ -88,7 +88,7 @@ class Chain:
         )
 
     def after(self, history: Tensor, lengths: Tensor) -> Followers:
-        """What followed the last items of histories, older ones counting for less.
+        """The followers of the last items of histories, older ones counting for less.
 
         Args:
             history: items, oldest first, right-padded with any item, ``(B, T)``.

@@ -12,11 +12,11 @@ from sidiff.diffusion.histories import HistoryBatch
 from sidiff.diffusion.joint import ItemTable, JointDenoiser
 from sidiff.diffusion.networks import Network
 from sidiff.errors import SidiffError
-from sidiff.parameters import RankingParameters
 from sidiff.ranking.items import ItemRanker, PosteriorItems
 from sidiff.ranking.markov import Chain
 from sidiff.ranking.ranker import Ranker
 from sidiff.ranking.searched import SearchRanker
+from sidiff.ranking.settings import RankingParameters
 
 Encode = Callable[[HistoryBatch], Any]
 """From the histories of a batch to what a network reads of them."""
@@ -25,7 +25,7 @@ Encode = Callable[[HistoryBatch], Any]
 def search_model(
     network: Network, items: ItemTable
 ) -> tuple[DenoisingModel | Posterior, Encode]:
-    """What a search asks of a network, and how it reads histories.
+    """The model that a search asks, and how it reads histories.
 
     Args:
         network: in evaluation mode.

@@ -1,4 +1,4 @@
-"""What one method ranked for the users of a split, ready to be compared."""
+"""The lists of one method for the users of a split, ready to be compared."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Cost:
-    """What a ranking cost, and how much of the work was of use.
+    """The cost of a ranking, and the share of the work that was of use.
 
     Attributes:
         seconds: wall-clock time of ranking all users.

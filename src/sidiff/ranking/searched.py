@@ -16,9 +16,9 @@ from sidiff.decoding.decoders import DECODERS
 from sidiff.decoding.keys import among
 from sidiff.diffusion.denoiser import DenoisingModel
 from sidiff.diffusion.histories import HistoryBatch
-from sidiff.parameters import RankingParameters
 from sidiff.ranking.lists import compact, distinct, fit, items_of, rank_sids
 from sidiff.ranking.ranker import Lists
+from sidiff.ranking.settings import RankingParameters
 
 
 @dataclass(frozen=True)

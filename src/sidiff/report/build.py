@@ -32,7 +32,7 @@ SCORES = {
 
 @dataclass(frozen=True)
 class Stored:
-    """What a run stored, as far as the page shows it.
+    """The results of a run, as far as the page shows them.
 
     Attributes:
         data: the report ``data_statistics``.
@@ -122,7 +122,7 @@ def _popular(sequences: pl.DataFrame) -> int:
 
 
 def _code_use(codes: NDArray[np.integer], size: int) -> list[list[float]]:
-    """How often every code is used, relative to the digit's most frequent one."""
+    """The use of every code, relative to the digit's most frequent one."""
     counts = [np.bincount(digit, minlength=size) for digit in codes.T]
     return [(count / count.max()).round(3).tolist() for count in counts]
 

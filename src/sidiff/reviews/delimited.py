@@ -44,7 +44,7 @@ _FEED, _RETURN, _QUOTE = b"\n\r" + b'"'
 
 @dataclass(frozen=True)
 class Dialect:
-    """How the lines of a file are rows of fields.
+    """The dialect of a file: how its lines are rows of fields.
 
     Attributes:
         form: encoding and line ends.
@@ -157,7 +157,7 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _certify(path: Path, separator: str, width: int) -> bool | None:
-    """Whether there are quotes, of a file that Polars reads by the rules; else None."""
+    """Presence of quotes in a file that Polars reads by the rules; None for others."""
     quotes = False
     rest = b""
     with opened(path) as (stream, _):
@@ -179,7 +179,7 @@ def _certify(path: Path, separator: str, width: int) -> bool | None:
 
 
 def _is_plain(block: bytes, separator: str, width: int) -> bool:
-    """Whether each of some whole lines is a row of ``width`` fields, or blank."""
+    """Test that each of some whole lines is a row of ``width`` fields, or blank."""
     if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
         return False
     letters = np.frombuffer(block, dtype=np.uint8)
@@ -208,7 +208,7 @@ def _are_well_set(
     ends: NDArray[np.intp],
     separator: int,
 ) -> bool:
-    """Whether quotes enclose whole fields of one line, and are doubled in them."""
+    """Test that quotes enclose whole fields of one line, and are doubled in them."""
     if len(quotes) % 2:
         return False
     opening, closing = quotes[::2], quotes[1::2]

@@ -224,7 +224,7 @@ def _opener() -> urllib.request.OpenerDirector:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in the words of the system and without its number."""
+    """The reason of an error, in the words of the system and without its number."""
     reason = getattr(error, "reason", None) or error
     words = getattr(reason, "strerror", None) or str(reason)
     return str(words) or type(error).__name__

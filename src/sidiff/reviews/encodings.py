@@ -57,7 +57,7 @@ _MOST_IN_SEQUENCES, _MOST_IN_RUNS, _MOST_ALONE = 0.1, 0.2, 0.5
 
 @dataclass(frozen=True)
 class TextForm:
-    """How the bytes of a file are letters and lines.
+    """The form of a file's text: how its bytes are letters and lines.
 
     Attributes:
         encoding: ``utf-8``, ``utf-16`` and ``utf-32`` (also with ``-le``, ``-be``) or
@@ -168,7 +168,7 @@ def _wide(start: bytes) -> str | None:
 
 
 class _Tally:
-    """What the blocks of a file say of its encoding."""
+    """Evidence in the blocks of a file for its encoding."""
 
     def __init__(self) -> None:
         self.valid = True

@@ -67,7 +67,7 @@ REJECTED = pl.Schema(
 
 @dataclass(frozen=True)
 class Ingested:
-    """What raw files gave.
+    """The typed rows of raw files.
 
     Attributes:
         frame: the typed rows, in file order.

@@ -9,9 +9,9 @@ import polars as pl
 from polars.datatypes import DataType
 
 from sidiff.errors import SidiffError
-from sidiff.parameters import InteractionColumns
 from sidiff.reviews.ingestion import KEPT_TEXT
 from sidiff.reviews.layouts import LATEST_SECOND
+from sidiff.reviews.settings import InteractionColumns
 from sidiff.reviews.tables import FAULT, LINE, ROW, header_of
 from sidiff.reviews.times import Time, is_moment_type, moments, ticks
 from sidiff.reviews.values import identifier, is_id_type, present
@@ -73,7 +73,7 @@ def check_rows(
 
 
 def _reason(columns: InteractionColumns, now: int) -> pl.Expr:
-    """Why a typed row is to be set aside, null for a good one."""
+    """The reason to set a typed row aside, null for a good one."""
     seconds = pl.col("timestamp")
     return (
         pl.when(pl.col(FAULT).is_not_null())
@@ -99,7 +99,7 @@ def _reason(columns: InteractionColumns, now: int) -> pl.Expr:
 
 
 def _is_header(path: Path, names: Sequence[str]) -> pl.Expr:
-    """Whether a row is the header, which concatenated files repeat."""
+    """Test for the header, which concatenated files repeat."""
     header = header_of(path)
     if not header:
         return pl.lit(value=False)

@@ -12,11 +12,11 @@ from typing import Any
 
 import polars as pl
 
-from sidiff.parameters import ItemColumns
 from sidiff.reviews import json_text
 from sidiff.reviews.ingestion import ITEMS, KEPT_TEXT, REJECTED, Ingested
 from sidiff.reviews.layouts import ItemLayout, MalformedLineError, texts
 from sidiff.reviews.numbers import read_numbers
+from sidiff.reviews.settings import ItemColumns
 from sidiff.reviews.tables import (
     FAULT,
     LINE,

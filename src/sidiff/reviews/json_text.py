@@ -214,7 +214,7 @@ def _skip(text: str, place: int) -> int:
 
 
 def _is_document(path: Path, form: TextForm) -> bool:
-    """Whether the text is an array, or its first object does not end in its line."""
+    """Test that the text is an array, or its first object does not end in its line."""
     text = next(text_chunks(path, form, _CHUNK), "")
     start = _skip(text, 0)
     if text[start : start + 1] == "[":
@@ -235,7 +235,7 @@ def _is_document(path: Path, form: TextForm) -> bool:
 
 
 def _is_cut(error: json.JSONDecodeError, text: str) -> bool:
-    """Whether a value is not whole for the reason that the text ends."""
+    """Test that a value is not whole for the reason that the text ends."""
     unread = len(text) - error.pos
     return unread <= _LONGEST_WORD or error.msg.startswith("Unterminated")
 

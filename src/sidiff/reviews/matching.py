@@ -1,4 +1,4 @@
-"""Whether the ids of interactions and items are of one spelling."""
+"""The match of the ids of interactions and items."""
 
 from __future__ import annotations
 

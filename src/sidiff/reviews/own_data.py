@@ -17,7 +17,6 @@ from typing import Any
 import polars as pl
 
 from sidiff.errors import SidiffError
-from sidiff.parameters import InteractionColumns, ItemColumns
 from sidiff.reviews import item_tables
 from sidiff.reviews.ingestion import (
     INTERACTIONS,
@@ -36,6 +35,7 @@ from sidiff.reviews.interaction_rows import (
     TEXT,
     check_rows,
 )
+from sidiff.reviews.settings import InteractionColumns, ItemColumns
 from sidiff.reviews.tables import (
     LINE,
     ROW,

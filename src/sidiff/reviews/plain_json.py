@@ -46,7 +46,7 @@ _LINE = rf"^{_object(_VALUE)}{_BLANK}$"
 
 
 def is_plain(path: Path, ids: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether ``scan`` reads the file as ``json_text.scan`` does.
+    """Test that ``scan`` reads the file as ``json_text.scan`` does.
 
     Args:
         path: the file.

@@ -20,7 +20,7 @@ Record = tuple[int, str, Sequence[str | None], str | None]
 
 @dataclass
 class Tally:
-    """What a reading of a file says for and against the dialect it was read by.
+    """Evidence in a reading of a file for and against its dialect.
 
     Attributes:
         records: rows read, good or not.
@@ -67,7 +67,7 @@ class Splitter:
         self._sloppy = re.compile(r'\A"(.*)"\Z', re.DOTALL)
 
     def is_simple(self, text: str) -> bool:
-        """Whether nothing but separators has a meaning in the text."""
+        """Test that nothing but separators has a meaning in the text."""
         return not (self.quoting and '"' in text) and not (self.escape and "\\" in text)
 
     def raw(self, text: str) -> list[str]:
@@ -105,7 +105,7 @@ class Splitter:
         return [self._unmarked(field) for field in self._bare_fields(text)]
 
     def opens(self, text: str) -> bool:
-        """Whether a quoted field begins in the text and does not end in it."""
+        """Test that a quoted field begins in the text and does not end in it."""
         if not self.quoting or '"' not in text:
             return self.escape and _odd_backslashes(text)
         place = 0
@@ -118,11 +118,11 @@ class Splitter:
         return self.escape and _odd_backslashes(text)
 
     def goes_on(self, line: str) -> bool:
-        """Whether a quoted field that is open before the line is open after it."""
+        """Test that a quoted field that is open before the line is open after it."""
         return self._goes_on.match(line) is not None
 
     def closes(self, line: str) -> bool:
-        """Whether a quoted field that is open before the line ends in it."""
+        """Test that a quoted field that is open before the line ends in it."""
         return self._closes.match(line) is not None
 
     def _unmarked(self, field: str) -> str:
@@ -260,7 +260,7 @@ class _Reader:
         return None
 
     def _are_rows(self, pieces: Sequence[str]) -> bool:
-        """Whether every line of a quoted field would be a row by itself."""
+        """Test that every line of a quoted field would be a row by itself."""
         prose = self._splitter.separator == "," and len(pieces) <= _LINES_OF_PROSE
         if self._width < 2 or (self._width == 2 and prose):  # noqa: PLR2004
             return False

@@ -24,7 +24,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sidiff.parameters import SampleDataParameters
 from sidiff.reviews.sample_catalogue import (
     TYPES_PER_LINE,
     Catalogue,
@@ -32,6 +31,7 @@ from sidiff.reviews.sample_catalogue import (
     metadata_lines,
     random_ids,
 )
+from sidiff.reviews.settings import SampleDataParameters
 
 # Items per shopper: at least five, so that the 5-core keeps nearly all.
 _SHORTEST, _MEAN_LENGTH, _LONGEST = 5, 9.0, 30

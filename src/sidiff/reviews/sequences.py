@@ -111,7 +111,7 @@ class Sequences:
 
 @dataclass(frozen=True)
 class Ties:
-    """How much of the order rests on a rule and not on the times.
+    """The part of the order that rests on a rule and not on the times.
 
     Attributes:
         share: of the interactions, those whose user has another one at the same time.
@@ -122,6 +122,15 @@ class Ties:
 
     share: float
     by_item_id: float
+
+
+def order_of_ties(layout: str) -> TieBreak:
+    """Order of a user's interactions of the same time in files of ``layout``.
+
+    The item id in Amazon's files, whose times are whole days: the published rule. That
+    gives the last item away to every method, so tables of one's own keep their order.
+    """
+    return "file_order" if layout == "table" else "item_id"
 
 
 def build_sequences(

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from sidiff.reviews.sequences import (
     Sequences,
-    TieBreak,
     Windows,
     evaluation_samples,
     trained_places,
@@ -108,7 +107,6 @@ def concerns(
     *,
     windows: Windows,
     min_history: int,
-    tie_break: TieBreak,
     merge_seconds: int | None,
     published: bool,
 ) -> list[str]:
@@ -118,7 +116,6 @@ def concerns(
         found: ``statistics`` with ``tied_share`` and ``ties_by_item_id``.
         windows: the rule of ``training_samples``.
         min_history: fewest items of a training sample's history.
-        tie_break: what orders interactions of the same time.
         merge_seconds: within how many seconds an event that comes again is the same.
         published: whether the files are Amazon's, whose splits have fixed rules.
 
@@ -127,7 +124,7 @@ def concerns(
     """
     return [
         *_out_of_samples(found, windows, min_history),
-        *_tied(found, tie_break, published),
+        *_tied(found, published),
         *_again(found, merge_seconds),
     ]
 
@@ -154,9 +151,7 @@ def _out_of_samples(
     return said
 
 
-def _tied(
-    found: Mapping[str, int | float], tie_break: TieBreak, published: bool
-) -> list[str]:
+def _tied(found: Mapping[str, int | float], published: bool) -> list[str]:
     if found["tied_share"] <= _MANY_TIED:
         return []
     upwards = found["ties_by_item_id"]
@@ -165,13 +160,8 @@ def _tied(
         "of the same user, and their order, which decides test items too, is that of "
     )
     away = "which gives the last item away to every method"
-    if tie_break == "item_id" and published:
+    if published:
         return [f"{start}the item ids, as in the published splits, {away}."]
-    if tie_break == "item_id":
-        return [
-            f"{start}the item ids, {away}; set filtering.tie_break=file_order if the "
-            "file has them in the order in which they happened."
-        ]
     if not 1 - _SORTED < upwards < _SORTED:
         return [
             f"{start}the file, where they are sorted by item id, {away}; give finer "

@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 import polars as pl
 
 from sidiff.errors import SidiffError
-from sidiff.parameters import TextFieldParameters
 from sidiff.reviews.markup import unescape, without_markup
+from sidiff.reviews.settings import TextFieldParameters
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""When a row happened: one rule for all spellings of a moment.
+"""Times of rows: one rule for all spellings of a moment.
 
 Texts are ISO 8601 in every form that names a day (calendar, week or ordinal date; basic
 or extended; a time with or without seconds, a fraction after point or comma; zone as
@@ -41,7 +41,7 @@ _LAST_HOUR, _LAST_MINUTE, _LEAP_SECOND, _WIDEST_ZONE = 24, 59, 60, 18 * 3600
 
 
 def is_moment_type(dtype: DataType) -> bool:
-    """Whether a column of this type can be read as ``datetime``."""
+    """Test that a column of this type can be read as ``datetime``."""
     moment = dtype.is_temporal() and dtype not in (pl.Time, pl.Duration)
     return moment or dtype == pl.String
 

@@ -1,4 +1,4 @@
-"""Which item directly followed which, counted in the training part only."""
+"""Direct successions of items, counted in the training part only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sidiff.reviews.sequences import Sequences, training_part
 
 
 def transition_counts(sequences: Sequences) -> sparse.csr_array:
-    """How often each item directly followed another, ``(N, N)``: from row to column.
+    """Counts of direct successions, ``(N, N)``: from row to column.
 
     Both items of a pair lie at positions up to L-3 of one user's sequence.
     """

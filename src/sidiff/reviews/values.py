@@ -1,4 +1,4 @@
-"""What a value of somebody's table says: nothing, an id, a number or words.
+"""Values of somebody's table: nothing, an id, a number or words.
 
 One rule each, whatever wrote the table and whatever type its column has there:
 
@@ -57,7 +57,7 @@ def present(text: pl.Expr) -> pl.Expr:
 
 
 def is_id_type(dtype: DataType) -> bool:
-    """Whether a column of this type can hold ids."""
+    """Test that a column of this type can hold ids."""
     texts = (pl.String, pl.Categorical, pl.Enum, pl.Binary)
     return dtype.is_numeric() or dtype in texts
 
@@ -116,7 +116,7 @@ def plain_text(value: object) -> str | None:
 
 
 def unwrap(value: object) -> Any:
-    """What an object of extended JSON holds; whatever else as it is."""
+    """The content of an object of extended JSON; whatever else as it is."""
     while isinstance(value, Mapping) and len(value) == 1:
         ((key, inner),) = value.items()
         if not isinstance(key, str) or not key.startswith("$"):
@@ -171,7 +171,7 @@ def _decoded(value: object) -> str | None:
 
 
 def _moment(value: object) -> object:
-    """What ``$date`` holds: a text, or milliseconds since 1970, which become one."""
+    """The content of ``$date``: a text, or milliseconds since 1970 as a text."""
     try:
         ticks = int(value) if isinstance(value, int | float | str) else None
         if ticks is None:

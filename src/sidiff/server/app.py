@@ -43,7 +43,7 @@ _NOT_FOUND: dict[int | str, dict[str, Any]] = {
 
 
 class Settings(NamedTuple):
-    """What a server is started with.
+    """The settings of a server.
 
     Attributes:
         path: of the bundle, as ``Current`` takes it.
@@ -149,7 +149,7 @@ def _add_state(app: FastAPI, current: Current, monitoring: Monitoring) -> None:
 
     @app.get("/version")
     async def version() -> m.Version:
-        """What answers."""
+        """The version of server and bundle."""
         recommender = current.recommender
         about = recommender.about
         return m.Version(

@@ -23,7 +23,7 @@ USERS_AT_ONCE = 256
 
 
 class Options(NamedTuple):
-    """What requests must agree on to share a pass; see ``Recommender.recommend``."""
+    """Options that requests of one pass share; see ``Recommender.recommend``."""
 
     k: int
     exclude_seen: bool

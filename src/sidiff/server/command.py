@@ -10,24 +10,16 @@ from pathlib import Path
 import click
 import torch
 
-from sidiff.errors import SidiffError
+from sidiff.listening import listens, refusals
 from sidiff.parameters import Device
 
 TOKEN = "SIDIFF_TOKEN"  # noqa: S105 (the name of the variable)
 GRACE_SECONDS = 30
-"""In which requests that are begun may end when the server is told to stop."""
+"""Time for requests that are begun when the server is told to stop."""
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option(
-    "--port",
-    default=8000,
-    show_default=True,
-    type=click.IntRange(0, 65535),
-    help="0: any that is free.",
-)
+@listens(port=8000)
 @click.option(
     "--device",
     default="auto",
@@ -74,29 +66,18 @@ def serve(
         level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s"
     )
     logger = logging.getLogger(__name__)
-    try:
+    torch.set_num_threads(threads)
+    token = os.environ.get(TOKEN) or None
+    with refusals("serve", host, port):
         import uvicorn  # noqa: PLC0415
 
         from sidiff.server.app import Settings, create_app  # noqa: PLC0415
-    except ImportError as error:
-        raise click.ClickException(
-            f'{error.name} is not installed; pip install "sidiff[serve]".'
-        ) from error
-    torch.set_num_threads(threads)
-    token = os.environ.get(TOKEN) or None
-    settings = Settings(
-        bundle, device, watch_seconds, most_bytes=most_bytes, token=token
-    )
-    try:
+
+        settings = Settings(
+            bundle, device, watch_seconds, most_bytes=most_bytes, token=token
+        )
         app = create_app(settings)
         listening = socket.create_server((host, port))
-    except SidiffError as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(
-            f"{host}:{port} cannot be listened on ({error.strerror}); choose another "
-            "--host or --port."
-        ) from error
     place = "{}:{}".format(*listening.getsockname()[:2])
     logger.info("Listening on http://%s, documentation at /docs", place)
     if token is None and not host.startswith("127."):

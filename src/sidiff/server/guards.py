@@ -1,4 +1,4 @@
-"""What stands before the endpoints: limits of a body, the token, the counters."""
+"""Guards of the endpoints: limits of a body, the token, the counters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What requests and answers look like."""
+"""The forms of requests and answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from sidiff.ranking.settings import Method
 from sidiff.serving.lists import Item, Step, UserList
 
 MOST_USERS = 256
@@ -45,7 +46,7 @@ class Asked(BaseModel):
     ] = None
     deny: Annotated[Ids | None, Field(description="items that may not")] = None
     decoder: Annotated[
-        Literal["mixture", "items", "cpd", "two_stage", "adaptive", "one_pass"] | None,
+        Method | None,
         Field(description="null: the one that was evaluated"),
     ] = None
     explain: Annotated[
@@ -109,14 +110,14 @@ class Similar(BaseModel):
 
 
 class Health(BaseModel):
-    """That lists can be made."""
+    """The health of a server: lists can be made."""
 
     status: Literal["ok"]
     bundle: str
 
 
 class Version(BaseModel):
-    """What answers."""
+    """The version of server and bundle."""
 
     sidiff: str
     bundle: str
@@ -127,7 +128,7 @@ class Version(BaseModel):
 
 
 class Problem(BaseModel):
-    """What is wrong, in one sentence."""
+    """A problem in one sentence."""
 
     detail: str
 

@@ -23,7 +23,7 @@ _TABLE = "parquet"
 
 
 class Wanted(NamedTuple):
-    """What lists are to be like; as the arguments of ``Recommender.recommend``."""
+    """The lists wanted; as the arguments of ``Recommender.recommend``."""
 
     k: int
     exclude_seen: bool

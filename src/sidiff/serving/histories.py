@@ -17,8 +17,8 @@ from typing import Literal
 import polars as pl
 
 from sidiff.errors import SidiffError
-from sidiff.parameters import InteractionColumns
 from sidiff.reviews.own_data import ingest_interactions
+from sidiff.reviews.settings import InteractionColumns
 from sidiff.reviews.tables import FAULT, LINE, column_names, find_format, readable, scan
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""What a recommender gives back: lists of items, and how each came about.
+"""The answers of a recommender: lists of items, and how each came about.
 
 Symbols: U users, N items, k places, L digits, R runners-up.
 """
@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 POPULAR = "popular"
-"""How lists of users without a known item are made."""
+"""The method of lists for users without a known item."""
 
 
 class Step(NamedTuple):
@@ -90,7 +90,7 @@ class UserList(Sequence[Item]):
 
 @dataclass(frozen=True, eq=False)
 class Shelf:
-    """How the catalogue's items are called; series of N texts.
+    """The names of the catalogue's items; series of N texts.
 
     Attributes:
         item_ids: as the shop calls them.

@@ -13,7 +13,7 @@ from sidiff.decoding.lattice import Lattice
 from sidiff.diffusion.histories import residual_rows
 from sidiff.diffusion.joint import JointDenoiser
 from sidiff.diffusion.networks import Network
-from sidiff.parameters import EvaluationParameters
+from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.ranking.markov import Chain
 from sidiff.reviews.sequences import Sequences, training_counts
 from sidiff.reviews.transitions import transition_counts

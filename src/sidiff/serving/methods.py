@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sidiff.decoding.catalogue import Catalogue
+from sidiff.decoding.decoders import DECODERS
 from sidiff.decoding.lattice import Lattice
 from sidiff.decoding.posterior import Posterior
 from sidiff.decoding.trace import trace
@@ -21,21 +22,21 @@ from sidiff.diffusion.histories import HistoryBatch
 from sidiff.diffusion.joint import ItemTable
 from sidiff.diffusion.networks import Network, network_from_saved
 from sidiff.errors import SidiffError
-from sidiff.parameters import EvaluationParameters, MarkovParameters, RankingParameters
+from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.ranking.items import ItemRanker, Popularity, PosteriorItems
 from sidiff.ranking.markov import Chain
 from sidiff.ranking.methods import search_model
 from sidiff.ranking.ranker import Lists, rank_alike
 from sidiff.ranking.searched import SearchRanker
+from sidiff.ranking.settings import MarkovParameters, RankingParameters
 from sidiff.serving.bundle import Bundle
 from sidiff.serving.lists import Paths
 
 MIXTURE, ITEMS = "mixture", "items"
-SEARCHES = ("cpd", "two_stage", "adaptive", "one_pass")
 
 
 def settings_of(evaluation: EvaluationParameters) -> dict[str, Any]:
-    """What of the evaluation's settings decides over lists, for a bundle."""
+    """The settings of the evaluation that decide over lists, for a bundle."""
     return {
         "ranking": evaluation.ranking.model_dump(),
         "markov": evaluation.markov.model_dump(),
@@ -85,7 +86,7 @@ class Methods:
         parameters = RankingParameters.model_validate(settings["ranking"])
         with torch.inference_mode():
             self._lay_out(network, bundle)
-        for name in SEARCHES:
+        for name in DECODERS:
             search = parameters.model_copy(update={"method": name})
             self._rankers[name] = SearchRanker(
                 self._model, self._encode, search, self.catalogue
@@ -94,7 +95,7 @@ class Methods:
         self.default: str = parameters.method
 
     def _lay_out(self, network: Network, bundle: Bundle) -> None:
-        """What a network needs of the catalogue, and its ways to rank whole items."""
+        """The catalogue as a network needs it, and its ways to rank whole items."""
         self._model, self._encode = search_model(network, self._items)
         if not isinstance(self._model, Posterior):
             rows = self._items.codes + network.first_row
@@ -156,7 +157,7 @@ class Methods:
             )
 
     def has_chain(self, name: str) -> bool:
-        """Whether the Markov chain has a part in the lists of a method."""
+        """Test that the Markov chain has a part in the lists of a method."""
         return name == MIXTURE
 
     def note_paths(

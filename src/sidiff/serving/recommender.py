@@ -173,7 +173,7 @@ class Recommender:
         return self._rows(_texts(ids))
 
     def __contains__(self, item: str) -> bool:
-        """Whether the catalogue knows an item."""
+        """Test that the catalogue knows an item."""
         return item in self._row_of
 
     def similar(self, item: str, k: int = 10) -> UserList:
@@ -306,7 +306,7 @@ class Recommender:
 
 
 def _is_one(histories: object) -> bool:
-    """Whether this is one user's history, and not those of several."""
+    """Test that this is one user's history, and not those of several."""
     if isinstance(histories, str | bytes) or not isinstance(
         histories, Sequence | pl.Series | np.ndarray
     ):

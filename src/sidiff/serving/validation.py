@@ -1,4 +1,4 @@
-"""Which of two bundles ranks better, on the same validation users.
+"""The comparison of two bundles on the same validation users.
 
 A bundle takes another one's place only where the difference is more than noise: where
 the bootstrap interval of the mean difference of NDCG@10 over users lies above 0.
@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sidiff.evaluation.bootstrap import bootstrap_intervals
-from sidiff.parameters import BootstrapParameters
+from sidiff.evaluation.settings import BootstrapParameters
 from sidiff.reviews.sequences import Sequences
 from sidiff.serving.recommender import Recommender
 
@@ -89,5 +89,5 @@ class Difference:
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the whole interval is above 0."""
+        """Test that the whole interval is above 0."""
         return self.low > 0.0

@@ -12,7 +12,7 @@ from sidiff.errors import SidiffError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sidiff.parameters import TokenizationParameters
+    from sidiff.sids.settings import TokenizationParameters
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
-    from sidiff.parameters import CollaborativeParameters
     from sidiff.reviews.sequences import Sequences
+    from sidiff.sids.settings import CollaborativeParameters
 
 
 def history_vectors(

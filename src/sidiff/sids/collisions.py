@@ -1,8 +1,8 @@
-"""Two ways to tell apart the items that a quantizer gave one semantic ID.
+"""The repair of semantic IDs that a quantizer gave several items.
 
-``repair`` moves all but one of them to free SIDs nearby, ``extra_digit`` numbers them
-in a digit of its own. Both leave the SIDs of *settled* items as they are, so that a
-table can grow: items that come later never change what earlier ones are called.
+All but one of them move to free SIDs nearby. The SIDs of *settled* items stay as they
+are, so that a table can grow: items that come later never change what earlier ones are
+called.
 """
 
 from __future__ import annotations
@@ -62,19 +62,12 @@ def repair(
     Raises:
         SidiffError: there are more items than possible SIDs.
     """
-    possible = codes_per_digit ** codes.shape[1]
-    if possible < len(codes):
-        raise SidiffError(
-            f"Only {possible:,} semantic IDs are possible for {len(codes):,} items; "
-            "raise tokenization.digits or tokenization.codes, or set "
-            "tokenization.collisions to share."
-        )
+    _check_room(codes, codes_per_digit)
     order, bounds = _crowds(codes, settled, quantizer, vectors)
     repaired = codes.copy()
     if not len(order):
         return repaired
-    stays = np.ones(len(codes), dtype=bool)
-    stays[order] = False
+    stays = ~np.isin(np.arange(len(codes)), order)
     taken = np.unique(_keys(codes[stays]))
     points = None
     if quantizer is not None and vectors is not None:
@@ -101,42 +94,14 @@ def repair(
     return repaired
 
 
-def extra_digit(
-    codes: NDArray[np.uint16], codes_per_digit: int, numbers: NDArray[np.int64]
-) -> NDArray[np.uint16]:
-    """Append a digit that numbers the items of each semantic ID.
-
-    Args:
-        codes: (N, L), what the quantizer gave.
-        codes_per_digit: K, which bounds the new digit as any other.
-        numbers: (N,), the new digit of settled items, -1 for all others. These go on
-            behind the settled ones, in their order.
-
-    Returns:
-        (N, L + 1) uint16, all rows distinct if those of settled items are.
-
-    Raises:
-        SidiffError: more than K items share one SID.
-    """
-    groups = group_codes(codes)
-    following = np.zeros(len(groups.sizes), dtype=np.int64)
-    np.maximum.at(following, groups.sid_of_item, numbers + 1)
-    # Stable: the new items of a group stand in order behind its settled ones.
-    order = np.lexsort((numbers < 0, groups.sid_of_item))
-    rank = np.arange(len(codes)) - np.repeat(groups.offsets[:-1], groups.sizes)
-    known = np.bincount(groups.sid_of_item[numbers >= 0], minlength=len(groups.sizes))
-    sid = groups.sid_of_item[order]
-    counted = numbers.copy()
-    fresh = numbers[order] < 0
-    counted[order[fresh]] = (rank - known[sid] + following[sid])[fresh]
-    largest = int(counted.max(initial=0)) + 1
-    if largest > codes_per_digit:
+def _check_room(codes: NDArray[np.uint16], codes_per_digit: int) -> None:
+    possible = codes_per_digit ** codes.shape[1]
+    if possible < len(codes):
         raise SidiffError(
-            f"{largest:,} items share one semantic ID and an extra digit tells only "
-            f"{codes_per_digit} apart; set tokenization.collisions to repair, or raise "
-            "tokenization.codes or tokenization.digits."
+            f"Only {possible:,} semantic IDs are possible for {len(codes):,} items; "
+            "raise tokenization.digits or tokenization.codes, or set "
+            "tokenization.collisions to share."
         )
-    return np.column_stack([codes, counted.astype(np.uint16)])
 
 
 def unused(codes: NDArray[np.uint16], table: NDArray[np.uint16]) -> NDArray[np.bool_]:
@@ -223,7 +188,7 @@ def _candidates(
 
 
 def _among(keys: NDArray[np.void], taken: NDArray[np.void]) -> NDArray[np.bool_]:
-    """Which keys occur in the sorted array ``taken``."""
+    """Keys that occur in the sorted array ``taken``, bool."""
     place = np.minimum(np.searchsorted(taken, keys), len(taken) - 1)
     return np.asarray(taken[place] == keys)
 

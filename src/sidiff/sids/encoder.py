@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class Encoder(Protocol):
-    """What ``embed`` needs of an encoder; d is its dimension."""
+    """The protocol of encoders for ``embed``; d is the dimension."""
 
     @property
     def fingerprint(self) -> str:
@@ -46,7 +46,7 @@ class Encoder(Protocol):
         """Length d of a vector."""
 
     def lengths(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """How much work each text is, (n,), in any unit."""
+        """The work that each text is, (n,), in any unit."""
 
     def encode(self, batches: Sequence[Sequence[str]]) -> Iterator[NDArray[np.float32]]:
         """Encode batches of texts, in order: (n, d) float32 of each."""
@@ -171,7 +171,7 @@ class Shards:
         self._waiting: list[NDArray[np.int64]] = []
 
     def read(self, dimension: int) -> pl.DataFrame:
-        """What is there: fingerprint and embedding, an Array(Float32, dimension)."""
+        """The embeddings that are there: fingerprint, Array(Float32, dimension)."""
         kind = pl.Array(pl.Float32, dimension)
         frames = [pl.DataFrame(schema={"fingerprint": pl.String, "embedding": kind})]
         for name in self._folder.names():
@@ -366,7 +366,7 @@ def _fingerprint(model: SentenceTransformer, precision: Precision) -> str:
 
 
 def _configuration(model: SentenceTransformer) -> dict[str, Any]:
-    """What decides an embedding, beside the weights."""
+    """Settings that decide an embedding, beside the weights."""
     network = getattr(model[0], "auto_model", None)
     config = network.config.to_dict() if network is not None else {}
     # Neither says anything about the function, and both change from place to place.

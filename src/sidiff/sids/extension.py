@@ -1,4 +1,4 @@
-"""When new items join a fitted table, and what a table must carry to allow it.
+"""The extension of a fitted table by new items, and what it must carry for that.
 
 A table may be extended if nothing that shaped it has changed: the settings, the fitted
 arrays, the embeddings of its items, and which of them were held out of training. The
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sidiff.parameters import TokenizationParameters
     from sidiff.sids.quantizers import Quantizer
+    from sidiff.sids.settings import TokenizationParameters
     from sidiff.sids.whitening import Whitening
 
 FREE_SETTINGS = ("device", "new_items")
 """Settings that may change between a fit and its extension."""
 
 COLUMNS = ("item_id", "generation", "embedding", "held_out", "settings", "fitted")
-"""What a stored table must have to be extended."""
+"""Columns that a stored table must have to be extended."""
 
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """Where a table comes from.
+    """The origin of a table.
 
     Attributes:
         settings: SHA-256 (hex) of the settings.

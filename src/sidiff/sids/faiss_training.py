@@ -45,12 +45,12 @@ class ProductCodebooks(NamedTuple):
     """A trained product quantizer of d dimensions, L digits, K codes.
 
     Attributes:
-        rotation: (d, d) float32 applied as ``rotation @ x``; None without OPQ.
+        rotation: (d, d) float32 applied as ``rotation @ x``.
         offset: (d,) float32, subtracted after the rotation; None for zero.
         codebooks: (L, K, d / L) float32.
     """
 
-    rotation: NDArray[np.float32] | None
+    rotation: NDArray[np.float32]
     offset: NDArray[np.float32] | None
     codebooks: NDArray[np.float32]
 
@@ -60,29 +60,25 @@ def train_product(
     digits: int,
     codes: int,
     *,
-    rotate: bool,
     seed: int,
     use_gpu: bool,
 ) -> ProductCodebooks:
-    """Train the codebooks of L blocks, behind a rotation or not, see the module.
+    """Train a rotation and the codebooks of L blocks behind it, see the module.
 
     Args:
         x: (n, d) float32, the training items.
         digits: L, a divisor of d.
         codes: K, 2 to 65,536.
-        rotate: whether to learn a rotation (OPQ) first.
         seed: of every k-means; faiss's own, which the release keeps, is 1234. The
             rotation always starts from faiss's fixed random matrix.
         use_gpu: assign points to centroids on the GPUs.
     """
     if codes <= MOST_FAISS_CODES and codes.bit_count() == 1:
-        index = _product_index(x.shape[1], digits, codes, rotate=rotate)
+        index = _product_index(x.shape[1], digits, codes)
         _train_index(index, x, seed=seed, use_gpu=use_gpu)
         return _take_apart(index)
-    rotation = None
-    if rotate:
-        rotation = _train_rotation(x, digits, codes, seed=seed, use_gpu=use_gpu)
-        x = x @ rotation.T
+    rotation = _train_rotation(x, digits, codes, seed=seed, use_gpu=use_gpu)
+    x = x @ rotation.T
     codebooks = [
         train_kmeans(
             block, codes, iterations=PRODUCT_ITERATIONS, seed=seed, use_gpu=use_gpu
@@ -112,7 +108,7 @@ def train_kmeans(
 
 
 def gpu_wanted(device: Device) -> bool:
-    """Whether faiss shall train on GPUs: allowed by ``device``, and present.
+    """Test that faiss shall train on GPUs: allowed by ``device``, and present.
 
     Raises:
         SidiffError: "cuda" was asked for and faiss sees no GPU.
@@ -132,13 +128,11 @@ def gpu_wanted(device: Device) -> bool:
     return found > 0
 
 
-def _product_index(dimensions: int, digits: int, codes: int, *, rotate: bool) -> Any:
+def _product_index(dimensions: int, digits: int, codes: int) -> Any:
     import faiss  # noqa: PLC0415
 
     bits = codes.bit_length() - 1
-    factory = f"IVF1,PQ{digits}x{bits}"
-    if rotate:
-        factory = f"OPQ{digits}," + factory
+    factory = f"OPQ{digits},IVF1,PQ{digits}x{bits}"
     return faiss.index_factory(dimensions, factory, faiss.METRIC_INNER_PRODUCT)
 
 
@@ -151,15 +145,13 @@ def _train_index(
     lists.do_polysemous_training = False  # the names of the codes, see the module
     lists.cp.seed = seed
     lists.cp.min_points_per_centroid = 1  # only silences a warning
-    quantizers = [lists.pq]
-    if (transform := _transform(index)) is not None:
-        # Left to itself, faiss learns the rotation for 256 codes, whatever K is.
-        quantizers.append(faiss.ProductQuantizer(lists.d, lists.pq.M, lists.pq.nbits))
-        transform.pq = quantizers[-1]
-    with _k_means(quantizers, seed=seed, use_gpu=use_gpu):
+    # Left to itself, faiss learns the rotation for 256 codes, whatever K is.
+    transform, quantizer = _transform(index), lists.pq
+    rotated = faiss.ProductQuantizer(lists.d, quantizer.M, quantizer.nbits)
+    transform.pq = rotated
+    with _k_means([quantizer, rotated], seed=seed, use_gpu=use_gpu):
         index.train(np.ascontiguousarray(x))
-    if transform is not None:
-        transform.pq = None  # Python frees it before the index lets go of it
+    transform.pq = None  # Python frees it before the index lets go of it
 
 
 def _train_rotation(
@@ -200,11 +192,8 @@ def _take_apart(index: Any) -> ProductCodebooks:
 
     lists: Any = faiss.downcast_index(faiss.extract_index_ivf(index))
     quantizer = lists.pq
-    rotation = None
-    if (transform := _transform(index)) is not None:
-        rotation = _matrix(transform)
     return ProductCodebooks(
-        rotation=rotation,
+        rotation=_matrix(_transform(index)),
         offset=lists.quantizer.reconstruct(0).copy(),
         codebooks=faiss.vector_to_array(quantizer.centroids)
         .reshape(quantizer.M, quantizer.ksub, quantizer.dsub)
@@ -213,11 +202,9 @@ def _take_apart(index: Any) -> ProductCodebooks:
 
 
 def _transform(index: Any) -> Any:
-    """The OPQ rotation of an index, or None."""
+    """The rotation of an index."""
     import faiss  # noqa: PLC0415
 
-    if not isinstance(index, faiss.IndexPreTransform):
-        return None
     chain: Any = index.chain
     return faiss.downcast_VectorTransform(chain.at(0))
 

@@ -1,4 +1,4 @@
-"""What a SID table is like: collisions, and how evenly each digit uses its codes."""
+"""The report of a SID table: collisions, and how evenly each digit uses its codes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The steps from embeddings to semantic IDs, for every kind of quantizer.
 
-``opq`` and ``pq`` quantize whitened embeddings, ``rq_kmeans`` plain ones (as DiffGRM's
-released code does), and ``random`` and ``table`` nothing. A step without work gives
+``opq`` quantizes whitened embeddings, ``rq_kmeans`` plain ones (as DiffGRM's released
+code does), and ``random`` and ``table`` nothing. A step without work gives
 None, which ``pack`` can store, so that a caller treats all kinds alike.
 
 Throughout, ``embeddings`` is (N, D) float32 with rows in catalogue order, and
@@ -20,10 +20,10 @@ import numpy as np
 from sidiff.errors import SidiffError
 from sidiff.fingerprints import short
 from sidiff.sids.code_counts import choose_codes, enough_codes, random_codes
-from sidiff.sids.collisions import extra_digit, repair, unused
+from sidiff.sids.collisions import repair, unused
 from sidiff.sids.extension import Origin, reason_to_refit, rows_in
 from sidiff.sids.quantizers import (
-    KINDS,
+    QUANTIZERS,
     Quantizer,
     fit_quantizer,
     read_quantizer,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from sidiff.parameters import TokenizationParameters
+    from sidiff.sids.settings import TokenizationParameters
 
 logger = logging.getLogger(__name__)
 
@@ -98,8 +98,7 @@ def learn_whitening(
     """
     if not whitened(parameters.quantizer):
         return None
-    settings = parameters.whitening
-    return Whitening.fit(embeddings[trained], settings.dimensions, settings.normalize)
+    return Whitening.fit(embeddings[trained], parameters.whitening.dimensions)
 
 
 def learn_quantizer(
@@ -114,7 +113,7 @@ def learn_quantizer(
         SidiffError: too few training items for the codes asked for, or no GPU where
             one is demanded.
     """
-    if parameters.quantizer not in KINDS:
+    if parameters.quantizer not in QUANTIZERS:
         return None
     x_train = _whitened(embeddings[trained], whitening)
     least = _least_codes(len(embeddings), parameters)
@@ -151,19 +150,15 @@ def assign_sids(
     vectors = None if quantizer is None else _whitened(embeddings, whitening)
     natural, size = _natural(vectors, trained, item_ids, quantizer, parameters, earlier)
     settled = np.zeros(len(item_ids), dtype=bool)
-    numbers = np.full(len(item_ids), -1, dtype=np.int64)
     generation = np.zeros(len(item_ids), dtype=np.int32)
     if earlier is not None:
         rows = rows_in(item_ids, earlier)
         settled[rows] = True
-        natural[rows] = earlier.codes[:, : natural.shape[1]]
-        numbers[rows] = earlier.codes[:, -1]
+        natural[rows] = earlier.codes
         generation[:] = earlier.generation.max(initial=0) + 1
         generation[rows] = earlier.generation
     if parameters.collisions == "repair":
         codes = repair(natural, size, settled, quantizer, vectors)
-    elif parameters.collisions == "extra_digit":
-        codes = extra_digit(natural, size, numbers)
     else:
         codes = natural
         _warn_if_crowded(len(codes), codes.shape[1], size)
@@ -220,7 +215,7 @@ def quantization_error(
     quantizer: Quantizer | None,
     parameters: TokenizationParameters,
 ) -> dict[str, float]:
-    """How far the codes are from what they stand for, over all items.
+    """The quantization error: distance of the items from what their codes stand for.
 
     Returns:
         ``quantization_error``, the mean squared distance between a quantized vector
@@ -239,8 +234,6 @@ def quantization_error(
     vectors = _whitened(embeddings, whitening)
     natural = quantizer.encode(vectors)
     codes = table.codes
-    if table.digits == parameters.sid_digits:
-        codes = codes[:, : parameters.digits]
     repaired = parameters.collisions == "repair"
     if not (_is_repair_of if repaired else _are_equal)(natural, codes, table):
         given = SidTable(natural, table.item_ids, quantizer.codes_per_digit)
@@ -274,7 +267,7 @@ def _are_equal(
 def _is_repair_of(
     natural: NDArray[np.uint16], codes: NDArray[np.uint16], table: SidTable
 ) -> bool:
-    """Whether ``codes`` can be what ``repair`` made of ``natural``.
+    """Test that ``codes`` can be what ``repair`` made of ``natural``.
 
     Without assigning anything again: nobody leaves a SID that nobody else holds, and
     of the items that were there at the fit, one stays in every SID they were given.
@@ -301,7 +294,7 @@ def whitening_settings(parameters: TokenizationParameters) -> dict[str, Any]:
 
 def quantizer_settings(parameters: TokenizationParameters) -> dict[str, Any]:
     """The settings that a quantizer is fitted with, by name."""
-    if parameters.quantizer not in KINDS:
+    if parameters.quantizer not in QUANTIZERS:
         return {"quantizer": parameters.quantizer}
     names = {"digits", "codes", "max_codes", "seed", "threads"}
     return whitening_settings(parameters) | parameters.model_dump(include=names)

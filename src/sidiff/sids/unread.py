@@ -20,7 +20,7 @@ _SHOWN = 60
 
 
 class Reader(Protocol):
-    """What is asked of an encoder."""
+    """The protocol of an encoder's files."""
 
     @property
     def name(self) -> str:

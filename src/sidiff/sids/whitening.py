@@ -1,4 +1,4 @@
-"""Whitening: PCA to fewer, uncorrelated dimensions of unit variance.
+"""Whitening: PCA to fewer, uncorrelated dimensions of unit variance, then unit length.
 
 Same function as ``sklearn.decomposition.PCA(n_components=P, whiten=True)``, which
 DiffGRM's released code fits on the items of the training rows only. Written with a
@@ -8,7 +8,6 @@ sensitive to the last bit, and because the catalogue need not fit in memory twic
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,13 +34,11 @@ class Whitening:
         components: (P, D) float32, orthonormal principal axes, widest first; of each,
             the entry of largest magnitude is positive.
         scale: (P,) float32, standard deviation of the training rows along each axis.
-        normalize: whether a whitened row is then divided by its L2 norm.
     """
 
     mean: NDArray[np.float32]
     components: NDArray[np.float32]
     scale: NDArray[np.float32]
-    normalize: bool
 
     @property
     def dimensions(self) -> int:
@@ -49,15 +46,12 @@ class Whitening:
         return len(self.components)
 
     @classmethod
-    def fit(
-        cls, embeddings: NDArray[np.float32], dimensions: int, normalize: bool
-    ) -> Whitening:
+    def fit(cls, embeddings: NDArray[np.float32], dimensions: int) -> Whitening:
         """Find the axes.
 
         Args:
             embeddings: (n, D) float32, the training items only.
             dimensions: P, how many axes to keep.
-            normalize: see the attribute.
 
         Raises:
             SidiffError: too few training items, or too few dimensions, for P axes.
@@ -104,7 +98,6 @@ class Whitening:
             mean=mean.astype(np.float32),
             components=np.ascontiguousarray(components, dtype=np.float32),
             scale=np.sqrt(variances).astype(np.float32),
-            normalize=normalize,
         )
 
     def apply(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -114,8 +107,7 @@ class Whitening:
             embeddings: (n, D) float32.
 
         Returns:
-            (n, P) float32; of unit length when ``normalize``, where a row equal to
-            the mean stays zero.
+            (n, P) float32 of unit length; a row equal to the mean stays zero.
 
         Raises:
             SidiffError: the rows have not D columns.
@@ -130,9 +122,8 @@ class Whitening:
         with single_threaded_blas():
             for chunk, rows in enumerate(_chunks(embeddings)):
                 projected = (rows.astype(np.float64) - self.mean) @ projection
-                if self.normalize:
-                    lengths = np.linalg.norm(projected, axis=1, keepdims=True)
-                    projected /= np.maximum(lengths, 1e-12)
+                lengths = np.linalg.norm(projected, axis=1, keepdims=True)
+                projected /= np.maximum(lengths, 1e-12)
                 whitened[chunk * CHUNK :][: len(rows)] = projected
         return whitened
 
@@ -143,18 +134,18 @@ class Whitening:
             "components": self.components,
             "scale": self.scale,
         }
-        return tensors, {"normalize": json.dumps(self.normalize)}
+        return tensors, {}
 
     @classmethod
     def from_tensors(
         cls, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
     ) -> Whitening:
         """Rebuild what ``to_tensors`` took apart."""
+        del metadata
         return cls(
             mean=tensors["mean"],
             components=tensors["components"],
             scale=tensors["scale"],
-            normalize=json.loads(metadata["normalize"]),
         )
 
 

@@ -1,4 +1,4 @@
-"""What training the two kinds of network shares, and the papers' objective.
+"""The common part of training both kinds of network, and the papers' objective.
 
 Both are validated by the lists that they make. ``DigitTask`` trains a softmax per
 digit, ``sidiff.training.joint`` a posterior over items.
@@ -20,23 +20,24 @@ from sidiff.devices import resolve
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.diffusion.histories import Histories, residual_rows
 from sidiff.diffusion.networks import Network
-from sidiff.diffusion.noising import NoisingContext, masked_digits
+from sidiff.diffusion.noising import masked_digits
+from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.diffusion.noising.probe import confidence_probe
 from sidiff.diffusion.objective import Loss, denoising_loss
 from sidiff.errors import SidiffError
 from sidiff.evaluation.metrics import level_means
-from sidiff.parameters import TrainingParameters
 from sidiff.ranking.methods import network_ranker
 from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
 from sidiff.sids.table import SidTable
 from sidiff.training.masking import MaskingLog
+from sidiff.training.settings import TrainingParameters
 from sidiff.training.trainer import SCORE, SCORE_CUTOFF, Task
 from sidiff.training.workers import Workers
 
 
 class Data(NamedTuple):
-    """What a denoiser is trained on, and how.
+    """The data and settings of a denoiser's training.
 
     Attributes:
         sequences: all users' items.
@@ -157,7 +158,7 @@ class DenoiserTask(Task):
         self.masking.end_step(workers)
 
     def notes(self, epoch: int) -> list[dict[str, Any]]:
-        """What was masked in the epoch."""
+        """The masking of the epoch."""
         return self.masking.rows(epoch)
 
 

@@ -59,7 +59,7 @@ def training_figure(history: pl.DataFrame) -> go.Figure:
 
 
 def masking_figure(masking: pl.DataFrame) -> Figure:
-    """What the noising hid: how many digits, which ones, and whether in the history.
+    """Masked digits: how many, which ones, and whether in the history.
 
     Args:
         masking: as ``sidiff.training.loop.Fitted.masking``.

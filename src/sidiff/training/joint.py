@@ -21,7 +21,8 @@ from sidiff.diffusion.blocks import Packing
 from sidiff.diffusion.histories import Positions, SampleBatch
 from sidiff.diffusion.item_softmax import item_softmax_loss, repeat_additions
 from sidiff.diffusion.joint import ItemTable, JointConfig, JointDenoiser, JointMemory
-from sidiff.diffusion.noising import NoisingContext, masked_digits
+from sidiff.diffusion.noising import masked_digits
+from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.diffusion.noising.probe import confidence_probe
 from sidiff.diffusion.objective import Loss
 from sidiff.reviews.sequences import sequence_rows, training_items

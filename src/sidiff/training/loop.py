@@ -14,21 +14,21 @@ from torch import Tensor
 
 from sidiff.decoding.lattice import Lattice
 from sidiff.devices import cpu_threads
-from sidiff.parameters import TrainingParameters
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
 from sidiff.training.denoising import Data, DenoiserTask, DigitTask
 from sidiff.training.joint import JointTask
 from sidiff.training.progress import Checkpoints
-from sidiff.training.trainer import Budget, OnEpoch, Trainer, unheard
+from sidiff.training.settings import TrainingParameters
+from sidiff.training.trainer import Budget, OnEpoch, Trained, Trainer, unheard
 from sidiff.training.workers import ALONE, Workers
 
 TASKS: dict[str, Callable[[Data], DenoiserTask]] = {
     "items": JointTask,
     "digits": DigitTask,
 }
-"""What is trained, by ``training.network.posterior``."""
+"""The tasks by ``training.network.posterior``."""
 _WITHOUT_EFFECT = {"checkpoint_seconds", "engine", "workers", "restarts"}
 """Parameters that do not decide what is learnt; how many workers there are decides the
 rounding, and is asked of the workers themselves."""
@@ -88,9 +88,8 @@ def fit(
             no number any more, or a checkpoint that cannot be written.
     """
     with cpu_threads(parameters.threads):
-        task = TASKS[parameters.network.posterior](
-            Data(sequences, samples, table, parameters, max_history, lattice)
-        )
+        data = Data(sequences, samples, table, parameters, max_history, lattice)
+        task = TASKS[parameters.network.posterior](data)
         decides = {
             "model": "denoiser",
             "parameters": parameters.model_dump(exclude=_WITHOUT_EFFECT),
@@ -108,22 +107,26 @@ def fit(
         )
         trainer = Trainer(task, task.samples, budget_of(parameters), workers)
         trained = trainer.train(kept, on_epoch if workers.first else unheard)
-    config = task.network.saved_config() | {
-        "sid_table": table.fingerprint,
-        "sequences": sequences.fingerprint,
+    return Fitted(
+        trained.weights,
+        _config(task, data, trained),
+        pl.DataFrame(trained.rows, infer_schema_length=None),
+        pl.DataFrame(trained.notes),
+    )
+
+
+def _config(task: DenoiserTask, data: Data, trained: Trained) -> dict[str, Any]:
+    """The shape of a network, and how its weights came about."""
+    return task.network.saved_config() | {
+        "sid_table": data.table.fingerprint,
+        "sequences": data.sequences.fingerprint,
         "known_items": task.known_items,
-        "seed": parameters.seed,
+        "seed": data.parameters.seed,
         "best_epoch": trained.epoch,
         "best_score": trained.score,
         "epochs_run": trained.epochs_run,
         "parameters": sum(p.numel() for p in task.network.parameters()),
     }
-    return Fitted(
-        trained.weights,
-        config,
-        pl.DataFrame(trained.rows, infer_schema_length=None),
-        pl.DataFrame(trained.notes),
-    )
 
 
 def budget_of(parameters: TrainingParameters) -> Budget:

@@ -1,4 +1,4 @@
-"""What the noising hid, counted over each epoch."""
+"""Masked digits, counted over each epoch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sidiff.diffusion.noising import NoisingContext
+from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.diffusion.noising.orders import history_counts
 from sidiff.training.workers import Workers
 

@@ -1,4 +1,4 @@
-"""How far a training run has come: what a checkpoint holds and how it is resumed."""
+"""The progress of a training: what a checkpoint holds and how it is resumed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Progress:
         return len(self.rows)
 
     def batches(self, samples: Tensor, batch_size: int) -> Iterator[Tensor]:
-        """What is left of the epoch that runs: parts ``(B, ...)`` of ``samples``."""
+        """The rest of the epoch that runs: parts ``(B, ...)`` of ``samples``."""
         self._order_before = self.order.get_state()
         order = torch.randperm(len(samples), generator=self.order)
         for rows in order.split(batch_size)[self.batch :]:
@@ -149,7 +149,7 @@ class Progress:
 
 
 class Checkpoints:
-    """Where and how often the progress of one run is written down.
+    """The place and pace of one run's checkpoints.
 
     The file's name and content hold the fingerprint of everything that decides the
     run, so that another run's checkpoint is never taken for its own.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from sidiff.parameters import OptimizerParameters, StoppingParameters
+from sidiff.training.settings import OptimizerParameters, StoppingParameters
 
 
 def learning_rate(
@@ -12,15 +12,13 @@ def learning_rate(
 ) -> float:
     """Rate at optimiser step ``step`` (from 0).
 
-    Linear warm-up from 0 over ``warmup_steps``, then constant or half a cosine that
-    reaches 0 at ``total_steps``. A warm-up longer than the run never ends, as in the
+    Linear warm-up from 0 over ``warmup_steps``, then half a cosine that reaches 0 at
+    ``total_steps``. A warm-up longer than the run never ends, as in the
     papers' settings.
     """
     peak = parameters.learning_rate
     if step < parameters.warmup_steps:
         return peak * step / parameters.warmup_steps
-    if parameters.schedule == "constant":
-        return peak
     progress = (step - parameters.warmup_steps) / max(
         1, total_steps - parameters.warmup_steps
     )
@@ -42,7 +40,7 @@ class EarlyStopping:
         self.stale = 0
 
     def due(self, epoch: int, last_epoch: int) -> bool:
-        """Whether to validate after ``epoch``; the last epoch always is."""
+        """Epochs after which to validate: test of ``epoch``; the last one always is."""
         since = epoch - self.parameters.first_epoch
         regular = since >= 0 and since % self.parameters.every_epochs == 0
         return regular or epoch == last_epoch
@@ -57,5 +55,5 @@ class EarlyStopping:
 
     @property
     def exhausted(self) -> bool:
-        """Whether ``patience`` validations in a row brought nothing."""
+        """Test that ``patience`` validations in a row brought nothing."""
         return self.stale >= self.parameters.patience

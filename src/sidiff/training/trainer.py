@@ -24,10 +24,10 @@ from tqdm.auto import tqdm
 
 from sidiff.diffusion.objective import Loss
 from sidiff.errors import SidiffError
-from sidiff.parameters import OptimizerParameters, StoppingParameters
 from sidiff.snapshots import decode, encode
 from sidiff.training.progress import Checkpoints, Progress, cpu_weights
 from sidiff.training.schedule import EarlyStopping, learning_rate
+from sidiff.training.settings import OptimizerParameters, StoppingParameters
 from sidiff.training.workers import ALONE, Workers
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def unheard(epoch: int, figures: dict[str, float]) -> None:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long and in what steps a network is trained.
+    """The budget of a training: its length and steps.
 
     Attributes:
         optimizer: AdamW and its schedule.
@@ -93,16 +93,16 @@ class Task:
         raise NotImplementedError
 
     def end_step(self, workers: Workers) -> None:
-        """What is to be done after an optimiser step; nothing here."""
+        """The work after an optimiser step; nothing here."""
 
     def notes(self, epoch: int) -> list[dict[str, Any]]:
-        """What to write down of an epoch beside its figures; nothing here."""
+        """Notes on an epoch beside its figures; none here."""
         return []
 
 
 @dataclass(frozen=True)
 class Trained:
-    """How a training ended.
+    """The outcome of a training.
 
     Attributes:
         weights: state of the best validated epoch, on the CPU.
@@ -200,7 +200,7 @@ class Trainer:
         )
 
     def _train_epoch(self, bar: tqdm, kept: Checkpoints, on_epoch: OnEpoch) -> None:
-        """What is left of the epoch that runs, and its validation."""
+        """The rest of the epoch that runs, and its validation."""
         progress, budget, task = self.progress, self.budget, self.task
         epoch = progress.epochs + 1
         began = time.perf_counter()

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Workers:
-    """Which of how many processes this one is.
+    """The place of this process among those of a training.
 
     Attributes:
         rank: of this process, from 0; rank 0 writes and reports.
@@ -42,7 +42,7 @@ class Workers:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes and reports for all."""
+        """Test that this process writes and reports for all."""
         return self.rank == 0
 
     def share(self, parts: Sequence[T]) -> list[tuple[int, T]]:

@@ -8,26 +8,43 @@ A view's mask is the answer to two questions, each a small named strategy:
 - which ones come first (``ORDERS``): what the model is least sure of (DiffGRM's OCN),
   what the history explains least (MDGR), or a random order.
 
-Any amount goes with any order. With ``coherent`` all views of a sample mask along one
-order, without it each view draws its own.
+Any amount goes with any order. All views of a sample mask along one order by confidence
+(coherent noising); orders that are drawn are drawn for each view.
 """
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from sidiff.diffusion.noising.amounts import AMOUNTS
-from sidiff.diffusion.noising.context import NoisingContext
-from sidiff.diffusion.noising.orders import ORDERS
-from sidiff.parameters import NoisingParameters
+from sidiff.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sidiff.diffusion.noising.context import NoisingContext
+    from sidiff.diffusion.settings import NoisingParameters
+
+    Strategy = Callable[[NoisingContext, NoisingParameters], Tensor]
+
+AMOUNTS: Registry[Strategy] = Registry(
+    nested="sidiff.diffusion.noising.amounts:nested",
+    curriculum="sidiff.diffusion.noising.amounts:curriculum",
+    uniform="sidiff.diffusion.noising.amounts:uniform",
+    chance="sidiff.diffusion.noising.amounts:chance",
+)
+"""Numbers of masked digits of every view, ``(B, V)``, at least 1."""
+
+ORDERS: Registry[Strategy] = Registry(
+    confidence="sidiff.diffusion.noising.orders:by_confidence",
+    history="sidiff.diffusion.noising.orders:by_history",
+    random="sidiff.diffusion.noising.orders:at_random",
+)
+"""Digits in the order of masking, ``(B, V, L)``, or ``(B, 1, L)`` for all views."""
 
 
 def masked_digits(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
     """Masked digits of every view, ``(B, V, L)`` bool, at least one per view."""
     count = AMOUNTS[parameters.amount](context, parameters)
-    orders = 1 if parameters.coherent else parameters.views
-    order = ORDERS[parameters.order](context, parameters, orders)
+    order = ORDERS[parameters.order](context, parameters)
     return order.argsort(2) < count[..., None]
-
-
-__all__ = ["AMOUNTS", "ORDERS", "NoisingContext", "masked_digits"]

@@ -1,4 +1,4 @@
-"""How many digits each view masks.
+"""Numbers of masked digits.
 
 Nested views are DiffGRM's (arXiv 2510.21805, section 4.2), the curriculum is MDGR's
 (arXiv 2601.19501, Eqs. 8-10), an even draw its ablation's control.
@@ -7,17 +7,13 @@ Nested views are DiffGRM's (arXiv 2510.21805, section 4.2), the curriculum is MD
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from sidiff.diffusion.noising.context import NoisingContext
+from sidiff.diffusion.settings import NoisingParameters
 from sidiff.errors import SidiffError
-from sidiff.parameters import NoisingParameters
-
-Amount = Callable[[NoisingContext, NoisingParameters], Tensor]
-"""Returns the number of masked digits of every view, ``(B, V)``, at least 1."""
 
 
 def nested(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
@@ -53,17 +49,9 @@ def uniform(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
 
 
 def chance(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
-    """As many as come out masked when each is with ``mask_probability``; at least 1."""
+    """A binomial number: each digit with ``mask_probability``; at least 1."""
     drawn = context.uniform(parameters.views) < parameters.mask_probability
     return drawn.sum(2).clamp(min=1)
-
-
-AMOUNTS: dict[str, Amount] = {
-    "nested": nested,
-    "curriculum": curriculum,
-    "uniform": uniform,
-    "chance": chance,
-}
 
 
 def view_sizes(digits: int, views: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""What a noising strategy may look at."""
+"""The inputs of noising strategies."""
 
 from __future__ import annotations
 

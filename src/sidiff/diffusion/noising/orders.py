@@ -1,4 +1,4 @@
-"""Which digits are masked first.
+"""Masking orders.
 
 OCN, on-policy coherent noising, is DiffGRM's (arXiv 2510.21805, section 4.2), the order
 by the history MDGR's (arXiv 2601.19501, Eqs. 11-12).
@@ -6,38 +6,26 @@ by the history MDGR's (arXiv 2601.19501, Eqs. 11-12).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from sidiff.diffusion.noising.context import NoisingContext
-from sidiff.parameters import NoisingParameters
-
-Order = Callable[[NoisingContext, NoisingParameters, int], Tensor]
-"""Returns the digits in the order of masking, ``(B, orders, L)``; 1 order may be 1."""
+from sidiff.diffusion.settings import NoisingParameters
 
 
-def by_confidence(
-    context: NoisingContext, parameters: NoisingParameters, orders: int
-) -> Tensor:
+def by_confidence(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
     """OCN: what the model is least sure of first, the same in all views."""
-    del parameters, orders
+    del parameters
     confidence = context.probe(torch.ones_like(context.targets, dtype=torch.bool))
     return confidence.argsort(dim=1, stable=True)[:, None]
 
 
-def at_random(
-    context: NoisingContext, parameters: NoisingParameters, orders: int
-) -> Tensor:
+def at_random(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
     """All orders are equally likely."""
-    del parameters
-    return context.uniform(orders).argsort(2)
+    return context.uniform(parameters.views).argsort(2)
 
 
-def by_history(
-    context: NoisingContext, parameters: NoisingParameters, orders: int
-) -> Tensor:
+def by_history(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
     """Drawn without replacement, more likely what the history explains less.
 
     A digit is drawn with a probability proportional to w = 1 / (f + ``eps``) among
@@ -45,16 +33,9 @@ def by_history(
     draws do.
     """
     weight = 1.0 / (history_counts(context) + parameters.history.eps)
-    noise = context.uniform(orders).clamp(min=torch.finfo(torch.float32).tiny)
+    noise = context.uniform(parameters.views).clamp(min=torch.finfo(torch.float32).tiny)
     gumbel = -(-noise.log()).log()
     return (weight.log()[:, None] + gumbel).argsort(2, descending=True)
-
-
-ORDERS: dict[str, Order] = {
-    "confidence": by_confidence,
-    "history": by_history,
-    "random": at_random,
-}
 
 
 def history_counts(context: NoisingContext) -> Tensor:

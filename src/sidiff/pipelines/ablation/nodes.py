@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Self
 
 import polars as pl
+from pydantic import model_validator
 
 from sidiff.datasets import Model
+from sidiff.evaluation.settings import ComparisonParameters, EvaluationParameters
 from sidiff.parameters import (
-    AblationParameters,
-    ComparisonParameters,
-    EvaluationParameters,
+    Changes,
+    MethodName,
+    Parameters,
+    Seeds,
+    changed,
+    check_distinct,
 )
 from sidiff.pipelines.frames import (
     check_ranked_with,
@@ -25,11 +30,33 @@ from sidiff.pipelines.frames import (
     to_sid_table,
 )
 from sidiff.snapshots import SnapshotFolder
+from sidiff.training.settings import TrainingParameters
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
+
+
+class AblationParameters(Parameters):
+    """Trainings that differ in stated settings (pipeline ``ablation``)."""
+
+    variants: Changes
+    seeds: Seeds
+    decoder: MethodName
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> Self:
+        check_distinct("seeds", self.seeds)
+        return self
+
+    def trainings(self, training: TrainingParameters) -> dict[str, TrainingParameters]:
+        """The settings of every variant: ``training`` with what it changes.
+
+        Raises:
+            ValueError: a changed setting is unknown or illegal.
+        """
+        return changed(training, self.variants, ".variants.{}")
 
 
 def train_variants(
@@ -38,8 +65,8 @@ def train_variants(
     training_samples: pl.DataFrame,
     sid_table: pl.DataFrame,
     lattice: Model,
-    training: dict[str, Any],
-    parameters: dict[str, Any],
+    training: TrainingParameters,
+    ablation: AblationParameters,
     max_history: int,
     checkpoints: SnapshotFolder,
     ray_address: str | None,
@@ -57,7 +84,6 @@ def train_variants(
         max_history,
         checkpoints,
     )
-    ablation = AblationParameters.model_validate(parameters)
     variants = ablation.trainings(job.parameters)
     models: dict[str, Model] = {}
     histories, masks = [], []
@@ -84,8 +110,8 @@ def rank_variants(
     catalogue: pl.DataFrame,
     sid_table: pl.DataFrame,
     lattice: Model,
-    evaluation: dict[str, Any],
-    parameters: dict[str, Any],
+    evaluation: EvaluationParameters,
+    ablation: AblationParameters,
     ray_address: str | None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Decode the test split with the network of every variant and seed."""
@@ -94,10 +120,8 @@ def rank_variants(
     from sidiff.evaluation.run import chosen_users
     from sidiff.pipelines.evaluation.nodes import evaluator_of
 
-    settings = EvaluationParameters.model_validate(evaluation)
-    ablation = AblationParameters.model_validate(parameters)
-    ranking = settings.other_decoders()[ablation.decoder]
-    cutoff = max(settings.cutoffs)
+    ranking = evaluation.other_decoders()[ablation.decoder]
+    cutoff = max(evaluation.cutoffs)
     parts = []
     for name, model in split_models(variant_denoisers).items():
         method, seed = name.split("/")
@@ -108,7 +132,7 @@ def rank_variants(
             network_from_saved(model.tensors, model.metadata),
             ranking,
             f"{method}, seed {seed}",
-            chosen_users(len(evaluator.samples), settings),
+            chosen_users(len(evaluator.samples), evaluation),
         )
         figures = level_means(
             ranked.items,
@@ -135,24 +159,23 @@ def compare_variants(
     costs: pl.DataFrame,
     catalogue: pl.DataFrame,
     sid_table: pl.DataFrame,
-    evaluation: dict[str, Any],
-    comparison: dict[str, Any],
-    parameters: dict[str, Any],
+    evaluation: EvaluationParameters,
+    comparison: ComparisonParameters,
+    ablation: AblationParameters,
 ) -> tuple[pl.DataFrame, dict[str, float]]:
     """Measure every variant at both levels, and against the first one."""
     from sidiff.evaluation.comparison import compare, flat_report
 
     table = to_sid_table(sid_table, catalogue)
     check_ranked_with(results, "ablation_results", table, catalogue)
-    first = next(iter(AblationParameters.model_validate(parameters).variants))
-    settings = ComparisonParameters.model_validate(comparison)
+    first = next(iter(ablation.variants))
     compared = compare(
         {"training": results},
         {"training": costs},
         catalogue,
         table.groups().sid_of_item,
-        EvaluationParameters.model_validate(evaluation).cutoffs,
-        settings.model_copy(update={"references": [first]}),
+        evaluation.cutoffs,
+        comparison.model_copy(update={"references": [first]}),
     )
     return compared, flat_report(compared)
 
@@ -167,7 +190,7 @@ def write_ablation(comparison: pl.DataFrame, dataset: str) -> str:
 def plot_ablation(
     comparison: pl.DataFrame, history: pl.DataFrame, masking: pl.DataFrame
 ) -> tuple[Figure, Figure, Figure]:
-    """Draw the variants at both levels, their courses, and what they hid."""
+    """Draw the variants at both levels, their courses, and what they masked."""
     from sidiff.evaluation.comparison_figures import comparison_figure
     from sidiff.training.figures import courses_figure, variants_masking_figure
 

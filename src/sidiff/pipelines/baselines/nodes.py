@@ -9,98 +9,81 @@ from typing import Any
 
 import polars as pl
 
+from sidiff.baselines.settings import BaselinesParameters
 from sidiff.datasets import Model
-from sidiff.parameters import (
-    BaselinesParameters,
-    EvaluationParameters,
-    TrainingParameters,
-)
+from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.pipelines.frames import to_samples, to_sequences, to_sid_table
 from sidiff.snapshots import SnapshotFolder
-
-_LEFT_OUT = Model({}, {"seeds": []})
-"""What is stored for a model whose method is not among the parameters."""
+from sidiff.training.settings import TrainingParameters
 
 
-def fit_sasrec(
-    sequences: pl.DataFrame,
-    catalogue: pl.DataFrame,
-    parameters: dict[str, Any],
-    seeds: list[int],
-    max_history: int,
-    checkpoints: SnapshotFolder,
-) -> tuple[Model, list[dict[str, Any]]]:
-    """Tune and train SASRec; return its weights and the settings tried."""
-    from sidiff.baselines.run import tune_sasrec
-
-    settings = BaselinesParameters.model_validate(parameters)
-    if not {"sasrec", "sasrec_markov"} & set(settings.methods):
-        return _LEFT_OUT, []
-    fitted = tune_sasrec(
-        to_sequences(sequences, catalogue), settings, max_history, seeds, checkpoints
-    )
-    return Model(fitted.weights, fitted.config), fitted.tried
-
-
-def fit_autoregressive(
+def fit_baselines(
     sequences: pl.DataFrame,
     catalogue: pl.DataFrame,
     training_samples: pl.DataFrame,
     sid_table: pl.DataFrame,
-    parameters: dict[str, Any],
-    training: dict[str, Any],
+    baselines: BaselinesParameters,
+    training: TrainingParameters,
     seeds: list[int],
     max_history: int,
     checkpoints: SnapshotFolder,
-) -> Model:
-    """Train the autoregressive SID decoder on the denoiser's samples."""
-    from sidiff.baselines.run import fit_decoders
+) -> tuple[Model, list[dict[str, Any]]]:
+    """Train the networks of all methods; return them and the settings tried."""
+    from sidiff.baselines import run
+    from sidiff.baselines.method import Lessons
 
-    settings = BaselinesParameters.model_validate(parameters)
-    if "autoregressive" not in settings.methods:
-        return _LEFT_OUT
     users = to_sequences(sequences, catalogue)
-    fitted = fit_decoders(
-        users,
-        to_samples(training_samples, users, max_history),
-        to_sid_table(sid_table, catalogue),
-        settings,
-        TrainingParameters.model_validate(training),
-        max_history,
-        seeds,
-        checkpoints,
+    fitted = run.fit_baselines(
+        Lessons(
+            users,
+            to_samples(training_samples, users, max_history),
+            to_sid_table(sid_table, catalogue),
+            baselines,
+            training,
+            max_history,
+            seeds,
+            checkpoints,
+        )
     )
-    return Model(fitted.weights, fitted.config)
+    weights = {
+        f"{kind}/{name}": tensor
+        for kind, networks in fitted.items()
+        for name, tensor in networks.weights.items()
+    }
+    configs = {kind: networks.config for kind, networks in fitted.items()}
+    tried = [one for networks in fitted.values() for one in networks.tried]
+    return Model(weights, configs), tried
 
 
 def rank_baselines(
-    sasrec: Model,
-    autoregressive: Model,
+    baseline_networks: Model,
     sequences: pl.DataFrame,
     catalogue: pl.DataFrame,
     sid_table: pl.DataFrame,
-    parameters: dict[str, Any],
-    evaluation: dict[str, Any],
+    baselines: BaselinesParameters,
+    evaluation: EvaluationParameters,
     max_history: int,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rank the test split by every baseline; return the lists and what they took."""
     from sidiff.baselines import run
+    from sidiff.baselines.method import Fitted, below
     from sidiff.evaluation.filters import allowed_items
     from sidiff.ranking.results import cost_frame
 
-    settings = BaselinesParameters.model_validate(parameters)
-    shared = EvaluationParameters.model_validate(evaluation)
     users = to_sequences(sequences, catalogue)
     table = to_sid_table(sid_table, catalogue)
     ranked = run.rank_baselines(
         users,
         table,
-        run.Fitted(sasrec.tensors, sasrec.metadata),
-        run.Fitted(autoregressive.tensors, autoregressive.metadata),
-        settings,
-        shared,
+        {
+            kind: Fitted(below(kind, baseline_networks.tensors), config)
+            for kind, config in baseline_networks.metadata.items()
+            if isinstance(config, dict)
+        },
+        baselines,
+        evaluation,
         max_history,
-        allowed_items(users.item_ids, shared.allow_items, shared.deny_items),
+        allowed_items(users.item_ids, evaluation.allow_items, evaluation.deny_items),
     )
     return (
         pl.concat(

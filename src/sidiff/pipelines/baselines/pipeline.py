@@ -12,21 +12,7 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             Node(
-                nodes.fit_sasrec,
-                inputs=[
-                    "sequences",
-                    "catalogue",
-                    "params:baselines",
-                    "params:evaluation.seeds",
-                    "params:filtering.max_history",
-                    "checkpoints",
-                ],
-                outputs=["sasrec", "baseline_tuning"],
-                name="fit_sasrec",
-                tags=["gpu", "expensive"],
-            ),
-            Node(
-                nodes.fit_autoregressive,
+                nodes.fit_baselines,
                 inputs=[
                     "sequences",
                     "catalogue",
@@ -38,15 +24,14 @@ def create_pipeline() -> Pipeline:
                     "params:filtering.max_history",
                     "checkpoints",
                 ],
-                outputs="autoregressive",
-                name="fit_autoregressive",
+                outputs=["baseline_networks", "baseline_tuning"],
+                name="fit_baselines",
                 tags=["gpu", "expensive"],
             ),
             Node(
                 nodes.rank_baselines,
                 inputs=[
-                    "sasrec",
-                    "autoregressive",
+                    "baseline_networks",
                     "sequences",
                     "catalogue",
                     "sid_table",

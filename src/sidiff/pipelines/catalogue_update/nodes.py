@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -15,15 +15,12 @@ import polars as pl
 from sidiff.datasets import Model
 from sidiff.errors import SidiffError
 from sidiff.evaluation.filters import read_ids
-from sidiff.parameters import (
-    EmbeddingParameters,
-    IngestionParameters,
-    TokenizationParameters,
-    UpdateParameters,
-)
+from sidiff.parameters import Parameters, Text
 from sidiff.pipelines.tokenization.checks import check_fitted, check_quantizer
 from sidiff.reviews.own_data import ingest_items
+from sidiff.reviews.settings import IngestionParameters
 from sidiff.reviews.text import render_texts
+from sidiff.sids.settings import EmbeddingParameters, TokenizationParameters
 from sidiff.snapshots import SnapshotFolder
 
 if TYPE_CHECKING:
@@ -35,6 +32,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+class UpdateParameters(Parameters):
+    """Other items for a bundle (pipeline ``catalogue_update``)."""
+
+    new_items: Text | None
+    removed_items: Text | None
+
+
 def update_bundle(
     previous_bundle: Bundle,
     item_texts: pl.DataFrame,
@@ -43,15 +47,14 @@ def update_bundle(
     quantizer: Model,
     sid_table: pl.DataFrame,
     embedding_shards: SnapshotFolder,
-    parameters: dict[str, Any],
-    ingestion: dict[str, Any],
-    embedding: dict[str, Any],
-    tokenization: dict[str, Any],
+    update: UpdateParameters,
+    ingestion: IngestionParameters,
+    embedding: EmbeddingParameters,
+    tokenization: TokenizationParameters,
 ) -> Bundle:
     """Add the new items, with semantic IDs of their own, and take the others out."""
     from sidiff.serving.update import updated
 
-    update = UpdateParameters.model_validate(parameters)
     if update.new_items is None and update.removed_items is None:
         raise SidiffError(
             "There is nothing to change; give --params=new_items=FILE or "
@@ -64,7 +67,7 @@ def update_bundle(
     titles = pl.DataFrame(schema={"item_id": pl.String, "title": pl.String})
     if update.new_items is not None:
         path = Path(update.new_items).expanduser()
-        columns = IngestionParameters.model_validate(ingestion).items
+        columns = ingestion.items
         items = ingest_items([path], columns).frame.collect()
         titles = items.select("item_id", "title")
         fresh = items.join(table.to_frame(), on="item_id", how="anti")
@@ -77,7 +80,7 @@ def update_bundle(
                 fresh["item_id"],
                 vectors,
                 (whitening, quantizer, sid_table),
-                TokenizationParameters.model_validate(tokenization),
+                tokenization,
             )
     bundle = updated(previous_bundle, table, titles, removed)
     logger.info(
@@ -94,12 +97,11 @@ def _embedded(
     item_texts: pl.DataFrame,
     item_embeddings: pl.DataFrame,
     shards: SnapshotFolder,
-    parameters: dict[str, Any],
+    settings: EmbeddingParameters,
 ) -> NDArray[np.float32]:
     """Embeddings of new items ``(n, P)`` by the encoder of the old ones."""
     from sidiff.sids.encoder import Shards, embed, load_encoder
 
-    settings = EmbeddingParameters.model_validate(parameters)
     encoder = load_encoder(settings.encoder, settings.device, settings.precision)
     (known,) = embed(item_texts.head(1), encoder, 1, None)["fingerprint"]
     if known != item_embeddings["fingerprint"][0]:

@@ -1,15 +1,15 @@
-"""What each method ranked, turned into one table and two figures per data set."""
+"""The lists of all methods as one table and two figures per data set."""
 
 # Every Kedro command imports this module; what is slow to import waits for the run.
 # ruff: noqa: PLC0415
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sidiff.parameters import ComparisonParameters, EvaluationParameters
+from sidiff.evaluation.settings import ComparisonParameters, EvaluationParameters
 from sidiff.pipelines.frames import check_ranked_with, to_sid_table
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def compare_methods(
     baseline_costs: pl.DataFrame,
     catalogue: pl.DataFrame,
     sid_table: pl.DataFrame,
-    evaluation: dict[str, Any],
-    parameters: dict[str, Any],
+    evaluation: EvaluationParameters,
+    settings: ComparisonParameters,
 ) -> tuple[pl.DataFrame, dict[str, float]]:
     """Measure the configured method, decoders and baselines at both levels."""
     from sidiff.evaluation.comparison import compare, flat_report
@@ -50,8 +50,8 @@ def compare_methods(
         },
         catalogue,
         table.groups().sid_of_item,
-        EvaluationParameters.model_validate(evaluation).cutoffs,
-        ComparisonParameters.model_validate(parameters),
+        evaluation.cutoffs,
+        settings,
     )
     return comparison, flat_report(comparison)
 
@@ -64,13 +64,13 @@ def write_comparison(comparison: pl.DataFrame, dataset: str) -> str:
 
 
 def plot_comparison(
-    comparison: pl.DataFrame, evaluation: dict[str, Any]
+    comparison: pl.DataFrame, evaluation: EvaluationParameters
 ) -> tuple[Figure, Figure, Interactive]:
     """Draw all methods at both levels, the main ones by bucket, decoders by cost."""
     from sidiff.evaluation.comparison_figures import breakdown_figure, comparison_figure
     from sidiff.evaluation.trade_off import trade_off_figure
 
-    decoders = EvaluationParameters.model_validate(evaluation).other_decoders()
+    decoders = evaluation.other_decoders()
     searched = {
         name: ranking.method
         for name, ranking in decoders.items()

@@ -5,24 +5,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import polars as pl
 
-from sidiff.parameters import EmbeddingParameters
 from sidiff.pipelines.frames import INGESTED
 from sidiff.reviews.text import render_texts
+from sidiff.sids.settings import EmbeddingParameters
 from sidiff.snapshots import SnapshotFolder
 
 
 def render_item_texts(
     items: pl.DataFrame,
     catalogue: pl.DataFrame,
-    parameters: dict[str, Any],
+    embedding: EmbeddingParameters,
     layout: str,
 ) -> pl.DataFrame:
     """Say in words what each item of the catalogue is."""
-    template = EmbeddingParameters.model_validate(parameters).text
+    template = embedding.text
     fields = items.drop(INGESTED, strict=False)  # no field of an item
     own = layout == "table"
     return render_texts(fields, catalogue["item_id"], template, own=own)
@@ -31,7 +29,7 @@ def render_item_texts(
 def embed_items(
     item_texts: pl.DataFrame,
     previous_item_embeddings: pl.DataFrame | None,
-    parameters: dict[str, Any],
+    embedding: EmbeddingParameters,
     embedding_shards: SnapshotFolder,
     ray_address: str | None,
 ) -> pl.DataFrame:
@@ -39,7 +37,6 @@ def embed_items(
     from sidiff.sids.encoder import Encoder, Shards, embed, load_encoder
     from sidiff.sids.unread import count_unread
 
-    embedding = EmbeddingParameters.model_validate(parameters)
     encoder: Encoder
     encoder = local = load_encoder(
         embedding.encoder, embedding.device, embedding.precision

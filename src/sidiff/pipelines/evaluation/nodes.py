@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sidiff.datasets import Model
+from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.fingerprints import short
-from sidiff.parameters import EvaluationParameters
 from sidiff.pipelines.frames import (
     check_trained_on,
     choose_seeds,
@@ -21,6 +21,7 @@ from sidiff.pipelines.frames import (
     to_sid_table,
 )
 from sidiff.pipelines.tracking import log_metrics
+from sidiff.sids.settings import TokenizationParameters
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def evaluate_denoiser(
     catalogue: pl.DataFrame,
     sid_table: pl.DataFrame,
     lattice: Model,
-    parameters: dict[str, Any],
+    evaluation: EvaluationParameters,
     ray_address: str | None,
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, dict[str, float]]:
     """Rank items for every user of the test split, with the networks of all seeds."""
@@ -46,20 +47,15 @@ def evaluate_denoiser(
     from sidiff.evaluation.run import evaluate
 
     evaluator = evaluator_of(
-        denoiser, sequences, catalogue, sid_table, lattice, parameters, ray_address
+        denoiser, sequences, catalogue, sid_table, lattice, evaluation, ray_address
     )
     networks = _networks(denoiser, seed_denoisers, evaluator)
     main = int(denoiser.metadata.get("seed", -1))
     if main not in networks:
         networks[main] = network_from_saved(denoiser.tensors, denoiser.metadata)
-    evaluation = evaluate(evaluator, networks, main)
-    log_metrics(evaluation.rates)
-    return (
-        evaluation.recommendations,
-        evaluation.results,
-        evaluation.costs,
-        evaluation.metrics,
-    )
+    done = evaluate(evaluator, networks, main)
+    log_metrics(done.rates)
+    return done.recommendations, done.results, done.costs, done.metrics
 
 
 def compare_decoders(
@@ -69,14 +65,14 @@ def compare_decoders(
     catalogue: pl.DataFrame,
     sid_table: pl.DataFrame,
     lattice: Model,
-    parameters: dict[str, Any],
+    evaluation: EvaluationParameters,
     ray_address: str | None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Decode the test split in every way, with the networks of all seeds."""
     from sidiff.evaluation import run
 
     evaluator = evaluator_of(
-        denoiser, sequences, catalogue, sid_table, lattice, parameters, ray_address
+        denoiser, sequences, catalogue, sid_table, lattice, evaluation, ray_address
     )
     networks = _networks(denoiser, seed_denoisers, evaluator)
     return run.compare_decoders(evaluator, networks)
@@ -103,7 +99,7 @@ def evaluator_of(
     catalogue: pl.DataFrame,
     sid_table: pl.DataFrame,
     lattice: Model,
-    parameters: dict[str, Any],
+    evaluation: EvaluationParameters,
     ray_address: str | None = None,
 ) -> Evaluator:
     """Lay out the test split for a network, having checked that they belong together.
@@ -125,7 +121,6 @@ def evaluator_of(
             short(denoiser.metadata.get("sequences")),
             short(users.fingerprint),
         )
-    evaluation = EvaluationParameters.model_validate(parameters)
     layout = Layout(
         users,
         table,
@@ -152,7 +147,7 @@ def summarise_run(
     data_statistics: dict[str, Any],
     sid_report: dict[str, Any],
     metrics: dict[str, float],
-    tokenization: dict[str, Any],
+    tokenization: TokenizationParameters,
     method: str,
     dataset: str,
     recipe: str,
@@ -160,9 +155,9 @@ def summarise_run(
 ) -> dict[str, Any]:
     """Gather what a person wants to know first."""
     why = "as configured"
-    if tokenization["quantizer"] == "table":
+    if tokenization.quantizer == "table":
         why = "as in the table given"
-    elif tokenization["codes"] == "auto":
+    elif tokenization.codes == "auto":
         why = f"fitted to {data_statistics['training_items']:,} training items"
     return {
         "dataset": dataset,

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from sidiff.parameters import FilteringParameters
 from sidiff.pipelines.frames import (
     MADE_OF,
     check_ingested,
@@ -21,22 +20,22 @@ from sidiff.pipelines.frames import (
 from sidiff.reviews import sequences as seq
 from sidiff.reviews.kcore import k_core
 from sidiff.reviews.matching import check_matching
+from sidiff.reviews.settings import FilteringParameters
 from sidiff.reviews.statistics import concerns, statistics
 
 logger = logging.getLogger(__name__)
 
 SYNTHETIC_ITEM = "B0SYN"
-"""How the item ids of the generated shop begin; no real catalogue is all like that."""
+"""The beginning of the generated shop's item ids, which no real catalogue has."""
 
 
 def filter_k_core(
     interactions: pl.LazyFrame,
     ingestion_report: dict[str, Any],
-    parameters: dict[str, Any],
+    filtering: FilteringParameters,
 ) -> tuple[pl.LazyFrame, dict[str, int]]:
     """Keep interactions of users and items that have enough, and count the others."""
     check_ingested(interactions, "interactions", ingestion_report["reviews"])
-    filtering = FilteringParameters.model_validate(parameters)
     core = k_core(
         interactions,
         filtering.min_user_events,
@@ -51,7 +50,7 @@ def build_sequences(
     core_interactions: pl.LazyFrame,
     items: pl.DataFrame,
     ingestion_report: dict[str, Any],
-    parameters: dict[str, Any],
+    filtering: FilteringParameters,
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, dict[str, float]]:
     """Order each user's items and cut the training samples out.
 
@@ -61,10 +60,9 @@ def build_sequences(
     """
     check_ingested(core_interactions, "core_interactions", ingestion_report["reviews"])
     check_ingested(items.lazy(), "items", ingestion_report["metadata"])
-    filtering = FilteringParameters.model_validate(parameters)
     sequences, ties = seq.build_sequences(
         core_interactions,
-        filtering.order_of_ties(ingestion_report["layout"]),
+        seq.order_of_ties(ingestion_report["layout"]),
         items["item_id"] if filtering.catalogue == "metadata" else None,
     )
     bought = pl.Series(sequences.item_ids)
@@ -110,10 +108,9 @@ def describe_data(
     core_account: dict[str, int],
     order_account: dict[str, float],
     ingestion_report: dict[str, Any],
-    parameters: dict[str, Any],
+    filtering: FilteringParameters,
 ) -> dict[str, int | float | bool]:
     """Count users, items, samples and what was lost on the way; warn of what bends."""
-    filtering = FilteringParameters.model_validate(parameters)
     users = to_sequences(sequences, catalogue)
     made_up = catalogue["item_id"].str.starts_with(SYNTHETIC_ITEM).all()
     found = statistics(
@@ -132,7 +129,6 @@ def describe_data(
         found,
         windows=filtering.windows,
         min_history=filtering.min_history,
-        tie_break=filtering.order_of_ties(layout),
         merge_seconds=filtering.merge_seconds,
         published=layout != "table",
     ):

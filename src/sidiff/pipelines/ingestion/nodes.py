@@ -12,19 +12,18 @@ import polars as pl
 
 from sidiff.errors import SidiffError
 from sidiff.fingerprints import of_values
-from sidiff.parameters import IngestionParameters
 from sidiff.pipelines.frames import with_fingerprint
 from sidiff.reviews import ingestion, own_data
 from sidiff.reviews.ingestion import Ingested
+from sidiff.reviews.settings import IngestionParameters
 
 Report = dict[str, Any]
 
 
 def ingest_reviews(
-    paths: list[Path], parameters: dict[str, Any]
+    paths: list[Path], given: IngestionParameters
 ) -> tuple[pl.LazyFrame, pl.DataFrame, Report]:
     """Return interactions, rejected rows, and the account of the review files."""
-    given = IngestionParameters.model_validate(parameters)
     if given.layout == "table":
         read = own_data.ingest_interactions(paths, given.interactions, int(time()))
     else:
@@ -36,10 +35,9 @@ def ingest_reviews(
 
 
 def ingest_metadata(
-    paths: list[Path], parameters: dict[str, Any]
+    paths: list[Path], given: IngestionParameters
 ) -> tuple[pl.DataFrame, pl.DataFrame, Report]:
     """Return items, rejected rows, and the account of the metadata files."""
-    given = IngestionParameters.model_validate(parameters)
     if given.layout == "table":
         read = own_data.ingest_items(paths, given.items)
     else:
@@ -55,7 +53,7 @@ def check_rejected_lines(
     rejected_metadata: pl.DataFrame,
     reviews: Report,
     metadata: Report,
-    parameters: dict[str, Any],
+    given: IngestionParameters,
     storage: str,
     dataset: str,
 ) -> Report:
@@ -66,7 +64,7 @@ def check_rejected_lines(
     Raises:
         SidiffError: a file is over the threshold; says where its rows lie.
     """
-    limit = IngestionParameters.model_validate(parameters).max_rejected_share
+    limit = given.max_rejected_share
     try:
         for rejected, account in (
             (rejected_reviews, reviews),

@@ -1,4 +1,4 @@
-"""What the stages stored, as one bundle."""
+"""The results of the stages as one bundle."""
 
 # Every Kedro command imports this module; what is slow to import waits for the run.
 # ruff: noqa: PLC0415
@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sidiff.datasets import Model
-from sidiff.parameters import (
-    BootstrapParameters,
-    EvaluationParameters,
-    TrainingParameters,
-)
+from sidiff.evaluation.settings import BootstrapParameters, EvaluationParameters
 from sidiff.pipelines.frames import (
     check_trained_on,
     to_lattice,
@@ -23,6 +19,7 @@ from sidiff.pipelines.frames import (
     to_sid_table,
 )
 from sidiff.pipelines.tracking import active_mlflow
+from sidiff.training.settings import TrainingParameters
 
 if TYPE_CHECKING:
     from sidiff.serving import Bundle
@@ -34,7 +31,7 @@ def make_bundle(
     catalogue: pl.DataFrame,
     sid_table: pl.DataFrame,
     lattice: Model,
-    parameters: dict[str, Any],
+    evaluation: EvaluationParameters,
     dataset: str,
 ) -> Bundle:
     """Gather all that lists are made from, having checked that it belongs together."""
@@ -51,7 +48,7 @@ def make_bundle(
         catalogue["title"],
         table,
         to_lattice(lattice, table),
-        EvaluationParameters.model_validate(parameters),
+        evaluation,
         {
             "dataset": dataset,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -72,8 +69,8 @@ def register_bundle(
     bundle: Bundle,
     sequences: pl.DataFrame,
     catalogue: pl.DataFrame,
-    training: dict[str, Any],
-    bootstrap: dict[str, Any],
+    training: TrainingParameters,
+    bootstrap: BootstrapParameters,
     dataset: str,
 ) -> dict[str, Any]:
     """Register the bundle with MLflow; as champion if it beats the last one."""
@@ -85,18 +82,17 @@ def register_bundle(
     mlflow = active_mlflow()
     if mlflow is None:
         return {"model": name, "version": None, "reason": "no MLflow run is active"}
-    settings = TrainingParameters.model_validate(training)
     users = to_sequences(sequences, catalogue)
     samples = validation_samples(
         users,
         int(bundle.network["max_history"]),
-        settings.validation.max_users,
-        settings.seed,
+        training.validation.max_users,
+        training.seed,
     )
     return register(
         mlflow,
         bundle,
         Asked.of(users, samples),
         name,
-        BootstrapParameters.model_validate(bootstrap),
+        bootstrap,
     )

@@ -16,7 +16,7 @@ from sidiff.errors import SidiffError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sidiff.parameters import BootstrapParameters
+    from sidiff.evaluation.settings import BootstrapParameters
     from sidiff.serving import Bundle, Recommender
     from sidiff.serving.validation import Asked
 
@@ -29,7 +29,7 @@ REQUIREMENTS = (
     *("fsspec", "numpy", "pandas", "polars", "pydantic", "safetensors", "scipy"),
     *("torch", "tqdm"),
 )
-"""What a bundle needs beside sidiff's own code, which goes with the model."""
+"""Packages that a bundle needs beside sidiff's own code, which goes with the model."""
 
 
 def register(

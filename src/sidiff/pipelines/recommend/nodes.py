@@ -9,41 +9,53 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sidiff.errors import SidiffError
 from sidiff.evaluation.filters import read_ids
 from sidiff.fingerprints import of_texts, of_values
-from sidiff.parameters import (
-    FilteringParameters,
-    IngestionParameters,
-    RecommendParameters,
-)
+from sidiff.parameters import Count, Device, Natural, Parameters, Text
 from sidiff.pipelines.frames import INGESTED
+from sidiff.ranking.settings import Method
+from sidiff.reviews.settings import FilteringParameters, IngestionParameters
 
 if TYPE_CHECKING:
     from sidiff.serving import Bundle
     from sidiff.snapshots import SnapshotFolder
 
 
+class RecommendParameters(Parameters):
+    """Lists for every user (pipeline ``recommend``)."""
+
+    histories: Text | None
+    top_k: Count
+    exclude_seen: bool
+    allow_items: Text | None
+    deny_items: Text | None
+    decoder: Method | None
+    users_per_part: Count
+    device: Device
+    threads: Natural
+
+
 def recommend(
     bundle: Bundle,
     interactions: pl.LazyFrame,
     unfinished_lists: SnapshotFolder,
-    parameters: dict[str, Any],
-    ingestion: dict[str, Any],
-    filtering: dict[str, Any],
+    settings: RecommendParameters,
+    ingestion: IngestionParameters,
+    filtering: FilteringParameters,
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     """Recommend to every user; the lists are made while they are stored."""
     return _parts(
         bundle,
         interactions,
         unfinished_lists,
-        RecommendParameters.model_validate(parameters),
-        IngestionParameters.model_validate(ingestion),
-        FilteringParameters.model_validate(filtering),
+        settings,
+        ingestion,
+        filtering,
     )
 
 
@@ -56,6 +68,7 @@ def _parts(
     filtering: FilteringParameters,
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     from sidiff.devices import cpu_threads
+    from sidiff.reviews.sequences import order_of_ties
     from sidiff.serving import Recommender
     from sidiff.serving.batch import Wanted, recommend_parts
     from sidiff.serving.histories import Histories, Parts, own_histories
@@ -86,7 +99,7 @@ def _parts(
             "recommend.allow_items and recommend.deny_items leave no item of the "
             "bundle; correct the lists."
         )
-    ties = filtering.order_of_ties(layout)
+    ties = order_of_ties(layout)
     wanted = Wanted(
         settings.top_k, settings.exclude_seen, allow, deny, settings.decoder
     )

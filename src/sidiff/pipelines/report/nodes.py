@@ -59,7 +59,10 @@ def write_run_report(
             walked=user,
             results=evaluation_results,
             comparison=comparison,
-            settings=dict(zip(GROUPS, settings[len(NAMES) :], strict=True)),
+            settings={
+                name: group.model_dump(mode="json")
+                for name, group in zip(GROUPS, settings[len(NAMES) :], strict=True)
+            },
             names=dict(zip(NAMES, settings, strict=False)),
         )
     )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sidiff.parameters import SampleDataParameters
 from sidiff.reviews.sample_shop import generate
+from sidiff.reviews.settings import SampleDataParameters
 
 
 def generate_sample_shop(
-    parameters: dict[str, Any], source: str
+    parameters: SampleDataParameters, source: str
 ) -> tuple[list[str], list[str]]:
     """Return the lines of a review file and of a metadata file.
 
@@ -20,5 +18,5 @@ def generate_sample_shop(
     """
     if source != "sample":
         return [], []
-    shop = generate(SampleDataParameters.model_validate(parameters))
+    shop = generate(parameters)
     return shop.review_lines, shop.metadata_lines

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sidiff.datasets import Model
-from sidiff.parameters import TokenizationParameters
 from sidiff.pipelines.frames import (
     to_embeddings,
     to_held_out,
@@ -26,6 +25,7 @@ from sidiff.pipelines.tokenization.checks import (
     model_print,
     vectors_print,
 )
+from sidiff.sids.settings import TokenizationParameters
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,12 +35,11 @@ def describe_items(
     item_embeddings: pl.DataFrame,
     sequences: pl.DataFrame,
     catalogue: pl.DataFrame,
-    parameters: dict[str, Any],
+    tokenization: TokenizationParameters,
 ) -> pl.DataFrame:
     """Put beside the text embeddings what training histories say of the items."""
     from sidiff.sids import collaborative
 
-    tokenization = TokenizationParameters.model_validate(parameters)
     settings = tokenization.collaborative
     text = to_embeddings(item_embeddings, catalogue, "item_embeddings")
     if not settings.weight:
@@ -67,7 +66,7 @@ def fit_whitening(
     previous_whitening: Model | None,
     previous_quantizer: Model | None,
     previous_sid_table: pl.DataFrame | None,
-    parameters: dict[str, Any],
+    tokenization: TokenizationParameters,
 ) -> Model:
     """Fit the whitening on the items of the training samples, or keep the one there is.
 
@@ -77,7 +76,6 @@ def fit_whitening(
     """
     from sidiff.sids import tokenizer
 
-    tokenization = TokenizationParameters.model_validate(parameters)
     embeddings = to_embeddings(item_vectors, catalogue)
     made_of = {
         "item_vectors": vectors_print(item_vectors),
@@ -106,12 +104,11 @@ def fit_quantizer(
     catalogue: pl.DataFrame,
     whitening: Model,
     previous_quantizer: Model | None,
-    parameters: dict[str, Any],
+    tokenization: TokenizationParameters,
 ) -> Model:
     """Fit the quantizer on the items of the training samples, or keep the old one."""
     from sidiff.sids import tokenizer
 
-    tokenization = TokenizationParameters.model_validate(parameters)
     check_whitening(whitening, item_vectors, tokenizer.whitening_settings(tokenization))
     extends = whitening.metadata.get("extends")
     made_of = {
@@ -136,13 +133,12 @@ def assign_sids(
     whitening: Model,
     quantizer: Model,
     previous_sid_table: pl.DataFrame | None,
-    parameters: dict[str, Any],
+    tokenization: TokenizationParameters,
 ) -> pl.DataFrame:
     """Give every item of the catalogue, or every new one, its semantic ID."""
     from sidiff.sids import tokenizer
     from sidiff.sids.extension import Origin
 
-    tokenization = TokenizationParameters.model_validate(parameters)
     check_whitening(whitening, item_vectors, tokenizer.whitening_settings(tokenization))
     check_quantizer(quantizer, whitening, tokenizer.quantizer_settings(tokenization))
     embeddings = to_embeddings(item_vectors, catalogue)
@@ -188,7 +184,7 @@ def report_sids(
     item_vectors: pl.DataFrame,
     whitening: Model,
     quantizer: Model,
-    parameters: dict[str, Any],
+    tokenization: TokenizationParameters,
 ) -> tuple[dict[str, Any], Figure]:
     """Count collisions and used codes, and draw both."""
     from sidiff.sids import report, tokenizer
@@ -205,7 +201,7 @@ def report_sids(
         table,
         to_embeddings(item_vectors, catalogue),
         *parts,
-        TokenizationParameters.model_validate(parameters),
+        tokenization,
     )
     numbers = report.sid_report(table, to_trained(catalogue), error)
     return numbers, report.sid_figure(table)

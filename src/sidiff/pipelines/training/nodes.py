@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -14,6 +14,7 @@ from sidiff.datasets import Model
 from sidiff.pipelines.frames import join_models, to_job
 from sidiff.pipelines.tracking import log_epoch
 from sidiff.snapshots import SnapshotFolder
+from sidiff.training.settings import TrainingParameters
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ def train_denoiser(
     training_samples: pl.DataFrame,
     sid_table: pl.DataFrame,
     lattice: Model,
-    parameters: dict[str, Any],
+    training: TrainingParameters,
     max_history: int,
     checkpoints: SnapshotFolder,
     ray_address: str | None,
@@ -40,7 +41,7 @@ def train_denoiser(
         training_samples,
         sid_table,
         lattice,
-        parameters,
+        training,
         max_history,
         checkpoints,
     )
@@ -54,7 +55,7 @@ def train_more_seeds(
     training_samples: pl.DataFrame,
     sid_table: pl.DataFrame,
     lattice: Model,
-    parameters: dict[str, Any],
+    training: TrainingParameters,
     seeds: list[int],
     max_history: int,
     checkpoints: SnapshotFolder,
@@ -69,7 +70,7 @@ def train_more_seeds(
         training_samples,
         sid_table,
         lattice,
-        parameters,
+        training,
         max_history,
         checkpoints,
     )
@@ -87,7 +88,7 @@ def train_more_seeds(
 def plot_training(
     training_history: pl.DataFrame, masking_history: pl.DataFrame
 ) -> tuple[Interactive, Figure]:
-    """Draw losses and validation scores over the epochs, and what the noising hid."""
+    """Draw losses, validation scores and masked digits over the epochs."""
     from sidiff.training.figures import masking_figure, training_figure
 
     return training_figure(training_history), masking_figure(masking_history)

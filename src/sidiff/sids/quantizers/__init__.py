@@ -1,7 +1,7 @@
 """Quantizers: a vector to L codes, and back to an approximation.
 
 A fitted quantizer is a few arrays; faiss trains it and is not needed afterwards. To add
-one: a class of ``Quantizer`` in a file here, and its name in ``KINDS``.
+one: a class of ``Quantizer`` in a file here, and its line in ``QUANTIZERS``.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sidiff.errors import SidiffError
+from sidiff.registry import Registry
 from sidiff.sids.faiss_training import gpu_wanted
 from sidiff.sids.quantizers.base import Quantizer
-from sidiff.sids.quantizers.product import PlainProduct, RotatedProduct
-from sidiff.sids.quantizers.residual import ResidualKMeans
 from sidiff.sids.threads import faiss_threads
 
 if TYPE_CHECKING:
@@ -21,21 +20,20 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sidiff.parameters import TokenizationParameters
+    from sidiff.sids.settings import TokenizationParameters
 
-__all__ = ["KINDS", "Quantizer", "fit_quantizer", "read_quantizer", "whitened"]
+__all__ = ["QUANTIZERS", "Quantizer", "fit_quantizer", "read_quantizer", "whitened"]
 
-KINDS: dict[str, type[Quantizer]] = {
-    "opq": RotatedProduct,
-    "pq": PlainProduct,
-    "rq_kmeans": ResidualKMeans,
-}
-"""Quantizers that are trained, by their name in the configuration."""
+QUANTIZERS: Registry[type[Quantizer]] = Registry(
+    opq="sidiff.sids.quantizers.product:Product",
+    rq_kmeans="sidiff.sids.quantizers.residual:ResidualKMeans",
+)
+"""Quantizers that are trained."""
 
 
 def whitened(kind: str) -> bool:
-    """Whether this kind of quantizer is trained, and on whitened embeddings."""
-    return kind in KINDS and KINDS[kind].whitened
+    """Test that this kind of quantizer is trained, and on whitened embeddings."""
+    return kind in QUANTIZERS and QUANTIZERS[kind].whitened
 
 
 def fit_quantizer(
@@ -52,14 +50,14 @@ def fit_quantizer(
     Raises:
         SidiffError: the kind is not a trained one, or no GPU where one is demanded.
     """
-    if parameters.quantizer not in KINDS:
+    if parameters.quantizer not in QUANTIZERS:
         raise SidiffError(
             f"The quantizer {parameters.quantizer!r} has nothing to train; use one of "
-            f"{', '.join(KINDS)}."
+            f"{', '.join(QUANTIZERS)}."
         )
     use_gpu = gpu_wanted(parameters.device)
     with faiss_threads(parameters.threads):
-        return KINDS[parameters.quantizer].fit(
+        return QUANTIZERS[parameters.quantizer].fit(
             x_train, parameters.digits, codes, seed=parameters.seed, use_gpu=use_gpu
         )
 
@@ -68,4 +66,4 @@ def read_quantizer(
     tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
 ) -> Quantizer:
     """Rebuild what ``Quantizer.to_tensors`` took apart."""
-    return KINDS[metadata["kind"]].from_tensors(tensors)
+    return QUANTIZERS[metadata["kind"]].from_tensors(tensors)

@@ -29,12 +29,14 @@ class Quantizer(ABC):
 
     Attributes:
         kind: the name in the configuration and beside the stored arrays.
-        whitened: whether the vectors to quantize are whitened embeddings or plain ones.
+        whitened: the vectors to quantize are whitened embeddings, or else plain ones.
+        cuts: each digit has an equal part of a vector's dimensions.
         codebooks: float32 ``[L, K, ...]``.
     """
 
     kind: ClassVar[str]
     whitened: ClassVar[bool]
+    cuts: ClassVar[bool] = False
 
     codebooks: NDArray[np.float32]
 

@@ -1,4 +1,4 @@
-"""Product quantizers: the digits of a semantic ID stand side by side.
+"""Product quantization (OPQ): the digits of a semantic ID stand side by side.
 
 Rotate, subtract an offset, cut into L equal pieces, and name the nearest of K codewords
 in each. This is DiffGRM's "parallel semantic encoding" (arXiv 2510.21805) and, with the
@@ -8,7 +8,7 @@ blocks of the rotation as projections f_l, Eqs. 6-7 of MDGR (arXiv 2601.19501).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -21,21 +21,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class PlainProduct(Quantizer):
-    """Product quantizer of the vectors as they are.
+class Product(Quantizer):
+    """Product quantizer behind a learned rotation.
 
     Attributes:
         codebooks: (L, K, d / L) float32.
-        rotation: (d, d) float32, orthogonal, applied as ``rotation @ x``; None for
-            no rotation.
+        rotation: (d, d) float32, orthogonal, applied as ``rotation @ x``.
         offset: (d,) float32, subtracted after the rotation; None for zero.
     """
 
-    kind = "pq"
+    kind = "opq"
     whitened = True
-    rotates: ClassVar[bool] = False
+    cuts = True
 
-    rotation: NDArray[np.float32] | None = None
+    rotation: NDArray[np.float32]
     offset: NDArray[np.float32] | None = None
 
     @classmethod
@@ -49,9 +48,7 @@ class PlainProduct(Quantizer):
         use_gpu: bool,
     ) -> Self:
         """Train with faiss, see ``train_product``."""
-        fitted = train_product(
-            x_train, digits, codes, rotate=cls.rotates, seed=seed, use_gpu=use_gpu
-        )
+        fitted = train_product(x_train, digits, codes, seed=seed, use_gpu=use_gpu)
         return cls(**fitted._asdict())
 
     @property
@@ -69,17 +66,13 @@ class PlainProduct(Quantizer):
         vectors = words.reshape(len(codes), -1)
         if self.offset is not None:
             vectors = vectors + self.offset
-        if self.rotation is not None:
-            with single_threaded_blas():
-                vectors = vectors @ self.rotation
-        return vectors
+        with single_threaded_blas():
+            return vectors @ self.rotation
 
     def aligned(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
         """Rows (n, d) rotated and shifted into the space of the codebooks."""
-        aligned = x.astype(np.float64)
-        if self.rotation is not None:
-            with single_threaded_blas():
-                aligned = aligned @ self.rotation.T.astype(np.float64)
+        with single_threaded_blas():
+            aligned = x.astype(np.float64) @ self.rotation.T.astype(np.float64)
         if self.offset is not None:
             aligned -= self.offset
         return aligned
@@ -92,10 +85,3 @@ class PlainProduct(Quantizer):
         dots = np.einsum("nld,lkd->nlk", pieces, words, optimize=True)
         lengths = np.einsum("nld,nld->nl", pieces, pieces)
         return np.asarray(lengths[:, :, None] - 2 * dots + squares)
-
-
-class RotatedProduct(PlainProduct):
-    """Product quantizer behind a learned rotation (OPQ)."""
-
-    kind = "opq"
-    rotates = True

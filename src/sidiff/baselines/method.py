@@ -1,0 +1,171 @@
+"""The baseline: how it is trained, if it is, and how it ranks."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sidiff.baselines.settings import BaselinesParameters
+from sidiff.decoding.catalogue import Catalogue
+from sidiff.devices import resolve
+from sidiff.diffusion.stored import StoredNetwork
+from sidiff.ranking.items import Popularity
+from sidiff.ranking.markov import Chain
+from sidiff.ranking.ranker import Ranker
+from sidiff.reviews.sequences import Sequences
+from sidiff.sids.table import SidTable
+from sidiff.snapshots import SnapshotFolder
+from sidiff.training.progress import Checkpoints
+from sidiff.training.settings import TrainingParameters
+from sidiff.training.trainer import Budget, Task, Trained, Trainer
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """The data and settings that baselines are trained with.
+
+    Attributes:
+        sequences: all users' items.
+        samples: the denoiser's, ``(S, 3)``: user, start, end.
+        table: the items' SIDs.
+        parameters: of all baselines.
+        training: of the denoiser.
+        max_history: longest history that a network reads.
+        seeds: a network of each.
+        checkpoints: where unfinished trainings lie; None to keep none.
+    """
+
+    sequences: Sequences
+    samples: NDArray[np.int32]
+    table: SidTable
+    parameters: BaselinesParameters
+    training: TrainingParameters
+    max_history: int
+    seeds: list[int]
+    checkpoints: SnapshotFolder | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the trainings."""
+        return resolve(self.parameters.device)
+
+    def train(
+        self,
+        task: Task,
+        samples: NDArray[np.int32],
+        budget: Budget,
+        decides: dict[str, Any],
+    ) -> Trained:
+        """Train a network; it has the weights of its best epoch afterwards.
+
+        Args:
+            task: the network and its loss.
+            samples: rows ``(S, 3)`` that its loss takes.
+            budget: the schedule.
+            decides: all that decides what is learned.
+        """
+        name = task.label.partition(",")[0]
+        kept = Checkpoints(self.checkpoints, name, decides, math.inf)
+        trained = Trainer(task, samples, budget).train(kept)
+        task.model.load_state_dict(trained.weights)
+        task.model.eval()
+        return trained
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The data and settings that baselines rank with.
+
+    Attributes:
+        table: the items' SIDs.
+        parameters: of all baselines.
+        catalogue: the items that may be recommended.
+        popularity: of the items in training.
+        chain: what followed what in training.
+    """
+
+    table: SidTable
+    parameters: BaselinesParameters
+    catalogue: Catalogue
+    popularity: Popularity
+    chain: Chain
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The networks of one kind, one of every seed.
+
+    Attributes:
+        weights: of all seeds, names begin with ``SEED/``; on the CPU.
+        config: their shape, the ``seeds``, what they were made of, how each run went.
+        tried: settings tried on the validation split, with their scores.
+    """
+
+    weights: dict[str, Tensor]
+    config: dict[str, Any]
+    tried: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        networks: Sequence[tuple[StoredNetwork, Trained]],
+        seeds: list[int],
+        made_of: dict[str, str],
+        tried: list[dict[str, Any]],
+    ) -> Fitted:
+        """Join the networks of all seeds."""
+        weights: dict[str, Tensor] = {}
+        runs: list[dict[str, Any]] = []
+        for seed, (_, trained) in zip(seeds, networks, strict=True):
+            weights |= {f"{seed}/{name}": w for name, w in trained.weights.items()}
+            score = {"validation_ndcg_at_10": trained.score, "epoch": trained.epoch}
+            runs.append({"seed": seed} | score)
+        shape = networks[0][0].saved_config()
+        return cls(weights, shape | made_of | {"seeds": seeds, "runs": runs}, tried)
+
+    def of_seed(self, seed: int) -> dict[str, Tensor]:
+        """The weights of one seed."""
+        return below(str(seed), self.weights)
+
+
+class Baseline(ABC):
+    """A method to compare with.
+
+    Attributes:
+        networks: the name under which its networks are stored, which methods may share;
+            None where nothing is trained.
+        title: of such a network in messages.
+        reads_sids: its networks are made for one SID table.
+    """
+
+    networks: ClassVar[str | None] = None
+    title: ClassVar[str] = ""
+    reads_sids: ClassVar[bool] = False
+
+    def fit(self, lessons: Lessons) -> Fitted:
+        """Train its networks; only for methods that have some."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def ranker(
+        self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+    ) -> Ranker:
+        """The method over a catalogue, with one of its networks, both empty without."""
+
+
+def below(name: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights whose names begin with ``NAME/``, without that."""
+    start = f"{name}/"
+    return {
+        key.removeprefix(start): tensor
+        for key, tensor in weights.items()
+        if key.startswith(start)
+    }

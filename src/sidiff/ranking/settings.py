@@ -1,0 +1,45 @@
+"""Settings of how a user's list is made."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from sidiff.decoding.decoders import DECODERS
+from sidiff.decoding.settings import DecodingParameters
+from sidiff.parameters import Chance, Count, Parameters, Share
+from sidiff.registry import Choice
+
+BY_ITEMS = ("mixture", "items")
+"""Methods that rank by a posterior over items, which not every network has."""
+Method = Annotated[str, Choice(*BY_ITEMS, DECODERS)]
+"""A way to make lists by a network."""
+
+
+class MarkovParameters(Parameters):
+    """The Markov chain: what followed a user's last items in training."""
+
+    items: Count
+    decay: Share
+    successors: Count
+
+
+class MixtureParameters(Parameters):
+    """A model and the Markov chain in one probability."""
+
+    share: Chance
+
+
+class RankingParameters(DecodingParameters):
+    """The making of a user's list by a network, and the search where it is one."""
+
+    method: Method
+
+    @property
+    def by_items(self) -> bool:
+        """Test that it ranks by item vectors, which not every network has."""
+        return self.method in BY_ITEMS
+
+    @classmethod
+    def of(cls, method: str, decoding: DecodingParameters) -> Self:
+        """Search settings and the method that makes a list of them."""
+        return cls.model_validate({"method": method, **decoding.model_dump()})

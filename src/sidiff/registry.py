@@ -1,0 +1,84 @@
+"""Strategies by their names in the configuration.
+
+To add one: its file, and its line in a registry. The file is imported when the strategy
+is first used, so that names are checked without what is slow to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any, TypeVar, cast
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import PydanticCustomError, core_schema
+
+Strategy = TypeVar("Strategy")
+
+
+class Registry(Mapping[str, Strategy]):
+    """Strategies of one kind, each at a place ``package.module:name``."""
+
+    def __init__(self, **places: str) -> None:
+        """Note the places by the names in the configuration."""
+        self._places = places
+
+    def __getitem__(self, name: str) -> Strategy:
+        """Import a strategy."""
+        module, _, attribute = self._places[name].partition(":")
+        return cast(Strategy, getattr(import_module(module), attribute))
+
+    def __iter__(self) -> Iterator[str]:
+        """The names, in the order of the registry."""
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        """Number of strategies."""
+        return len(self._places)
+
+    def add(self, name: str, place: str) -> None:
+        """Register one more strategy, of a package of one's own."""
+        self._places[name] = place
+
+
+class Choice:
+    """The type of a parameter that names a strategy: ``Annotated[str, Choice(...)]``.
+
+    Attributes:
+        names: of the strategies, registries in their order.
+    """
+
+    def __init__(self, *known: str | Registry[Any]) -> None:
+        """Join single names and registries."""
+        self._known = known
+
+    @property
+    def names(self) -> list[str]:
+        """The names of now."""
+        parts = [[one] if isinstance(one, str) else list(one) for one in self._known]
+        return [name for part in parts for name in part]
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """A text that is one of the names."""
+        return core_schema.no_info_after_validator_function(
+            self._known_name, handler(source)
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """The names as an enumeration."""
+        return {**handler(schema), "enum": self.names}
+
+    def _known_name(self, name: str) -> str:
+        if name not in self.names:
+            known = {"names": either(self.names)}
+            raise PydanticCustomError("choice", "Input should be {names}", known)
+        return name
+
+
+def either(words: list[str]) -> str:
+    """``a, b or c``."""
+    return " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)

@@ -1,0 +1,79 @@
+"""Settings of item texts, their embeddings and semantic IDs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sidiff.parameters import (
+    Codes,
+    Count,
+    Device,
+    Parameters,
+    Precision,
+    Seed,
+    Share,
+    Text,
+)
+from sidiff.registry import Choice
+from sidiff.reviews.settings import TextFieldParameters
+from sidiff.sids.quantizers import QUANTIZERS
+
+
+class EmbeddingParameters(Parameters):
+    """Item text and its sentence encoder (pipeline ``embedding``)."""
+
+    text: Annotated[list[TextFieldParameters], Field(min_length=1)]
+    encoder: Text
+    batch_size: Count
+    shard_batches: Count
+    device: Device
+    precision: Precision
+    engine: Literal["local", "ray"]
+    workers: Count
+
+
+class WhiteningParameters(Parameters):
+    """PCA whitening before quantization."""
+
+    dimensions: Annotated[int, Field(ge=2)]
+
+
+class CollaborativeParameters(Parameters):
+    """Factors of what training histories say of items, beside their texts."""
+
+    weight: Share
+    dimensions: Annotated[int, Field(ge=2)]
+    window: Count
+
+
+class TokenizationParameters(Parameters):
+    """Embeddings to semantic IDs (pipeline ``tokenization``)."""
+
+    quantizer: Annotated[str, Choice(QUANTIZERS, "random", "table")]
+    collaborative: CollaborativeParameters
+    whitening: WhiteningParameters
+    digits: Count
+    codes: Literal["auto"] | Codes
+    max_codes: Codes
+    seed: Seed
+    threads: Count
+    device: Device
+    table: Text | None
+    collisions: Literal["share", "repair"]
+    new_items: Literal["keep", "refit"]
+
+    @model_validator(mode="after")
+    def _shapes_fit(self) -> Self:
+        kind = QUANTIZERS.get(self.quantizer)
+        if kind and kind.cuts and self.whitening.dimensions % self.digits:
+            raise ValueError(
+                f".digits ({self.digits}) must divide .whitening.dimensions "
+                f"({self.whitening.dimensions}) without rest"
+            )
+        if self.quantizer == "table" and not self.table:
+            raise ValueError(
+                ".table must name a Parquet file where .quantizer is table"
+            )
+        return self
