@@ -172,6 +172,16 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("comparison.bootstrap.level", 95, "a number above 0 and below 1"),
     ("comparison.bootstrap.resamples", 0, COUNT),
     ("comparison.history_edges[0]", [1], "a whole number of at least 2"),
+    # from a bundle
+    ("recommend.histories", "", f"null, or {TEXT}"),
+    ("recommend.top_k", 0, COUNT),
+    ("recommend.exclude_seen", "yes", "true or false"),
+    ("recommend.deny_items", 3, f"null, or {TEXT}"),
+    ("recommend.decoder", "beam", "null, or "),
+    ("recommend.users_per_part", 0, COUNT),
+    ("recommend.device", "tpu", DEVICES),
+    ("update.new_items", 3, f"null, or {TEXT}"),
+    ("update.removed_items", [], f"null, or {TEXT}"),
     ("ablation.decoder", "C P D", "of 1 to 40 small letters, digits and _"),
     ("ablation.variants.mine.epochs", 0, COUNT),
     ("ablation.seeds", [], f"{LIST} {SEED}"),
@@ -191,6 +201,8 @@ NOT_PARAMETERS = [
     ("baselines.sasrec.layer", "did you mean baselines.sasrec.layers?"),
     ("ablation.variants.mine.epoch", "did you mean ablation.variants.mine.epochs?"),
     ("evaluation.decoders.mine.bean", "did you mean evaluation.decoders.mine.beam?"),
+    ("recommend.top", "did you mean recommend.top_k?"),
+    ("update.new_item", "did you mean update.new_items?"),
     ("sample_data.zzz", "known: users, items, seed"),
 ]
 """Names that are none, and what the sentence offers in their place."""
