@@ -303,13 +303,13 @@ def test_mysql_escapes(tmp_path: Path, line: str, name: str | None) -> None:
 def test_names_in_the_header(tmp_path: Path, header: str) -> None:
     path = tmp_path / "log.csv"
     path.write_text(f"{header}\nc,i,{TIME}\n", encoding="utf-8")
-    assert log(path).frame.collect().row(0) == ("c", "i", TIME, None)
+    assert log(path).frame.collect().row(0) == ("c", "i", TIME, 0, None)
 
 
 def test_a_quoted_name_with_the_separator(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text(f'"note; long, very",customer,sku,at\n"a, b",c,i,{TIME}\n')
-    assert log(path).frame.collect().row(0) == ("c", "i", TIME, None)
+    assert log(path).frame.collect().row(0) == ("c", "i", TIME, 0, None)
 
 
 @pytest.mark.parametrize("quote", ["", '"'])
@@ -393,7 +393,7 @@ def test_objects_of_any_form(tmp_path: Path, form: str, encoding: str) -> None:
     path = tmp_path / "log.json"
     path.write_bytes(JSON_FORMS[form].encode(encoding))
     found = log(path)
-    rows = [(f"c{n}", f"i{n}", TIME + n, None) for n in range(5)]
+    rows = [(f"c{n}", f"i{n}", TIME + n, 0, None) for n in range(5)]
     assert found.frame.collect().rows() == rows
     assert (found.lines, found.set_aside) == (5, 0)
     assert items(path).frame.collect()["item_id"].to_list() == [r[1] for r in rows]
