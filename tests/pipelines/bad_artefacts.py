@@ -16,7 +16,7 @@ from sidiff.baselines.sasrec import SasRec
 from sidiff.datasets import Model, SafetensorsDataset, StreamedParquet
 from sidiff.datasets.whole import JsonDataset, PolarsDataset
 from sidiff.diffusion.networks import network_from_saved
-from sidiff.fingerprints import of_texts, short
+from sidiff.fingerprints import short
 from sidiff.pipelines.baselines.nodes import rank_baselines
 from sidiff.pipelines.comparison.nodes import compare_methods
 from sidiff.pipelines.evaluation.nodes import compare_decoders, evaluator_of
@@ -50,20 +50,8 @@ def both(*names: Callable[[StoredShop], str]) -> Words:
     return lambda place: [short(first(place.shop)), short(second(place.other))]
 
 
-def sequences(shop: StoredShop) -> str:
-    return shop.sequences_print
-
-
 def table(shop: StoredShop) -> str:
     return shop.table.fingerprint
-
-
-def ingestion(name: str) -> Callable[[StoredShop], str]:
-    return lambda shop: str(shop.ingestion_report[name]["fingerprint"])
-
-
-def items(shop: StoredShop) -> str:
-    return of_texts(shop.catalogue["item_id"].to_list())
 
 
 def other_codes(shop: StoredShop) -> tuple[Model, Model, pl.DataFrame, Model]:
@@ -230,12 +218,6 @@ def compare(place: Place, **changes: Any) -> None:
         "settings": model("comparison", {"bootstrap.resamples": 5}),
     }
     compare_methods(**(inputs | changes))
-
-
-def results_with(place: Place, **columns: str) -> pl.DataFrame:
-    frame, _ = rankings(place.shop, "sasrec")
-    marks = {name: pl.lit(text) for name, text in columns.items()}
-    return frame.with_columns(**marks)
 
 
 def own_fingerprint(place: Place) -> list[str]:

@@ -133,7 +133,7 @@ def tokenize(
     table = tokenization.assign_sids(
         vectors, catalogue, whitening, quantizer, None, given
     )
-    return whitening, quantizer, table, tokenization.build_lattice(table, catalogue)
+    return whitening, quantizer, table, tokenization.build_lattice(table)
 
 
 def untrained_denoiser(

@@ -31,7 +31,10 @@ def filter_k_core(
     ingestion_report: dict[str, Any],
     filtering: FilteringParameters,
 ) -> tuple[pl.LazyFrame, dict[str, int]]:
-    """Keep interactions of users and items that have enough, and count the others."""
+    """Keep interactions of users and items that have enough, and count the others.
+
+    The report is there for its stamp: rows of an ingestion that was refused have none.
+    """
     core = k_core(
         interactions,
         filtering.min_user_events,

@@ -154,7 +154,7 @@ def assign_sids(
     return origin.attach(table)
 
 
-def build_lattice(sid_table: pl.DataFrame, catalogue: pl.DataFrame) -> Model:
+def build_lattice(sid_table: pl.DataFrame) -> Model:
     """List what may follow every partial SID; empty where SIDs are too long for it."""
     from sidiff.decoding.lattice import Lattice, fits
 
