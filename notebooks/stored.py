@@ -36,12 +36,12 @@ def open_network(catalog: Any) -> SimpleNamespace:
     from sidiff.diffusion.histories import residual_rows
     from sidiff.diffusion.joint import ItemTable
     from sidiff.diffusion.networks import network_from_saved
-    from sidiff.pipelines.frames import to_sid_table
+    from sidiff.sids.table import SidTable
     from sidiff.ranking.methods import search_model
     from sidiff.report.build import titles_of
 
     model, listing = catalog.load("denoiser"), catalog.load("catalogue")
-    table = to_sid_table(catalog.load("sid_table"), listing)
+    table = SidTable.from_frame(catalog.load("sid_table"))
     rows = residual_rows(model.metadata.get("known_items", []), table.item_ids)
     codes = torch.from_numpy(table.codes.astype("int64"))
     denoiser, reads = search_model(

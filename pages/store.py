@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from sidiff.datasets import Model
 from sidiff.errors import SidiffError
 from sidiff.evaluation.headlines import headlines
-from sidiff.pipelines.frames import to_sequences, to_sid_table
+from sidiff.pipelines.frames import to_sequences
 from sidiff.pipelines.report.nodes import denoise_user
 from sidiff.report.build import titles_of
 from sidiff.report.examples import neighbours
 from sidiff.report.walk import Step
+from sidiff.sids.table import SidTable
 from sidiff.training.figures import masking_figure
 
 ROOT = Path(__file__).parents[1]
@@ -97,7 +98,7 @@ def examples(catalog: Any, evaluation: dict[str, Any]) -> dict[str, Any]:
     load = catalog.load
     sequences, items = load("sequences"), load("catalogue")
     sid_table, model = load("sid_table"), load("denoiser")
-    codes = to_sid_table(sid_table, items).codes
+    codes = SidTable.from_frame(sid_table).codes
     titles = titles_of(items)
     popular = int(sequences["items"].explode().mode().sort()[0])
     user = int(load("evaluation_results")["user"][0])
@@ -174,7 +175,7 @@ def _parts(
     from sidiff.ranking.methods import search_model  # noqa: PLC0415
     from sidiff.reviews.transitions import transition_counts  # noqa: PLC0415
 
-    table = to_sid_table(sid_table, catalogue)
+    table = SidTable.from_frame(sid_table)
     users = to_sequences(sequences, catalogue)
     rows = residual_rows(model.metadata["known_items"], table.item_ids)
     histories = Histories(users, table.codes, rows, torch.device("cpu"))

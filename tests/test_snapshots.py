@@ -43,11 +43,11 @@ def test_every_damaged_byte_is_noticed(
 ) -> None:
     folder = SnapshotFolder(tmp_path)
     folder.write("one", snapshot())
-    content = (tmp_path / "one.safetensors").read_bytes()
+    content = (tmp_path / "one.snapshot").read_bytes()
     for place in [*range(0, len(content), 7), len(content) - 1]:
         flipped = bytes([content[place] ^ 1])
         damaged = content[:place] + flipped + content[place + 1 :]
-        (tmp_path / "one.safetensors").write_bytes(damaged)
+        (tmp_path / "one.snapshot").write_bytes(damaged)
         assert folder.read("one") is None, place
         assert folder.names() == []
     assert "damaged" in caplog.text
@@ -58,7 +58,7 @@ def test_every_damaged_byte_is_noticed(
 def test_a_cut_file_is_noticed(tmp_path: Path, size: int) -> None:
     folder = SnapshotFolder(tmp_path)
     folder.write("one", snapshot())
-    path = tmp_path / "one.safetensors"
+    path = tmp_path / "one.snapshot"
     path.write_bytes(path.read_bytes()[:size])
     assert folder.read("one") is None
 

@@ -19,7 +19,7 @@ from sidiff.errors import SidiffError
 from sidiff.evaluation.filters import read_ids
 from sidiff.evaluation.headlines import headlines
 from sidiff.locks import RunLock
-from sidiff.pipeline_registry import PIPELINES
+from sidiff.pipeline_registry import stage_that_makes
 from sidiff.pipelines.tracking import active_mlflow
 from sidiff.reviews.tables import column_names
 from sidiff.sids.table import read_table
@@ -86,12 +86,7 @@ class InputHooks:
                     f"{name} has no version {dataset.resolve_load_version()}; stored "
                     f"are {', '.join(stored[:5])}."
                 )
-            made = name.removeprefix("previous_")
-            stage = next(
-                stage
-                for stage, module in PIPELINES.items()
-                if made in module.create_pipeline().all_outputs()
-            )
+            stage = stage_that_makes(name.removeprefix("previous_"))
             raise SidiffError(
                 f"{name} was never stored; make it with kedro run --pipeline={stage} "
                 "(and the same --env), or run the whole with --pipeline=full."

@@ -50,6 +50,16 @@ PIPELINES = {
 }
 """All that can be run on its own."""
 
+
+def stage_that_makes(dataset: str) -> str:
+    """The stage of whose outputs a data set is one."""
+    return next(
+        stage
+        for stage, module in PIPELINES.items()
+        if dataset in module.create_pipeline().all_outputs()
+    )
+
+
 OUTSIDE = ("summarise_run",)
 """Nodes that stand beside their stage in kedro-viz.
 

@@ -26,6 +26,7 @@ from omegaconf.resolvers import oc
 
 from sidiff.context import SidiffContext, folder, raw_path, raw_source
 from sidiff.hooks import CrashHooks, InputHooks, ProgressHooks
+from sidiff.lineage import LineageHooks
 from sidiff.statistics import StatisticsHooks
 from sidiff.tracked import TrackingHooks
 
@@ -33,6 +34,7 @@ CONTEXT_CLASS = SidiffContext
 HOOKS = (
     InputHooks(),
     CrashHooks(),
+    LineageHooks(),
     ProgressHooks(),
     StatisticsHooks(),
     TrackingHooks(),

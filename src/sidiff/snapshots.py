@@ -1,8 +1,8 @@
 """Unfinished work, from which the same work goes on after a crash.
 
-A snapshot is one safetensors file on a disk or in an object store: arrays, the last of
-them a state as JSON, and in its header the SHA-256 of everything. It replaces the one
-before it only when it is whole, so there always is a last good one.
+A snapshot is one file on a disk or in an object store: the SHA-256 of what follows,
+then arrays in the format of safetensors, the last of them a state as JSON. It replaces
+the one before it only when it is whole, so there always is a last good one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,11 +32,9 @@ from sidiff.storage import (
 
 logger = logging.getLogger(__name__)
 
-ENDING = ".safetensors"
+ENDING = ".snapshot"
 _ABSENT = (FileNotFoundError, NotADirectoryError)
-_DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
-_NO_DIGEST = b"0" * 64
-_LENGTH_BYTES = 8
+_DIGEST_BYTES = 32
 _STATE = "__state__"
 """Name of the array with the state, which a header has no room for: at most 100 MB."""
 
@@ -162,12 +159,8 @@ class SnapshotFolder:
 def encode(snapshot: Snapshot) -> bytes:
     """Return a snapshot as the content of a file."""
     state = np.frombuffer(json.dumps(snapshot.state).encode(), dtype=np.uint8)
-    header = {"sha256": _NO_DIGEST.decode()}
-    content = save(snapshot.arrays | {_STATE: state}, metadata=header)
-    start, end = _digest_place(content)
-    # Of the file with zeros in the digest's place, so that it covers the header too.
-    digest = hashlib.sha256(content).hexdigest().encode()
-    return content[:start] + digest + content[end:]
+    content = save(snapshot.arrays | {_STATE: state})
+    return hashlib.sha256(content).digest() + content
 
 
 def decode(content: bytes) -> Snapshot:
@@ -176,10 +169,9 @@ def decode(content: bytes) -> Snapshot:
     Raises:
         ValueError: it is no snapshot, or not the one that was written.
     """
-    start, end = _digest_place(content)
-    blank = content[:start] + _NO_DIGEST + content[end:]
-    if hashlib.sha256(blank).hexdigest().encode() != content[start:end]:
-        raise ValueError("its SHA-256 differs from the one in its header")
+    digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError("its SHA-256 differs from the one it begins with")
     try:
         arrays = load(content)
     except SafetensorError as error:
@@ -187,15 +179,3 @@ def decode(content: bytes) -> Snapshot:
     if _STATE not in arrays:
         raise ValueError("it has no state, as if of another version of sidiff")
     return Snapshot(arrays, json.loads(arrays.pop(_STATE).tobytes()))
-
-
-def _digest_place(content: bytes) -> tuple[int, int]:
-    found = _DIGEST.search(content, 0, _header_end(content))
-    if found is None:
-        raise ValueError("no SHA-256 in its header")
-    return found.span(1)
-
-
-def _header_end(content: bytes) -> int:
-    length = int(np.frombuffer(content[:_LENGTH_BYTES].ljust(8, b"\0"), "<u8")[0])
-    return _LENGTH_BYTES + length

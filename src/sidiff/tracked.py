@@ -17,10 +17,8 @@ from kedro.pipeline import Pipeline
 
 from sidiff.datasets import Stored
 from sidiff.errors import find_problem
-from sidiff.fingerprints import of_texts
 from sidiff.parameters import Parameters
 from sidiff.pipeline_registry import PIPELINES
-from sidiff.pipelines.frames import MADE_OF
 from sidiff.pipelines.tracking import active_mlflow
 from sidiff.storage import redacted
 
@@ -33,8 +31,8 @@ REPORTS = {
 """Flat reports whose numbers become MLflow metrics, with their prefix there."""
 COMPARED = ("comparison", "ablation")
 """Tables of methods, each of which becomes a run below the one that made them."""
-LINEAGE = {"sequences": MADE_OF, "sid_table": None}
-"""Tables that MLflow shows as data sets of a run; their column with a fingerprint."""
+LINEAGE = ("sequences", "sid_table")
+"""Tables that MLflow shows as data sets of a run."""
 REPORTING_FOLDER = "08_reporting"
 MLFLOW_TAG = 5000
 """Characters of a tag, at most, of which MLflow keeps all."""
@@ -108,16 +106,15 @@ class TrackingHooks:
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
         """Name the data that a run is of."""
         mlflow = active_mlflow()
-        if mlflow is None or dataset_name not in LINEAGE.keys() & self._inputs.keys():
+        if mlflow is None or dataset_name not in {*LINEAGE} & self._inputs.keys():
             return
-        column = LINEAGE[dataset_name]
-        digest = of_texts(data["sid"].to_list()) if column is None else data[column][0]
-        frame = data.head(1000).drop(column or [])
+        stamp = self._inputs[dataset_name].stamp()
+        frame = data.head(1000)
         table = mlflow.data.from_polars(
             frame.select(cs.exclude(cs.unsigned_integer())),
             source=self._inputs[dataset_name].loaded_address(),
             name=dataset_name,
-            digest=str(digest)[:36],
+            digest=stamp.sha256[:36] if stamp else None,
         )
         mlflow.log_input(table)
 

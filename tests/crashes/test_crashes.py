@@ -89,7 +89,7 @@ def test_two_kills(tmp_path: Path) -> None:
     assert plain.code == 0, "".join(plain.output)
     for name, written in (
         ("embed_items", "04_feature/crashed/embedding_shards/*"),
-        ("train_denoiser", "06_models/crashed/checkpoints/denoiser*.safetensors"),
+        ("train_denoiser", "06_models/crashed/checkpoints/denoiser*.snapshot"),
     ):
         place = plain.nodes.index(name)
         crashed = run(project, "crashed", place, 0.0, options, written)

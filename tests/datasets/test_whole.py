@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import multiprocessing
 import random
-import subprocess
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -46,20 +47,22 @@ def figure() -> Figure:
         (FigureDataset, "x.png", {"save_args": {"format": "png"}}, figure()),
     ],
 )
-def test_what_is_stored_comes_back_with_a_checksum(
+def test_what_is_stored_comes_back_with_a_stamp(
     tmp_path: Path, dataset: Any, name: str, arguments: dict[str, Any], data: Any
 ) -> None:
     path = (tmp_path / name).as_posix()
     made = dataset(filepath=path, version=Version(None, "one"), **arguments)
+    made.made_of = {"y": "0"}
     made.save(data)
     folder = tmp_path / name / "one"
-    assert sorted(file.name for file in folder.iterdir()) == [name, f"{name}.sha256"]
-    subprocess.run(  # noqa: S603
-        ["sha256sum", "--check", "--strict", f"{name}.sha256"],  # noqa: S607
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
+    assert sorted(file.name for file in folder.iterdir()) == [
+        name,
+        f"{name}.stamp.json",
+    ]
+    stamp = json.loads((folder / f"{name}.stamp.json").read_text())
+    digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    assert stamp == {"sha256": digest, "made_of": {"y": "0"}}
+    assert made.sha256 == digest
     if dataset is FigureDataset:
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
     else:
@@ -80,9 +83,9 @@ def test_a_damaged_version_is_refused(tmp_path: Path) -> None:
     assert "frame.parquet is damaged" in str(find_problem(caught.value))
 
 
-def test_a_version_from_before_there_were_checksums(tmp_path: Path) -> None:
+def test_a_version_from_before_there_were_stamps(tmp_path: Path) -> None:
     frames(tmp_path, "one").save(FRAME)
-    (tmp_path / "frame.parquet" / "one" / "frame.parquet.sha256").unlink()
+    (tmp_path / "frame.parquet" / "one" / "frame.parquet.stamp.json").unlink()
     assert frames(tmp_path).load().equals(FRAME)
 
 

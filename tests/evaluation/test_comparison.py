@@ -59,7 +59,7 @@ def results(method: str, seed: int, users: np.ndarray) -> pl.DataFrame:
     scores = np.zeros(items.shape, dtype=np.float32)
     cost = Cost(1.0, 2.0)
     made = Results(items, scores, sids, users, TARGETS[users], HISTORY[users], cost)
-    return made.to_frame(method, seed, "table", "sequences")
+    return made.to_frame(method, seed)
 
 
 def costs(*methods: str) -> pl.DataFrame:

@@ -14,7 +14,7 @@ import torch
 from sidiff.datasets import Model
 from sidiff.diffusion.joint import JointConfig, JointDenoiser
 from sidiff.pipelines.filtering.nodes import build_sequences, filter_k_core
-from sidiff.pipelines.frames import to_sequences, to_sid_table
+from sidiff.pipelines.frames import to_sequences
 from sidiff.pipelines.ingestion.nodes import (
     check_rejected_lines,
     ingest_metadata,
@@ -63,7 +63,7 @@ class StoredShop:
 
     @property
     def table(self) -> SidTable:
-        return to_sid_table(self.sid_table, self.catalogue)
+        return SidTable.from_frame(self.sid_table)
 
     @property
     def sequences_print(self) -> str:
@@ -133,7 +133,7 @@ def tokenize(
     table = tokenization.assign_sids(
         vectors, catalogue, whitening, quantizer, None, given
     )
-    return whitening, quantizer, table, tokenization.build_lattice(table, catalogue)
+    return whitening, quantizer, table, tokenization.build_lattice(table)
 
 
 def untrained_denoiser(
@@ -142,7 +142,7 @@ def untrained_denoiser(
     """A denoiser as ``train_denoiser`` stores it, but for the training."""
     small = {"width": 16, "heads": 2, "inner": 16, "decoder_layers": 1}
     training = model("training", {f"network.{name}": n for name, n in small.items()})
-    table = to_sid_table(sid_table, catalogue)
+    table = SidTable.from_frame(sid_table)
     known = catalogue.filter("in_training")["item_id"].to_list()
     network = JointDenoiser(
         JointConfig.build(

@@ -128,7 +128,9 @@ def test_a_pinned_version_is_the_one_that_is_read(
     latest = run("filtering", other)
     counts = [read_json(project, "data_statistics", v) for v in (full_run, latest)]
     assert counts[0]["training_samples"] != counts[1]["training_samples"]
-    pins = dict.fromkeys(("sequences", "catalogue", "training_samples"), full_run)
+    filtered = ("sequences", "catalogue", "training_samples")
+    accounts = ("core_account", "order_account")
+    pins = dict.fromkeys((*filtered, *accounts), full_run)
     again = run("full", node_names=["describe_data"], load_versions=pins)
     assert read_json(project, "data_statistics", again) == counts[0]
     run("filtering")

@@ -212,9 +212,7 @@ def test_every_boundary_is_in_the_store(
         if name == "bundle":  # a folder, whose manifest has the sums of its files
             assert "manifest.json" in {path.name for path in paths}
             continue
-        beside = name.replace(".safetensors", ".json")
-        beside = beside if beside != name else f"{name}.sha256"
-        assert {path.name for path in paths} == {name, beside}
+        assert {path.name for path in paths} == {name, f"{name}.stamp.json"}
 
 
 def test_a_killed_training_goes_on_elsewhere(stages: dict[str, Finished]) -> None:

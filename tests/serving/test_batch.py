@@ -141,6 +141,7 @@ def lists(
     return recommend(
         bundle,
         log_with_a_stranger(shop),
+        shop.ingestion_report,
         unfinished,
         model("recommend", changes),
         model("ingestion"),

@@ -62,6 +62,7 @@ def test_the_same_histories_get_the_same_lists(
     batch = recommend(
         bundle,
         shop.interactions,
+        shop.ingestion_report,
         SnapshotFolder(tmp_path / "unfinished"),
         model("recommend", {"histories": str(table), "users_per_part": 13}),
         model("ingestion"),

@@ -156,7 +156,7 @@ def test_a_damaged_shard_is_encoded_again(tmp_path: Path) -> None:
     folder = SnapshotFolder(tmp_path)
     whole = Counting()
     expected = embed(LONGER, whole, 3, None, Shards(folder, 1))
-    path = tmp_path / f"{folder.names()[0]}.safetensors"
+    path = tmp_path / f"{folder.names()[0]}.snapshot"
     path.write_bytes(path.read_bytes()[:-1])
     rest = Counting()
     assert embed(LONGER, rest, 3, None, Shards(folder, 1)).equals(expected)

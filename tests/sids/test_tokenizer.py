@@ -171,42 +171,6 @@ def test_more_codes_than_items(
         run(embeddings[:30], trained[:30], settings(quantizer="rq_kmeans", codes=64))
 
 
-@pytest.mark.parametrize("collisions", ["share", "repair"])
-def test_a_table_of_another_whitening_is_refused(
-    embeddings: Rows, trained: Mask, settings: Settings, collisions: str
-) -> None:
-    parameters = settings(quantizer="opq", codes=32, collisions=collisions)
-    whitening = tokenizer.learn_whitening(embeddings, trained, parameters)
-    quantizer = tokenizer.learn_quantizer(embeddings, trained, whitening, parameters)
-    table = tokenizer.assign_sids(
-        embeddings, trained, IDS, whitening, quantizer, parameters, None
-    )
-    other = tokenizer.learn_whitening(-embeddings[::-1], ~trained, parameters)
-    with pytest.raises(SidiffError, match="was not made with the stored whitening"):
-        tokenizer.quantization_error(table, embeddings, other, quantizer, parameters)
-
-
-def test_a_repair_that_moved_too_many_is_refused(
-    embeddings: Rows, trained: Mask, settings: Settings
-) -> None:
-    parameters = settings(quantizer="opq", codes=16, collisions="repair")
-    whitening = tokenizer.learn_whitening(embeddings, trained, parameters)
-    quantizer = tokenizer.learn_quantizer(embeddings, trained, whitening, parameters)
-    table = tokenizer.assign_sids(
-        embeddings, trained, IDS, whitening, quantizer, parameters, None
-    )
-    swapped = table.codes.copy()
-    swapped[[10, 11]] = swapped[[11, 10]]
-    shared = tokenizer.assign_sids(
-        embeddings, trained, IDS, whitening, quantizer, settings(codes=16), None
-    )
-    for codes in (swapped, shared.codes):
-        with pytest.raises(SidiffError, match="was not made with"):
-            tokenizer.quantization_error(
-                SidTable(codes, IDS, 16), embeddings, whitening, quantizer, parameters
-            )
-
-
 def test_too_few_possible_ids_are_said(
     embeddings: Rows,
     trained: Mask,

@@ -141,7 +141,6 @@ class Autoregressive(Baseline):
 
     networks = "autoregressive"
     title = "autoregressive decoder"
-    reads_sids = True
 
     def fit(self, lessons: Lessons) -> Fitted:
         """Train a decoder with every seed."""
@@ -151,11 +150,7 @@ class Autoregressive(Baseline):
             )
             for number, seed in enumerate(lessons.seeds, 1)
         ]
-        made_of = {
-            "sequences": lessons.sequences.fingerprint,
-            "sid_table": lessons.table.fingerprint,
-        }
-        return Fitted.of(networks, lessons.seeds, made_of, [])
+        return Fitted.of(networks, lessons.seeds, [])
 
     def ranker(
         self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]

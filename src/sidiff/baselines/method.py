@@ -105,7 +105,7 @@ class Fitted:
 
     Attributes:
         weights: of all seeds, names begin with ``SEED/``; on the CPU.
-        config: their shape, the ``seeds``, what they were made of, how each run went.
+        config: their shape, the ``seeds``, how each run went.
         tried: settings tried on the validation split, with their scores.
     """
 
@@ -118,7 +118,6 @@ class Fitted:
         cls,
         networks: Sequence[tuple[StoredNetwork, Trained]],
         seeds: list[int],
-        made_of: dict[str, str],
         tried: list[dict[str, Any]],
     ) -> Fitted:
         """Join the networks of all seeds."""
@@ -129,7 +128,7 @@ class Fitted:
             score = {"validation_ndcg_at_10": trained.score, "epoch": trained.epoch}
             runs.append({"seed": seed} | score)
         shape = networks[0][0].saved_config()
-        return cls(weights, shape | made_of | {"seeds": seeds, "runs": runs}, tried)
+        return cls(weights, shape | {"seeds": seeds, "runs": runs}, tried)
 
     def of_seed(self, seed: int) -> dict[str, Tensor]:
         """The weights of one seed."""
@@ -143,12 +142,10 @@ class Baseline(ABC):
         networks: the name under which its networks are stored, which methods may share;
             None where nothing is trained.
         title: of such a network in messages.
-        reads_sids: its networks are made for one SID table.
     """
 
     networks: ClassVar[str | None] = None
     title: ClassVar[str] = ""
-    reads_sids: ClassVar[bool] = False
 
     def fit(self, lessons: Lessons) -> Fitted:
         """Train its networks; only for methods that have some."""

@@ -183,8 +183,7 @@ class SasRecAlone(Baseline):
             }
             for settings, (_, trained) in zip(candidates, found, strict=True)
         ]
-        made_of = {"sequences": lessons.sequences.fingerprint}
-        return Fitted.of(networks, seeds, made_of, tried)
+        return Fitted.of(networks, seeds, tried)
 
     def ranker(
         self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]

@@ -9,8 +9,8 @@ import polars as pl
 from kedro.io import DatasetError
 from kedro.io.core import Version, VersionNotFoundError
 
-from sidiff.datasets.checksums import checked_copy
 from sidiff.datasets.safetensors import Model, read_model
+from sidiff.datasets.stamps import Stamp, checked_copy
 from sidiff.datasets.versions import StoredFile
 from sidiff.errors import SidiffError
 from sidiff.storage import StorageError, address_of
@@ -55,6 +55,10 @@ class _Previous(StoredFile[NoReturn, T | None]):
         """
         raise DatasetError(f"{self._filepath} is read-only under this name")
 
+    def stamp(self) -> Stamp | None:
+        """None: what is remembered need not be of what is made now."""
+        return None
+
     def _read(self) -> T | None:
         raise NotImplementedError
 
@@ -98,8 +102,7 @@ class PreviousVersion(_Previous[pl.DataFrame]):
 class PreviousModel(_Previous[Model]):
     """The latest stored version of a ``SafetensorsDataset`` of numpy arrays.
 
-    ``None`` where there is none. Its file and description must belong together, as
-    under the data set's own name; a damaged pair counts as none.
+    ``None`` where there is none; a damaged one counts as none.
     """
 
     def _read(self) -> Model | None:

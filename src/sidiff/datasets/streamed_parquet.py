@@ -11,13 +11,8 @@ from tempfile import mkdtemp
 import polars as pl
 from kedro_datasets._typing import TablePreview
 
-from sidiff.datasets.checksums import (
-    check,
-    read_checksum,
-    read_errors,
-    write_checksum,
-)
 from sidiff.datasets.previews import table_preview
+from sidiff.datasets.stamps import check, read_errors, read_stamp
 from sidiff.datasets.versions import StoredFile
 from sidiff.files import whole_file
 from sidiff.storage import address_of, download, is_local, whole_object
@@ -52,7 +47,7 @@ class StreamedParquet(StoredFile[pl.LazyFrame, pl.LazyFrame]):
         return rows
 
     def save(self, data: pl.LazyFrame) -> None:
-        """Write the rows in their order, and a checksum beside them.
+        """Write the rows in their order, and a stamp beside them.
 
         Raises:
             SidiffError: the disk is full or the store refuses; there is no new
@@ -61,7 +56,7 @@ class StreamedParquet(StoredFile[pl.LazyFrame, pl.LazyFrame]):
         path = self._place(self._get_save_path())
         with whole_object(self._fs, path) as part:
             data.sink_parquet(part, maintain_order=True)
-            write_checksum(self._fs, path, part)
+            self.write_stamp(path, part)
 
     def preview(self, nrows: int) -> TablePreview:
         """Return the first rows as kedro-viz shows them."""
@@ -70,10 +65,9 @@ class StreamedParquet(StoredFile[pl.LazyFrame, pl.LazyFrame]):
 
     def _copied(self, path: str) -> Path:
         """Return the file of this machine that holds what a store has at ``path``."""
-        digest = read_checksum(self._fs, path)
-        # By content; a table without a checksum gets a folder of its own every time.
-        known = digest is not None and digest.isalnum()
-        folder = _copies() / str(digest) if known else Path(mkdtemp(dir=_copies()))
+        stamp = read_stamp(self._fs, path)
+        # By content; a table without a stamp gets a folder of its own every time.
+        folder = _copies() / stamp.sha256 if stamp else Path(mkdtemp(dir=_copies()))
         copy = folder / PurePosixPath(path).name
         if not copy.exists():
             with whole_file(copy) as part:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import fsspec
@@ -16,6 +17,7 @@ from kedro.io.core import (
     get_protocol_and_path,
 )
 
+from sidiff.datasets.stamps import Stamp, read_stamp, write_stamp
 from sidiff.storage import address_of, local_copy, store_errors
 
 Saved = TypeVar("Saved")
@@ -29,6 +31,24 @@ class Stored:
     _protocol: str
     _filepath: PurePosixPath
     _version: Version | None
+
+    made_of: Mapping[str, str] = MappingProxyType({})
+    """What the running session makes it of, see ``Stamp``."""
+    sha256 = ""
+    """Of what the running session stored."""
+
+    def stamp(self) -> Stamp | None:
+        """The stamp of what the running session reads under this name.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        mine: Any = self
+        return read_stamp(self._fs, self._place(mine._get_load_path()))
+
+    def write_stamp(self, path: str, part: Path) -> None:
+        """Write the stamp of ``part``, which is to become ``path``."""
+        self.sha256 = write_stamp(self._fs, path, part, self.made_of)
 
     def address(self) -> str:
         """Path or address below which all versions lie."""

@@ -19,8 +19,8 @@ from kedro_datasets.plotly import JSONDataset as PlotlyJSONDataset
 from kedro_datasets.polars import EagerPolarsDataset
 from kedro_datasets.text import TextDataset
 
-from sidiff.datasets.checksums import checked_copy, read_errors, write_checksum
 from sidiff.datasets.previews import table_preview
+from sidiff.datasets.stamps import checked_copy, read_errors
 from sidiff.datasets.versions import Stored
 from sidiff.storage import address_of, whole_object
 
@@ -29,11 +29,11 @@ class _Whole(Stored):
     """Mixin before a file data set of Kedro's; its arguments are that data set's.
 
     A file is written under another name on this machine, and takes its own, here or in
-    an object store, when it and its checksum are there.
+    an object store, when it and its stamp are there.
     """
 
     def save(self, data: Any) -> None:
-        """Store ``data`` as a whole file with a checksum beside it.
+        """Store ``data`` as a whole file with a stamp beside it.
 
         Raises:
             SidiffError: the disk is full or the store refuses; there is no new
@@ -44,7 +44,7 @@ class _Whole(Stored):
         with whole_object(self._fs, path) as part:
             # Not Kedro's wrapper around it, which looks for the version it made.
             inner.save.__wrapped__(self._at(part), data)
-            write_checksum(self._fs, path, part)
+            self.write_stamp(path, part)
 
     def load(self) -> Any:
         """Read what was stored.

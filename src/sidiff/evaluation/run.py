@@ -162,8 +162,7 @@ class Evaluator:
         self, results: Results, name: str, seed: int
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Results and their cost as rows of one method and seed."""
-        made_of = self.table.fingerprint, self.sequences.fingerprint
-        frame = results.to_frame(name, seed, *made_of)
+        frame = results.to_frame(name, seed)
         return frame, cost_frame(name, seed, results.cost)
 
 

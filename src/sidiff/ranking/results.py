@@ -66,15 +66,8 @@ class Results:
             history=self.history[rows],
         )
 
-    def to_frame(
-        self, method: str, seed: int, table: str, sequences: str
-    ) -> pl.DataFrame:
-        """One row per user: method, seed, user, target, history, items, sids.
-
-        ``table`` is the fingerprint of the SID table whose rows and items the numbers
-        are, ``sequences`` that of the users' sequences; they go along as columns
-        ``sid_table`` and ``sequences``.
-        """
+    def to_frame(self, method: str, seed: int) -> pl.DataFrame:
+        """One row per user: method, seed, user, target, history, items, sids."""
         lists = pl.Array(pl.Int32, self.items.shape[1])
         return pl.DataFrame(
             {
@@ -87,8 +80,6 @@ class Results:
         ).select(
             pl.lit(method).alias("method"),
             pl.lit(seed, dtype=pl.Int32).alias("seed"),
-            pl.lit(table).alias("sid_table"),
-            pl.lit(sequences).alias("sequences"),
             pl.all(),
         )
 

@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sidiff.errors import SidiffError
-from sidiff.fingerprints import short
 from sidiff.sids.code_counts import choose_codes, enough_codes, random_codes
-from sidiff.sids.collisions import repair, unused
+from sidiff.sids.collisions import repair
 from sidiff.sids.extension import Origin, reason_to_refit, rows_in
 from sidiff.sids.quantizers import (
     QUANTIZERS,
@@ -29,7 +27,7 @@ from sidiff.sids.quantizers import (
     read_quantizer,
     whitened,
 )
-from sidiff.sids.table import SidTable, group_codes, load_table
+from sidiff.sids.table import SidTable, load_table
 from sidiff.sids.whitening import Whitening
 
 if TYPE_CHECKING:
@@ -224,24 +222,12 @@ def quantization_error(
         ``repair`` also ``moved_items``, whose SID is not the one that the quantizer
         gave, and ``quantization_error_added``, the share by which moving them raised
         the error. Nothing where there is no quantizer.
-
-    Raises:
-        SidiffError: the table is not what whitening and quantizer make of the
-            embeddings, which is so when a stage was run again in part.
     """
     if quantizer is None:
         return {}
     vectors = _whitened(embeddings, whitening)
     natural = quantizer.encode(vectors)
     codes = table.codes
-    repaired = parameters.collisions == "repair"
-    if not (_is_repair_of if repaired else _are_equal)(natural, codes, table):
-        given = SidTable(natural, table.item_ids, quantizer.codes_per_digit)
-        raise SidiffError(
-            f"The stored sid_table {short(table.fingerprint)} was not made with the "
-            "stored whitening and quantizer, which give table "
-            f"{short(given.fingerprint)}; run kedro run --pipeline=tokenization again."
-        )
     x = vectors.astype(np.float64)
     error = ((x - quantizer.reconstruct(codes)) ** 2).sum(axis=1).mean()
     spread = x.var(axis=0).sum()
@@ -249,39 +235,13 @@ def quantization_error(
         "quantization_error": float(error),
         "quantization_error_relative": float(error / spread) if spread else 0.0,
     }
-    if repaired:
+    if parameters.collisions == "repair":
         before = ((x - quantizer.reconstruct(natural)) ** 2).sum(axis=1).mean()
         figures["moved_items"] = int((natural != codes).any(axis=1).sum())
         figures["quantization_error_added"] = (
             float(error / before - 1) if before else 0.0
         )
     return figures
-
-
-def _are_equal(
-    natural: NDArray[np.uint16], codes: NDArray[np.uint16], _: SidTable
-) -> bool:
-    return np.array_equal(natural, codes)
-
-
-def _is_repair_of(
-    natural: NDArray[np.uint16], codes: NDArray[np.uint16], table: SidTable
-) -> bool:
-    """Test that ``codes`` can be what ``repair`` made of ``natural``.
-
-    Without assigning anything again: nobody leaves a SID that nobody else holds, and
-    of the items that were there at the fit, one stays in every SID they were given.
-    A table of another quantizer fails at the first SID that it never gave.
-    """
-    if natural.shape != codes.shape or len(table.groups().sizes) < len(codes):
-        return False
-    stays = (natural == codes).all(axis=1)
-    first = table.generation == 0
-    kept = int((stays & first).sum())
-    return (
-        kept == len(group_codes(natural[first]).sizes)
-        and not unused(natural[~stays], codes).any()
-    )
 
 
 def whitening_settings(parameters: TokenizationParameters) -> dict[str, Any]:

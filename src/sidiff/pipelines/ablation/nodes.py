@@ -23,12 +23,12 @@ from sidiff.parameters import (
     check_distinct,
 )
 from sidiff.pipelines.frames import (
-    check_ranked_with,
+    check_ranked,
     join_models,
     split_models,
     to_job,
-    to_sid_table,
 )
+from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
 from sidiff.training.settings import TrainingParameters
 
@@ -166,8 +166,8 @@ def compare_variants(
     """Measure every variant at both levels, and against the first one."""
     from sidiff.evaluation.comparison import compare, flat_report
 
-    table = to_sid_table(sid_table, catalogue)
-    check_ranked_with(results, "ablation_results", table, catalogue)
+    table = SidTable.from_frame(sid_table)
+    check_ranked(results, "ablation_results")
     first = next(iter(ablation.variants))
     compared = compare(
         {"training": results},

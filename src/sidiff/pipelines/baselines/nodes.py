@@ -12,7 +12,8 @@ import polars as pl
 from sidiff.baselines.settings import BaselinesParameters
 from sidiff.datasets import Model
 from sidiff.evaluation.settings import EvaluationParameters
-from sidiff.pipelines.frames import to_samples, to_sequences, to_sid_table
+from sidiff.pipelines.frames import to_samples, to_sequences
+from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
 from sidiff.training.settings import TrainingParameters
 
@@ -36,8 +37,8 @@ def fit_baselines(
     fitted = run.fit_baselines(
         Lessons(
             users,
-            to_samples(training_samples, users, max_history),
-            to_sid_table(sid_table, catalogue),
+            to_samples(training_samples, max_history),
+            SidTable.from_frame(sid_table),
             baselines,
             training,
             max_history,
@@ -71,7 +72,7 @@ def rank_baselines(
     from sidiff.ranking.results import cost_frame
 
     users = to_sequences(sequences, catalogue)
-    table = to_sid_table(sid_table, catalogue)
+    table = SidTable.from_frame(sid_table)
     ranked = run.rank_baselines(
         users,
         table,
@@ -86,11 +87,6 @@ def rank_baselines(
         allowed_items(users.item_ids, evaluation.allow_items, evaluation.deny_items),
     )
     return (
-        pl.concat(
-            one.results.to_frame(
-                one.method, one.seed, table.fingerprint, users.fingerprint
-            )
-            for one in ranked
-        ),
+        pl.concat(one.results.to_frame(one.method, one.seed) for one in ranked),
         pl.concat(cost_frame(one.method, one.seed, one.results.cost) for one in ranked),
     )

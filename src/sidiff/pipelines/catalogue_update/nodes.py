@@ -16,7 +16,7 @@ from sidiff.datasets import Model
 from sidiff.errors import SidiffError
 from sidiff.evaluation.filters import read_ids
 from sidiff.parameters import Parameters, Text
-from sidiff.pipelines.tokenization.checks import check_fitted, check_quantizer
+from sidiff.pipelines.tokenization.nodes import check_settings
 from sidiff.reviews.own_data import ingest_items
 from sidiff.reviews.settings import IngestionParameters
 from sidiff.reviews.text import render_texts
@@ -133,12 +133,11 @@ def _extended(
     from sidiff.sids.table import SidTable
 
     whitening, quantizer, stored = fitted
-    check_quantizer(quantizer, whitening, tokenizer.quantizer_settings(parameters))
+    check_settings("quantizer", quantizer, tokenizer.quantizer_settings(parameters))
     parts = (
         tokenizer.unpack_whitening(*whitening),
         tokenizer.unpack_quantizer(*quantizer),
     )
-    check_fitted(stored, *parts)
     if SidTable.from_frame(stored).fingerprint not in table.fingerprints():
         raise SidiffError(
             "The last bundle was made of another SID table than the stored one; run "

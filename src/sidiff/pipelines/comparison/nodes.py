@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sidiff.evaluation.settings import ComparisonParameters, EvaluationParameters
-from sidiff.pipelines.frames import check_ranked_with, to_sid_table
+from sidiff.pipelines.frames import check_ranked
+from sidiff.sids.table import SidTable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,13 +33,13 @@ def compare_methods(
     """Measure the configured method, decoders and baselines at both levels."""
     from sidiff.evaluation.comparison import compare, flat_report
 
-    table = to_sid_table(sid_table, catalogue)
+    table = SidTable.from_frame(sid_table)
     for name, results in (
         ("evaluation_results", evaluation_results),
         ("decoder_results", decoder_results),
         ("baseline_results", baseline_results),
     ):
-        check_ranked_with(results, name, table, catalogue)
+        check_ranked(results, name)
     comparison = compare(
         {
             "decoder": pl.concat([evaluation_results, decoder_results]),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import polars as pl
 
-from sidiff.pipelines.frames import INGESTED
 from sidiff.reviews.text import render_texts
 from sidiff.sids.settings import EmbeddingParameters
 from sidiff.snapshots import SnapshotFolder
@@ -21,9 +20,8 @@ def render_item_texts(
 ) -> pl.DataFrame:
     """Say in words what each item of the catalogue is."""
     template = embedding.text
-    fields = items.drop(INGESTED, strict=False)  # no field of an item
     own = layout == "table"
-    return render_texts(fields, catalogue["item_id"], template, own=own)
+    return render_texts(items, catalogue["item_id"], template, own=own)
 
 
 def embed_items(

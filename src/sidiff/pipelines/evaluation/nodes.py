@@ -18,10 +18,10 @@ from sidiff.pipelines.frames import (
     choose_seeds,
     to_lattice,
     to_sequences,
-    to_sid_table,
 )
 from sidiff.pipelines.tracking import log_metrics
 from sidiff.sids.settings import TokenizationParameters
+from sidiff.sids.table import SidTable
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def evaluator_of(
     from sidiff.diffusion.histories import residual_rows
     from sidiff.evaluation.run import Evaluator, Layout
 
-    table = to_sid_table(sid_table, catalogue)
+    table = SidTable.from_frame(sid_table)
     check_trained_on(denoiser, table)
     users = to_sequences(sequences, catalogue)
     if denoiser.metadata.get("sequences") != users.fingerprint:
@@ -125,7 +125,7 @@ def evaluator_of(
         users,
         table,
         residual_rows(denoiser.metadata.get("known_items", []), table.item_ids),
-        to_lattice(lattice, table),
+        to_lattice(lattice),
         evaluation,
         int(denoiser.metadata["max_history"]),
     )

@@ -9,10 +9,7 @@ import numpy as np
 import polars as pl
 
 from sidiff.pipelines.frames import (
-    MADE_OF,
-    check_ingested,
     samples_to_frame,
-    sequences_to_frame,
     to_held_out,
     to_samples,
     to_sequences,
@@ -34,8 +31,10 @@ def filter_k_core(
     ingestion_report: dict[str, Any],
     filtering: FilteringParameters,
 ) -> tuple[pl.LazyFrame, dict[str, int]]:
-    """Keep interactions of users and items that have enough, and count the others."""
-    check_ingested(interactions, "interactions", ingestion_report["reviews"])
+    """Keep interactions of users and items that have enough, and count the others.
+
+    The report is there for its stamp: rows of an ingestion that was refused have none.
+    """
     core = k_core(
         interactions,
         filtering.min_user_events,
@@ -58,8 +57,6 @@ def build_sequences(
         The sequences, the training samples, the catalogue, whose row number is the
         item index that all later stages share, and how many interactions tie.
     """
-    check_ingested(core_interactions, "core_interactions", ingestion_report["reviews"])
-    check_ingested(items.lazy(), "items", ingestion_report["metadata"])
     sequences, ties = seq.build_sequences(
         core_interactions,
         seq.order_of_ties(ingestion_report["layout"]),
@@ -83,9 +80,6 @@ def build_sequences(
             "training_count": seq.training_counts(sequences),
             "in_training": seq.training_items(samples, sequences),
             "held_out": held_out,
-            MADE_OF: pl.repeat(
-                sequences.fingerprint, sequences.n_items, dtype=pl.String, eager=True
-            ),
         }
     ).join(
         items.select("item_id", "title", has_metadata=pl.lit(value=True)),
@@ -94,8 +88,8 @@ def build_sequences(
         maintain_order="left",
     )
     return (
-        sequences_to_frame(sequences),
-        samples_to_frame(samples, sequences),
+        sequences.to_frame(),
+        samples_to_frame(samples),
         catalogue.with_columns(pl.col("has_metadata").fill_null(value=False)),
         {"tied_share": ties.share, "ties_by_item_id": ties.by_item_id},
     )
@@ -115,7 +109,7 @@ def describe_data(
     made_up = catalogue["item_id"].str.starts_with(SYNTHETIC_ITEM).all()
     found = statistics(
         users,
-        to_samples(training_samples, users, filtering.max_history),
+        to_samples(training_samples, filtering.max_history),
         filtering.max_history,
         reviews_lines=ingestion_report["reviews"]["lines"],
         metadata_lines=ingestion_report["metadata"]["lines"],

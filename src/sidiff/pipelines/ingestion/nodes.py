@@ -12,7 +12,6 @@ import polars as pl
 
 from sidiff.errors import SidiffError
 from sidiff.fingerprints import of_values
-from sidiff.pipelines.frames import with_fingerprint
 from sidiff.reviews import ingestion, own_data
 from sidiff.reviews.ingestion import Ingested
 from sidiff.reviews.settings import IngestionParameters
@@ -31,7 +30,7 @@ def ingest_reviews(
             [ingestion.ingest_reviews(path, given.layout) for path in paths]
         )
     account = _account(paths, given, read)
-    return with_fingerprint(read.frame, account), read.rejected, account
+    return read.frame, read.rejected, account
 
 
 def ingest_metadata(
@@ -45,7 +44,7 @@ def ingest_metadata(
             [ingestion.ingest_items(path, given.layout) for path in paths]
         )
     account = _account(paths, given, read)
-    return with_fingerprint(read.frame, account).collect(), read.rejected, account
+    return read.frame.collect(), read.rejected, account
 
 
 def check_rejected_lines(

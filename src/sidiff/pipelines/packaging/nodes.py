@@ -16,9 +16,9 @@ from sidiff.pipelines.frames import (
     check_trained_on,
     to_lattice,
     to_sequences,
-    to_sid_table,
 )
 from sidiff.pipelines.tracking import active_mlflow
+from sidiff.sids.table import SidTable
 from sidiff.training.settings import TrainingParameters
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def make_bundle(
     from sidiff.diffusion.networks import network_from_saved
     from sidiff.serving import making
 
-    table = to_sid_table(sid_table, catalogue)
+    table = SidTable.from_frame(sid_table)
     check_trained_on(denoiser, table)
     users = to_sequences(sequences, catalogue)
     return making.make_bundle(
@@ -47,7 +47,7 @@ def make_bundle(
         users,
         catalogue["title"],
         table,
-        to_lattice(lattice, table),
+        to_lattice(lattice),
         evaluation,
         {
             "dataset": dataset,

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -17,7 +17,6 @@ from sidiff.errors import SidiffError
 from sidiff.evaluation.filters import read_ids
 from sidiff.fingerprints import of_texts, of_values
 from sidiff.parameters import Count, Device, Natural, Parameters, Text
-from sidiff.pipelines.frames import INGESTED
 from sidiff.ranking.settings import Method
 from sidiff.reviews.settings import FilteringParameters, IngestionParameters
 
@@ -43,6 +42,7 @@ class RecommendParameters(Parameters):
 def recommend(
     bundle: Bundle,
     interactions: pl.LazyFrame,
+    ingestion_report: dict[str, Any],
     unfinished_lists: SnapshotFolder,
     settings: RecommendParameters,
     ingestion: IngestionParameters,
@@ -52,6 +52,7 @@ def recommend(
     return _parts(
         bundle,
         interactions,
+        str(ingestion_report["reviews"]["fingerprint"]),
         unfinished_lists,
         settings,
         ingestion,
@@ -62,6 +63,7 @@ def recommend(
 def _parts(
     bundle: Bundle,
     interactions: pl.LazyFrame,
+    ingested: str,
     unfinished: SnapshotFolder,
     settings: RecommendParameters,
     ingestion: IngestionParameters,
@@ -76,7 +78,7 @@ def _parts(
     layout = ingestion.layout
     if settings.histories is None:
         histories = Histories(interactions)
-        made_of = interactions.select(pl.col(INGESTED).first()).collect().item()
+        made_of = ingested
     else:
         layout, path = "table", Path(settings.histories).expanduser()
         histories = own_histories(path, ingestion.interactions)

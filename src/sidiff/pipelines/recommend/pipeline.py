@@ -16,6 +16,7 @@ def create_pipeline() -> Pipeline:
                 inputs=[
                     "bundle",
                     "interactions",
+                    "ingestion_report",
                     "unfinished_lists",
                     "params:recommend",
                     "params:ingestion",

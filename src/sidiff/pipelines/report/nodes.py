@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sidiff.datasets import Model
-from sidiff.pipelines.frames import check_trained_on, to_sequences, to_sid_table
+from sidiff.pipelines.frames import check_trained_on, to_sequences
+from sidiff.sids.table import SidTable
 
 if TYPE_CHECKING:
     from sidiff.report.walk import Step
@@ -52,7 +53,7 @@ def write_run_report(
             data=data_statistics,
             sids=sid_report,
             catalogue=catalogue,
-            codes=to_sid_table(sid_table, catalogue).codes,
+            codes=SidTable.from_frame(sid_table).codes,
             sequences=sequences,
             history=training_history,
             walk=denoise_user(sequences, catalogue, sid_table, denoiser, user),
@@ -94,7 +95,7 @@ def denoise_user(
     from sidiff.ranking.methods import search_model
     from sidiff.report.walk import denoise
 
-    table = to_sid_table(sid_table, catalogue)
+    table = SidTable.from_frame(sid_table)
     check_trained_on(denoiser, table)
     rows = residual_rows(denoiser.metadata.get("known_items", []), table.item_ids)
     cpu = torch.device("cpu")

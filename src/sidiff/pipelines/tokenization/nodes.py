@@ -5,27 +5,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from sidiff.datasets import Model
+from sidiff.errors import SidiffError
 from sidiff.pipelines.frames import (
     to_embeddings,
     to_held_out,
     to_sequences,
-    to_sid_table,
     to_trained,
 )
-from sidiff.pipelines.tokenization.checks import (
-    check_fitted,
-    check_quantizer,
-    check_vectors,
-    check_whitening,
-    model_print,
-    vectors_print,
-)
 from sidiff.sids.settings import TokenizationParameters
+from sidiff.sids.table import SidTable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +35,7 @@ def describe_items(
     from sidiff.sids import collaborative
 
     settings = tokenization.collaborative
-    text = to_embeddings(item_embeddings, catalogue, "item_embeddings")
+    text = to_embeddings(item_embeddings)
     if not settings.weight:
         return item_embeddings
     histories = collaborative.history_vectors(
@@ -72,15 +66,12 @@ def fit_whitening(
 
     The decision between the two is taken here, for the whole stage. It travels in the
     metadata as ``extends``: the fingerprint of the table that new items join, or None;
-    so do the vectors and settings that the whitening is for.
+    so do the settings that the whitening is for.
     """
     from sidiff.sids import tokenizer
 
-    embeddings = to_embeddings(item_vectors, catalogue)
-    made_of = {
-        "item_vectors": vectors_print(item_vectors),
-        "settings": tokenizer.whitening_settings(tokenization),
-    }
+    embeddings = to_embeddings(item_vectors)
+    noted = {"settings": tokenizer.whitening_settings(tokenization)}
     if previous_whitening and previous_quantizer and previous_sid_table is not None:
         extends = tokenizer.table_to_extend(
             previous_sid_table,
@@ -92,11 +83,11 @@ def fit_whitening(
             tokenization,
         )
         if extends is not None:
-            return _noted(previous_whitening, {"extends": extends} | made_of)
+            return _noted(previous_whitening, {"extends": extends} | noted)
     whitening = tokenizer.learn_whitening(
         embeddings, to_trained(catalogue), tokenization
     )
-    return _noted(Model(*tokenizer.pack(whitening)), {"extends": None} | made_of)
+    return _noted(Model(*tokenizer.pack(whitening)), {"extends": None} | noted)
 
 
 def fit_quantizer(
@@ -109,17 +100,16 @@ def fit_quantizer(
     """Fit the quantizer on the items of the training samples, or keep the old one."""
     from sidiff.sids import tokenizer
 
-    check_whitening(whitening, item_vectors, tokenizer.whitening_settings(tokenization))
+    check_settings("whitening", whitening, tokenizer.whitening_settings(tokenization))
     extends = whitening.metadata.get("extends")
     made_of = {
         "extends": extends,
-        "whitening": model_print(whitening),
         "settings": tokenizer.quantizer_settings(tokenization),
     }
     if extends is not None and previous_quantizer is not None:
         return _noted(previous_quantizer, made_of)
     quantizer = tokenizer.learn_quantizer(
-        to_embeddings(item_vectors, catalogue),
+        to_embeddings(item_vectors),
         to_trained(catalogue),
         tokenizer.unpack_whitening(*whitening),
         tokenization,
@@ -139,9 +129,9 @@ def assign_sids(
     from sidiff.sids import tokenizer
     from sidiff.sids.extension import Origin
 
-    check_whitening(whitening, item_vectors, tokenizer.whitening_settings(tokenization))
-    check_quantizer(quantizer, whitening, tokenizer.quantizer_settings(tokenization))
-    embeddings = to_embeddings(item_vectors, catalogue)
+    check_settings("whitening", whitening, tokenizer.whitening_settings(tokenization))
+    check_settings("quantizer", quantizer, tokenizer.quantizer_settings(tokenization))
+    embeddings = to_embeddings(item_vectors)
     parts = (
         tokenizer.unpack_whitening(*whitening),
         tokenizer.unpack_quantizer(*quantizer),
@@ -164,18 +154,16 @@ def assign_sids(
     return origin.attach(table)
 
 
-def build_lattice(sid_table: pl.DataFrame, catalogue: pl.DataFrame) -> Model:
+def build_lattice(sid_table: pl.DataFrame) -> Model:
     """List what may follow every partial SID; empty where SIDs are too long for it."""
     from sidiff.decoding.lattice import Lattice, fits
 
-    table = to_sid_table(sid_table, catalogue)
-    made_of = {"sid_table": table.fingerprint}
+    table = SidTable.from_frame(sid_table)
     sids = table.groups().sid_codes
     if not fits(*sids.shape):
-        return Model({}, made_of)
+        return Model({}, {})
     lattice = Lattice.build(sids, table.codes_per_digit)
-    tensors, metadata = lattice.to_tensors()
-    return Model(tensors, metadata | made_of)
+    return Model(*lattice.to_tensors())
 
 
 def report_sids(
@@ -189,17 +177,14 @@ def report_sids(
     """Count collisions and used codes, and draw both."""
     from sidiff.sids import report, tokenizer
 
-    table = to_sid_table(sid_table, catalogue)
-    check_vectors(sid_table, item_vectors)
-    check_quantizer(quantizer, whitening)
+    table = SidTable.from_frame(sid_table)
     parts = (
         tokenizer.unpack_whitening(*whitening),
         tokenizer.unpack_quantizer(*quantizer),
     )
-    check_fitted(sid_table, *parts)
     error = tokenizer.quantization_error(
         table,
-        to_embeddings(item_vectors, catalogue),
+        to_embeddings(item_vectors),
         *parts,
         tokenization,
     )
@@ -209,3 +194,20 @@ def report_sids(
 
 def _noted(model: Model, made_of: dict[str, Any]) -> Model:
     return Model(model.tensors, model.metadata | made_of)
+
+
+def check_settings(name: str, model: Model, settings: Mapping[str, Any]) -> None:
+    """Refuse a whitening or quantizer that was fitted with other settings.
+
+    Raises:
+        SidiffError: names the setting that differs.
+    """
+    noted = model.metadata.get("settings", {})
+    for setting, now in settings.items():
+        if noted.get(setting) != now:
+            raise SidiffError(
+                f"The stored {name} was fitted with tokenization.{setting} "
+                f"{noted.get(setting)}, which is now {now}; run kedro run "
+                "--pipeline=tokenization as a whole, or give the value it was fitted "
+                "with."
+            )

@@ -63,7 +63,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.build_lattice,
-                inputs=["sid_table", "catalogue"],
+                inputs="sid_table",
                 outputs="lattice",
                 name="build_lattice",
             ),

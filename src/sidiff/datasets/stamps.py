@@ -1,12 +1,13 @@
-"""The SHA-256 of a stored file, in a file beside it."""
+"""The SHA-256 of a stored file and of what it was made of, in a file beside it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from polars.exceptions import PolarsError
 from safetensors import SafetensorError
@@ -14,44 +15,58 @@ from safetensors import SafetensorError
 from sidiff.errors import SidiffError
 from sidiff.storage import address_of, local_copy, read_bytes, whole_object
 
-CHECKSUM = ".sha256"
-"""Ending of the file beside a stored one; ``sha256sum --check`` understands it."""
+STAMP = ".stamp.json"
+"""Ending of the file beside a stored one."""
 
 
-def write_checksum(files: Any, path: str, part: Path) -> None:
-    """Write the checksum of ``part``, which is to become ``path`` of ``files``.
+class Stamp(NamedTuple):
+    """What is known of a stored file."""
+
+    sha256: str
+    made_of: dict[str, str]
+    """Data sets that it was made of, near and far, and the SHA-256 of each."""
+
+
+def write_stamp(files: Any, path: str, part: Path, made_of: Mapping[str, str]) -> str:
+    """Write the stamp of ``part``, which is to become ``path`` of ``files``.
+
+    Returns:
+        Its SHA-256.
 
     Raises:
         SidiffError: the disk is full or the store refuses.
     """
-    with whole_object(files, path + CHECKSUM) as checksum:
-        checksum.write_text(f"{_digest(part)}  {PurePosixPath(path).name}\n")
+    stamp = Stamp(_digest(part), dict(made_of))
+    with whole_object(files, path + STAMP) as beside:
+        beside.write_text(json.dumps(stamp._asdict(), indent=2) + "\n")
+    return stamp.sha256
 
 
-def read_checksum(files: Any, path: str) -> str | None:
-    """Return the checksum of a stored file; None where it has none.
+def read_stamp(files: Any, path: str) -> Stamp | None:
+    """Return the stamp of a stored file; None where it has none.
 
     Raises:
         StorageError: the store cannot be read.
     """
     try:
-        words = read_bytes(files, path + CHECKSUM).decode().split()
+        return Stamp(**json.loads(read_bytes(files, path + STAMP)))
     except FileNotFoundError:
         return None
-    return words[0] if words else ""
+    except (ValueError, TypeError):
+        return Stamp("damaged", {})
 
 
 def check(files: Any, path: str, copy: Path) -> None:
-    """Compare a file of this machine with the checksum of ``path``, if there is one.
+    """Compare a file of this machine with the stamp of ``path``, if there is one.
 
     Raises:
         SidiffError: they differ.
     """
-    checksum = read_checksum(files, path)
-    if checksum is not None and copy.is_file() and checksum != _digest(copy):
+    stamp = read_stamp(files, path)
+    if stamp is not None and copy.is_file() and stamp.sha256 != _digest(copy):
         raise SidiffError(
             f"{address_of(files, path)} is damaged: its SHA-256 differs from the one "
-            f"in {PurePosixPath(path).name}{CHECKSUM}; run the stage that writes it "
+            f"in {PurePosixPath(path).name}{STAMP}; run the stage that writes it "
             "again, or choose another version with --load-versions."
         )
 
