@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 from kedro.config import OmegaConfigLoader
 
+from sidiff.configuration import GROUPS
 from sidiff.pipelines.embedding.nodes import render_item_texts
 from sidiff.pipelines.filtering import nodes as filtering
 from sidiff.pipelines.ingestion import nodes as ingestion
@@ -132,7 +133,10 @@ def read(log: Path, items: Path, **changes: Any) -> Found:
             place = place[part]
         assert last in place, name
         place[last] = value
-    given = parameters["ingestion"]
+    given, rules, embedding = (
+        GROUPS[name].model_validate(parameters[name])
+        for name in ("ingestion", "filtering", "embedding")
+    )
     interactions, wrong_events, reviews = ingestion.ingest_reviews([log], given)
     shelf, wrong_items, metadata = ingestion.ingest_metadata([items], given)
     for account in (reviews, metadata):
@@ -141,14 +145,13 @@ def read(log: Path, items: Path, **changes: Any) -> Found:
     report = ingestion.check_rejected_lines(
         wrong_events, wrong_items, reviews, metadata, given, "data", "own"
     )
-    rules = parameters["filtering"]
     core, core_account = filtering.filter_k_core(interactions, report, rules)
     made = filtering.build_sequences(core, shelf, report, rules)
     sequences, samples, catalogue, order = made
     statistics = filtering.describe_data(
         sequences, samples, catalogue, core_account, order, report, rules
     )
-    texts = render_item_texts(shelf, catalogue, parameters["embedding"], "table")
+    texts = render_item_texts(shelf, catalogue, embedding, "table")
     return Found(
         report=report,
         statistics=statistics,

@@ -176,5 +176,4 @@ def rankings(shop: StoredShop, method: str) -> tuple[pl.DataFrame, pl.DataFrame]
         users.lengths - 1,
         Cost(1.0, 1.0),
     )
-    prints = shop.table.fingerprint, users.fingerprint
-    return made.to_frame(method, 2024, *prints), cost_frame(method, 2024, made.cost)
+    return made.to_frame(method, 2024), cost_frame(method, 2024, made.cost)

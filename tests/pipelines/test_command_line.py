@@ -62,7 +62,7 @@ def test_a_run_shows_one_line_per_node_and_no_noise(project: Path) -> None:
             ["--pipeline=ingestion", "--params=raw_reviews=no.gz,raw_metadata=no.gz"],
             "There is no file",
         ),
-        (["--params=training.epochs=0"], "a whole number from 1 to 100,000."),
+        (["--params=training.epochs=0"], "a whole number of at least 1."),
         (["--params=training.epcohs=5"], "did you mean training.epochs?"),
         (["--params=preset=papre"], "choose one of sidiff, paper, release."),
         (["--env=beuaty"], "There is no environment beuaty; choose one of beauty"),
