@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ def test_the_latest_model_counts(tmp_path: Path) -> None:
     assert loaded.metadata == {"version": "2026-01-02"}
 
 
-@pytest.mark.parametrize("spoil", ["weights", "description"])
+@pytest.mark.parametrize("spoil", ["weights", "stamp"])
 def test_a_damaged_model_counts_as_none_and_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, spoil: str
 ) -> None:
@@ -99,7 +100,8 @@ def test_a_damaged_model_counts_as_none_and_is_named(
     if spoil == "weights":
         file.write_bytes(file.read_bytes()[:-1])
     else:
-        file.with_suffix(".json").unlink()
+        stamp = file.with_name(f"{file.name}.stamp.json")
+        stamp.write_text(json.dumps({"sha256": "0" * 64, "made_of": {}}))
     assert model(path).load() is None
     assert "m.safetensors" in caplog.text
 

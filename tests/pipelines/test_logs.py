@@ -48,7 +48,11 @@ def filtered(
         f"--params={given}",
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    path = max(project.glob(f"data/08_reporting/{name}/data_statistics.json/*/data_statistics.json"))
+    path = max(
+        project.glob(
+            f"data/08_reporting/{name}/data_statistics.json/*/data_statistics.json"
+        )
+    )
     return json.loads(path.read_text()), " ".join(done.stdout.split())
 
 
