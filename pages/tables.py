@@ -47,6 +47,11 @@ def _short(kept: Kept) -> str:
     )
 
 
+def _everybody(kept: Kept) -> str:
+    """Methods that ranked for all users."""
+    return _methods(line for line in kept["headlines"] if line["everybody"])
+
+
 def _all(kept: Kept) -> str:
     return _methods(kept["headlines"])
 
@@ -228,6 +233,7 @@ def _list(kept: Kept) -> str:
 TABLES: dict[str, Callable[[Kept], str]] = {
     "run": _run,
     "short": _short,
+    "everybody": _everybody,
     "all": _all,
     "decoders": _decoders,
     "ablation": _ablation,
