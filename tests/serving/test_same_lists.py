@@ -27,7 +27,6 @@ def test_the_same_histories_get_the_same_lists(
     evaluation = model(
         "evaluation", {"method": method, "exclude_seen": True, "users_per_batch": 7}
     )
-    evaluation["seeds"] = [2024]
     tested, *_ = evaluate_denoiser(
         shop.denoiser,
         Model({}, {}),
