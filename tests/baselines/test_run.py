@@ -244,7 +244,7 @@ def test_models_that_are_missing_are_refused(ring, ring_table) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"optimizer": {"learning_rate": 7.0}}, "optimizer.learning_rate is 7.0"),
+        ({"optimizer": {"learning_rate": -7.0}}, "optimizer.learning_rate is -7.0"),
         ({"widht": 64}, "widht is not a parameter"),
         ({"heads": 3}, "heads"),
     ],

@@ -51,7 +51,7 @@ def test_layers_stand_in_their_order(viz: DataAccessManager, pipeline: str) -> N
 
 
 def test_tables_have_statistics(project: Path, full_run: str, run: Run) -> None:
-    # Both were perhaps run for another data set since, and the statistics are of the last.
+    # Statistics are of the last run, which may have been of another data set.
     run("tokenization")
     run("filtering")
     known = json.loads((project / ".viz" / "stats.json").read_text())
