@@ -75,7 +75,7 @@ def ticks(column: pl.Expr, dtype: DataType, unit: str) -> Time:
     number = column.str.strip_chars() if dtype == pl.String else column
     whole = number.cast(pl.Int64, strict=False)
     size = TICKS[unit]
-    rest = whole % size * _MICRO // size if size > 1 else pl.lit(0)
+    rest = whole % size * _MICRO // size
     if not dtype.is_integer():
         # 1.6e9 and 1600000000.25 are times as well, whatever wrote them.
         real = number.cast(pl.Float64, strict=False)
