@@ -354,7 +354,13 @@ CASES = [
     Case(
         "times that are none",
         read_reviews("log.csv", b"customer,sku,bought_at\nc,s,soon\n", **OWN),
-        ("No row of", "row 1", "no time in bought_at", "ingestion.interactions"),
+        (
+            "No row of",
+            "row 1",
+            "no time in bought_at: ",
+            "ISO 8601",
+            "ingestion.interactions",
+        ),
     ),
     Case(
         "times of another unit",

@@ -358,6 +358,15 @@ def test_a_price_that_is_no_amount_stays_as_it_is(tmp_path: Path) -> None:
     assert shelf(tmp_path / "items.ndjson").notes["prices_as_text"] == 1
 
 
+def test_a_price_of_several_parts_keeps_them(tmp_path: Path) -> None:
+    amount = {"value": 5.5, "currency": "EUR"}
+    rows: list[dict[str, Any]] = [{"price": [12.99]}, {"price": [1, 2]}]
+    rows += [{"price": amount}, {"price": "N/A"}]
+    rendered = ["12.99.", "1 / 2.", "value: 5.5 / currency: EUR.", "3"]
+    assert render(tmp_path, rows, "price") == rendered
+    assert shelf(tmp_path / "items.ndjson").notes["prices_as_text"] == 2
+
+
 @pytest.mark.parametrize(
     ("text", "rendered"),
     [

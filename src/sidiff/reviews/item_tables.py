@@ -27,7 +27,7 @@ from sidiff.reviews.tables import (
     scan,
 )
 from sidiff.reviews.text import PRICE_TEXT
-from sidiff.reviews.values import id_text, identifier, is_id_type, plain_text, tidy_ids
+from sidiff.reviews.values import id_text, identifier, is_id_type, tidy_ids, unwrap
 from sidiff.reviews.values import words as in_words
 
 _PRICE = "price as written"
@@ -167,9 +167,20 @@ def _item(
     if item is not None and _NOT_UTF8 in item:
         raise MalformedLineError("not UTF-8 text")
     plain = {name: in_words(value) for name, value in row.items()}
-    price = plain_text(row.get(layout.price))
+    price = _price_text(row.get(layout.price))
     known = layout.read(plain | {layout.item: item, layout.price: None})
     return (*known, price, *(texts(plain.get(name)) for name in further))
+
+
+def _price_text(value: object) -> str | None:
+    """A price as one text, of several parts all; None where there is none."""
+    value = unwrap(value)
+    if isinstance(value, list | tuple):
+        parts: list[Any] = [_price_text(part) for part in value]
+    else:
+        found = in_words(value)
+        parts = found if isinstance(found, list) else [found]
+    return " / ".join(part for part in parts if isinstance(part, str)) or None
 
 
 def _shown(row: Mapping[str, Any] | str) -> str:

@@ -305,7 +305,9 @@ def _no_row(path: Path, table: str, read: Ingested) -> SidiffError:
     if not read.lines:
         return SidiffError(f"{path} has no rows: give a table of {table}.")
     first = read.rejected.row(0, named=True)
+    text = " ".join((first["text"] or "").split())[:_LISTED_CHARACTERS]
     return SidiffError(
-        f"No row of {path} could be read (row {first['line']}: {first['reason']}): "
-        f"correct ingestion.{table} in parameters.yml or give the right file."
+        f"No row of {path} could be read (row {first['line']}: {first['reason']}: "
+        f"{text}): correct ingestion.{table} in parameters.yml or give the right file. "
+        "Dates are read as 2026-03-31T18:30 (ISO 8601)."
     )
