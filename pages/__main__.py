@@ -1,7 +1,8 @@
 """Write the tables and figures of README and docs.
 
 ``python -m pages`` writes them from what docs/data keeps; ``python -m pages store
-sample`` keeps the latest run first (``--env=NAME`` for another environment's).
+sample`` keeps the latest run first (``--env=NAME`` for another environment's,
+``--also=NAME=DATASET/METHOD`` with a method of another data set in its ablation).
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ def main() -> None:
     parser.add_argument("action", nargs="?", choices=["store"])
     parser.add_argument("name", nargs="?", default="sample")
     parser.add_argument("--env")
+    parser.add_argument(
+        "--also", action="append", default=[], help="NAME=DATASET/METHOD"
+    )
     arguments = parser.parse_args()
     if arguments.action == "store":
-        store(arguments.name, arguments.env)
+        store(arguments.name, arguments.env, arguments.also)
     for page in PAGES:
         page.write_text(fill(page))
     draw()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from numpy.typing import NDArray
 from sidiff.datasets import Model
 from sidiff.errors import SidiffError
 from sidiff.evaluation.headlines import headlines
+from sidiff.evaluation.settings import EvaluationParameters
+from sidiff.pipelines.ablation.nodes import compare_variants
 from sidiff.pipelines.frames import to_sequences
 from sidiff.pipelines.report.nodes import denoise_user
+from sidiff.ranking.settings import MarkovParameters
 from sidiff.report.build import titles_of
 from sidiff.report.examples import neighbours
 from sidiff.report.walk import Step
@@ -36,8 +40,12 @@ def read(name: str) -> dict[str, Any]:
     return kept
 
 
-def store(name: str, env: str | None) -> None:
-    """Keep the latest run of an environment under ``name``."""
+def store(name: str, env: str | None, also: Sequence[str] = ()) -> None:
+    """Keep the latest run of an environment under ``name``.
+
+    ``also`` sets methods beside the trainings of its ablation, as NAME=DATASET/METHOD:
+    what METHOD of ``decoder_results`` of another data set with the same users did.
+    """
     bootstrap_project(ROOT)
     with KedroSession.create(ROOT, env=env) as session:
         context = session.load_context()  # type: ignore[attr-defined]
@@ -51,7 +59,8 @@ def store(name: str, env: str | None) -> None:
             "sids": catalog.load("sid_report"),
         }
         if catalog.exists("ablation"):
-            kept["ablation"] = comparison_of(catalog.load("ablation"))
+            others = [other_method(env, one) for one in also]
+            kept["ablation"] = comparison_of(compared(catalog, context.params, others))
         if name == "sample":
             kept |= examples(catalog, context.params["evaluation"])
             IMAGES.mkdir(parents=True, exist_ok=True)
@@ -61,6 +70,40 @@ def store(name: str, env: str | None) -> None:
     # A line for each entry, so that a change shows where it is.
     lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in kept.items())
     (DATA / f"{name}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def other_method(env: str | None, given: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Results and costs of NAME=DATASET/METHOD, as a training called NAME."""
+    name, _, place = given.partition("=")
+    dataset, _, method = place.partition("/")
+    wanted, called = pl.col("method") == method, pl.lit(name).alias("method")
+    other = {"dataset": dataset}
+    with KedroSession.create(ROOT, env=env, runtime_params=other) as session:
+        catalog = session.load_context().catalog  # type: ignore[attr-defined]
+        results, costs = (
+            catalog.load(table).filter(wanted).with_columns(called)
+            for table in ("decoder_results", "decoder_costs")
+        )
+    return results, costs
+
+
+def compared(
+    catalog: Any,
+    params: dict[str, Any],
+    others: Sequence[tuple[pl.DataFrame, pl.DataFrame]],
+) -> pl.DataFrame:
+    """The comparison of the ablation, with other methods beside its trainings."""
+    results, costs = catalog.load("ablation_results"), catalog.load("ablation_costs")
+    comparison, _ = compare_variants(
+        pl.concat([results, *(ranked for ranked, _ in others)]),
+        pl.concat([costs, *(cost for _, cost in others)]),
+        catalog.load("catalogue"),
+        catalog.load("sid_table"),
+        params["evaluation"],
+        params["comparison"],
+        params["ablation"],
+    )
+    return comparison
 
 
 def run_of(version: str) -> dict[str, str]:
@@ -93,7 +136,7 @@ def comparison_of(comparison: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def examples(catalog: Any, evaluation: dict[str, Any]) -> dict[str, Any]:
+def examples(catalog: Any, evaluation: EvaluationParameters) -> dict[str, Any]:
     """One item and its neighbours, one user denoised, the head of one list."""
     load = catalog.load
     sequences, items = load("sequences"), load("catalogue")
@@ -135,13 +178,13 @@ def _list(
     sid_table: pl.DataFrame,
     model: Model,
     user: int,
-    evaluation: dict[str, Any],
+    evaluation: EvaluationParameters,
 ) -> dict[str, Any]:
     """The mixture of docs/concepts/lists.md, item by item and in its literal form."""
     network, followed = _parts(
-        sequences, catalogue, sid_table, model, user, evaluation["markov"]
+        sequences, catalogue, sid_table, model, user, evaluation.markov
     )
-    share = evaluation["mixture"]["share"]
+    share = evaluation.mixture.share
     mixed = (1 - share) * network + share * followed
     titles = titles_of(catalogue)
     return {
@@ -164,7 +207,7 @@ def _parts(
     sid_table: pl.DataFrame,
     model: Model,
     user: int,
-    chain: dict[str, Any],
+    chain: MarkovParameters,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The posterior and the share of followers, both ``(N,)``."""
     import torch  # noqa: PLC0415 (slow to import)
@@ -193,7 +236,7 @@ def _parts(
         softmax = torch.softmax(energies.double(), 0).numpy()
     counts = transition_counts(users)
     followed = np.zeros(len(softmax))
-    for age, item in enumerate(history[::-1][: chain["items"]]):
+    for age, item in enumerate(history[::-1][: chain.items]):
         row = counts[[item]].toarray()[0]
-        followed += chain["decay"] ** age * row / max(row.sum(), 1)
+        followed += chain.decay**age * row / max(row.sum(), 1)
     return softmax, followed / max(followed.sum(), 1e-12)
