@@ -192,6 +192,8 @@ class SharedParameters(Parameters):
     raw: RawParameters
     recipes: Columns
     presets: Columns
+    # What the columns above refer to where several environments share them.
+    published: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _columns_agree(self) -> Self:

@@ -44,6 +44,7 @@ CONFIG_LOADER_ARGS: dict[str, Any] = {
     "base_env": "base",
     "default_run_env": "local",
     # An environment overlays single values, also inside a group.
+    "config_patterns": {"globals": ["globals*.yml"]},
     "merge_strategy": {"parameters": "soft", "globals": "soft", "mlflow": "soft"},
     "custom_resolvers": {
         "folder": folder,

@@ -358,8 +358,8 @@ CASES = [
             "No row of",
             "row 1",
             "no time in bought_at: ",
-            "ISO 8601",
             "ingestion.interactions",
+            "ISO 8601",
         ),
     ),
     Case(

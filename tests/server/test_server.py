@@ -279,10 +279,12 @@ def test_bundles_are_exchanged_while_clients_ask(
         # One that is damaged does not take over.
         publish("v4", 9.0)
         _wait_for(server, list(wanted)[3])
-        damaged = tmp_path / "v5" / "bundle"
-        bundle.write(damaged)
-        weights = damaged / "weights.safetensors"
+        damaged = tmp_path.with_name("damaged")
+        bundle.write(damaged / "bundle")
+        weights = damaged / "bundle" / "weights.safetensors"
         weights.write_bytes(weights.read_bytes()[:-5])
+        # Only now, or the server may have taken it over while it was whole.
+        damaged.rename(tmp_path / "v5")
         _wait_for_metric(server, "sidiff_bundles_refused_total 1.0")
         _wait_for(server, list(wanted)[3])
         ended.set()
