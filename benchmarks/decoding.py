@@ -367,7 +367,7 @@ def _shares(cost: Cost) -> Row:
     return {
         "denoiser_calls": cost.denoiser_calls,
         "distinct_states": cost.distinct_states,
-        "legal_share": cost.legal_share,
+        "valid_share": cost.valid_share,
     }
 
 

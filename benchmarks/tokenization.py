@@ -3,7 +3,7 @@
 Embeddings are synthetic (a mixture of Gaussians), as many and as long as MiniLM's of
 Beauty. Whitening and OPQ are fitted in every round; that all rounds give the same bits
 is checked. A lattice holds all partial SIDs; where SIDs are too long for one, lists of
-SIDs per code (postings) take its place.
+SIDs per code (an inverted index) take its place.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from benchmarks.common import (
     publish,
     timed,
 )
+from sidiff.decoding.inverted_index import InvertedIndex
 from sidiff.decoding.lattice import Lattice, fits
-from sidiff.decoding.postings import Postings
 from sidiff.sids.quantizers import Quantizer, fit_quantizer
 from sidiff.sids.settings import TokenizationParameters
 from sidiff.sids.whitening import Whitening
@@ -140,7 +140,7 @@ def fit(
 
 
 def build(items: int, digits: int, codes: int, seed: int, rounds: int) -> Row:
-    """The lattice, or the postings, of random SIDs ``(N, L)``."""
+    """The lattice, or the inverted index, of random SIDs ``(N, L)``."""
     generator = np.random.default_rng(seed)
     sids = inputs.random_sids(items, digits, codes, generator)
     whole = fits(items, digits)
@@ -151,7 +151,7 @@ def build(items: int, digits: int, codes: int, seed: int, rounds: int) -> Row:
             made["tree"] = Lattice.build(sids, codes)
         else:
             rows = torch.from_numpy(sids.astype(np.int64))
-            made["tree"] = Postings.build(rows, codes, None)
+            made["tree"] = InvertedIndex.build(rows, codes, None)
 
     seconds = medians(paired({"build": timed(work)}, rounds))["build"]
     tensors = [part for part in vars(made["tree"]).values() if torch.is_tensor(part)]

@@ -55,9 +55,9 @@ from sidiff.decoding import one_pass
 
 users = []
 
-def decode(denoiser, memory, parameters, catalogue, blocked):
-    users.append(len(blocked))
-    return one_pass.decode(denoiser, memory, parameters, catalogue, blocked)
+def decode(denoiser, memory, parameters, catalogue, excluded):
+    users.append(len(excluded))
+    return one_pass.decode(denoiser, memory, parameters, catalogue, excluded)
 """,
     "following": """
 from sidiff.baselines.method import Baseline

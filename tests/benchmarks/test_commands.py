@@ -107,7 +107,7 @@ class TestDecoding:
         assert decoded["agreement"]["cpd_wide"] == 1
         assert decoded["agreement"]["cpd_constrained"] == 1
         assert set(decoded["speedup_vs_cornac"]) == {
-            row["search"] for row in decoded["decoding"] if "legal_share" in row
+            row["search"] for row in decoded["decoding"] if "valid_share" in row
         }
 
 
@@ -133,7 +133,7 @@ def test_tokenization(tmp_path: Path) -> None:
     assert figures["identical"]
     assert [row["items"] for row in figures["fitting"]] == [120, 80]
     structures = [row["structure"] for row in figures["lattices"]]
-    assert structures == ["lattice", "lattice", "postings"]
+    assert structures == ["lattice", "lattice", "invertedindex"]
 
 
 class TestLargeCatalogue:

@@ -67,11 +67,11 @@ def test_ranking_drops_repeats_and_sids_without_items() -> None:
         denoiser_calls=2,
         distinct_states=1.0,
     )
-    blocked = torch.tensor([[1, -1], [-1, -1]])
-    ranked = rank_sids(decoded, kept, blocked)
+    excluded = torch.tensor([[1, -1], [-1, -1]])
+    ranked = rank_sids(decoded, kept, excluded)
     assert ranked.rows[:, :2].tolist() == [[2, -1], [0, -1]]
     assert ranked.scores[:, :2].tolist() == [[-1, -inf], [-2, -inf]]
-    assert ranked.legal_share == pytest.approx(5 / 7)  # of all that exist
+    assert ranked.valid_share == pytest.approx(5 / 7)  # of all that exist
 
 
 @given(

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidiff.decoding.inverted_index import InvertedIndex
 from sidiff.decoding.lattice import Lattice, fits
-from sidiff.decoding.postings import Postings
 from sidiff.errors import SidiffError
 
 
@@ -97,7 +97,9 @@ def test_counts_restrictions_and_postings_agree_with_the_items(
     sids = np.unique(rng.integers(0, codes, (items, digits)), axis=0)
     kept = rng.random(len(sids)) < 0.6
     lattice = Lattice.build(sids, codes).restrict(torch.from_numpy(kept))
-    postings = Postings.build(torch.from_numpy(sids), codes, torch.from_numpy(kept))
+    inverted = InvertedIndex.build(
+        torch.from_numpy(sids), codes, torch.from_numpy(kept)
+    )
     left = sids[kept]
     states, nodes = [], []
     for target in left[:6]:
@@ -113,19 +115,19 @@ def test_counts_restrictions_and_postings_agree_with_the_items(
     values = torch.from_numpy(np.array([[s for s, _ in states]]))
     masked = ~torch.from_numpy(np.array([[f for _, f in states]]))
     counts = lattice.counts(values, masked, torch.tensor([nodes]))
-    # Postings take states that have no digit filled only by themselves.
+    # InvertedIndex take states that have no digit filled only by themselves.
     some = ~masked.all(2)[0]
     listed = torch.empty_like(counts)
     for rows in (some, ~some):
         if rows.any():
-            listed[:, rows] = postings.counts(
+            listed[:, rows] = inverted.counts(
                 values[:, rows], masked[:, rows], torch.tensor([nodes])[:, rows]
             )
     # One open digit of each state that has both kinds.
     both = some & masked.any(2)[0]
     digit = masked[:, both].to(torch.uint8).argmax(2)
     wanted = digit[..., None, None].expand(-1, -1, 1, codes)
-    for tree in (lattice, postings):
+    for tree in (lattice, inverted):
         at = tree.counts_at(
             values[:, both], masked[:, both], torch.tensor([nodes])[:, both], digit
         )

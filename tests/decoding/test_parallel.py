@@ -234,11 +234,11 @@ def test_blocked_sids_are_never_reached_together(blocked_share) -> None:
     rng = np.random.default_rng(2)
     sids = np.unique(rng.integers(0, CODES, (50, DIGITS)), axis=0)
     chosen = rng.random((USERS, len(sids))) < blocked_share
-    blocked = torch.where(torch.from_numpy(chosen), torch.arange(len(sids)), -1)
+    excluded = torch.where(torch.from_numpy(chosen), torch.arange(len(sids)), -1)
     p = stages(1, 3, beam=100, merge="max", constraint="items")
     catalogue = catalogue_of(sids, CODES)
     for decode in (two_stage.decode, adaptive.decode):
-        decoded = decode(model, model.memory, p, catalogue, blocked)
+        decoded = decode(model, model.memory, p, catalogue, excluded)
         for user in range(USERS):
             left = {tuple(sid) for sid in sids[~chosen[user]].tolist()}
             assert {sid for sid, _ in listed(decoded, user)} == left
@@ -303,12 +303,12 @@ def test_users_who_may_get_nothing_end_as_well(merge) -> None:
     """Their states mean nothing, and may look sure of more digits than there are."""
     digits, size, allowed = 8, 2, 3
     p = stages(0, 1, 0.2, beam=1, merge=merge, constraint="items")
-    blocked = torch.arange(allowed).expand(USERS, -1)
+    excluded = torch.arange(allowed).expand(USERS, -1)
     for seed in range(60):
         rng = np.random.default_rng(seed)
         sids = np.unique(rng.integers(0, size, (10, digits)), axis=0)
         catalogue = catalogue_of(sids, size)
         catalogue = catalogue.restrict(torch.arange(len(sids)) < allowed)
         model = Watched(seed, 4.0, digits, size)
-        decoded = adaptive.decode(model, model.memory, p, catalogue, blocked)
+        decoded = adaptive.decode(model, model.memory, p, catalogue, excluded)
         assert (decoded.scores == -torch.inf).all()

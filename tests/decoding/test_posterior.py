@@ -255,7 +255,7 @@ def test_the_loss_of_partial_views_is_minus_the_log_of_the_step(
     codes = batch.targets[:, None].expand_as(masked)
     memory = posterior.encode(batch)
     loss = partial_views_loss(
-        model, codes, masked, memory, batch.target_items, table, posterior.postings
+        model, codes, masked, memory, batch.target_items, table, posterior.inverted
     )
     with torch.no_grad():
         queries = model.queries(codes, masked, memory)

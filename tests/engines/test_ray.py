@@ -130,4 +130,4 @@ def test_users_get_the_lists_of_one_process(method: str, exclude_seen: bool) -> 
             getattr(found, name), getattr(expected, name), err_msg=name
         )
     assert found.cost.denoiser_calls == pytest.approx(expected.cost.denoiser_calls)
-    assert found.cost.legal_share == pytest.approx(expected.cost.legal_share)
+    assert found.cost.valid_share == pytest.approx(expected.cost.valid_share)

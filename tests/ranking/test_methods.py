@@ -173,7 +173,7 @@ def test_no_search_of_a_posterior_needs_a_constraint(beam: int, merge: str) -> N
     assert int(found.sum(1).min()) >= min(beam, ITEMS) // 3
     assert torch.equal(free.items[found], bound.items[found])
     torch.testing.assert_close(free.scores[found], bound.scores[found])
-    assert free.legal_share == 1.0
+    assert free.valid_share == 1.0
 
 
 def test_a_network_of_digits_ranks_no_items() -> None:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sidiff.decoding import lattice
+from sidiff.decoding.inverted_index import InvertedIndex
 from sidiff.decoding.lattice import Lattice
-from sidiff.decoding.postings import Postings
 from sidiff.diffusion.denoiser import Memory
 from sidiff.ranking.searched import search
 from sidiff.reference import State, best_order
@@ -96,7 +96,7 @@ def test_an_endless_beam_ranks_the_items_as_brute_force_does(
             if (codes[first] == codes[second]).all():
                 assert (-counts[first], first) < (-counts[second], second)
         assert ranked.items[user, len(got) :].tolist() == [-1] * (k - len(got))
-    assert ranked.legal_share == 1.0 or not bool((ranked.items >= 0).any())
+    assert ranked.valid_share == 1.0 or not bool((ranked.items >= 0).any())
 
 
 @hypothesis_settings(max_examples=40)
@@ -120,7 +120,9 @@ def test_lists_are_full_and_legal_whatever_the_beam(
     catalogue = catalogue_of(codes, size).restrict(torch.from_numpy(allowed))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lattice, "MAX_EDGES", edges)
-        assert isinstance(catalogue.continuations, Postings if edges == 0 else Lattice)
+        assert isinstance(
+            catalogue.continuations, InvertedIndex if edges == 0 else Lattice
+        )
     seen = torch.from_numpy(rng.integers(-1, items, (users, 9)))
     model = HashModel(digits, size, users, seed)
     p = decoding(method=method, beam=beam, merge=merge, constraint="items")
@@ -176,7 +178,7 @@ def test_long_sids_are_constrained_as_exactly_as_short_ones(monkeypatch) -> None
     p = decoding(beam=300, merge="max", constraint="items")
     one = search(short, short.memory(), p, catalogue_of(codes, 4), nothing, 10)
     monkeypatch.setattr(lattice, "MAX_EDGES", 0)
-    assert isinstance(catalogue_of(longer, 4).continuations, Postings)
+    assert isinstance(catalogue_of(longer, 4).continuations, InvertedIndex)
     two = search(long, long.memory(), p, catalogue_of(longer, 4), nothing, 10)
     assert torch.equal(one.items, two.items)
     assert torch.allclose(one.scores, two.scores, atol=1e-4)

@@ -45,11 +45,7 @@ def describe(sequences: Sequences, windows: Windows, longest: int) -> dict[str, 
         sequences,
         training_samples(sequences, windows, 2, longest),
         longest,
-        reviews_lines=0,
-        metadata_lines=0,
-        rejected_lines=0,
-        items_without_metadata=0,
-        held_out=np.zeros(sequences.n_items, dtype=bool),
+        np.zeros(sequences.n_items, dtype=bool),
     )
 
 
@@ -71,11 +67,7 @@ def test_statistics_by_hand() -> None:
         sequences,
         samples,
         50,
-        reviews_lines=17,
-        metadata_lines=11,
-        rejected_lines=2,
-        items_without_metadata=1,
-        held_out=np.arange(10) >= 8,
+        np.arange(10) >= 8,
     )
     assert json.loads(json.dumps(found)) == {
         "users": 3,
@@ -97,10 +89,6 @@ def test_statistics_by_hand() -> None:
         "cold_items": 3,  # 0, 8 and 9
         "held_out_items": 2,
         "held_out_test_users": 1,  # the third, who ends with 9
-        "items_without_metadata": 1,
-        "reviews_lines": 17,
-        "metadata_lines": 11,
-        "rejected_lines": 2,
     }
 
 

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 import torch
 
+from sidiff.decoding.inverted_index import InvertedIndex
 from sidiff.decoding.posterior import Posterior
-from sidiff.decoding.postings import Postings
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.diffusion.joint import ItemTable, JointDenoiser
 from sidiff.diffusion.networks import network_from_saved
@@ -120,7 +120,7 @@ def test_partial_views_are_those_of_the_history_before_the_drawn_position(
     plain, loss = (made.loss(samples, 0.5) for made in (alone, both))
     ((context, masked),) = seen
     network, known = both.joint, both.known
-    postings = Postings.build(known.codes, CODES)
+    inverted = InvertedIndex.build(known.codes, CODES)
     sequences, table = shop()
     vectors = network.item_vectors(known)
     rows = both.histories.table.residuals - 1
@@ -138,7 +138,7 @@ def test_partial_views_are_those_of_the_history_before_the_drawn_position(
         mine = masked[place : place + 1]
         codes = context.targets[place, None].expand_as(mine)
         one = partial_views_loss(
-            network, codes, mine, memory, rows[target], known, postings
+            network, codes, mine, memory, rows[target], known, inverted
         )
         total += float(one.total.detach())
         views += float(one.weight)

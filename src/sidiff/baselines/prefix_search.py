@@ -180,7 +180,7 @@ class AutoregressiveRanker:
         if not excluded.shape[1] and not bool(empty.any()):
             return None
         gone = empty.repeat(len(excluded), 1)
-        blocked = self.catalogue.exhausted(excluded)
-        user, place = (blocked >= 0).nonzero(as_tuple=True)
-        gone[user, blocked[user, place]] = True
+        excluded_sids = self.catalogue.exhausted(excluded)
+        user, place = (excluded_sids >= 0).nonzero(as_tuple=True)
+        gone[user, excluded_sids[user, place]] = True
         return gone

@@ -32,13 +32,13 @@ def decode(
     memory: Any,
     parameters: DecodingParameters,
     catalogue: Catalogue,
-    blocked: Tensor,
+    excluded: Tensor,
 ) -> Decoded:
     """Generate SIDs for a batch of users; arguments and result as for CPD."""
     parameters = parameters.model_copy(update={"order": "confidence"})
-    search = Search.build(denoiser, parameters, catalogue, blocked)
-    digits, device = denoiser.config.digits, blocked.device
-    users = torch.arange(len(blocked), device=device)  # those still under search
+    search = Search.build(denoiser, parameters, catalogue, excluded)
+    digits, device = denoiser.config.digits, excluded.device
+    users = torch.arange(len(excluded), device=device)  # those still under search
     filled = torch.zeros_like(users)
     beams = b.start(len(users), digits, device)
     constraint = search.constraint

@@ -11,15 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sidiff.decoding.inverted_index import InvertedIndex
 from sidiff.decoding.keys import SidIndex, repeats
 from sidiff.decoding.lattice import Lattice, fits
-from sidiff.decoding.postings import Postings
 from sidiff.errors import SidiffError
 from sidiff.sids.table import Groups
 
 
 class Continuations(Protocol):
-    """The continuations of partial SIDs; ``Lattice`` or ``Postings``."""
+    """The continuations of partial SIDs; ``Lattice`` or ``InvertedIndex``."""
 
     def counts(self, codes: Tensor, masked: Tensor, nodes: Tensor) -> Tensor:
         """Number of SIDs behind each (digit, code), int32 ``(B, A, L, K)``."""
@@ -105,7 +105,9 @@ class Catalogue:
     def continuations(self) -> Continuations:
         """The (digit, code) that may follow a partial SID; built at its first use."""
         if not fits(*self.codes.shape):
-            return Postings.build(self.codes, self.codes_per_digit, self.allowed_sids)
+            return InvertedIndex.build(
+                self.codes, self.codes_per_digit, self.allowed_sids
+            )
         lattice = self.lattice
         if lattice is None:
             lattice = Lattice.build(self.codes.cpu().numpy(), self.codes_per_digit)

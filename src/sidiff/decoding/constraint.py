@@ -19,34 +19,34 @@ class Constraint:
     Attributes:
         tree: how many SIDs are behind every step.
         codes: the distinct SIDs ``(S, L)``.
-        blocked: rows of SIDs that a user must not get, -1 for none, ``(B, E)``;
+        excluded: rows of SIDs that a user must not get, -1 for none, ``(B, E)``;
             subtracted from the number of SIDs behind each step.
     """
 
     tree: Continuations
     codes: Tensor
-    blocked: Tensor
+    excluded: Tensor
 
     @classmethod
     def build(
-        cls, parameters: DecodingParameters, catalogue: Catalogue, blocked: Tensor
+        cls, parameters: DecodingParameters, catalogue: Catalogue, excluded: Tensor
     ) -> Constraint | None:
         """The constraint that the parameters ask for."""
         if parameters.constraint == "none":
             return None
-        return cls(catalogue.continuations, catalogue.codes, blocked)
+        return cls(catalogue.continuations, catalogue.codes, excluded)
 
     def take(self, users: Tensor) -> Constraint:
         """The constraint of the users in rows ``users`` ``(C,)``."""
-        return replace(self, blocked=self.blocked[users])
+        return replace(self, excluded=self.excluded[users])
 
     def valid_steps(self, beams: Beams) -> Tensor:
         """Steps that lead to an item, bool ``(B, A, L, K)``."""
         counts = self.tree.counts(beams.codes, beams.masked, beams.nodes)
-        if not self.blocked.shape[1]:
+        if not self.excluded.shape[1]:
             return counts > 0
         digits, size = counts.shape[2:]
-        below, codes = self._blocked_below(beams)
+        below, codes = self._excluded_below(beams)
         symbols = torch.arange(digits, device=codes.device) * size + codes
         symbols = symbols.flatten(1)[:, None].expand(-1, below.shape[1], -1)
         less = below[..., None].expand(*below.shape, digits).flatten(2)
@@ -60,16 +60,16 @@ class Constraint:
             bool ``(B, A, K)``.
         """
         counts = self.tree.counts_at(beams.codes, beams.masked, beams.nodes, digit)
-        if not self.blocked.shape[1]:
+        if not self.excluded.shape[1]:
             return counts > 0
-        below, codes = self._blocked_below(beams)
+        below, codes = self._excluded_below(beams)
         wanted = digit[..., None].expand(-1, -1, codes.shape[1])  # (B, A, E)
         code = codes.transpose(1, 2).gather(1, wanted)
         return counts.scatter_add(2, code, -below.to(counts.dtype)) > 0
 
-    def _blocked_below(self, beams: Beams) -> tuple[Tensor, Tensor]:
-        """Blocked SIDs that each state leads to ``(B, A, E)``, and their codes."""
-        codes = self.codes[self.blocked.clamp(min=0)]  # (B, E, L)
+    def _excluded_below(self, beams: Beams) -> tuple[Tensor, Tensor]:
+        """Excluded SIDs that each state leads to ``(B, A, E)``, and their codes."""
+        codes = self.codes[self.excluded.clamp(min=0)]  # (B, E, L)
         same = codes[:, None] == beams.codes[:, :, None]  # (B, A, E, L)
         agrees = (same | beams.masked[:, :, None]).all(3)
-        return agrees & (self.blocked >= 0)[:, None], codes
+        return agrees & (self.excluded >= 0)[:, None], codes

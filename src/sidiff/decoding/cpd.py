@@ -32,7 +32,7 @@ def decode(
     memory: Any,
     parameters: DecodingParameters,
     catalogue: Catalogue,
-    blocked: Tensor,
+    excluded: Tensor,
 ) -> Decoded:
     """Generate SIDs for a batch of users.
 
@@ -41,15 +41,15 @@ def decode(
         memory: the users' encoded histories, batch size B.
         parameters: beam width, order, merging, constraint, form of the last step.
         catalogue: the existing SIDs; read only under ``constraint: items``.
-        blocked: rows of SIDs that a user must not get, -1 for none, ``(B, E)``; read
+        excluded: rows of SIDs that a user must not get, -1 for none, ``(B, E)``; read
             only under ``constraint: items``.
 
     Returns:
         Up to ``beam`` complete SIDs per user. Equal SIDs may repeat unless merged;
         unconstrained, a SID need not belong to an item.
     """
-    search = Search.build(denoiser, parameters, catalogue, blocked)
-    beams = b.start(len(blocked), denoiser.config.digits, blocked.device)
+    search = Search.build(denoiser, parameters, catalogue, excluded)
+    beams = b.start(len(excluded), denoiser.config.digits, excluded.device)
     for filled in range(denoiser.config.digits):
         log_p = search.log_p(beams, memory, search.constraint)
         beams = fill_one(search, beams, log_p, filled)

@@ -24,7 +24,7 @@ class Decoder(Protocol):
         memory: Any,
         parameters: DecodingParameters,
         catalogue: Catalogue,
-        blocked: Tensor,
+        excluded: Tensor,
     ) -> Decoded:
         """Decode; see ``sidiff.decoding.cpd.decode``."""
 

@@ -3,7 +3,7 @@
 The lattice lifts a prefix tree from one digit order to all. A node is a set of filled
 digits with their codes, as far as some item has them; an edge fills one more digit.
 Nodes number at most 2^L per distinct SID and edges L 2^(L-1), so the lattice is for
-short SIDs (``fits``); ``sidiff.decoding.postings`` is for longer ones.
+short SIDs (``fits``); ``sidiff.decoding.inverted_index`` is for longer ones.
 
 Edges are one sorted array of keys ``node * L * K + digit * K + code``: the valid
 continuations of a node are a slice of it, and following an edge is a binary search.
@@ -27,7 +27,7 @@ MAX_EDGES = 2**25
 """Edges, at most, of a lattice that is worth its memory: 16 bytes each, half a GiB."""
 
 MAX_DIGITS = 10
-"""Beyond these even a small catalogue's lattice is a hundred times its postings."""
+"""Beyond these even a small lattice is a hundred times the inverted index."""
 
 
 def fits(sids: int, digits: int) -> bool:
@@ -71,7 +71,7 @@ class Lattice:
         if not fits(size, digits):
             raise SidiffError(
                 f"The lattice of {size:,} semantic IDs of {digits} digits would be too "
-                "large; use postings."
+                "large; use an InvertedIndex."
             )
         columns = codes.T.astype(np.int64)
         # node[s][i]: the node of SID i restricted to the digits in bit set s.

@@ -26,7 +26,7 @@ def decode(
     memory: Any,
     parameters: DecodingParameters,
     catalogue: Catalogue,
-    blocked: Tensor,
+    excluded: Tensor,
 ) -> Decoded:
     """The best ``beam`` existing SIDs of every user; arguments as for CPD."""
     batch, digits = memory.bias.shape[0], catalogue.codes.shape[1]
@@ -41,6 +41,6 @@ def decode(
         return F.embedding_bag(catalogue.codes[rows] + first_row, table, mode="sum").T
 
     rows, best = best_rows(
-        len(catalogue.codes), score, parameters.beam, catalogue.allowed_sids, blocked
+        len(catalogue.codes), score, parameters.beam, catalogue.allowed_sids, excluded
     )
     return Decoded(catalogue.codes[rows], best, denoiser_calls=1, distinct_states=1.0)

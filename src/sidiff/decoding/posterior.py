@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sidiff.decoding.postings import Postings
+from sidiff.decoding.inverted_index import InvertedIndex
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.diffusion.item_softmax import gated
 from sidiff.diffusion.joint import ItemTable, JointConfig, JointDenoiser, JointMemory
@@ -33,7 +33,7 @@ class Posterior:
         self.network = network
         self.config: JointConfig = network.config
         self.items = items
-        self.postings = Postings.build(items.codes, network.config.codes_per_digit)
+        self.inverted = InvertedIndex.build(items.codes, network.config.codes_per_digit)
         with torch.no_grad():
             self.vectors = network.item_vectors(items)
 
@@ -73,7 +73,7 @@ class Posterior:
                 flat.index_add_(1, column, pi)
             total = flat.view(len(codes), 1, digits, size).expand(shape)
         else:
-            owner, item = self.postings.agreeing(codes, masked)
+            owner, item = self.inverted.agreeing(codes, masked)
             log_pi = candidate_log_p(
                 self.network, codes, masked, memory, (owner, item), self.items
             )
@@ -137,16 +137,16 @@ def _grouped_logsumexp(values: Tensor, group: Tensor, count: int) -> Tensor:
 
 
 def agreeing_items(
-    postings: Postings, codes: Tensor, masked: Tensor
+    inverted: InvertedIndex, codes: Tensor, masked: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Pairs of a partial state and an item; fully masked states have none.
 
     Args:
-        postings: of the items' codes.
+        inverted: index of the items' codes.
         codes: ``(B, V, L)``.
         masked: ``(B, V, L)`` bool.
     """
     partial = (~masked.all(2)).flatten().nonzero()[:, 0]
     states = codes.flatten(0, 1)[partial, None], masked.flatten(0, 1)[partial, None]
-    owner, item = postings.agreeing(*states)
+    owner, item = inverted.agreeing(*states)
     return partial[owner], item

@@ -45,14 +45,14 @@ class Search:
         denoiser: DenoisingModel,
         parameters: DecodingParameters,
         catalogue: Catalogue,
-        blocked: Tensor,
+        excluded: Tensor,
     ) -> Search:
         """A search that has not begun; arguments as for a decoder."""
         return cls(
             denoiser,
             parameters,
-            Constraint.build(parameters, catalogue, blocked),
-            _allowed_digits(denoiser.config.digits, parameters, blocked.device),
+            Constraint.build(parameters, catalogue, excluded),
+            _allowed_digits(denoiser.config.digits, parameters, excluded.device),
         )
 
     def log_p(self, beams: Beams, memory: Any, constraint: Constraint | None) -> Tensor:

@@ -33,13 +33,13 @@ def decode(
     memory: Any,
     parameters: DecodingParameters,
     catalogue: Catalogue,
-    blocked: Tensor,
+    excluded: Tensor,
 ) -> Decoded:
     """Generate SIDs for a batch of users; arguments and result as for CPD."""
-    search = Search.build(denoiser, parameters, catalogue, blocked)
+    search = Search.build(denoiser, parameters, catalogue, excluded)
     stages = parameters.parallel
     digits, filled = denoiser.config.digits, 0
-    beams = b.start(len(blocked), digits, blocked.device)
+    beams = b.start(len(excluded), digits, excluded.device)
     while filled < digits:
         log_p = search.log_p(beams, memory, search.constraint)
         count = 1 if filled < stages.warmup_steps else stages.digits_per_step

@@ -94,7 +94,7 @@ class _Process:
 
 
 _ARRAYS = ("items", "scores", "sids", "users", "targets", "history")
-_MEANS = ("denoiser_calls", "distinct_states", "legal_share", "completed_share")
+_MEANS = ("denoiser_calls", "distinct_states", "valid_share", "completed_share")
 
 
 def _to_row(found: Results) -> dict[str, Any]:

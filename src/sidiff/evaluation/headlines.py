@@ -28,7 +28,7 @@ _MILLION, _TENS = 1e6, 10.0
 _OF_A_SEARCH = (
     "denoiser_calls",
     "distinct_states",
-    "legal_share",
+    "valid_share",
     "completed_share",
 )
 """Costs of methods that decode semantic IDs; others have none of them."""
@@ -286,7 +286,7 @@ def _lists_and_costs(
         ("cost", "denoiser_calls"): ("calls", "{:.3g}".format),
         ("cost", "users_per_second"): ("users per second", rate_text),
         ("cost", "distinct_states"): ("distinct states", partial(percent, digits=1)),
-        ("cost", "legal_share"): ("legal SIDs", partial(percent, digits=1)),
+        ("cost", "valid_share"): ("valid SIDs", partial(percent, digits=1)),
         ("cost", "completed_share"): ("lists completed", partial(percent, digits=1)),
     }
     part = comparison.filter(pl.col("level").is_in(["lists", "cost"]))

@@ -223,7 +223,7 @@ def _metrics(evaluator: Evaluator, results: Results) -> dict[str, float]:
         ),
         "test/decoding/denoiser_calls": cost.denoiser_calls,
         "test/decoding/distinct_states": cost.distinct_states,
-        "test/decoding/legal_share": cost.legal_share,
+        "test/decoding/valid_share": cost.valid_share,
         "test/decoding/completed_share": cost.completed_share,
         "test/decoding/full_lists": float((lengths == parameters.top_k).mean()),
     }

@@ -23,21 +23,23 @@ class RankedSids(NamedTuple):
         rows: row in the table of distinct SIDs, ``(B, A)`` int64; -1 where there are
             no more.
         scores: ``(B, A)``; -inf there.
-        legal_share: share of the decoded SIDs that belong to an item.
+        valid_share: share of the decoded SIDs that belong to an item.
     """
 
     rows: Tensor
     scores: Tensor
-    legal_share: float
+    valid_share: float
 
 
-def rank_sids(decoded: Decoded, catalogue: Catalogue, blocked: Tensor) -> RankedSids:
+def rank_sids(
+    decoded: Decoded, catalogue: Catalogue, excluded_sids: Tensor
+) -> RankedSids:
     """Drop repeats and SIDs without an item that the user may get."""
     rows = catalogue.index.rows(decoded.codes)
     live = decoded.scores > -torch.inf
     valid = live & (rows >= 0)
     good = valid & (catalogue.sizes[rows.clamp(min=0)] > 0)
-    good &= ~among(rows, blocked)
+    good &= ~among(rows, excluded_sids)
     fresh = good & ~repeats(rows.masked_fill(~good, -1))
     scores = decoded.scores.masked_fill(~fresh, -torch.inf)
     scores, order = scores.sort(dim=1, descending=True, stable=True)

@@ -28,7 +28,7 @@ class Lists:
         sids: rows of distinct SIDs ``(B, k)``, -1 likewise.
         denoiser_calls: decoder passes made for a user, mean over the users.
         distinct_states: share of distinct states among those denoised.
-        legal_share: share of decoded SIDs that belong to an item.
+        valid_share: share of decoded SIDs that belong to an item.
         completed: users whose search found fewer than k items and whose list was filled
             up by one-pass scores, ``(B,)`` bool; None where there was no search.
         chain: the Markov chain's part of each item's probability ``(B, k)``, 0 to 1;
@@ -40,7 +40,7 @@ class Lists:
     sids: Tensor
     denoiser_calls: float = 0.0
     distinct_states: float = 1.0
-    legal_share: float = 1.0
+    valid_share: float = 1.0
     completed: Tensor | None = None
     chain: Tensor | None = None
 

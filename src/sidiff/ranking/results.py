@@ -19,7 +19,7 @@ class Cost:
         denoiser_calls: decoder passes made for a user, mean over the users; 0 without a
             search.
         distinct_states: share of distinct states among those denoised.
-        legal_share: share of decoded SIDs that belong to an item.
+        valid_share: share of decoded SIDs that belong to an item.
         completed_share: share of users whose list the search left short, and that
             was filled up by one-pass scores.
     """
@@ -28,7 +28,7 @@ class Cost:
     users_per_second: float
     denoiser_calls: float = 0.0
     distinct_states: float = 1.0
-    legal_share: float = 1.0
+    valid_share: float = 1.0
     completed_share: float = 0.0
 
 

@@ -68,16 +68,16 @@ def search(
         excluded: item indices not to recommend to a user, -1 for none, ``(B, E)``.
         k: length of the lists.
     """
-    blocked = catalogue.exhausted(excluded)
+    excluded_sids = catalogue.exhausted(excluded)
     beam = max(parameters.beam, k if parameters.method == "one_pass" else 0)
     decoded = DECODERS[parameters.method](
         denoiser,
         memory,
         parameters.model_copy(update={"beam": beam}),
         catalogue,
-        blocked,
+        excluded_sids,
     )
-    ranked = rank_sids(decoded, catalogue, blocked)
+    ranked = rank_sids(decoded, catalogue, excluded_sids)
     items, scores = items_of(ranked.rows, ranked.scores, catalogue, excluded, k)
     items, scores, rows = fit(items, k, -1), fit(scores, k, -torch.inf), ranked.rows
     short = (items < 0).any(1) & (parameters.constraint == "items")
@@ -86,9 +86,9 @@ def search(
         wide = parameters.model_copy(update={"beam": 2 * k})
         theirs = memory.take(short.nonzero()[:, 0])
         more = rank_sids(
-            one_pass.decode(denoiser, theirs, wide, catalogue, blocked[short]),
+            one_pass.decode(denoiser, theirs, wide, catalogue, excluded_sids[short]),
             catalogue,
-            blocked[short],
+            excluded_sids[short],
         )
         others = items_of(more.rows, more.scores, catalogue, excluded[short], 2 * k)
         items[short], scores[short] = _filled_up(items[short], scores[short], *others)
@@ -100,7 +100,7 @@ def search(
         distinct(rows, k),
         decoded.denoiser_calls,
         decoded.distinct_states,
-        ranked.legal_share,
+        ranked.valid_share,
         short,
     )
 

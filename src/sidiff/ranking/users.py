@@ -104,7 +104,7 @@ def rank_users(ranker: Ranker, users: Users, label: str | None) -> Results:
             means = (
                 lists.denoiser_calls,
                 lists.distinct_states,
-                lists.legal_share,
+                lists.valid_share,
                 0.0
                 if lists.completed is None
                 else float(lists.completed.sum()) / len(part),

@@ -30,11 +30,6 @@ def statistics(
     sequences: Sequences,
     samples: NDArray[np.int32],
     max_history: int,
-    *,
-    reviews_lines: int,
-    metadata_lines: int,
-    rejected_lines: int,
-    items_without_metadata: int,
     held_out: NDArray[np.bool_],
 ) -> Statistics:
     """Describe the filtered data in flat, JSON-able numbers.
@@ -43,10 +38,6 @@ def statistics(
         sequences: the users' items.
         samples: int ``[S, 3]`` from ``training_samples``.
         max_history: most items in a history.
-        reviews_lines: lines in the raw reviews.
-        metadata_lines: lines in the raw metadata.
-        rejected_lines: malformed lines set aside in both.
-        items_without_metadata: items of the vocabulary without a metadata line.
         held_out: bool ``[N]``, items held out of training.
 
     Returns:
@@ -88,10 +79,6 @@ def statistics(
         "cold_items": sequences.n_items - trained_items,
         "held_out_items": int(held_out.sum()),
         "held_out_test_users": int(held_out[targets].sum()),
-        "items_without_metadata": items_without_metadata,
-        "reviews_lines": reviews_lines,
-        "metadata_lines": metadata_lines,
-        "rejected_lines": rejected_lines,
     }
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sidiff.decoding.inverted_index import InvertedIndex
 from sidiff.decoding.posterior import agreeing_items, candidate_log_p
-from sidiff.decoding.postings import Postings
 from sidiff.diffusion.blocks import Packing
 from sidiff.diffusion.histories import Positions, SampleBatch
 from sidiff.diffusion.item_softmax import item_softmax_loss, repeat_additions
@@ -60,7 +60,7 @@ class JointTask(DenoiserTask):
         known = torch.from_numpy(np.flatnonzero(marked)).to(self.device)
         self.known = ItemTable(items.codes[known], items.residuals[known])
         self._place_of_item = torch.from_numpy(marked.cumsum() - 1).to(self.device)
-        self._postings = Postings.build(self.known.codes, table.codes_per_digit)
+        self._inverted = InvertedIndex.build(self.known.codes, table.codes_per_digit)
 
     def loss(self, samples: Tensor, progress: float) -> Loss:
         """Cross-entropy of all positions, and that of partial views beside it."""
@@ -122,7 +122,7 @@ class JointTask(DenoiserTask):
         self.masking.add(context, masked)
         views = codes[:, None].expand_as(masked)
         loss = partial_views_loss(
-            self.joint, views, masked, memory, targets, self.known, self._postings
+            self.joint, views, masked, memory, targets, self.known, self._inverted
         )
         return loss.total / loss.weight.clamp(min=1.0)
 
@@ -134,7 +134,7 @@ def partial_views_loss(
     memory: JointMemory,
     targets: Tensor,
     items: ItemTable,
-    postings: Postings,
+    inverted: InvertedIndex,
 ) -> Loss:
     """Cross-entropy of the true items among those that agree with partial SIDs.
 
@@ -145,9 +145,9 @@ def partial_views_loss(
         memory: the histories before the targets.
         targets: ``(B,)``, indices into ``items``.
         items: those that were there in training.
-        postings: of their codes.
+        inverted: index of their codes.
     """
-    owner, item = agreeing_items(postings, codes, masked)
+    owner, item = agreeing_items(inverted, codes, masked)
     log_pi = candidate_log_p(network, codes, masked, memory, (owner, item), items)
     true = item == targets[owner // codes.shape[1]]
     count = (~masked.all(2)).sum()

@@ -111,12 +111,14 @@ def describe_data(
         users,
         to_samples(training_samples, filtering.max_history),
         filtering.max_history,
-        reviews_lines=ingestion_report["reviews"]["lines"],
-        metadata_lines=ingestion_report["metadata"]["lines"],
-        rejected_lines=ingestion_report["rejected_lines"],
-        items_without_metadata=int((~catalogue["has_metadata"]).sum()),
-        held_out=to_held_out(catalogue),
+        to_held_out(catalogue),
     )
+    found |= {
+        "items_without_metadata": int((~catalogue["has_metadata"]).sum()),
+        "reviews_lines": ingestion_report["reviews"]["lines"],
+        "metadata_lines": ingestion_report["metadata"]["lines"],
+        "rejected_lines": ingestion_report["rejected_lines"],
+    }
     found = found | core_account | order_account
     layout = ingestion_report["layout"]
     for sentence in concerns(

@@ -22,6 +22,7 @@ from sidiff.reviews.settings import FilteringParameters, IngestionParameters
 
 if TYPE_CHECKING:
     from sidiff.serving import Bundle
+    from sidiff.serving.batch import Wanted
     from sidiff.snapshots import SnapshotFolder
 
 
@@ -72,7 +73,7 @@ def _parts(
     from sidiff.devices import cpu_threads
     from sidiff.reviews.sequences import order_of_ties
     from sidiff.serving import Recommender
-    from sidiff.serving.batch import Wanted, recommend_parts
+    from sidiff.serving.batch import recommend_parts
     from sidiff.serving.histories import Histories, Parts, own_histories
 
     layout = ingestion.layout
@@ -84,27 +85,8 @@ def _parts(
         histories = own_histories(path, ingestion.interactions)
         with path.open("rb") as file:
             made_of = hashlib.file_digest(file, "sha256").hexdigest()
-    allow, deny = (
-        None if path is None else read_ids(path, f"recommend.{name}")
-        for name, path in (
-            ("allow_items", settings.allow_items),
-            ("deny_items", settings.deny_items),
-        )
-    )
-    left = bundle.items.filter("offered")["item_id"]
-    if allow is not None:
-        left = left.filter(left.is_in(allow.implode()))
-    if deny is not None:
-        left = left.filter(~left.is_in(deny.implode()))
-    if not len(left):
-        raise SidiffError(
-            "recommend.allow_items and recommend.deny_items leave no item of the "
-            "bundle; correct the lists."
-        )
     ties = order_of_ties(layout)
-    wanted = Wanted(
-        settings.top_k, settings.exclude_seen, allow, deny, settings.decoder
-    )
+    wanted = _wanted(bundle, settings)
     recommender = Recommender(bundle, settings.device)
     with TemporaryDirectory(prefix="sidiff-") as folder:
         parts = Parts(
@@ -130,3 +112,31 @@ def _parts(
             yield from recommend_parts(
                 recommender, parts, wanted, unfinished, fingerprint
             )
+
+
+def _wanted(bundle: Bundle, settings: RecommendParameters) -> Wanted:
+    """What every list shall be.
+
+    Raises:
+        SidiffError: no item may be recommended.
+    """
+    from sidiff.serving.batch import Wanted
+
+    allow, deny = (
+        None if path is None else read_ids(path, f"recommend.{name}")
+        for name, path in (
+            ("allow_items", settings.allow_items),
+            ("deny_items", settings.deny_items),
+        )
+    )
+    left = bundle.items.filter("offered")["item_id"]
+    if allow is not None:
+        left = left.filter(left.is_in(allow.implode()))
+    if deny is not None:
+        left = left.filter(~left.is_in(deny.implode()))
+    if not len(left):
+        raise SidiffError(
+            "recommend.allow_items and recommend.deny_items leave no item of the "
+            "bundle; correct the lists."
+        )
+    return Wanted(settings.top_k, settings.exclude_seen, allow, deny, settings.decoder)

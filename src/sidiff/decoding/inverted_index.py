@@ -1,4 +1,4 @@
-"""Legal continuations of long SIDs: the SIDs that agree with a state, listed.
+"""Valid continuations of long SIDs: the SIDs that agree with a state, listed.
 
 For each (digit, code) an inverted list of the SIDs that have it. A state looks at the
 shortest list among its filled digits and keeps the SIDs that agree in all of them;
@@ -17,7 +17,7 @@ from sidiff.diffusion.slices import slices
 
 
 @dataclass(frozen=True, eq=False)
-class Postings:
+class InvertedIndex:
     """Inverted lists of the distinct SIDs on one device.
 
     Attributes:
@@ -35,7 +35,7 @@ class Postings:
     @classmethod
     def build(
         cls, codes: Tensor, codes_per_digit: int, allowed: Tensor | None = None
-    ) -> Postings:
+    ) -> InvertedIndex:
         """List the SIDs ``codes`` ``(S, L)``, or those ``allowed`` ``(S,)`` bool."""
         size, digits = codes.shape
         sids = torch.arange(size, device=codes.device)
