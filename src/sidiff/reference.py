@@ -221,7 +221,7 @@ class Search:
             for digit in open_digits(state)
         }
 
-    def surest(self, state: State, count: int) -> list[int]:
+    def most_confident(self, state: State, count: int) -> list[int]:
         """The most confident open digits (MDGR, Eq. 19)."""
         confidence = self.confidence(state)
         return sorted(confidence, key=lambda digit: -confidence[digit])[:count]
@@ -262,7 +262,7 @@ def two_stage(search: Search, warmup: int, together: int) -> list[Path]:
         count = 1 if step < warmup else together
         children = []
         for path in paths:
-            children += search.fill(path, search.surest(path[0], count))
+            children += search.fill(path, search.most_confident(path[0], count))
         paths, step = search.keep(children), step + 1
     return paths
 
@@ -281,7 +281,7 @@ def adaptive(search: Search, warmup: int, threshold: float) -> tuple[list[Path],
             if calls < warmup or sure <= 1:
                 children += search.fill_any(path)
             else:
-                children += search.fill(path, search.surest(path[0], sure))
+                children += search.fill(path, search.most_confident(path[0], sure))
         paths, calls = search.keep(children), calls + 1
     return paths, calls
 

@@ -13,7 +13,7 @@ import torch
 
 from sidiff import reference
 from sidiff.decoding import adaptive, cpd, one_pass, two_stage
-from sidiff.decoding.parallel import surest
+from sidiff.decoding.parallel import most_confident
 from sidiff.decoding.settings import DecodingParameters
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from tests.decoding.catalogues import catalogue_of
@@ -283,7 +283,7 @@ def test_the_surest_digits_are_those_of_the_largest_probability() -> None:
     generator = torch.Generator().manual_seed(0)
     log_p = torch.randn(2, 3, 4, 5, generator=generator).log_softmax(-1)
     log_p[0, 0, 0] = -torch.inf
-    actual = surest(log_p, 3)
+    actual = most_confident(log_p, 3)
     for place in itertools.product(range(2), range(3)):
         best = log_p[place].amax(1).tolist()
         expected = sorted(range(4), key=lambda digit: -best[digit])[:3]

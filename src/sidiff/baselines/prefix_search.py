@@ -49,21 +49,24 @@ class Prefixes:
         sids = table.groups().sid_codes
         return cls(SidIndex(sids, table.codes_per_digit, device))
 
-    def reachable(self, gone: Tensor) -> list[Tensor]:
+    def reachable(self, excluded_rows: Tensor) -> list[Tensor]:
         """Prefixes of 1, 2, ... digits that lead to a SID that a user may get.
 
         Args:
-            gone: SIDs that a user may not get, bool ``(B, S)``.
+            excluded_rows: SIDs that a user may not get, bool ``(B, S)``.
 
         Returns:
             Of every number of digits, bool ``(B, prefixes)``.
         """
-        found = [~gone[:, self.row_of_leaf]]
+        found = [~excluded_rows[:, self.row_of_leaf]]
         for keys in reversed(self.levels[1:]):
             parents = keys // self.codes_per_digit
             # Sorted and without gaps: the last is the highest.
             counts = torch.zeros(
-                len(gone), int(parents[-1]) + 1, dtype=torch.int32, device=gone.device
+                len(excluded_rows),
+                int(parents[-1]) + 1,
+                dtype=torch.int32,
+                device=excluded_rows.device,
             )
             counts.index_add_(1, parents, found[0].int())
             found.insert(0, counts > 0)
@@ -101,7 +104,7 @@ def beam_search(
     memory: Memory,
     prefixes: Prefixes,
     beam: int,
-    gone: Tensor | None = None,
+    excluded_rows: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The ``beam`` likeliest existing SIDs, as far as the search sees them.
 
@@ -113,7 +116,7 @@ def beam_search(
         memory: the users' encoded histories, batch size B.
         prefixes: of the existing SIDs.
         beam: prefixes kept after every digit.
-        gone: SIDs that a user may not get, bool ``(B, S)``; None: all may be had.
+        excluded_rows: SIDs that a user may not get, bool ``(B, S)``; None: none.
 
     Returns:
         Rows of distinct SIDs, best first, and their summed log-probabilities, both
@@ -125,7 +128,7 @@ def beam_search(
     nodes = torch.zeros(batch, 1, dtype=torch.int64, device=device)
     previous = torch.zeros_like(nodes)
     past: list[Past] | None = None
-    reachable = None if gone is None else prefixes.reachable(gone)
+    reachable = None if excluded_rows is None else prefixes.reachable(excluded_rows)
     for digit in range(len(prefixes.levels)):
         logits, past = model.next_digit(digit, previous, past, memory)
         log_p = logits.log_softmax(-1)
@@ -163,9 +166,11 @@ class AutoregressiveRanker:
     def rank(self, batch: HistoryBatch, excluded: Tensor, k: int) -> Lists:
         """Rank items for a batch of users, as ``sidiff.ranking.ranker.Ranker`` says."""
         memory = self.model.encode(batch.history, batch.lengths)
-        gone = self._gone(excluded)
+        excluded_rows = self._excluded_rows(excluded)
         beam = max(self.beam, k)
-        rows, scores = beam_search(self.model, memory, self.prefixes, beam, gone)
+        rows, scores = beam_search(
+            self.model, memory, self.prefixes, beam, excluded_rows
+        )
         items, found = items_of(rows, scores, self.catalogue, excluded, k)
         return Lists(
             fit(items, k, -1),
@@ -174,13 +179,13 @@ class AutoregressiveRanker:
             float(self.model.config.digits),
         )
 
-    def _gone(self, excluded: Tensor) -> Tensor | None:
+    def _excluded_rows(self, excluded: Tensor) -> Tensor | None:
         """SIDs without an item that the user may get, bool ``(B, S)``; None: none."""
         empty = self.catalogue.sizes == 0
         if not excluded.shape[1] and not bool(empty.any()):
             return None
-        gone = empty.repeat(len(excluded), 1)
+        excluded_rows = empty.repeat(len(excluded), 1)
         excluded_sids = self.catalogue.exhausted(excluded)
         user, place = (excluded_sids >= 0).nonzero(as_tuple=True)
-        gone[user, excluded_sids[user, place]] = True
-        return gone
+        excluded_rows[user, excluded_sids[user, place]] = True
+        return excluded_rows

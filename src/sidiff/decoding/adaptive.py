@@ -19,7 +19,7 @@ from sidiff.decoding.beams import Beams
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.constraint import Constraint
 from sidiff.decoding.cpd import fill_one
-from sidiff.decoding.parallel import fill_many, surest
+from sidiff.decoding.parallel import fill_many, most_confident
 from sidiff.decoding.results import Decoded
 from sidiff.decoding.search import Search
 from sidiff.decoding.settings import DecodingParameters
@@ -92,7 +92,7 @@ def _fill(
         children = fill_one(search, beams, log_p, filled)
     else:
         theirs = None if constraint is None else constraint.take(rows)
-        digits = surest(log_p, count)
+        digits = most_confident(log_p, count)
         children = fill_many(search, beams, log_p, digits, theirs)
     missing = search.parameters.beam - children.scores.shape[1]
     return Beams(

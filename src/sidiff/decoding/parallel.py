@@ -1,8 +1,8 @@
 """Several digits filled from one denoiser call.
 
 Every beam fills digits of its own, for example its most confident open ones
-(``surest``); the denoiser's distributions of these are independent of each other, so a
-way to fill them all is scored by a sum (MDGR, arXiv 2601.19501, Eqs. 20-23).
+(``most_confident``); the denoiser's distributions of these are independent of each
+other, so a way to fill them all is scored by a sum (MDGR, Eqs. 20-23).
 The best sums over all beams are found digit by digit: a partly filled beam is ranked by
 its score plus the best that each of its remaining digits can add. Unconstrained, that
 best can always be had, so the best ``width`` of each round contain the beginnings of
@@ -36,7 +36,7 @@ class _Choice(NamedTuple):
     log_p: Tensor
 
 
-def surest(log_p: Tensor, count: int) -> Tensor:
+def most_confident(log_p: Tensor, count: int) -> Tensor:
     """The ``count`` most confident digits of each beam, surest first (Eqs. 18-19).
 
     Args:

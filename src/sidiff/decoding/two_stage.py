@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sidiff.decoding import beams as b
 from sidiff.decoding.catalogue import Catalogue
-from sidiff.decoding.parallel import fill_many, surest
+from sidiff.decoding.parallel import fill_many, most_confident
 from sidiff.decoding.results import Decoded
 from sidiff.decoding.search import Search
 from sidiff.decoding.settings import DecodingParameters
@@ -47,7 +47,7 @@ def decode(
         if parameters.order == "random":
             chosen = _random_digits(beams.masked, count, parameters, filled)
         else:
-            chosen = surest(search.allowed(log_p, filled, count), count)
+            chosen = most_confident(search.allowed(log_p, filled, count), count)
         beams = fill_many(search, beams, log_p, chosen, search.constraint)
         filled += count
     return search.decoded(beams)
