@@ -207,7 +207,7 @@ class Ours:
         self.histories = Histories(shop.sequences, shop.table.codes, residuals, cpu)
         self.catalogue = Catalogue.build(
             shop.table.groups(),
-            shop.table.codes_per_digit,
+            shop.table.codebook_size,
             training_counts(shop.sequences),
             cpu,
         )

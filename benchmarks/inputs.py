@@ -153,7 +153,7 @@ def training_parameters(changes: dict[str, Any]) -> TrainingParameters:
 def default_training(arguments: Namespace) -> TrainingParameters:
     """Those of ``kedro run --env=beauty``, in the width that the options give."""
     shape = network_changes(arguments)
-    network = {name: shape[name] for name in ("width", "heads", "inner")}
+    network = {name: shape[name] for name in ("d_model", "heads", "d_ff")}
     changes = {"device": "cpu", "network": network, "seed": arguments.seed}
     return _parameters("training", changes, "sidiff")
 
@@ -178,7 +178,7 @@ def ranking_parameters(**changes: Any) -> RankingParameters:
 def add_network(options: ArgumentParser) -> None:
     """The options that give the network its shape; the default is the paper's."""
     network = _beauty()["training"]["network"]
-    for name in ("width", "heads", "inner", "encoder_layers", "decoder_layers"):
+    for name in ("d_model", "heads", "d_ff", "encoder_layers", "decoder_layers"):
         flag = "--" + name.replace("_", "-")
         options.add_argument(flag, type=positive, default=network[name])
 
@@ -187,7 +187,7 @@ def network_changes(arguments: Namespace) -> dict[str, int]:
     """The shape that the options of ``add_network`` give."""
     return {
         name: getattr(arguments, name)
-        for name in ("width", "heads", "inner", "encoder_layers", "decoder_layers")
+        for name in ("d_model", "heads", "d_ff", "encoder_layers", "decoder_layers")
     }
 
 
@@ -196,7 +196,7 @@ def random_denoiser(arguments: Namespace, table: SidTable) -> Denoiser:
     config = DenoiserConfig.build(
         training_parameters({"network": network_changes(arguments)}).network,
         table.digits,
-        table.codes_per_digit,
+        table.codebook_size,
         MAX_HISTORY,
     )
     weights = torch.Generator().manual_seed(arguments.seed)
@@ -208,7 +208,7 @@ def random_joint_denoiser(arguments: Namespace, table: SidTable) -> JointDenoise
     config = JointConfig.build(
         default_training(arguments).network,
         table.digits,
-        table.codes_per_digit,
+        table.codebook_size,
         MAX_HISTORY,
         len(table.codes),
     )

@@ -59,7 +59,7 @@ def network(denoiser: Denoiser, codes: NDArray[np.integer], **changes: Any) -> A
     from cornac.models.diffgrm.diffgrm import DiffGRMBackbone  # noqa: PLC0415
 
     backbone = DiffGRMBackbone(
-        codebook_size=denoiser.config.codes_per_digit,
+        codebook_size=denoiser.config.codebook_size,
         max_len=denoiser.config.max_history,
         **_shape(denoiser.config),
         **changes,
@@ -75,11 +75,11 @@ def network(denoiser: Denoiser, codes: NDArray[np.integer], **changes: Any) -> A
 def _shape(config: DenoiserConfig) -> dict[str, Any]:
     return {
         "n_digit": config.digits,
-        "d_model": config.width,
+        "d_model": config.d_model,
         "encoder_n_layer": config.encoder_layers,
         "decoder_n_layer": config.decoder_layers,
         "n_head": config.heads,
-        "n_inner": config.inner,
+        "n_inner": config.d_ff,
         "dropout": config.dropout,
     }
 
@@ -116,7 +116,7 @@ def _renamed(
 ) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in tensors.items():
         if name == "codes":
-            shape = (config.digits, config.codes_per_digit, -1)
+            shape = (config.digits, config.codebook_size, -1)
             yield "code_embeddings", tensor.view(shape)
         elif name in _TOP:
             yield _TOP[name], tensor
@@ -143,14 +143,14 @@ def training(shop: Shop, parameters: TrainingParameters) -> Contestant:
     codes = table.codes[list(data.iid_map)].astype(np.int64)
     network = parameters.network
     model = DiffGRM(
-        codebook_size=table.codes_per_digit,
+        codebook_size=table.codebook_size,
         item_sids=codes,
         n_digit=table.digits,
-        d_model=network.width,
+        d_model=network.d_model,
         encoder_n_layer=network.encoder_layers,
         decoder_n_layer=network.decoder_layers,
         n_head=network.heads,
-        n_inner=network.inner,
+        n_inner=network.d_ff,
         dropout=network.dropout,
         max_len=MAX_HISTORY,
         min_history=2,

@@ -233,16 +233,16 @@ def agreement(shop: Shop, parameters: TrainingParameters, size: int) -> Row:
 
 
 def growth(settings: Any, parameters: TrainingParameters, reached: float) -> list[Row]:
-    """Our cost at other widths (inner is four times as wide) and numbers of digits."""
+    """Our cost at other widths (d_ff is four times as wide) and numbers of digits."""
     points = [(width, settings.digits) for width in settings.widths]
-    points += [(settings.width, digits) for digits in settings.digit_counts]
+    points += [(settings.d_model, digits) for digits in settings.digit_counts]
     rows = []
     for width, digits in points:
         shop = inputs.synthetic_shop(
             settings.users, settings.items, digits, settings.codes, settings.seed
         )
         network = parameters.network.model_copy(
-            update={"width": width, "inner": 4 * width}
+            update={"d_model": width, "d_ff": 4 * width}
         )
         trainer, task, samples = prepare(
             shop, parameters.model_copy(update={"network": network})
@@ -251,7 +251,7 @@ def growth(settings: Any, parameters: TrainingParameters, reached: float) -> lis
         seconds = medians(paired({"sidiff": timed(epoch(trainer))}, settings.rounds))
         weights = sum(p.numel() for p in task.denoiser.parameters())
         row = _row("sidiff", len(samples), work, seconds["sidiff"], reached)
-        shape = {"width": width, "digits": digits, "parameters": weights}
+        shape = {"d_model": width, "digits": digits, "parameters": weights}
         rows.append(shape | {k: v for k, v in row.items() if k != "method"})
     return rows
 

@@ -155,7 +155,7 @@ def _sids(kept: Kept) -> str:
             [
                 f"{sids['items']:,}",
                 str(sids["digits"]),
-                str(sids["codes_per_digit"]),
+                str(sids["codebook_size"]),
                 f"{sids['distinct_sids']:,}",
                 f"{sids['moved_items']:,}",
                 ", ".join(f"{bits:.2f}" for bits in entropies),

@@ -24,7 +24,7 @@ def _base() -> dict[str, Any]:
 
 
 def settings(group: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A group's values; ``changes`` are by dotted names, ``{"network.width": 32}``."""
+    """A group's values; ``changes`` by dotted names, ``{"network.d_model": 32}``."""
     values = deepcopy(_base()[group])
     for name, value in (changes or {}).items():
         *path, last = name.split(".")

@@ -123,7 +123,7 @@ def sids(ids: pl.Series) -> SidTable:
 def test_strategies_of_ones_own_go_from_configuration_to_lists() -> None:
     sequences = ring()
     table = sids(sequences.item_ids)
-    assert (table.digits, table.codes_per_digit) == (3, 4)
+    assert (table.digits, table.codebook_size) == (3, 4)
     settings = parameters(
         "digits",
         **{

@@ -66,7 +66,7 @@ def render(
     )
     facts.add_row(
         "Semantic IDs",
-        f"{sids['digits']} digits of {sids['codes_per_digit']} codes "
+        f"{sids['digits']} digits of {sids['codebook_size']} codes "
         f"({summary['codes_reason']})",
     )
     facts.add_row(

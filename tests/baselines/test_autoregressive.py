@@ -33,8 +33,8 @@ ALL = np.array(list(itertools.product(range(CODES), repeat=DIGITS)))
 
 def build(**changes: object) -> AutoregressiveDecoder:
     """A network with weights large enough for differences to show."""
-    shape = dict(digits=DIGITS, codes_per_digit=CODES, max_history=6, width=16)
-    rest = dict(heads=2, inner=24, encoder_layers=1, decoder_layers=2, dropout=0.0)
+    shape = dict(digits=DIGITS, codebook_size=CODES, max_history=6, d_model=16)
+    rest = dict(heads=2, d_ff=24, encoder_layers=1, decoder_layers=2, dropout=0.0)
     config = DenoiserConfig(**(shape | rest | {"cross_pad": "sink"} | changes))
     model = AutoregressiveDecoder(config)
     model.initialize(torch.Generator().manual_seed(3)).eval()

@@ -29,9 +29,9 @@ CPU = torch.device("cpu")
 
 def settings(**changes: object) -> SasRecSettings:
     base = dict(
-        width=32,
+        d_model=32,
         heads=2,
-        inner=32,
+        d_ff=32,
         layers=1,
         dropout=0.1,
         optimizer=dict(

@@ -35,7 +35,7 @@ __all__ = ["bundle", "folder", "shop"]
 
 NETWORK = [
     *("--users", "8", "--items", "150", "--digits", "4", "--codes", "8"),
-    *("--width", "16", "--heads", "2", "--inner", "32", "--decoder-layers", "2"),
+    *("--d-model", "16", "--heads", "2", "--d-ff", "32", "--decoder-layers", "2"),
 ]
 CORNAC = pytest.mark.skipif(not peer.available(), reason="the extra bench is missing")
 
@@ -75,7 +75,7 @@ class TestTraining:
         assert ours["method"] == "sidiff"
         assert ours["samples_per_second"] > 0
         assert trained["share_of_matmul"] > 0
-        shapes = [(row["width"], row["digits"]) for row in trained["growth"]]
+        shapes = [(row["d_model"], row["digits"]) for row in trained["growth"]]
         assert shapes == [(8, 4), (16, 6)]
         (default,) = trained["default"]
         # Eight users of two to fifty targets each.
@@ -171,7 +171,7 @@ class TestLargeCatalogue:
         shop = inputs.synthetic_shop(users=30, items=60, digits=4, codes=8, seed=1)
         shop.sequences.to_frame().write_parquet(tmp_path / "sequences.parquet")
         shop.table.to_frame().write_parquet(tmp_path / "table.parquet")
-        sizes = {"width": 16, "heads": 2, "inner": 32}
+        sizes = {"d_model": 16, "heads": 2, "d_ff": 32}
         layers = {"encoder_layers": 1, "decoder_layers": 1, "seed": 0}
         network = inputs.random_joint_denoiser(Namespace(**sizes, **layers), shop.table)
         with torch.no_grad():

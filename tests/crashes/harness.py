@@ -24,7 +24,7 @@ SMALL: dict[str, Any] = {
     "embedding": {"batch_size": 8, "shard_batches": 1},
     "tokenization": {"whitening": {"dimensions": 16}},
     "training": {
-        "network": {"width": 16, "heads": 2, "inner": 16, "decoder_layers": 1},
+        "network": {"d_model": 16, "heads": 2, "d_ff": 16, "decoder_layers": 1},
         "validation": {"first_epoch": 1, "every_epochs": 1, "max_users": 50},
         "batch_size": 32,
         "epochs": 4,
@@ -32,7 +32,7 @@ SMALL: dict[str, Any] = {
     },
     "evaluation": {"decoding": {"beam": 8}, "decoder_users": 20, "seeds": [2024, 1]},
     "baselines": {
-        "sasrec": {"width": 16, "inner": 16, "epochs": 2, "tune": [{"layers": 2}]},
+        "sasrec": {"d_model": 16, "d_ff": 16, "epochs": 2, "tune": [{"layers": 2}]},
         "autoregressive": {"epochs": 2, "beam": 16},
     },
 }

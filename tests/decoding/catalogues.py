@@ -13,12 +13,12 @@ from sidiff.sids.table import SidTable
 
 def catalogue_of(
     codes: NDArray[np.integer],
-    codes_per_digit: int,
+    codebook_size: int,
     counts: NDArray[np.int64] | None = None,
 ) -> Catalogue:
     """A catalogue of one item per row of ``codes``."""
     ids = pl.Series([f"i{row:04}" for row in range(len(codes))])
-    table = SidTable(codes.astype(np.uint16), ids, codes_per_digit)
+    table = SidTable(codes.astype(np.uint16), ids, codebook_size)
     if counts is None:
         counts = np.zeros(len(codes), dtype=np.int64)
-    return Catalogue.build(table.groups(), codes_per_digit, counts, torch.device("cpu"))
+    return Catalogue.build(table.groups(), codebook_size, counts, torch.device("cpu"))

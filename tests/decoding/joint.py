@@ -18,11 +18,11 @@ def network(
     """Random weights, the last items, or all, without a residual."""
     config = JointConfig(
         digits=DIGITS,
-        codes_per_digit=CODES,
+        codebook_size=CODES,
         max_history=LONGEST,
-        width=WIDTH,
+        d_model=WIDTH,
         heads=2,
-        inner=16,
+        d_ff=16,
         encoder_layers=2,
         decoder_layers=2,
         dropout=0.0,

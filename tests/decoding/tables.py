@@ -37,21 +37,21 @@ class TableModel:
         generator = torch.Generator().manual_seed(seed)
         shape = (USERS, (codes + 1) ** digits, digits, codes)
         self.table = spread * torch.randn(shape, generator=generator)
-        self.config = SimpleNamespace(digits=digits, codes_per_digit=codes)
+        self.config = SimpleNamespace(digits=digits, codebook_size=codes)
         self.memory = Memory(torch.arange(USERS))
         self.radix = (codes + 1) ** torch.arange(digits)
         self.states_seen: list[Tensor] = []
         self.masks_seen: list[Tensor] = []
 
     def logits(self, codes: Tensor, masked: Tensor, memory: Memory) -> Tensor:
-        symbols = torch.where(masked, self.config.codes_per_digit, codes)
+        symbols = torch.where(masked, self.config.codebook_size, codes)
         state = (symbols * self.radix).sum(-1)
         self.states_seen.append(state)
         self.masks_seen.append(masked)
         return self.table[memory.users[:, None], state]
 
     def log_p(self, user: int, state: State, digit: int, code: int) -> float:
-        mask = self.config.codes_per_digit
+        mask = self.config.codebook_size
         symbols = torch.tensor([mask if c is None else c for c in state])
         index = int((symbols * self.radix).sum())
         return float(self.table[user, index, digit].log_softmax(-1)[code])
@@ -63,7 +63,7 @@ class TableModel:
         return Search(
             partial(self.log_p, user),
             self.config.digits,
-            self.config.codes_per_digit,
+            self.config.codebook_size,
             p.beam,
             p.merge != "none",
             sids if p.constraint == "items" else None,

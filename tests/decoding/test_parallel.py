@@ -198,7 +198,7 @@ def test_long_ids_take_the_stated_number_of_calls(digits, constraint) -> None:
     class Flat(TableModel):
         def __init__(self) -> None:
             super().__init__(0, digits=1)
-            self.config.digits, self.config.codes_per_digit = digits, CODES
+            self.config.digits, self.config.codebook_size = digits, CODES
             generator = torch.Generator().manual_seed(1)
             self.scores = torch.randn(USERS, 1, digits, CODES, generator=generator)
 

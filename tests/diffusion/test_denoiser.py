@@ -16,9 +16,9 @@ from sidiff.diffusion import blocks, denoiser
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.errors import SidiffError
 
-SHAPE = dict(digits=3, codes_per_digit=5, max_history=50)
+SHAPE = dict(digits=3, codebook_size=5, max_history=50)
 SMALL = dict(
-    width=16, heads=2, inner=24, encoder_layers=2, decoder_layers=2, dropout=0.0
+    d_model=16, heads=2, d_ff=24, encoder_layers=2, decoder_layers=2, dropout=0.0
 )
 
 
@@ -39,7 +39,7 @@ def batch(model: Denoiser, lengths: list[int], views: int = 2) -> tuple[Tensor, 
     generator = torch.Generator().manual_seed(1)
 
     def draw(*shape: int) -> Tensor:
-        return torch.randint(config.codes_per_digit, shape, generator=generator)
+        return torch.randint(config.codebook_size, shape, generator=generator)
 
     history = draw(len(lengths), max(1, *lengths), config.digits)
     codes = draw(len(lengths), views, config.digits)
@@ -52,10 +52,10 @@ def reference(
 ) -> Tensor:
     """One user, one view, padded to max_history with explicit pads; ``(L, K)``."""
     c, w = model.config, dict(model.named_parameters())
-    head = c.width // c.heads
+    head = c.d_model // c.heads
 
     def norm(x: Tensor, name: str) -> Tensor:
-        return F.layer_norm(x, (c.width,), w[f"{name}.weight"], w[f"{name}.bias"])
+        return F.layer_norm(x, (c.d_model,), w[f"{name}.weight"], w[f"{name}.bias"])
 
     def attend(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None) -> Tensor:
         out = []
@@ -75,7 +75,7 @@ def reference(
         gelu = 0.5 * inner * (1 + torch.erf(inner / math.sqrt(2)))
         return linear(gelu, f"{name}.2")
 
-    table = w["codes"].view(c.digits, c.codes_per_digit, c.width)
+    table = w["codes"].view(c.digits, c.codebook_size, c.d_model)
     padded = torch.zeros(c.max_history, c.digits, dtype=torch.int64)
     padded[:length] = history[:length]
     place = torch.arange(c.max_history)
@@ -281,7 +281,7 @@ def test_packed_tokens_come_in_few_numbers(lengths: list[int]) -> None:
 
 @pytest.mark.parametrize("parts", [{}, MDGR])
 def test_bfloat16_products_are_those_of_float32_but_for_rounding(parts: dict) -> None:
-    model = build(scale=4.0, width=64, inner=128, **parts)
+    model = build(scale=4.0, d_model=64, d_ff=128, **parts)
     history, lengths, codes, masked = batch(model, [3, 7, 1, 0])
 
     def logits() -> Tensor:
@@ -305,25 +305,25 @@ def test_masked_codes_are_not_read() -> None:
     model = build()
     history, sizes, codes, masked = batch(model, [3, 5])
     memory = model.encode(history, sizes)
-    other = torch.where(masked, (codes + 1) % model.config.codes_per_digit, codes)
+    other = torch.where(masked, (codes + 1) % model.config.codebook_size, codes)
     assert torch.equal(
         model.logits(codes, masked, memory), model.logits(other, masked, memory)
     )
 
 
 @pytest.mark.parametrize(
-    ("width", "heads", "inner", "released", "unused_rows"),
+    ("d_model", "heads", "d_ff", "released", "unused_rows"),
     [(256, 4, 1024, 5_602_048, 3), (1024, 8, 1024, 54_636_544, 3)],
 )
 def test_parameter_count_is_the_release_less_its_unused_rows(
-    width: int, heads: int, inner: int, released: int, unused_rows: int
+    d_model: int, heads: int, d_ff: int, released: int, unused_rows: int
 ) -> None:
     with torch.device("meta"):
         model = Denoiser(
-            DenoiserConfig(4, 256, 50, width, heads, inner, 1, 4, 0.1, "sink")
+            DenoiserConfig(4, 256, 50, d_model, heads, d_ff, 1, 4, 0.1, "sink")
         )
     count = sum(p.numel() for p in model.parameters())
-    assert count == released - unused_rows * width
+    assert count == released - unused_rows * d_model
 
 
 def test_what_is_not_used_has_no_weights() -> None:
@@ -379,4 +379,4 @@ def test_saved_and_rebuilt_is_the_same_function(parts: dict) -> None:
 def test_weights_of_another_network_are_refused() -> None:
     model = build()
     with pytest.raises(SidiffError, match="do not fit its configuration"):
-        Denoiser.from_saved(model.state_dict(), model.saved_config() | {"inner": 32})
+        Denoiser.from_saved(model.state_dict(), model.saved_config() | {"d_ff": 32})

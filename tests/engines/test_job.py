@@ -31,7 +31,7 @@ def test_a_job_is_read_back(tmp_path: Path, with_lattice: bool) -> None:
     lattice = None
     if with_lattice:
         codes = table.groups().sid_codes
-        lattice = Lattice.build(codes, table.codes_per_digit)
+        lattice = Lattice.build(codes, table.codebook_size)
     (tmp_path / "checkpoints").mkdir()
     kept = SnapshotFolder(Path("checkpoints"), DirFileSystem(str(tmp_path)))
     job = Job(sequences, samples, table, parameters(), MAX_HISTORY, lattice, kept)

@@ -71,9 +71,9 @@ def train(place: Place, **changes: Any) -> None:
         )
     }
     small = {
-        "network.width": 8,
+        "network.d_model": 8,
         "network.heads": 2,
-        "network.inner": 8,
+        "network.d_ff": 8,
         "network.decoder_layers": 1,
         "validation.max_users": 5,
         "epochs": 1,
@@ -340,9 +340,9 @@ CASES = [
     Case(
         "a stored table without a column",
         lambda place: evaluate(
-            place, sid_table=place.shop.sid_table.drop("codes_per_digit")
+            place, sid_table=place.shop.sid_table.drop("codebook_size")
         ),
-        ("lacks the column item_id or codes_per_digit",),
+        ("lacks the column item_id or codebook_size",),
     ),
     # denoisers
     Case(
@@ -368,7 +368,7 @@ CASES = [
         "a denoiser of another vocabulary than it says",
         lambda place: network_from_saved(
             place.shop.denoiser.tensors,
-            place.shop.denoiser.metadata | {"codes_per_digit": 16},
+            place.shop.denoiser.metadata | {"codebook_size": 16},
         ),
         ("do not fit its configuration", "codes is (32, 16) and should be (64, 16)"),
     ),

@@ -87,7 +87,7 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("training.epochs", True, COUNT),
     ("training.epochs", 10.5, COUNT),
     ("training.network.posterior", "codes", "items or digits"),
-    ("training.network.width", 3, "a whole number of at least 4"),
+    ("training.network.d_model", 3, "a whole number of at least 4"),
     ("training.network.encoder_layers", 0, COUNT),
     ("training.network.dropout", 1.0, CHANCE),
     ("training.network.residual_dropout", 1.01, SHARE),
@@ -187,7 +187,7 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("ablation.seeds", [], f"{LIST} {SEED}"),
     # whole groups
     ("training", None, "a group of network, noising,"),
-    ("training.network", 3, "a group of width, heads,"),
+    ("training.network", 3, "a group of d_model, heads,"),
 ]
 """Name as a user writes it (an entry of a list in brackets), value, what is legal.
 
@@ -229,7 +229,7 @@ COMBINATIONS: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (
         {"training": {"network": {"heads": 5}}},
-        ["training.network.heads (5) must divide training.network.width (96)"],
+        ["training.network.heads (5) must divide training.network.d_model (96)"],
     ),
     (
         {"baselines": {"sasrec": {"tune": [{"heads": 3}]}}},

@@ -19,13 +19,13 @@ SMALL: dict[str, Any] = {
     "filtering": {"min_user_events": 3, "min_item_events": 3},
     "tokenization": {"whitening": {"dimensions": 16}},
     "training": {
-        "network": {"width": 16, "heads": 2, "inner": 16, "decoder_layers": 1},
+        "network": {"d_model": 16, "heads": 2, "d_ff": 16, "decoder_layers": 1},
         "validation": {"first_epoch": 1, "every_epochs": 1, "max_users": 50},
         "epochs": 2,
     },
     "evaluation": {"decoding": {"beam": 8}, "decoder_users": 20, "seeds": [2024, 1]},
     "baselines": {
-        "sasrec": {"width": 16, "inner": 16, "epochs": 2, "tune": [{"layers": 2}]},
+        "sasrec": {"d_model": 16, "d_ff": 16, "epochs": 2, "tune": [{"layers": 2}]},
         "autoregressive": {"epochs": 1, "beam": 16},
     },
 }

@@ -140,7 +140,7 @@ def untrained_denoiser(
     sequences: pl.DataFrame, catalogue: pl.DataFrame, sid_table: pl.DataFrame
 ) -> Model:
     """A denoiser as ``train_denoiser`` stores it, but for the training."""
-    small = {"width": 16, "heads": 2, "inner": 16, "decoder_layers": 1}
+    small = {"d_model": 16, "heads": 2, "d_ff": 16, "decoder_layers": 1}
     training = model("training", {f"network.{name}": n for name, n in small.items()})
     table = SidTable.from_frame(sid_table)
     known = catalogue.filter("in_training")["item_id"].to_list()
@@ -148,7 +148,7 @@ def untrained_denoiser(
         JointConfig.build(
             training.network,
             table.digits,
-            table.codes_per_digit,
+            table.codebook_size,
             MAX_HISTORY,
             len(known),
         )

@@ -48,7 +48,7 @@ def test_from_files_to_recommendations(
     assert table[names].max().row(0) == (codes - 1,) * digits
     path = stored(project, dataset, "08_reporting", "sid_report.json", version)
     report = json.loads(path.read_text())
-    assert report["codes_per_digit"] == codes
+    assert report["codebook_size"] == codes
     assert report["distinct_sids"] == table["sid"].n_unique()
     if codes**digits < len(table):  # then a SID leads to a set of items
         assert report["items_in_collisions"] > 0

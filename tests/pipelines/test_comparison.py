@@ -38,7 +38,7 @@ SUMMARY: dict[str, Any] = {
     "data": {"synthetic": True, "users": 50, "items": 30, "interactions": 400},
     "semantic_ids": {
         "digits": 2,
-        "codes_per_digit": 8,
+        "codebook_size": 8,
         "distinct_sids": 20,
         "items": 30,
         "largest_group": 2,

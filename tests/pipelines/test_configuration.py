@@ -66,7 +66,7 @@ def test_mdgr_as_published(project: Path) -> None:
     """The values of its sections 4.3, 4.4, 5.1.1 and 5.1.3."""
     given = load(project, None, {"recipe": "mdgr", "preset": "paper"})
     network, noising = given["training"]["network"], given["training"]["noising"]
-    assert (network["width"], network["heads"], network["encoder_layers"]) == (
+    assert (network["d_model"], network["heads"], network["encoder_layers"]) == (
         256,
         8,
         6,
@@ -93,7 +93,7 @@ def test_a_network_of_the_papers_size_for_each_recipe(project: Path) -> None:
     for recipe, heads, depth in (("diffgrm", 4, 1), ("mdgr", 8, 6)):
         given = {"recipe": recipe, "preset": "paper"}
         network = load(project, "beauty", given)["training"]["network"]
-        assert (network["width"], network["heads"]) == (256, heads)
+        assert (network["d_model"], network["heads"]) == (256, heads)
         assert network["encoder_layers"] == depth
 
 
@@ -163,7 +163,7 @@ def test_mdgr_s_data_sets_have_its_protocol(project: Path, env: str) -> None:
 
 def test_an_environment_overlays_single_values(project: Path) -> None:
     toys, base = (load(project, env)["training"] for env in ("toys", None))
-    assert (toys["network"]["width"], toys["network"]["heads"]) == (1024, 8)
+    assert (toys["network"]["d_model"], toys["network"]["heads"]) == (1024, 8)
     assert toys["optimizer"]["learning_rate"] == 0.0015
     assert toys["validation"]["first_epoch"] == 2
     published = load(project, "toys", {"preset": "paper"})["training"]

@@ -112,5 +112,5 @@ def test_from_raw_files_to_semantic_ids(
     assert lengths.max() == 20
     table = pl.read_parquet(path("05_model_input", "sid_table.parquet"))
     assert set(table["item_id"]) == set(of_items)
-    assert table["codes_per_digit"].unique().to_list() == [2]  # of few items
+    assert table["codebook_size"].unique().to_list() == [2]  # of few items
     assert sum(name.startswith("code_") for name in table.columns) == 8

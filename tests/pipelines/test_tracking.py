@@ -32,7 +32,7 @@ def find(client: MlflowClient, version: str) -> MlflowRun:
 
 def test_parameters_are_single_values(client: MlflowClient, full_run: str) -> None:
     params = find(client, full_run).data.params
-    assert params["training.network.width"] == "16"
+    assert params["training.network.d_model"] == "16"
     assert params["training.validation.max_users"] == "50"
     assert params["tokenization.whitening.dimensions"] == "16"
     assert params["training.loss_reduction"] == "per_view"

@@ -28,7 +28,7 @@ class HashModel:
     """Fixed pseudo-random logits of any state of any size."""
 
     def __init__(self, digits: int, codes: int, users: int, seed: int) -> None:
-        self.config = SimpleNamespace(digits=digits, codes_per_digit=codes)
+        self.config = SimpleNamespace(digits=digits, codebook_size=codes)
         generator = torch.Generator().manual_seed(seed)
         self.weights = torch.randn(
             digits, codes + 1, digits, codes, generator=generator
@@ -41,7 +41,7 @@ class HashModel:
         return Memory(rows, (), (), torch.zeros(self.users, 1, 1, 1))
 
     def logits(self, codes: Tensor, masked: Tensor, memory: Memory) -> Tensor:
-        digits, size = self.config.digits, self.config.codes_per_digit
+        digits, size = self.config.digits, self.config.codebook_size
         symbols = torch.where(masked, size, codes)
         mixed = self.weights[torch.arange(digits), symbols].sum(2)
         return torch.sin(3.0 * mixed) * 2.0 + self.bias[memory.states][:, None]

@@ -37,7 +37,7 @@ DATA = {
 }
 SIDS = {
     "digits": 2,
-    "codes_per_digit": 3,
+    "codebook_size": 3,
     "distinct_sids": 4,
     "items": 4,
     "largest_group": 1,

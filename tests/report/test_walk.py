@@ -20,7 +20,7 @@ SECOND = [0.2, 0.2, 0.6]
 class Table:
     """A denoiser that reads its probabilities off a table."""
 
-    config: Any = SimpleNamespace(digits=2, codes_per_digit=3)
+    config: Any = SimpleNamespace(digits=2, codebook_size=3)
 
     def logits(self, codes: Tensor, masked: Tensor, memory: object) -> Tensor:
         if masked.all():

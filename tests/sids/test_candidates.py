@@ -34,7 +34,7 @@ def all_errors(
     quantizer: Quantizer, x: NDArray[np.float32]
 ) -> tuple[NDArray[np.uint16], NDArray[np.float64]]:
     """Every possible SID, and its squared error for every vector (n, S)."""
-    sids = product(range(quantizer.codes_per_digit), repeat=quantizer.digits)
+    sids = product(range(quantizer.codebook_size), repeat=quantizer.digits)
     every = np.array(list(sids), dtype=np.uint16)
     words = quantizer.reconstruct(every).astype(np.float64)
     return every, ((x[:, None].astype(np.float64) - words) ** 2).sum(axis=2)

@@ -83,7 +83,7 @@ def test_256_codes_are_the_very_codes_of_faiss(
 
 def mean_error(x: Rows, settings: Settings, kind: str, codes: int) -> float:
     quantizer = fit_quantizer(x, settings(quantizer=kind, digits=8), codes)
-    assert (quantizer.digits, quantizer.codes_per_digit) == (8, codes)
+    assert (quantizer.digits, quantizer.codebook_size) == (8, codes)
     rebuilt = quantizer.reconstruct(quantizer.encode(x))
     return float(((x - rebuilt) ** 2).sum(axis=1).mean())
 
@@ -174,7 +174,7 @@ def test_stored_and_read_back(embeddings: Rows, settings: Settings, kind: str) -
     quantizer = fit_quantizer(embeddings, settings(quantizer=kind), codes=8)
     again = read_quantizer(*quantizer.to_tensors())
     assert again.kind == kind
-    assert (again.digits, again.codes_per_digit, again.dimensions) == (4, 8, 24)
+    assert (again.digits, again.codebook_size, again.dimensions) == (4, 8, 24)
     assert (again.encode(embeddings) == quantizer.encode(embeddings)).all()
 
 

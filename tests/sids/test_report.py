@@ -35,7 +35,7 @@ def test_numbers_by_hand() -> None:
         "items": 8,
         "items_in_training": 6,
         "digits": 2,
-        "codes_per_digit": 4,
+        "codebook_size": 4,
         "distinct_sids": 5,
         "collision_groups": 2,
         "items_in_collisions": 5,

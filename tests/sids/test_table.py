@@ -57,7 +57,7 @@ def test_frame_and_back() -> None:
     table = SidTable(CODES, IDS, 7)
     frame = table.to_frame()
     assert frame.columns == [
-        *("item_id", "codes_per_digit", "code_0", "code_1"),
+        *("item_id", "codebook_size", "code_0", "code_1"),
         *("sid", "generation"),
     ]
     assert frame["sid"].to_list()[:2] == ["2-0", "0-1"]
@@ -67,7 +67,7 @@ def test_frame_and_back() -> None:
     assert (again.codes == CODES).all()
     assert again.codes.dtype == np.uint16
     assert again.item_ids.to_list() == IDS.to_list()
-    assert (again.codes_per_digit, again.digits) == (7, 2)
+    assert (again.codebook_size, again.digits) == (7, 2)
     assert again.fingerprint == table.fingerprint
 
 
@@ -167,8 +167,8 @@ def test_a_table_of_ones_own(tmp_path: Path, form: type) -> None:
 
     assert table.codes.tolist() == [[2, 0], [0, 1], [1, 2]]
     assert table.item_ids.to_list() == ["f", "b", "d"]
-    assert table.codes_per_digit == 3
-    assert load_table(path, ["f", "b"], digits=2, codes=9).codes_per_digit == 9
+    assert table.codebook_size == 3
+    assert load_table(path, ["f", "b"], digits=2, codes=9).codebook_size == 9
 
 
 def test_own_table_may_name_items_by_numbers(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
     ("frame", "words"),
     [
         (columns(CODES, IDS), "lacks the column"),
-        (columns(CODES, IDS).with_columns(codes_per_digit=CODES[:, 0]), "one and the"),
+        (columns(CODES, IDS).with_columns(codebook_size=CODES[:, 0]), "one and the"),
     ],
 )
 def test_stored_tables_must_be_complete(frame: pl.DataFrame, words: str) -> None:

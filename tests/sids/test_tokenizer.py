@@ -48,7 +48,7 @@ def test_trained_kinds(
     embeddings: Rows, trained: Mask, settings: Settings, kind: str
 ) -> None:
     table, error = run(embeddings, trained, settings(quantizer=kind, codes="auto"))
-    assert (table.digits, table.codes_per_digit) == (4, 16)  # 665 items // 39 = 17
+    assert (table.digits, table.codebook_size) == (4, 16)  # 665 items // 39 = 17
     assert table.groups().sid_of_item[5] == table.groups().sid_of_item[8]
     assert 0 < error["quantization_error_relative"] < 0.8
     again, _ = run(embeddings, trained, settings(quantizer=kind, codes="auto"))
@@ -145,7 +145,7 @@ def test_error_is_the_mean_squared_distance(
 
 def test_random_kind(embeddings: Rows, trained: Mask, settings: Settings) -> None:
     table, error = run(embeddings, trained, settings(quantizer="random", codes="auto"))
-    assert table.codes_per_digit == 16
+    assert table.codebook_size == 16
     assert error == {}
     other, _ = run(embeddings, trained, settings(quantizer="random", codes=16, seed=9))
     assert other.fingerprint != table.fingerprint
@@ -160,7 +160,7 @@ def test_table_kind(
     parameters = settings(quantizer="table", digits=1, codes="auto", table=str(path))
     table, error = run(embeddings, trained, parameters)
     assert table.codes[:, 0].tolist() == codes.tolist()
-    assert table.codes_per_digit == 10
+    assert table.codebook_size == 10
     assert error == {}
 
 

@@ -27,9 +27,9 @@ KINDS = {
 def parameters(posterior: str = "items", **changes: object) -> TrainingParameters:
     small = {
         "network.posterior": posterior,
-        "network.width": 16,
+        "network.d_model": 16,
         "network.heads": 2,
-        "network.inner": 16,
+        "network.d_ff": 16,
         "network.encoder_layers": 1,
         "network.decoder_layers": 1,
         "optimizer.warmup_steps": 5,

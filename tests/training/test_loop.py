@@ -27,9 +27,9 @@ kinds = pytest.mark.parametrize("posterior", VALIDATED)
 def parameters(posterior: str = "items", **changes: object) -> TrainingParameters:
     small = {
         "network.posterior": posterior,
-        "network.width": 32,
+        "network.d_model": 32,
         "network.heads": 2,
-        "network.inner": 48,
+        "network.d_ff": 48,
         "network.encoder_layers": 1,
         "network.decoder_layers": 1,
         "noising.views": 3,

@@ -10,7 +10,7 @@ Trained with teacher forcing (``autoregressive_training``); decoded by a beam ov
 prefixes of existing SIDs (``prefix_search``).
 
 Symbols: B batch, A beams, L digits, K codes, P digits already read, Q digits read now,
-H heads, d width.
+H heads, d d_model.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class AutoregressiveDecoder(Denoiser):
         rows = (codes + self.first_row)[..., :-1]
         before = F.pad(F.embedding(rows, self.codes), (0, 0, 1, 0))
         x, _ = self._extend(before + self.masks, None, memory)
-        tables = self.codes.view(self.config.digits, self.config.codes_per_digit, -1)
+        tables = self.codes.view(self.config.digits, self.config.codebook_size, -1)
         tokens = x.flatten(0, 1).transpose(0, 1)
         logits = torch.bmm(tokens, tables.transpose(1, 2))
         return logits.transpose(0, 1).unflatten(0, codes.shape[:2])
@@ -145,7 +145,7 @@ class AutoregressiveDecoder(Denoiser):
         if digit:
             x = x + self.codes[self.first_row[digit - 1] + previous]
         x, now = self._extend(x[:, :, None], past, memory)
-        size = self.config.codes_per_digit
+        size = self.config.codebook_size
         table = self.codes[digit * size : (digit + 1) * size]
         return product(x[:, :, 0], table), now
 

@@ -107,7 +107,7 @@ def fit_autoregressive(
     config = DenoiserConfig.build(
         training.network.model_copy(update=PLAIN | shape),
         lessons.table.digits,
-        lessons.table.codes_per_digit,
+        lessons.table.codebook_size,
         lessons.max_history,
     )
     model = AutoregressiveDecoder(config)

@@ -33,13 +33,13 @@ class Prefixes:
 
     def __init__(self, index: SidIndex) -> None:
         """Take the prefixes of the SIDs in ``index``."""
-        self.codes_per_digit = index.codes_per_digit
+        self.codebook_size = index.codebook_size
         self.levels = index.levels
         self.row_of_leaf = index.row_of_leaf
         self.starts = []
         nodes = 1
         for keys in self.levels:
-            bounds = torch.arange(nodes + 1, device=keys.device) * self.codes_per_digit
+            bounds = torch.arange(nodes + 1, device=keys.device) * self.codebook_size
             self.starts.append(torch.searchsorted(keys, bounds))
             nodes = len(keys)
 
@@ -47,7 +47,7 @@ class Prefixes:
     def of(cls, table: SidTable, device: torch.device) -> Prefixes:
         """The prefixes of a table's distinct SIDs, on ``device``."""
         sids = table.groups().sid_codes
-        return cls(SidIndex(sids, table.codes_per_digit, device))
+        return cls(SidIndex(sids, table.codebook_size, device))
 
     def reachable(self, excluded_rows: Tensor) -> list[Tensor]:
         """Prefixes of 1, 2, ... digits that lead to a SID that a user may get.
@@ -60,7 +60,7 @@ class Prefixes:
         """
         found = [~excluded_rows[:, self.row_of_leaf]]
         for keys in reversed(self.levels[1:]):
-            parents = keys // self.codes_per_digit
+            parents = keys // self.codebook_size
             # Sorted and without gaps: the last is the highest.
             counts = torch.zeros(
                 len(excluded_rows),
@@ -82,7 +82,7 @@ class Prefixes:
         starts, flat = self.starts[digit], prefixes.flatten()
         counts = starts[flat + 1] - starts[flat]
         owner, edge = slices(starts[flat], counts)
-        size = self.codes_per_digit
+        size = self.codebook_size
         mask = torch.zeros(len(flat), size, dtype=torch.bool, device=flat.device)
         codes = self.levels[digit][edge] % size
         if reachable is None:
@@ -94,7 +94,7 @@ class Prefixes:
     def follow(self, digit: int, prefixes: Tensor, codes: Tensor) -> Tensor:
         """The prefixes with one digit more; meaningless where none is such."""
         keys = self.levels[digit]
-        place = torch.searchsorted(keys, prefixes * self.codes_per_digit + codes)
+        place = torch.searchsorted(keys, prefixes * self.codebook_size + codes)
         return place.clamp(max=len(keys) - 1)
 
 
@@ -123,7 +123,7 @@ def beam_search(
         ``(B, A)`` with A at most ``beam``; -1 and -inf where a user has fewer.
     """
     batch, device = memory.bias.shape[0], memory.bias.device
-    size = prefixes.codes_per_digit
+    size = prefixes.codebook_size
     scores = torch.zeros(batch, 1, device=device)
     nodes = torch.zeros(batch, 1, dtype=torch.int64, device=device)
     previous = torch.zeros_like(nodes)

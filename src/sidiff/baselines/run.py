@@ -112,7 +112,7 @@ def _shop(
     allowed: NDArray[np.bool_] | None,
 ) -> Shop:
     counts = training_counts(sequences)
-    catalogue = Catalogue.build(table.groups(), table.codes_per_digit, counts, device)
+    catalogue = Catalogue.build(table.groups(), table.codebook_size, counts, device)
     if allowed is not None:
         catalogue = catalogue.restrict(torch.from_numpy(allowed).to(device))
     return Shop(

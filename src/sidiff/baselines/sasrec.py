@@ -8,7 +8,7 @@ GELU). A learned gate says whether users take again what they had. As in the ori
 the item table is both input and output, and positions are learned and counted from the
 end of the sequence.
 
-Symbols: B batch, T history, N items, d width, P positions that predict.
+Symbols: B batch, T history, N items, d d_model, P positions that predict.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class SasRecConfig:
 
     items: int
     max_history: int
-    width: int
+    d_model: int
     heads: int
-    inner: int
+    d_ff: int
     layers: int
     dropout: float
 
@@ -54,10 +54,10 @@ class SasRec(StoredNetwork):
     def __init__(self, config: SasRecConfig) -> None:
         super().__init__()
         self.config = config
-        self.items = nn.Parameter(torch.empty(config.items, config.width))
-        self.positions = nn.Parameter(torch.empty(config.max_history, config.width))
+        self.items = nn.Parameter(torch.empty(config.items, config.d_model))
+        self.positions = nn.Parameter(torch.empty(config.max_history, config.d_model))
         self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.width)
+        self.norm = nn.LayerNorm(config.d_model)
         self.dropout = Dropout(config.dropout)
         # Ours: whether users take again what they had is learned, as by the denoiser.
         self.gate = nn.Parameter(torch.zeros(1))

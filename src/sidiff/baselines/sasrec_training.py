@@ -108,7 +108,7 @@ def fit_sasrec(
             "longer histories or take it out of baselines.methods."
         )
     shape = settings.model_dump(
-        include={"width", "heads", "inner", "layers", "dropout"}
+        include={"d_model", "heads", "d_ff", "layers", "dropout"}
     )
     model = SasRec(SasRecConfig(sequences.n_items, longest, **shape))
     model.initialize(torch.Generator().manual_seed(seed + 2)).to(lessons.device)

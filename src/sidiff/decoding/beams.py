@@ -41,9 +41,9 @@ class Beams(NamedTuple):
             self.nodes.gather(1, rows),
         )
 
-    def keys(self, codes_per_digit: int) -> Tensor:
+    def keys(self, codebook_size: int) -> Tensor:
         """A number per state ``(B, A)``; -1 in unused slots."""
-        keys = state_keys(self.codes, self.masked, codes_per_digit)
+        keys = state_keys(self.codes, self.masked, codebook_size)
         return keys.masked_fill(self.scores == -torch.inf, -1)
 
 
@@ -86,9 +86,9 @@ def best_children(
     return fill(parents, flat % symbols, log_p.shape[3], tree)
 
 
-def keep_best(beams: Beams, width: int, codes_per_digit: int) -> Beams:
+def keep_best(beams: Beams, width: int, codebook_size: int) -> Beams:
     """Keep each state once, with its best score; beams come best first."""
-    again = repeats(beams.keys(codes_per_digit))
+    again = repeats(beams.keys(codebook_size))
     scores = beams.scores.masked_fill(again, -torch.inf)
     scores, kept = scores.topk(min(width, scores.shape[1]), dim=1)
     return beams.take(kept, scores)

@@ -39,7 +39,7 @@ class Catalogue:
 
     Attributes:
         codes: the SIDs, ``(S, L)`` int64.
-        codes_per_digit: K.
+        codebook_size: K.
         index: from codes to rows.
         sizes: items of each SID that may be recommended, ``(S,)``.
         starts: where each SID's items begin in ``items``, ``(S,)``.
@@ -52,7 +52,7 @@ class Catalogue:
     """
 
     codes: Tensor
-    codes_per_digit: int
+    codebook_size: int
     index: SidIndex
     sizes: Tensor
     starts: Tensor
@@ -67,7 +67,7 @@ class Catalogue:
     def build(
         cls,
         groups: Groups,
-        codes_per_digit: int,
+        codebook_size: int,
         training_counts: NDArray[np.int64],
         device: torch.device,
         lattice: Lattice | None = None,
@@ -76,7 +76,7 @@ class Catalogue:
 
         Args:
             groups: distinct SIDs and their items.
-            codes_per_digit: K.
+            codebook_size: K.
             training_counts: occurrences of each item in the training part ``(N,)``.
             device: where decoding happens.
             lattice: the lattice of these SIDs, where it was built before.
@@ -85,8 +85,8 @@ class Catalogue:
         by_popularity = torch.from_numpy(order).to(device)
         return cls(
             torch.from_numpy(groups.sid_codes.astype(np.int64)).to(device),
-            codes_per_digit,
-            SidIndex(groups.sid_codes, codes_per_digit, device),
+            codebook_size,
+            SidIndex(groups.sid_codes, codebook_size, device),
             torch.from_numpy(groups.sizes).to(device),
             torch.from_numpy(groups.offsets[:-1]).to(device),
             torch.from_numpy(groups.items_by(training_counts)).to(device),
@@ -106,11 +106,11 @@ class Catalogue:
         """The (digit, code) that may follow a partial SID; built at its first use."""
         if not fits(*self.codes.shape):
             return InvertedIndex.build(
-                self.codes, self.codes_per_digit, self.allowed_sids
+                self.codes, self.codebook_size, self.allowed_sids
             )
         lattice = self.lattice
         if lattice is None:
-            lattice = Lattice.build(self.codes.cpu().numpy(), self.codes_per_digit)
+            lattice = Lattice.build(self.codes.cpu().numpy(), self.codebook_size)
         lattice = lattice.to(self.device)
         if self.allowed_sids is not None:
             lattice = lattice.restrict(self.allowed_sids)

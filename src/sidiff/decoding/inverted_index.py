@@ -22,31 +22,31 @@ class InvertedIndex:
 
     Attributes:
         codes: the SIDs ``(S, L)`` int64.
-        codes_per_digit: K.
+        codebook_size: K.
         rows: SIDs list by list, int64 ``[S * L]``.
         starts: bounds of the list of symbol ``digit * K + code``, ``[L * K + 1]``.
     """
 
     codes: Tensor
-    codes_per_digit: int
+    codebook_size: int
     rows: Tensor
     starts: Tensor
 
     @classmethod
     def build(
-        cls, codes: Tensor, codes_per_digit: int, allowed: Tensor | None = None
+        cls, codes: Tensor, codebook_size: int, allowed: Tensor | None = None
     ) -> InvertedIndex:
         """List the SIDs ``codes`` ``(S, L)``, or those ``allowed`` ``(S,)`` bool."""
         size, digits = codes.shape
         sids = torch.arange(size, device=codes.device)
         if allowed is not None:
             sids = sids[allowed]
-        first = torch.arange(digits, device=codes.device) * codes_per_digit
+        first = torch.arange(digits, device=codes.device) * codebook_size
         symbols = (codes[sids] + first).flatten()
         order = symbols.argsort(stable=True)
-        counts = symbols.bincount(minlength=digits * codes_per_digit)
+        counts = symbols.bincount(minlength=digits * codebook_size)
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        return cls(codes, codes_per_digit, sids[order // digits], starts)
+        return cls(codes, codebook_size, sids[order // digits], starts)
 
     def counts(self, codes: Tensor, masked: Tensor, nodes: Tensor) -> Tensor:
         """Number of SIDs behind each continuation, int32 ``(B, A, L, K)``.
@@ -58,7 +58,7 @@ class InvertedIndex:
             nodes: unused.
         """
         del nodes
-        digits, size = self.codes.shape[1], self.codes_per_digit
+        digits, size = self.codes.shape[1], self.codebook_size
         lengths = self.starts.diff()
         if bool(masked.all()):
             shape = (*masked.shape[:2], digits, size)
@@ -85,7 +85,7 @@ class InvertedIndex:
             digit: ``(B, A)``.
         """
         del nodes
-        size = self.codes_per_digit
+        size = self.codebook_size
         owner, sid = self.agreeing(codes, masked)
         place = owner * size + self.codes[sid, digit.flatten()[owner]]
         result = torch.zeros(
@@ -101,7 +101,7 @@ class InvertedIndex:
         """
         flat, open_ = codes.flatten(0, 1), masked.flatten(0, 1)
         digits = torch.arange(flat.shape[1], device=codes.device)
-        symbols = flat + digits * self.codes_per_digit
+        symbols = flat + digits * self.codebook_size
         listed = self.starts.diff()[symbols].masked_fill(open_, len(self.codes) + 1)
         shortest, digit = listed.min(1)
         symbol = symbols.gather(1, digit[:, None])[:, 0]

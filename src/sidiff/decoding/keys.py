@@ -12,19 +12,19 @@ from torch import Tensor
 LARGEST_KEY = 2**62
 
 
-def state_keys(codes: Tensor, masked: Tensor, codes_per_digit: int) -> Tensor:
+def state_keys(codes: Tensor, masked: Tensor, codebook_size: int) -> Tensor:
     """A non-negative integer per partial SID, equal exactly where the states are.
 
     Args:
         codes: ``(B, A, L)`` int64; ignored where masked.
         masked: ``(B, A, L)`` bool.
-        codes_per_digit: K.
+        codebook_size: K.
 
     Returns:
         Keys ``(B, A)`` int64, comparable within one call only.
     """
-    symbols = torch.where(masked, codes_per_digit, codes)
-    radix = codes_per_digit + 1
+    symbols = torch.where(masked, codebook_size, codes)
+    radix = codebook_size + 1
     keys, size = symbols[..., 0], radix
     for digit in range(1, symbols.shape[2]):
         if size * radix > LARGEST_KEY:
@@ -104,15 +104,15 @@ class SidIndex:
     """
 
     def __init__(
-        self, codes: NDArray[np.integer], codes_per_digit: int, device: torch.device
+        self, codes: NDArray[np.integer], codebook_size: int, device: torch.device
     ) -> None:
         """Index distinct SIDs ``codes`` ``(S, L)``."""
-        self.codes_per_digit = codes_per_digit
+        self.codebook_size = codebook_size
         self.levels: list[Tensor] = []
         prefix = np.zeros(len(codes), dtype=np.int64)
         for column in codes.T.astype(np.int64):
             keys, prefix = np.unique(
-                prefix * codes_per_digit + column, return_inverse=True
+                prefix * codebook_size + column, return_inverse=True
             )
             self.levels.append(torch.from_numpy(keys).to(device))
         row_of_leaf = np.empty(len(codes), dtype=np.int64)
@@ -124,7 +124,7 @@ class SidIndex:
         prefix = torch.zeros_like(codes[..., 0])
         known = torch.ones_like(prefix, dtype=torch.bool)
         for digit, keys in enumerate(self.levels):
-            wanted = prefix * self.codes_per_digit + codes[..., digit]
+            wanted = prefix * self.codebook_size + codes[..., digit]
             prefix = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
             known &= keys[prefix] == wanted
         return torch.where(known, self.row_of_leaf[prefix], -1)

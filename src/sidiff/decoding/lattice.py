@@ -44,7 +44,7 @@ class Lattice:
 
     Attributes:
         digits: L.
-        codes_per_digit: K.
+        codebook_size: K.
         edges: sorted keys of the edges, int64 ``[E]``.
         children: node that each edge leads to, int64 ``[E]``.
         starts: slice of ``edges`` of each node, int64 ``[nodes + 1]``.
@@ -53,7 +53,7 @@ class Lattice:
     """
 
     digits: int
-    codes_per_digit: int
+    codebook_size: int
     edges: Tensor
     children: Tensor
     starts: Tensor
@@ -61,7 +61,7 @@ class Lattice:
     sids: Tensor
 
     @classmethod
-    def build(cls, codes: NDArray[np.integer], codes_per_digit: int) -> Lattice:
+    def build(cls, codes: NDArray[np.integer], codebook_size: int) -> Lattice:
         """Build the lattice of distinct SIDs ``codes`` ``(S, L)``, on the CPU.
 
         Raises:
@@ -82,7 +82,7 @@ class Lattice:
             last = subset.bit_length() - 1
             below = node[subset & ~(1 << last)]
             _, first, place, count = np.unique(
-                below * codes_per_digit + columns[last],
+                below * codebook_size + columns[last],
                 return_index=True,
                 return_inverse=True,
                 return_counts=True,
@@ -94,18 +94,18 @@ class Lattice:
             for digit in range(digits):
                 if subset >> digit & 1:
                     parent = node[subset & ~(1 << digit)][first]
-                    symbol = digit * codes_per_digit + columns[digit][first]
-                    keys.append(parent * (digits * codes_per_digit) + symbol)
+                    symbol = digit * codebook_size + columns[digit][first]
+                    keys.append(parent * (digits * codebook_size) + symbol)
                     children.append(child)
         edges = np.concatenate(keys)
         order = np.argsort(edges, kind="stable")
         edges = edges[order]
-        bounds = np.arange(nodes + 1) * (digits * codes_per_digit)
+        bounds = np.arange(nodes + 1) * (digits * codebook_size)
         rows = np.full(nodes, -1, dtype=np.int64)
         rows[node[-1]] = np.arange(size)
         return cls(
             digits,
-            codes_per_digit,
+            codebook_size,
             torch.from_numpy(edges),
             torch.from_numpy(np.concatenate(children)[order]),
             torch.from_numpy(np.searchsorted(edges, bounds)),
@@ -122,7 +122,7 @@ class Lattice:
     def to_tensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Arrays and metadata from which ``from_tensors`` rebuilds this object."""
         arrays = {name: getattr(self, name).cpu().numpy() for name in _ARRAYS}
-        return arrays, {"digits": self.digits, "codes_per_digit": self.codes_per_digit}
+        return arrays, {"digits": self.digits, "codebook_size": self.codebook_size}
 
     @classmethod
     def from_tensors(
@@ -130,7 +130,7 @@ class Lattice:
     ) -> Lattice:
         """Rebuild what ``to_tensors`` took apart."""
         arrays = {name: torch.from_numpy(tensors[name]) for name in _ARRAYS}
-        return cls(metadata["digits"], metadata["codes_per_digit"], **arrays)
+        return cls(metadata["digits"], metadata["codebook_size"], **arrays)
 
     def restrict(self, allowed: Tensor) -> Lattice:
         """The lattice of some of the SIDs, ``allowed`` ``(S,)`` bool by their rows.
@@ -141,7 +141,7 @@ class Lattice:
         sids = torch.zeros_like(self.sids)
         complete = self.rows >= 0
         sids[complete] = allowed[self.rows[complete]].to(sids.dtype)
-        symbols = self.digits * self.codes_per_digit
+        symbols = self.digits * self.codebook_size
         parents = self.edges // symbols
         # An edge that fills its parent's lowest open digit: each SID below a node is
         # counted once by following these only.
@@ -172,11 +172,11 @@ class Lattice:
         flat = nodes.flatten()
         starts, counts = self.starts[flat], self.starts[flat + 1] - self.starts[flat]
         owner, edge = slices(starts, counts)
-        symbols = self.digits * self.codes_per_digit
+        symbols = self.digits * self.codebook_size
         result = torch.zeros(len(flat) * symbols, dtype=torch.int32, device=flat.device)
         place = owner * symbols + self.edges[edge] % symbols
         result[place] = self.sids[self.children[edge]].to(torch.int32)
-        return result.view(*nodes.shape, self.digits, self.codes_per_digit)
+        return result.view(*nodes.shape, self.digits, self.codebook_size)
 
     def counts_at(
         self, codes: Tensor, masked: Tensor, nodes: Tensor, digit: Tensor
@@ -190,7 +190,7 @@ class Lattice:
             digit: ``(B, A)``.
         """
         del codes, masked
-        size = self.codes_per_digit
+        size = self.codebook_size
         first = ((nodes * self.digits + digit) * size).flatten()
         bounds = torch.searchsorted(self.edges, torch.stack([first, first + size]))
         owner, edge = slices(bounds[0], bounds[1] - bounds[0])
@@ -206,14 +206,14 @@ class Lattice:
         """
         if not len(self.edges):
             return nodes
-        key = (nodes * self.digits + digit) * self.codes_per_digit + code
+        key = (nodes * self.digits + digit) * self.codebook_size + code
         place = torch.searchsorted(self.edges, key).clamp(max=len(self.edges) - 1)
         return self.children[place]
 
     def _lowest_edges(self, parents: Tensor) -> Tensor:
         """Edges that fill the lowest open digit of their parent; bool ``[E]``."""
-        digit = self.edges % (self.digits * self.codes_per_digit)
-        digit = digit // self.codes_per_digit
+        digit = self.edges % (self.digits * self.codebook_size)
+        digit = digit // self.codebook_size
         # Edges are sorted by parent, then digit: a parent's first edge has its lowest.
         first = digit[self.starts[parents]]
         return digit == first
@@ -222,5 +222,5 @@ class Lattice:
 _ARRAYS = tuple(
     field.name
     for field in fields(Lattice)
-    if field.name not in ("digits", "codes_per_digit")
+    if field.name not in ("digits", "codebook_size")
 )

@@ -35,7 +35,7 @@ def decode(
     masked = torch.ones_like(codes, dtype=torch.bool)
     log_p = denoiser.logits(codes, masked, memory)[:, 0].log_softmax(-1)
     table = log_p.flatten(1).T.contiguous()  # (L * K, B)
-    first_row = torch.arange(digits, device=device) * catalogue.codes_per_digit
+    first_row = torch.arange(digits, device=device) * catalogue.codebook_size
 
     def score(rows: Tensor) -> Tensor:
         return F.embedding_bag(catalogue.codes[rows] + first_row, table, mode="sum").T

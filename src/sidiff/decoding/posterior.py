@@ -33,7 +33,7 @@ class Posterior:
         self.network = network
         self.config: JointConfig = network.config
         self.items = items
-        self.inverted = InvertedIndex.build(items.codes, network.config.codes_per_digit)
+        self.inverted = InvertedIndex.build(items.codes, network.config.codebook_size)
         with torch.no_grad():
             self.vectors = network.item_vectors(items)
 
@@ -60,7 +60,7 @@ class Posterior:
             masked: ``(B, V, L)`` bool; all states of a call fully masked, or none.
             memory: the users' histories.
         """
-        digits, size = self.config.digits, self.config.codes_per_digit
+        digits, size = self.config.digits, self.config.codebook_size
         shape = (*codes.shape[:2], digits, size)
         first = torch.arange(digits, device=codes.device) * size
         places = self.items.codes + first
@@ -108,7 +108,7 @@ def candidate_log_p(
     # Filled digits are the same for all that agree.
     scores = network.logits(codes, masked, memory) * masked[..., None]
     symbols = items.codes[item] + network.first_row
-    each = digits * network.config.codes_per_digit
+    each = digits * network.config.codebook_size
     energies = scores.flatten()[owner[:, None] * each + symbols].sum(1)
     user = owner // views
     users, had = memory.users, memory.had

@@ -63,7 +63,7 @@ class Search:
             memory: their histories.
             constraint: theirs.
         """
-        keys = beams.keys(self.denoiser.config.codes_per_digit)
+        keys = beams.keys(self.denoiser.config.codebook_size)
         self.distinct += int(((keys >= 0) & ~repeats(keys)).sum())
         self.seen += int((keys >= 0).sum())
         self.calls += len(keys)

@@ -47,7 +47,7 @@ def trace(
         runners_up: codes to note at every step; fewer where there are no more.
     """
     masked = torch.ones_like(sids, dtype=torch.bool)
-    kept = min(runners_up, denoiser.config.codes_per_digit)
+    kept = min(runners_up, denoiser.config.codebook_size)
     steps = []
     for _ in range(sids.shape[2]):
         log_p = denoiser.logits(sids, masked, memory).log_softmax(-1)

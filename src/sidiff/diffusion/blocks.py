@@ -4,8 +4,8 @@ Two things make them fast without changing what they compute. Histories are pack
 attention itself sees padding. Views and beams are folded into the query length of the
 cross-attention, so that a user's keys and values exist once, however many read them.
 
-Symbols: B batch, T tokens of a history, Q queries, V views or beams, L digits, d width,
-H heads, n packed tokens.
+Symbols: B batch, T tokens of a history, Q queries, V views or beams, L digits,
+d d_model, H heads, n packed tokens.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class BlockShape(Protocol):
     """The shape of a network's blocks."""
 
     @property
-    def width(self) -> int:
+    def d_model(self) -> int:
         """Numbers per token, d."""
 
     @property
@@ -42,7 +42,7 @@ class BlockShape(Protocol):
         """Attention heads, H; they divide the width."""
 
     @property
-    def inner(self) -> int:
+    def d_ff(self) -> int:
         """Width inside the feed-forward block."""
 
     @property
@@ -106,8 +106,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = shape.heads
         self.dropout = shape.dropout
-        self.project = Linear(shape.width, 3 * shape.width, bias=False)
-        self.output = Linear(shape.width, shape.width)
+        self.project = Linear(shape.d_model, 3 * shape.d_model, bias=False)
+        self.output = Linear(shape.d_model, shape.d_model)
 
     def forward(
         self, x: Tensor, bias: Tensor | None = None, packing: Packing | None = None
@@ -133,9 +133,9 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.heads = shape.heads
         self.dropout = shape.dropout
-        self.query = Linear(shape.width, shape.width, bias=False)
-        self.key_value = Linear(shape.width, 2 * shape.width, bias=False)
-        self.output = Linear(shape.width, shape.width)
+        self.query = Linear(shape.d_model, shape.d_model, bias=False)
+        self.key_value = Linear(shape.d_model, 2 * shape.d_model, bias=False)
+        self.output = Linear(shape.d_model, shape.d_model)
 
     def project_memory(self, states: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
         """Keys and values ``(B, H, T + 1, d / H)`` of packed encoder states.
@@ -159,11 +159,11 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, shape: BlockShape) -> None:
         super().__init__(
-            Linear(shape.width, shape.inner),
+            Linear(shape.d_model, shape.d_ff),
             nn.GELU(),
-            Linear(shape.inner, shape.width),
+            Linear(shape.d_ff, shape.d_model),
         )
-        self.rows = max(1, INNER_NUMBERS // shape.inner)
+        self.rows = max(1, INNER_NUMBERS // shape.d_ff)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens ``(..., d)``, each by itself.
@@ -183,9 +183,9 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, shape: BlockShape) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(shape.width)
+        self.attention_norm = nn.LayerNorm(shape.d_model)
         self.attention = SelfAttention(shape)
-        self.feed_forward_norm = nn.LayerNorm(shape.width)
+        self.feed_forward_norm = nn.LayerNorm(shape.d_model)
         self.feed_forward = FeedForward(shape)
         self.dropout = Dropout(shape.dropout)
 
@@ -202,11 +202,11 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, shape: BlockShape) -> None:
         super().__init__()
-        self.self_norm = nn.LayerNorm(shape.width)
+        self.self_norm = nn.LayerNorm(shape.d_model)
         self.self_attention = SelfAttention(shape)
-        self.cross_norm = nn.LayerNorm(shape.width)
+        self.cross_norm = nn.LayerNorm(shape.d_model)
         self.cross_attention = CrossAttention(shape)
-        self.feed_forward_norm = nn.LayerNorm(shape.width)
+        self.feed_forward_norm = nn.LayerNorm(shape.d_model)
         self.feed_forward = FeedForward(shape)
         self.dropout = Dropout(shape.dropout)
 

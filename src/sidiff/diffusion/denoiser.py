@@ -16,7 +16,7 @@ As MDGR has it (arXiv 2601.19501, section 4.3), each by an option of its own:
 - ``difficulty_embedding``: row d_k of a table, k the number of masked digits, added to
   every decoder input token (4.3.1).
 
-Symbols: B batch, T history items, V views or beams, L digits, K codes, d width, H
+Symbols: B batch, T history items, V views or beams, L digits, K codes, d d_model, H
 heads, S history tokens: T, or T * L with one per code.
 """
 
@@ -51,11 +51,11 @@ class DenoiserConfig:
     """Everything that fixes the shape and function of a denoiser."""
 
     digits: int
-    codes_per_digit: int
+    codebook_size: int
     max_history: int
-    width: int
+    d_model: int
     heads: int
-    inner: int
+    d_ff: int
     encoder_layers: int
     decoder_layers: int
     dropout: float
@@ -74,12 +74,12 @@ class DenoiserConfig:
         cls,
         network: NetworkParameters,
         digits: int,
-        codes_per_digit: int,
+        codebook_size: int,
         max_history: int,
     ) -> DenoiserConfig:
         """Join the network's parameters with the shape of SIDs and histories."""
         shape = network.model_dump(exclude={"posterior", "residual_dropout"})
-        return cls(digits, codes_per_digit, max_history, **shape)
+        return cls(digits, codebook_size, max_history, **shape)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class SidShape(Protocol):
         """L."""
 
     @property
-    def codes_per_digit(self) -> int:
+    def codebook_size(self) -> int:
         """K."""
 
 
@@ -151,15 +151,15 @@ class Denoiser(StoredNetwork):
         super().__init__()
         self.config = config
         self.precision: Precision = "float32"
-        rows = config.digits * config.codes_per_digit
-        self.codes = nn.Parameter(torch.empty(rows, config.width))
+        rows = config.digits * config.codebook_size
+        self.codes = nn.Parameter(torch.empty(rows, config.d_model))
         masks = config.digits if config.mask == "per_digit" else 1
-        self.masks = nn.Parameter(torch.empty(masks, config.width))
-        self.positions = nn.Parameter(torch.empty(config.max_history, config.width))
+        self.masks = nn.Parameter(torch.empty(masks, config.d_model))
+        self.positions = nn.Parameter(torch.empty(config.max_history, config.d_model))
         if config.history_tokens == "items":
-            self.item_in = Linear(config.digits * config.width, config.width)
-            self.item_out = Linear(config.width, config.width)
-        per_digit = (config.digits, config.width)
+            self.item_in = Linear(config.digits * config.d_model, config.d_model)
+            self.item_out = Linear(config.d_model, config.d_model)
+        per_digit = (config.digits, config.d_model)
         if config.history_tokens == "codes" or config.mask == "shared":
             self.sid_positions = nn.Parameter(torch.empty(per_digit))
         if config.difficulty_embedding:
@@ -170,9 +170,9 @@ class Denoiser(StoredNetwork):
         self.decoder = nn.ModuleList(
             DecoderLayer(config) for _ in range(config.decoder_layers)
         )
-        self.norm = nn.LayerNorm(config.width)
+        self.norm = nn.LayerNorm(config.d_model)
         self.dropout = Dropout(config.dropout)
-        first_row = torch.arange(config.digits) * config.codes_per_digit
+        first_row = torch.arange(config.digits) * config.codebook_size
         self.register_buffer("first_row", first_row, persistent=False)
         self.first_row: Tensor
 
@@ -236,7 +236,7 @@ class Denoiser(StoredNetwork):
         with products_in(self.precision, codes.device):
             x = self._decode(codes, masked, memory)
         tokens = x.unflatten(1, codes.shape[1:]).flatten(0, 1).transpose(0, 1)
-        tables = self.codes.view(config.digits, config.codes_per_digit, -1)
+        tables = self.codes.view(config.digits, config.codebook_size, -1)
         logits = torch.bmm(tokens, tables.transpose(1, 2))
         return logits.transpose(0, 1).unflatten(0, codes.shape[:2])
 
@@ -294,8 +294,8 @@ class Denoiser(StoredNetwork):
         table of L x K vectors instead of to every item.
         """
         config = self.config
-        tables = self.codes.view(config.digits, config.codes_per_digit, -1)
-        blocks = self.item_in.weight.view(config.width, config.digits, -1)
+        tables = self.codes.view(config.digits, config.codebook_size, -1)
+        blocks = self.item_in.weight.view(config.d_model, config.digits, -1)
         projected = torch.bmm(tables, blocks.permute(1, 2, 0)).flatten(0, 1)
         summed = F.embedding_bag(codes + self.first_row, projected, mode="sum")
         return self.item_out(F.relu(summed + self.item_in.bias))

@@ -17,7 +17,7 @@ The causal encoder gives a state after every item of a history in one pass, each
 the history ended there.
 
 Symbols: B users, T history, P rows (states), V views or beams, L digits, K codes,
-d width, H heads, N items, R items with a residual.
+d d_model, H heads, N items, R items with a residual.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class JointConfig:
     """Everything that fixes the shape and function of a joint denoiser."""
 
     digits: int
-    codes_per_digit: int
+    codebook_size: int
     max_history: int
-    width: int
+    d_model: int
     heads: int
-    inner: int
+    d_ff: int
     encoder_layers: int
     decoder_layers: int
     dropout: float
@@ -60,7 +60,7 @@ class JointConfig:
         cls,
         network: NetworkParameters,
         digits: int,
-        codes_per_digit: int,
+        codebook_size: int,
         max_history: int,
         residual_items: int,
     ) -> JointConfig:
@@ -70,11 +70,11 @@ class JointConfig:
         """
         if network.residual_dropout == 1.0:
             residual_items = 0
-        names = {"width", "heads", "inner", "encoder_layers", "decoder_layers"}
+        names = {"d_model", "heads", "d_ff", "encoder_layers", "decoder_layers"}
         shape = network.model_dump(include=names | {"dropout", "residual_dropout"})
         return cls(
             digits=digits,
-            codes_per_digit=codes_per_digit,
+            codebook_size=codebook_size,
             max_history=max_history,
             residual_items=residual_items,
             **shape,
@@ -140,8 +140,8 @@ class JointDenoiser(StoredNetwork):
         super().__init__()
         self.config = config
         self.precision: Precision = "float32"
-        width = config.width
-        rows = config.digits * config.codes_per_digit
+        width = config.d_model
+        rows = config.digits * config.codebook_size
         self.codes = nn.Parameter(torch.empty(rows, width))
         self.maps = nn.Parameter(torch.empty(config.digits, width, width))
         self.residuals = nn.Parameter(torch.empty(config.residual_items + 1, width))
@@ -162,7 +162,7 @@ class JointDenoiser(StoredNetwork):
         self.decoder_norm = nn.LayerNorm(width)
         self.correction = Linear(width, width, bias=False)
         self.dropout = Dropout(config.dropout)
-        first_row = torch.arange(config.digits) * config.codes_per_digit
+        first_row = torch.arange(config.digits) * config.codebook_size
         self.register_buffer("first_row", first_row, persistent=False)
         self.first_row: Tensor
 
@@ -173,7 +173,7 @@ class JointDenoiser(StoredNetwork):
         """
         draw_weights(self, generator)
         with torch.no_grad():
-            scale = self.config.width**-0.5
+            scale = self.config.d_model**-0.5
             self.maps.normal_(0.0, scale, generator=generator)
             for zero in (self.correction.weight, self.gate.weight, self.distances):
                 zero.zero_()
@@ -246,7 +246,7 @@ class JointDenoiser(StoredNetwork):
         Arguments as of ``queries``; those of filled digits carry no meaning.
         """
         asked = self.queries(codes, masked, memory)
-        tables = self.codes.view(self.config.digits, self.config.codes_per_digit, -1)
+        tables = self.codes.view(self.config.digits, self.config.codebook_size, -1)
         tokens = asked.flatten(0, 1).transpose(0, 1)  # (L, B * V, d)
         logits = torch.bmm(tokens, tables.transpose(1, 2)).transpose(0, 1)
         return logits.unflatten(0, codes.shape[:2])
@@ -301,5 +301,5 @@ class JointDenoiser(StoredNetwork):
 
     def _mapped_codes(self) -> Tensor:
         """Code vectors as items hold them, ``(L * K, d)``."""
-        tables = self.codes.view(self.config.digits, self.config.codes_per_digit, -1)
+        tables = self.codes.view(self.config.digits, self.config.codebook_size, -1)
         return torch.bmm(tables, self.maps).flatten(0, 1)

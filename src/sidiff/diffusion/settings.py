@@ -14,16 +14,16 @@ from sidiff.registry import Choice
 class AttentionParameters(Parameters):
     """Shape of a network of attention blocks."""
 
-    width: Annotated[int, Field(ge=4)]
+    d_model: Annotated[int, Field(ge=4)]
     heads: Count
-    inner: Annotated[int, Field(ge=4)]
+    d_ff: Annotated[int, Field(ge=4)]
     dropout: Chance
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
-        if self.width % self.heads:
+        if self.d_model % self.heads:
             raise ValueError(
-                f".heads ({self.heads}) must divide .width ({self.width}) without rest"
+                f".heads ({self.heads}) must divide .d_model ({self.d_model})"
             )
         return self
 

@@ -65,7 +65,7 @@ class Job:
             "user_ids": users.user_ids.to_list(),
             "item_ids": users.item_ids.to_list(),
             "sid_item_ids": table.item_ids.to_list(),
-            "codes_per_digit": table.codes_per_digit,
+            "codebook_size": table.codebook_size,
             "parameters": self.parameters.model_dump(),
             "max_history": self.max_history,
             "lattice": None,
@@ -111,7 +111,7 @@ class Job:
         table = SidTable(
             arrays["codes"],
             pl.Series(state["sid_item_ids"], dtype=pl.String),
-            state["codes_per_digit"],
+            state["codebook_size"],
             arrays["generation"],
         )
         parameters = TrainingParameters.model_validate(state["parameters"])

@@ -99,7 +99,7 @@ class Evaluator:
         self.histories = Histories(sequences, table.codes, residuals, self.device)
         self.catalogue = Catalogue.build(
             self.groups,
-            table.codes_per_digit,
+            table.codebook_size,
             training_counts(sequences),
             self.device,
             lattice,

@@ -93,7 +93,7 @@ def build(stored: Stored) -> str:
         longest=max(line.ndcg.high for line in lines) or 1.0,
         percent=percent,
         rate_text=rate_text,
-        digits=_code_use(stored.codes, int(stored.sids["codes_per_digit"])),
+        digits=_code_use(stored.codes, int(stored.sids["codebook_size"])),
         near=neighbours(stored.codes, titles, _popular(stored.sequences), NEIGHBOURS),
         loss=_loss(stored.history),
         scores=_scores(stored.history),

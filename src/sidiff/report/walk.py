@@ -48,7 +48,7 @@ def denoise(denoiser: DenoisingModel, memory: Any) -> list[Step]:
     Returns:
         One step per digit, in the order of filling.
     """
-    digits, size = denoiser.config.digits, denoiser.config.codes_per_digit
+    digits, size = denoiser.config.digits, denoiser.config.codebook_size
     codes = torch.zeros((1, 1, digits), dtype=torch.int64)
     masked = torch.ones((1, 1, digits), dtype=torch.bool)
     steps: list[Step] = []

@@ -308,6 +308,6 @@ def _no_row(path: Path, table: str, read: Ingested) -> SidiffError:
     text = " ".join((first["text"] or "").split())[:_LISTED_CHARACTERS]
     return SidiffError(
         f"No row of {path} could be read (row {first['line']}: {first['reason']}: "
-        f"{text}): correct ingestion.{table} in parameters.yml or give the right file. "
-        "Dates are read as 2026-03-31T18:30 (ISO 8601)."
+        f"{text}): correct ingestion.{table} in parameters.yml or give the right file "
+        "(dates are read as 2026-03-31T18:30, ISO 8601)."
     )

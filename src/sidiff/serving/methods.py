@@ -72,11 +72,11 @@ class Methods:
         )
         lattice = None
         if bundle.lattice:
-            shape = {"digits": table.digits, "codes_per_digit": table.codes_per_digit}
+            shape = {"digits": table.digits, "codebook_size": table.codebook_size}
             lattice = Lattice.from_tensors(bundle.lattice, shape)
         counts = bundle.items["training_count"].to_numpy().copy()
         self.catalogue = Catalogue.build(
-            table.groups(), table.codes_per_digit, counts, device, lattice
+            table.groups(), table.codebook_size, counts, device, lattice
         )
         offered = torch.from_numpy(bundle.items["offered"].to_numpy().copy())
         if not offered.all():
@@ -188,7 +188,7 @@ class Methods:
         """Room for what ``note_paths`` writes."""
         config = self._model.config
         shape = users, k, config.digits
-        others = (*shape, min(runners_up, config.codes_per_digit))
+        others = (*shape, min(runners_up, config.codebook_size))
         return Paths(
             np.zeros(shape, dtype=np.int64),
             np.zeros(shape, dtype=np.int64),

@@ -82,7 +82,7 @@ def _lattice(table: SidTable) -> dict[str, NDArray[Any]]:
     sids = table.groups().sid_codes
     if not fits(*sids.shape):
         return {}
-    return Lattice.build(sids, table.codes_per_digit).to_tensors()[0]
+    return Lattice.build(sids, table.codebook_size).to_tensors()[0]
 
 
 def _longer(chain: Mapping[str, NDArray[Any]], more: int) -> dict[str, NDArray[Any]]:

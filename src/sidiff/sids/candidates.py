@@ -42,7 +42,7 @@ def by_error(
 
 
 def by_counting(
-    codes: NDArray[np.uint16], codes_per_digit: int, count: int
+    codes: NDArray[np.uint16], codebook_size: int, count: int
 ) -> Candidates:
     """The SIDs that follow each given one, where no quantizer measures a distance.
 
@@ -51,18 +51,18 @@ def by_counting(
 
     Args:
         codes: (n, L).
-        codes_per_digit: K.
+        codebook_size: K.
         count: how many SIDs; fewer come back where fewer are possible.
 
     Returns:
         SIDs, the given one first, and how many steps away each is.
     """
     digits = codes.shape[1]
-    steps = (np.arange(codes_per_digit) - codes[:, :, None].astype(np.int64)) % (
-        codes_per_digit
+    steps = (np.arange(codebook_size) - codes[:, :, None].astype(np.int64)) % (
+        codebook_size
     )
     # Beyond the bound no two beginnings are compared by their number of steps anyway.
-    weights = np.minimum(float(codes_per_digit) ** np.arange(digits)[::-1], 1e200)
+    weights = np.minimum(float(codebook_size) ** np.arange(digits)[::-1], 1e200)
     return _cheapest(steps * weights[:, None], count, None)
 
 

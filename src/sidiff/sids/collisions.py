@@ -34,7 +34,7 @@ NEIGHBOURS = 8
 
 def repair(
     codes: NDArray[np.uint16],
-    codes_per_digit: int,
+    codebook_size: int,
     settled: NDArray[np.bool_],
     quantizer: Quantizer | None,
     vectors: NDArray[np.float32] | None,
@@ -50,7 +50,7 @@ def repair(
 
     Args:
         codes: (N, L), what the quantizer gave, and the final SIDs of settled items.
-        codes_per_digit: K.
+        codebook_size: K.
         settled: (N,), items whose SID must stay.
         quantizer: measures the error; None where there is none, and then items move on
             to the next free SIDs in counting order.
@@ -62,7 +62,7 @@ def repair(
     Raises:
         SidiffError: there are more items than possible SIDs.
     """
-    _check_room(codes, codes_per_digit)
+    _check_room(codes, codebook_size)
     order, bounds = _crowds(codes, settled, quantizer, vectors)
     repaired = codes.copy()
     if not len(order):
@@ -78,7 +78,7 @@ def repair(
                 portion = slice(first, min(first + TOGETHER, end))
                 chosen = _assign(
                     codes[order[portion]],
-                    codes_per_digit,
+                    codebook_size,
                     taken,
                     quantizer,
                     None if points is None else points[portion],
@@ -94,8 +94,8 @@ def repair(
     return repaired
 
 
-def _check_room(codes: NDArray[np.uint16], codes_per_digit: int) -> None:
-    possible = codes_per_digit ** codes.shape[1]
+def _check_room(codes: NDArray[np.uint16], codebook_size: int) -> None:
+    possible = codebook_size ** codes.shape[1]
     if possible < len(codes):
         raise SidiffError(
             f"Only {possible:,} semantic IDs are possible for {len(codes):,} items; "
@@ -138,7 +138,7 @@ def _crowds(
 
 def _assign(
     codes: NDArray[np.uint16],
-    codes_per_digit: int,
+    codebook_size: int,
     taken: NDArray[np.void],
     quantizer: Quantizer | None,
     points: NDArray[np.float64] | None,
@@ -148,16 +148,14 @@ def _assign(
     An item needs no more than its n cheapest free SIDs: the other n - 1 items cannot
     take all of them. Within these the assignment is therefore the best of all.
     """
-    items, possible = len(codes), codes_per_digit ** codes.shape[1]
+    items, possible = len(codes), codebook_size ** codes.shape[1]
     # Equal items have equal candidates: a crowd often is one text many times.
     origin = codes if points is None else points
     _, first, same = np.unique(_keys(origin), return_index=True, return_inverse=True)
     count = max(NEIGHBOURS, 2 * items)
     while True:
         count = min(count, possible)
-        sids, costs = _candidates(
-            codes, codes_per_digit, quantizer, points, first, count
-        )
+        sids, costs = _candidates(codes, codebook_size, quantizer, points, first, count)
         keys = _keys(sids.reshape(-1, codes.shape[1])).reshape(costs.shape)
         free = ~_among(keys, taken)
         if count == possible or (free.sum(axis=1) >= items).all():
@@ -176,14 +174,14 @@ def _assign(
 
 def _candidates(
     codes: NDArray[np.uint16],
-    codes_per_digit: int,
+    codebook_size: int,
     quantizer: Quantizer | None,
     points: NDArray[np.float64] | None,
     rows: NDArray[np.int64],
     count: int,
 ) -> Candidates:
     if quantizer is None or points is None:
-        return by_counting(codes[rows], codes_per_digit, count)
+        return by_counting(codes[rows], codebook_size, count)
     return by_error(quantizer, points[rows], count)
 
 

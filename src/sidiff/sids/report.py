@@ -34,7 +34,7 @@ def sid_report(
 
     A *collision group* is two or more items with the same SID. ``collision_rate`` is
     the share of items in such groups. ``entropy_bits_digit_j`` is that of the codes
-    of digit j over all items, at most log2 of ``codes_per_digit``;
+    of digit j over all items, at most log2 of ``codebook_size``;
     ``utilisation_digit_j`` the share of codes that occur at all.
 
     Args:
@@ -49,7 +49,7 @@ def sid_report(
         "items": len(table.codes),
         "items_in_training": int(trained.sum()),
         "digits": table.digits,
-        "codes_per_digit": table.codes_per_digit,
+        "codebook_size": table.codebook_size,
         "distinct_sids": len(sizes),
         "collision_groups": len(shared),
         "items_in_collisions": int(shared.sum()),
@@ -80,7 +80,7 @@ def sid_figure(table: SidTable) -> Figure:
 
 def _code_counts(table: SidTable) -> NDArray[np.int64]:
     """Items of each code at each digit, (L, K)."""
-    size = table.codes_per_digit
+    size = table.codebook_size
     shifted = table.codes.astype(np.int64) + np.arange(table.digits) * size
     counts = np.bincount(shifted.ravel(), minlength=table.digits * size)
     return counts.reshape(table.digits, size)
@@ -96,7 +96,7 @@ def _draw_usage(axes: Axes, table: SidTable) -> None:
     from matplotlib import colormaps  # noqa: PLC0415
 
     counts = np.sort(_code_counts(table), axis=1)[:, ::-1]
-    size = table.codes_per_digit
+    size = table.codebook_size
     colours = colormaps["viridis"](np.linspace(0.0, 0.85, table.digits))
     for digit, (used, colour) in enumerate(zip(counts, colours, strict=True)):
         label = f"digit {digit}: {_entropy_bits(used):.2f} bits"

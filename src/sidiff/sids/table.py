@@ -67,7 +67,7 @@ class SidTable:
         codes: (N, L) uint16, read-only; ``codes[i, j]`` is the code of item i at
             digit j.
         item_ids: (N,) strings, unique.
-        codes_per_digit: K; every code is below it.
+        codebook_size: K; every code is below it.
         generation: (N,) int32, read-only; 0 for the items that were there when the
             quantizer was fitted, n for those that the n-th extension added. All 0
             where none is given.
@@ -79,11 +79,11 @@ class SidTable:
 
     codes: NDArray[np.uint16]
     item_ids: pl.Series
-    codes_per_digit: int
+    codebook_size: int
     generation: NDArray[np.int32] = field(default_factory=lambda: _NO_GENERATION)
 
     def __post_init__(self) -> None:
-        codes = _checked_codes(self.codes, self.item_ids, self.codes_per_digit)
+        codes = _checked_codes(self.codes, self.item_ids, self.codebook_size)
         object.__setattr__(self, "codes", codes)
         generation = _checked_generation(self.generation, len(codes))
         object.__setattr__(self, "generation", generation)
@@ -98,16 +98,16 @@ class SidTable:
         Raises:
             SidiffError: a column is missing or a value is wrong.
         """
-        if "item_id" not in frame.columns or "codes_per_digit" not in frame.columns:
+        if "item_id" not in frame.columns or "codebook_size" not in frame.columns:
             raise SidiffError(
-                "This SID table lacks the column item_id or codes_per_digit; run the "
+                "This SID table lacks the column item_id or codebook_size; run the "
                 "tokenization pipeline again, or give a table of your own with "
                 "quantizer 'table'."
             )
-        sizes = frame["codes_per_digit"].unique().to_list()
+        sizes = frame["codebook_size"].unique().to_list()
         if len(sizes) != 1 or not isinstance(sizes[0], int):
             raise SidiffError(
-                "The column codes_per_digit of the SID table must hold one and the "
+                "The column codebook_size of the SID table must hold one and the "
                 f"same number in every row, not {sizes[:5]}."
             )
         generation = _NO_GENERATION  # tables stored before there were extensions
@@ -116,16 +116,16 @@ class SidTable:
         return cls(_code_matrix(frame), frame["item_id"], sizes[0], generation)
 
     def to_frame(self) -> pl.DataFrame:
-        """Table as item_id, codes_per_digit, code_0 .. code_{L-1}, sid, generation.
+        """Table as item_id, codebook_size, code_0 .. code_{L-1}, sid, generation.
 
-        ``sid`` is the readable form, such as ``12-7-250-3``; ``codes_per_digit`` is
+        ``sid`` is the readable form, such as ``12-7-250-3``; ``codebook_size`` is
         constant and makes the stored table complete by itself.
         """
         digits = [
             pl.Series(f"code_{j}", self.codes[:, j], dtype=pl.UInt16)
             for j in range(self.digits)
         ]
-        size = pl.lit(self.codes_per_digit, dtype=pl.UInt32).alias("codes_per_digit")
+        size = pl.lit(self.codebook_size, dtype=pl.UInt32).alias("codebook_size")
         return pl.DataFrame([self.item_ids, *digits]).select(
             "item_id",
             size,
@@ -151,7 +151,7 @@ class SidTable:
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the item ids, their order, all codes, and K."""
         digest = hashlib.sha256()
-        digest.update(f"sids {self.codes.shape} {self.codes_per_digit}\n".encode())
+        digest.update(f"sids {self.codes.shape} {self.codebook_size}\n".encode())
         add_texts(digest, self.item_ids.to_list())
         digest.update(self.codes.astype("<u2").tobytes())
         return digest.hexdigest()
@@ -172,7 +172,7 @@ class SidTable:
         return SidTable(
             self.codes[kept],
             self.item_ids.filter(pl.Series(kept)),
-            self.codes_per_digit,
+            self.codebook_size,
             self.generation[kept],
         )
 
@@ -296,25 +296,25 @@ def _code_matrix(frame: pl.DataFrame) -> NDArray[Any]:
 
 
 def _checked_codes(
-    codes: NDArray[Any], item_ids: pl.Series, codes_per_digit: int
+    codes: NDArray[Any], item_ids: pl.Series, codebook_size: int
 ) -> NDArray[np.uint16]:
     if codes.ndim != 2 or codes.shape[1] < 1 or len(codes) != len(item_ids):  # noqa: PLR2004
         raise SidiffError(
             f"A SID table needs one row of codes per item: {len(item_ids)} items, "
             f"codes of shape {codes.shape}."
         )
-    if not 1 <= codes_per_digit <= MAX_CODES:
+    if not 1 <= codebook_size <= MAX_CODES:
         raise SidiffError(
-            f"codes per digit must lie in 1..{MAX_CODES}, not {codes_per_digit}."
+            f"codes per digit must lie in 1..{MAX_CODES}, not {codebook_size}."
         )
     if item_ids.null_count() or item_ids.n_unique() != len(item_ids):
         raise SidiffError("The item ids of a SID table must be unique and present.")
-    wrong = (codes < 0) | (codes >= codes_per_digit)
+    wrong = (codes < 0) | (codes >= codebook_size)
     if wrong.any():
         row, digit = np.argwhere(wrong)[0]
         raise SidiffError(
             f"Item {item_ids[int(row)]} has code {codes[row, digit]} at digit {digit}, "
-            f"which is not in 0..{codes_per_digit - 1}."
+            f"which is not in 0..{codebook_size - 1}."
         )
     checked = np.array(codes, dtype=np.uint16, order="C")
     checked.flags.writeable = False

@@ -173,18 +173,18 @@ def _natural(
 ) -> tuple[NDArray[np.uint16], int]:
     """The codes (N, L) before collisions are dealt with, and K."""
     if quantizer is not None and vectors is not None:
-        return quantizer.encode(vectors), quantizer.codes_per_digit
+        return quantizer.encode(vectors), quantizer.codebook_size
     digits = parameters.digits
     if parameters.table is not None and parameters.quantizer == "table":
         path = Path(parameters.table).expanduser()
         table = load_table(path, item_ids, digits, parameters.codes)
-        return table.codes.copy(), table.codes_per_digit
+        return table.codes.copy(), table.codebook_size
     seed = parameters.seed
     if earlier is None:
         least = _least_codes(len(item_ids), parameters)
         size = choose_codes(parameters, int(trained.sum()), least)
     else:
-        size = earlier.codes_per_digit
+        size = earlier.codebook_size
         seed += int(earlier.generation.max(initial=0)) + 1
     return random_codes(len(item_ids), digits, size, seed), size
 
@@ -196,12 +196,12 @@ def _least_codes(items: int, parameters: TokenizationParameters) -> int:
     return enough_codes(items, parameters.digits)
 
 
-def _warn_if_crowded(items: int, digits: int, codes_per_digit: int) -> None:
-    if codes_per_digit**digits < items:
+def _warn_if_crowded(items: int, digits: int, codebook_size: int) -> None:
+    if codebook_size**digits < items:
         logger.warning(
             "Only %s semantic IDs are possible for %s items, so most items share "
             "theirs; more digits or codes would tell them apart",
-            f"{codes_per_digit**digits:,}",
+            f"{codebook_size**digits:,}",
             f"{items:,}",
         )
 

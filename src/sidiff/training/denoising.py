@@ -108,7 +108,7 @@ class DenoiserTask(Task):
             self.known_items = known.to_list()
         rows = residual_rows(self.known_items, sequences.item_ids)
         self.histories = Histories(sequences, table.codes, rows, device)
-        counts, size = training_counts(sequences), table.codes_per_digit
+        counts, size = training_counts(sequences), table.codebook_size
         self.groups = table.groups()
         self.catalogue = Catalogue.build(
             self.groups, size, counts, device, data.lattice
@@ -175,7 +175,7 @@ class DigitTask(DenoiserTask):
         config = DenoiserConfig.build(
             data.parameters.network,
             table.digits,
-            table.codes_per_digit,
+            table.codebook_size,
             data.max_history,
         )
         self.denoiser = Denoiser(config)

@@ -49,7 +49,7 @@ class JointTask(DenoiserTask):
         config = JointConfig.build(
             parameters.network,
             table.digits,
-            table.codes_per_digit,
+            table.codebook_size,
             data.max_history,
             int(marked.sum()),
         )
@@ -60,7 +60,7 @@ class JointTask(DenoiserTask):
         known = torch.from_numpy(np.flatnonzero(marked)).to(self.device)
         self.known = ItemTable(items.codes[known], items.residuals[known])
         self._place_of_item = torch.from_numpy(marked.cumsum() - 1).to(self.device)
-        self._inverted = InvertedIndex.build(self.known.codes, table.codes_per_digit)
+        self._inverted = InvertedIndex.build(self.known.codes, table.codebook_size)
 
     def loss(self, samples: Tensor, progress: float) -> Loss:
         """Cross-entropy of all positions, and that of partial views beside it."""

@@ -162,7 +162,7 @@ def build_lattice(sid_table: pl.DataFrame) -> Model:
     sids = table.groups().sid_codes
     if not fits(*sids.shape):
         return Model({}, {})
-    lattice = Lattice.build(sids, table.codes_per_digit)
+    lattice = Lattice.build(sids, table.codebook_size)
     return Model(*lattice.to_tensors())
 
 

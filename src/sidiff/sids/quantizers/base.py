@@ -59,7 +59,7 @@ class Quantizer(ABC):
         return len(self.codebooks)
 
     @property
-    def codes_per_digit(self) -> int:
+    def codebook_size(self) -> int:
         """K, the number of codewords of a digit."""
         return int(self.codebooks.shape[1])
 
