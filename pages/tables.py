@@ -131,12 +131,9 @@ def _ablation(kept: Kept) -> str:
 
 
 def _differences(kept: Kept) -> str:
-    lines = {line["method"]: line for line in kept["headlines"]}
-    rows = [
-        row
-        for row in kept["differences"]["sasrec"]
-        if lines[row["method"]]["kind"] == "baseline" or row["method"] in MAIN
-    ]
+    """Methods that ranked for all users, against SASRec."""
+    every = {line["method"] for line in kept["headlines"] if line["everybody"]}
+    rows = [row for row in kept["differences"]["sasrec"] if row["method"] in every]
     rows.sort(key=lambda row: -row["mean"])
     return _table(
         ["method", "users of both", "N@10 less SASRec's"],
