@@ -59,7 +59,8 @@ def store(name: str, env: str | None, also: Sequence[str] = ()) -> None:
             "sids": catalog.load("sid_report"),
         }
         if catalog.exists("ablation"):
-            others = [other_method(env, one) for one in also]
+            ours = SidTable.from_frame(catalog.load("sid_table"))
+            others = [other_method(env, one, ours) for one in also]
             kept["ablation"] = comparison_of(compared(catalog, context.params, others))
         if name == "sample":
             kept |= examples(catalog, context.params["evaluation"])
@@ -72,8 +73,15 @@ def store(name: str, env: str | None, also: Sequence[str] = ()) -> None:
     (DATA / f"{name}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def other_method(env: str | None, given: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Results and costs of NAME=DATASET/METHOD, as a training called NAME."""
+def other_method(
+    env: str | None, given: str, ours: SidTable
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Results and costs of NAME=DATASET/METHOD, as a training called NAME.
+
+    Raises:
+        SidiffError: semantic IDs are shared, so that those of two tables have no
+            counterparts.
+    """
     name, _, place = given.partition("=")
     dataset, _, method = place.partition("/")
     wanted, called = pl.col("method") == method, pl.lit(name).alias("method")
@@ -84,7 +92,16 @@ def other_method(env: str | None, given: str) -> tuple[pl.DataFrame, pl.DataFram
             catalog.load(table).filter(wanted).with_columns(called)
             for table in ("decoder_results", "decoder_costs")
         )
-    return results, costs
+        theirs = SidTable.from_frame(catalog.load("sid_table"))
+    theirs_of, ours_of = (table.groups().sid_of_item for table in (theirs, ours))
+    if max(theirs_of.max(), ours_of.max()) + 1 < len(theirs_of):
+        raise SidiffError(f"{dataset} shares semantic IDs; compare unique ones.")
+    # A semantic ID is named by its row; the last entry is for places left empty.
+    row = np.full(len(theirs_of) + 1, -1)
+    row[theirs_of] = ours_of
+    sids = results["sids"].to_numpy()
+    named = pl.Series("sids", row[sids], dtype=results.schema["sids"])
+    return results.with_columns(named), costs
 
 
 def compared(

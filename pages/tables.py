@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sidiff.evaluation.headlines import NONE, label, rate_text
+from sidiff.evaluation.settings import CONFIGURED
 
 from .store import ROOT, read
 
@@ -83,7 +84,9 @@ def _decoders(kept: Kept) -> str:
     lines = [
         line
         for line in kept["headlines"]
-        if line["denoiser_calls"] and line["kind"] == "decoder"
+        if line["denoiser_calls"]
+        and line["kind"] == "decoder"
+        and line["method"] != CONFIGURED
     ]
     lines.sort(key=lambda line: (-line["denoiser_calls"], -line["ndcg"]["mean"]))
     return _table(
