@@ -76,12 +76,7 @@ def store(name: str, env: str | None, also: Sequence[str] = ()) -> None:
 def other_method(
     env: str | None, given: str, ours: SidTable
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Results and costs of NAME=DATASET/METHOD, as a training called NAME.
-
-    Raises:
-        SidiffError: semantic IDs are shared, so that those of two tables have no
-            counterparts.
-    """
+    """Results and costs of NAME=DATASET/METHOD, as a training called NAME."""
     name, _, place = given.partition("=")
     dataset, _, method = place.partition("/")
     wanted, called = pl.col("method") == method, pl.lit(name).alias("method")
@@ -93,15 +88,28 @@ def other_method(
             for table in ("decoder_results", "decoder_costs")
         )
         theirs = SidTable.from_frame(catalog.load("sid_table"))
+    return by_items(results, theirs, ours), costs
+
+
+def by_items(results: pl.DataFrame, theirs: SidTable, ours: SidTable) -> pl.DataFrame:
+    """Results with the semantic IDs that the same items have in another table.
+
+    Args:
+        results: a column ``sids`` of rows of ``theirs``, -1 for none.
+        theirs: the table that they are of.
+        ours: of the same items in the same order.
+
+    Raises:
+        SidiffError: semantic IDs are shared, so that there are no counterparts.
+    """
     theirs_of, ours_of = (table.groups().sid_of_item for table in (theirs, ours))
     if max(theirs_of.max(), ours_of.max()) + 1 < len(theirs_of):
-        raise SidiffError(f"{dataset} shares semantic IDs; compare unique ones.")
+        raise SidiffError("Items share semantic IDs; compare tables of unique ones.")
     # A semantic ID is named by its row; the last entry is for places left empty.
     row = np.full(len(theirs_of) + 1, -1)
     row[theirs_of] = ours_of
-    sids = results["sids"].to_numpy()
-    named = pl.Series("sids", row[sids], dtype=results.schema["sids"])
-    return results.with_columns(named), costs
+    sids = row[results["sids"].to_numpy()]
+    return results.with_columns(pl.Series("sids", sids, dtype=results.schema["sids"]))
 
 
 def compared(

@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
-from pages.store import DATA, ROOT
+from pages.store import DATA, ROOT, by_items
 from pages.tables import BLOCK, PAGES, fill
+from sidiff.errors import SidiffError
+from sidiff.sids.table import SidTable
 
 TEXTS = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md"))]
 NOT_THERE = re.compile(r"""<(?:script|img|link|iframe)[^>]*(?:src|href)=["']?https?:""")
@@ -34,6 +38,21 @@ def test_a_table_is_written_anew(tmp_path: Path) -> None:
     assert "old" not in filled
     assert filled.startswith("a\n<!-- table: sample/sids -->\n| items |")
     assert filled.endswith("|\n<!-- end -->\nb\n")
+
+
+def test_semantic_ids_of_another_table_are_named_by_their_items() -> None:
+    items = pl.Series([f"i{item}" for item in range(4)])
+    theirs = SidTable(np.array([[3, 0], [1, 1], [0, 2], [2, 2]], np.uint16), items, 4)
+    ours = SidTable(np.array([[0, 0], [3, 3], [2, 2], [1, 1]], np.uint16), items, 4)
+    listed = np.array([[2, 0, -1], [1, 3, 2]])
+    sids = np.where(listed < 0, -1, theirs.groups().sid_of_item[listed])
+    results = pl.DataFrame({"sids": sids})
+    expected = np.where(listed < 0, -1, ours.groups().sid_of_item[listed])
+    found = by_items(results, theirs, ours)["sids"].to_numpy()
+    np.testing.assert_array_equal(found, expected)
+    shared = SidTable(np.zeros((4, 2), np.uint16), items, 4)
+    with pytest.raises(SidiffError, match="share semantic IDs"):
+        by_items(results, shared, ours)
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
