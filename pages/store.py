@@ -103,7 +103,7 @@ def by_items(results: pl.DataFrame, theirs: SidTable, ours: SidTable) -> pl.Data
         SidiffError: semantic IDs are shared, so that there are no counterparts.
     """
     theirs_of, ours_of = (table.groups().sid_of_item for table in (theirs, ours))
-    if max(theirs_of.max(), ours_of.max()) + 1 < len(theirs_of):
+    if min(theirs_of.max(), ours_of.max()) + 1 < len(theirs_of):
         raise SidiffError("Items share semantic IDs; compare tables of unique ones.")
     # A semantic ID is named by its row; the last entry is for places left empty.
     row = np.full(len(theirs_of) + 1, -1)

@@ -25,6 +25,8 @@ _CURRENCY = (
 _AMOUNT = rf"^(?:{_CURRENCY})?([+-]?)(?:{_CURRENCY})?(\d[\d.,]*)(?:{_CURRENCY})?$"
 # Between digits: blanks and apostrophes part thousands in France and Switzerland.
 _THOUSANDS = r"(\d)[\s\x{a0}\x{202f}'\x{2019}](\d{3}(?:\D|$))"
+_BLANK_AFTER = r"([^\d\s\x{a0}\x{202f}])[\s\x{a0}\x{202f}]+"
+_BLANK_BEFORE = r"[\s\x{a0}\x{202f}]+([^\d\s\x{a0}\x{202f}])"
 _NO_CENTS = r"[.,](?:-|--|\x{2013}|\x{2014})"
 _POINTS, _COMMAS = r"^[1-9]\d{0,2}(?:\.\d{3})+$", r"^[1-9]\d{0,2}(?:,\d{3})+$"
 _POINT_LAST = r"^(?:\d+|\d{1,3}(?:,\d{3})+)?\.\d+$"
@@ -46,9 +48,10 @@ def read_numbers(texts: pl.Series) -> pl.Series:
     amount = bare
     for _ in range(3):  # 1 234 567: a mark and the digit after it are read at once
         amount = amount.str.replace_all(_THOUSANDS, "${1}${2}")
-    amount = amount.str.replace(_NO_CENTS, "").str.replace_all(
-        r"[\s\x{a0}\x{202f}]", ""
-    )
+    # Blanks between digits part two numbers, which are no single amount.
+    amount = amount.str.replace(_NO_CENTS, "").str.strip_chars()
+    for blank, kept in ((_BLANK_AFTER, "${1}"), (_BLANK_BEFORE, "${1}")):
+        amount = amount.str.replace_all(blank, kept)
     frame = frame.with_columns(
         sign=amount.str.extract(_AMOUNT, 1), digits=amount.str.extract(_AMOUNT, 2)
     )
