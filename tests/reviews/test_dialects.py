@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -472,7 +473,8 @@ def test_plain_json_is_read_as_any_other(
 ) -> None:
     """By Polars or by Python, a file says the same."""
     if not ascii:
-        rows = json.loads(json.dumps(rows).replace("\\ud800", ""))
+        # Half a pair cannot be written; U+10000 is spelt as a whole one.
+        rows = json.loads(re.sub(r"\\ud800(?!\\ud[c-f])", "", json.dumps(rows)))
     texts = [json.dumps(row, ensure_ascii=ascii) for row in rows]
     texts[place:place] = odd
     with tempfile.TemporaryDirectory() as folder:

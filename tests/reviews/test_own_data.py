@@ -131,6 +131,17 @@ def test_the_separator_is_the_one_of_the_header(tmp_path: Path, separator: str) 
     assert rows(ingest(path)) == [("u,1", "b", 7, None)]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("first", [[], [""], ["", ""]])
+def test_blank_lines_between_rows_are_none(
+    tmp_path: Path, first: list[str], end: str
+) -> None:
+    path = tmp_path / "log.csv"
+    lines = ["who,what,at", *first, "u,b,7", "", "", "v,c,8", ""]
+    path.write_text("".join(line + end for line in lines), newline="")
+    assert rows(ingest(path)) == [("u", "b", 7, None), ("v", "c", 8, None)]
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_any_text_is_an_id(tmp_path: Path, name: str) -> None:
     count = len(ODD_IDS)

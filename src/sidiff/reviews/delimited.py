@@ -158,11 +158,14 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
 
 def _certify(path: Path, separator: str, width: int) -> bool | None:
     """Presence of quotes in a file that Polars reads by the rules; None for others."""
-    quotes = False
+    quotes = first = False
     rest = b""
     with opened(path) as (stream, _):
         stream.readline(_LONGEST_HEADER)
         while block := stream.read(BLOCK_BYTES):
+            if not rest and not first and block[:1] in (b"\n", b"\r"):
+                return None  # a blank line is Polars' first row
+            first = True
             cut = block.rfind(b"\n") + 1
             if cut:
                 whole, rest = rest + block[:cut], block[cut:]
