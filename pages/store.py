@@ -59,9 +59,7 @@ def store(name: str, env: str | None, also: Sequence[str] = ()) -> None:
             "sids": catalog.load("sid_report"),
         }
         if catalog.exists("ablation"):
-            ours = SidTable.from_frame(catalog.load("sid_table"))
-            others = [other_method(env, one, ours) for one in also]
-            kept["ablation"] = comparison_of(compared(catalog, context.params, others))
+            kept["ablation"] = comparison_of(ablation_of(context, env, also))
         if name == "sample":
             kept |= examples(catalog, context.params["evaluation"])
             IMAGES.mkdir(parents=True, exist_ok=True)
@@ -112,13 +110,15 @@ def by_items(results: pl.DataFrame, theirs: SidTable, ours: SidTable) -> pl.Data
     return results.with_columns(pl.Series("sids", sids, dtype=results.schema["sids"]))
 
 
-def compared(
-    catalog: Any,
-    params: dict[str, Any],
-    others: Sequence[tuple[pl.DataFrame, pl.DataFrame]],
-) -> pl.DataFrame:
+def ablation_of(context: Any, env: str | None, also: Sequence[str]) -> pl.DataFrame:
     """The comparison of the ablation, with other methods beside its trainings."""
+    catalog, params = context.catalog, context.params
+    if not also:
+        stored: pl.DataFrame = catalog.load("ablation")
+        return stored
     results, costs = catalog.load("ablation_results"), catalog.load("ablation_costs")
+    ours = SidTable.from_frame(catalog.load("sid_table"))
+    others = [other_method(env, one, ours) for one in also]
     comparison, _ = compare_variants(
         pl.concat([results, *(ranked for ranked, _ in others)]),
         pl.concat([costs, *(cost for _, cost in others)]),

@@ -193,7 +193,7 @@ class SharedParameters(Parameters):
     recipes: Columns
     presets: Columns
     # What the columns above refer to where several environments share them.
-    published: dict[str, Any] | None = None
+    published: dict[str, Any] | None
 
     @model_validator(mode="after")
     def _columns_agree(self) -> Self:

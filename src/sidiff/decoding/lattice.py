@@ -71,7 +71,7 @@ class Lattice:
         if not fits(size, digits):
             raise SidiffError(
                 f"The lattice of {size:,} semantic IDs of {digits} digits would be too "
-                "large; use an InvertedIndex."
+                "large; use an inverted index."
             )
         columns = codes.T.astype(np.int64)
         # node[s][i]: the node of SID i restricted to the digits in bit set s.

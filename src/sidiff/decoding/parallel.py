@@ -37,7 +37,7 @@ class _Choice(NamedTuple):
 
 
 def most_confident(log_p: Tensor, count: int) -> Tensor:
-    """The ``count`` most confident digits of each beam, surest first (Eqs. 18-19).
+    """The ``count`` most confident digits of each beam, in this order (Eqs. 18-19).
 
     Args:
         log_p: ``(B, A, L, K)``, -inf where invalid.

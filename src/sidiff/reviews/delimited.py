@@ -105,7 +105,9 @@ def _find_dialect(path: Path, size: int, changed: int) -> Dialect:
         escape=False,
     )
     simple = form.valid and form.encoding == "utf-8" and form.newline == "\n"
-    if simple and before + height == 1:
+    # A blank line behind the header would be Polars' first row.
+    blank = any(line.isspace() for line in first[1:2])
+    if simple and before + height == 1 and not blank:
         quotes = _certify(path, separator, len(names))
         if quotes is not None:
             return replace(dialect, quoting=quotes)
@@ -158,14 +160,11 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
 
 def _certify(path: Path, separator: str, width: int) -> bool | None:
     """Presence of quotes in a file that Polars reads by the rules; None for others."""
-    quotes = first = False
+    quotes = False
     rest = b""
     with opened(path) as (stream, _):
         stream.readline(_LONGEST_HEADER)
         while block := stream.read(BLOCK_BYTES):
-            if not rest and not first and block[:1] in (b"\n", b"\r"):
-                return None  # a blank line is Polars' first row
-            first = True
             cut = block.rfind(b"\n") + 1
             if cut:
                 whole, rest = rest + block[:cut], block[cut:]

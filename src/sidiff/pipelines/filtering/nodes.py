@@ -113,13 +113,13 @@ def describe_data(
         filtering.max_history,
         to_held_out(catalogue),
     )
-    found |= {
+    files = {
         "items_without_metadata": int((~catalogue["has_metadata"]).sum()),
         "reviews_lines": ingestion_report["reviews"]["lines"],
         "metadata_lines": ingestion_report["metadata"]["lines"],
         "rejected_lines": ingestion_report["rejected_lines"],
     }
-    found = found | core_account | order_account
+    found = found | files | core_account | order_account
     layout = ingestion_report["layout"]
     for sentence in concerns(
         found,
