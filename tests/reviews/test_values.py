@@ -154,7 +154,7 @@ def microseconds(moment: datetime) -> int:
     st.sampled_from(["T", "t", " "]),
     st.sampled_from(["", "h", "hm", "hms", "hms.", "hms,", "hm."]),
     st.one_of(
-        st.sampled_from(["", "Z", "z", " UTC", "UTC", " GMT", "[Europe/Berlin]"]),
+        st.sampled_from(["", "Z", "z", " UTC", "UTC", " GMT", "Z[Etc/UTC]"]),
         st.integers(-14 * 60, 14 * 60),
     ),
     st.sampled_from(["hh", "hhmm", "hh:mm"]),
@@ -201,6 +201,20 @@ def test_iso_times_of_any_form(
     assert read_iso(pl.Series([text, f" {text} ", None])).to_list() == [
         *(expected, expected, None)
     ]
+
+
+def test_a_zone_without_its_offset_is_no_time() -> None:
+    texts = ["2025-03-04T08:01[Europe/Berlin]", "2025-03-04T08:01+01:00[Europe/Berlin]"]
+    moment = datetime(2025, 3, 4, 7, 1, tzinfo=UTC)
+    assert read_iso(pl.Series(texts)).to_list() == [None, microseconds(moment)]
+
+
+@pytest.mark.parametrize(
+    "text", ["2025-03-04 8:01", "2025-03-04T8:01:00", "2025-03-04  8:01"]
+)
+def test_an_hour_of_one_digit(text: str) -> None:
+    moment = datetime(2025, 3, 4, 8, 1, tzinfo=UTC)
+    assert read_iso(pl.Series([text])).to_list() == [microseconds(moment)]
 
 
 @settings(max_examples=100, deadline=None)
@@ -406,8 +420,16 @@ def test_markup_goes_and_what_means_less_stays(
         ("[]", []),
         ("[NEW] vase", "[NEW] vase"),
         ("(5)", "(5)"),
-        ("[a, b]", "[a, b]"),
+        ("[red vase, b]", ["red vase", "b"]),
+        ('{a,"b, \\"c\\"",NULL}', ["a", 'b, "c"', None]),
+        ("{'b', 'a'}", ["b", "a"]),
+        ("['a', nan]", ["a", None]),
+        ("array(['a', 'b'], dtype=object)", ["a", "b"]),
+        ("[8.5, 9]", ["8.5", "9"]),
+        ('[27" tray, b]', '[27" tray, b]'),
+        ("[a] and [b]", "[a] and [b]"),
         ("{'a': 'b'}", [["a: b"]]),
+        ({"a": ["x", "y"], "b": None}, ["a: x, y"]),
         ("plain", "plain"),
         ("None", None),
         (b"red", "red"),

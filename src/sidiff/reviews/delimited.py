@@ -4,8 +4,10 @@ The rule: the separator is the one of ``SEPARATORS`` that header and first lines
 on. A field in quotation marks is quoted, with marks doubled (or after a backslash where
 the file has it so) and line breaks kept; a mark anywhere else is a letter. Of two
 readings of a line, the one with as many fields as the header counts. A quoted field of
-several lines that are whole rows each, is none: its first mark is a letter. A file with
-stray marks, and not one field that needs its quotes, has no quoting at all.
+several lines that are whole rows each, alike the other rows, is none: its first mark is
+a letter. A file with stray marks, and not one field that needs its quotes, has no
+quoting at all. A row with more or fewer fields than the header is none, unless many
+rows end in spare separators, or leave empty fields at the end out.
 
 A file of which every line is one row by these rules, the usual one, is certified in one
 vectorised pass and read by Polars; any other, row by row in blocks.
@@ -27,7 +29,8 @@ from numpy.typing import NDArray
 
 from sidiff.reviews.encodings import BLOCK_BYTES, TextForm, find_form, opened
 from sidiff.reviews.lines import numbered_lines
-from sidiff.reviews.records import Record, Splitter, Tally, records
+from sidiff.reviews.records import Habits, Record, Tally, records
+from sidiff.reviews.splitter import Splitter
 from sidiff.reviews.streams import lazy
 
 logger = logging.getLogger(__name__)
@@ -53,6 +56,7 @@ class Dialect:
         header: the same as they stand there.
         skipped: lines up to the header's end.
         certified: every line is one row with as many fields as names, or blank.
+        habits: of its rows, where they are not certified.
         quoting: fields may be quoted.
         escape: a backslash makes the letter after it an ordinary one.
     """
@@ -63,6 +67,7 @@ class Dialect:
     header: tuple[str, ...]
     skipped: int
     certified: bool
+    habits: Habits
     quoting: bool
     escape: bool
 
@@ -101,6 +106,7 @@ def _find_dialect(path: Path, size: int, changed: int) -> Dialect:
         header,
         skipped=before + height,
         certified=True,
+        habits=Habits(len(names)),
         quoting=False,
         escape=False,
     )
@@ -229,6 +235,7 @@ def _are_well_set(
 def _judge(path: Path, dialect: Dialect, first: Sequence[bytes]) -> Dialect:
     """Choose quoting and escapes by what fewest rows are wrong under."""
     ways = (False, True) if _has_backslash(path) else (False,)
+    dialect = replace(dialect, habits=_habits(dialect, first))
     candidates = [replace(dialect, quoting=True, escape=escape) for escape in ways]
     tallies = [_tally(path, candidate) for candidate in candidates]
     best = min(ways, key=lambda way: (tallies[way].faults, tallies[way].strays))
@@ -241,6 +248,16 @@ def _judge(path: Path, dialect: Dialect, first: Sequence[bytes]) -> Dialect:
         and 2 * tally.enclosed <= tally.records
     )
     return replace(candidates[best], quoting=not bare)
+
+
+def _habits(dialect: Dialect, first: Sequence[bytes]) -> Habits:
+    """Tell them from the lines behind the header that are rows by themselves."""
+    splitter = Splitter(dialect.separator, quoting=True, escape=False)
+    lines = [
+        line.decode("utf-8", errors="replace").rstrip("\r\n") for line in first[1:]
+    ]
+    rows = [splitter.split(line) for line in lines if not line.isspace() and line]
+    return Habits.of([row.values for row in rows if row.exact], len(dialect.names))
 
 
 def _has_backslash(path: Path) -> bool:
@@ -270,7 +287,7 @@ def _records(
     return records(
         ((number - dialect.skipped, line) for number, line in lines),
         splitter,
-        len(dialect.names),
+        dialect.habits,
         tally or Tally(),
     )
 

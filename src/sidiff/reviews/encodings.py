@@ -2,8 +2,9 @@
 
 The rule: a byte order mark says it; else two-byte letters are known by their zero
 bytes; else valid UTF-8 is UTF-8; else the file is Windows-1252 (of which printable
-Latin-1 is a part) when its letters outside ASCII stand singly or in pairs, as in
-western words. In whatever else, the lines that are no UTF-8 are set aside one by one.
+Latin-1 is a part) when its letters outside ASCII stand singly or in pairs, and its
+signs not inside words, as in western texts. In whatever else (a DOS or Mac code page,
+say), the lines that are no UTF-8 are set aside one by one.
 """
 
 from __future__ import annotations
@@ -48,11 +49,20 @@ _SEQUENCE = re.compile(
 _RUN = re.compile(rb"[\x80-\xff]{3,}")
 # A letter between ASCII letters or at one of their ends makes a western word.
 _LONE_LETTER = re.compile(
-    rb"(?<![A-Za-z\xc0-\xff])[\x8a\x8c\x8e\x9a\x9c\x9e\x9f\xc0-\xff](?![A-Za-z\xc0-\xff])"
+    rb"(?<![A-Za-z\xc0-\xff])[\x8a\x8c\x8e\x9a\x9c\x9e\x9f\xc0-\xff]"
+    rb"(?![A-Za-z\xc0-\xff])"
 )
 _NOT_IN_1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
+# Signs inside words, capitals behind small letters, low quotes at the end of a word:
+# letters of another code page (DOS, Mac, central Europe). Apostrophes, dots, hyphens
+# and dashes do stand inside words.
+_MISPLACED = re.compile(
+    rb"(?<=[A-Za-z])[\x80\x83\x85-\x89\x8b\x93-\x95\x98\x99\x9b\xa1-\xac\xae-\xb3"
+    rb"\xb5\xb6\xb8-\xbf\xd7\xf7]+(?=[a-z])"
+    rb"|(?<=[a-z])[\x82\x84\x8a\x8c\x8e\x9f\xc0-\xd6\xd8-\xde]"
+)
 # "Thé" and "“Où?”" have short runs of such bytes; Cyrillic or Chinese words long ones.
-_MOST_IN_SEQUENCES, _MOST_IN_RUNS, _MOST_ALONE = 0.1, 0.2, 0.5
+_MOST_IN_SEQUENCES, _MOST_IN_RUNS, _MOST_ALONE, _MOST_MISPLACED = 0.1, 0.2, 0.5, 0.1
 
 
 @dataclass(frozen=True)
@@ -175,7 +185,7 @@ class _Tally:
         self.feeds = self.returns = False
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._high = self._in_sequences = self._in_runs = self._undefined = 0
-        self._alone = 0
+        self._alone = self._misplaced = 0
 
     def add(self, block: bytes) -> None:
         self.feeds = self.feeds or b"\n" in block
@@ -191,6 +201,7 @@ class _Tally:
         self._in_sequences += sum(map(len, _SEQUENCE.findall(block)))
         self._in_runs += sum(map(len, _RUN.findall(block)))
         self._alone += len(_LONE_LETTER.findall(block))
+        self._misplaced += sum(map(len, _MISPLACED.findall(block)))
         self._undefined += len(_NOT_IN_1252.findall(block))
 
     def end(self) -> None:
@@ -205,4 +216,5 @@ class _Tally:
             and self._in_sequences <= _MOST_IN_SEQUENCES * self._high
             and self._in_runs <= _MOST_IN_RUNS * self._high
             and self._alone <= _MOST_ALONE * self._high
+            and self._misplaced <= _MOST_MISPLACED * self._high
         )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
-from polars.datatypes import DataType
+from polars.datatypes import DataType, DataTypeClass
 
 from sidiff.errors import SidiffError
 from sidiff.reviews.ingestion import KEPT_TEXT
 from sidiff.reviews.layouts import LATEST_SECOND
 from sidiff.reviews.settings import InteractionColumns
-from sidiff.reviews.tables import FAULT, LINE, ROW, header_of
+from sidiff.reviews.tables import FAULT, LINE, ROW, header_of, spelling
 from sidiff.reviews.times import Time, is_moment_type, moments, ticks
 from sidiff.reviews.values import identifier, is_id_type, present
 
@@ -20,9 +22,11 @@ REASON = "why the row is set aside"
 """Null for a good row."""
 TEXT = "the row in words"
 HEADER = "the row is the header once more"
+MOVED = "the row is the header in another order"
 LOST = "the rating is no number"
 CHANGED = "an id is not as it stands there"
 OTHER_UNIT = "is a time in a coarser unit"
+_SAME_ORDER, _OTHER_ORDER = 1, 2
 # Clocks differ, and a time without a zone may be ahead of UTC.
 _TOLERATED_SECONDS = 86_400
 
@@ -39,10 +43,12 @@ def check_rows(
 
     ``tidy``: those of the ids that are texts are known to be tidy, or no ids.
     """
+    rows = _unwrapped(rows, [columns.user, columns.item, columns.timestamp])
     types = rows.collect_schema()
     raw = list(dict.fromkeys([columns.user, columns.item, columns.timestamp]))
     rating, lost = _rating(columns.rating, types)
     time = _time(path, columns, types[columns.timestamp])
+    place = _header(path, raw)
     ids = {"user_id": columns.user, "item_id": columns.item}
     as_they_are = {kind for kind in ids if tidy and types[ids[kind]] == pl.String}
     texts = {kind for kind in ids if types[ids[kind]] == pl.String}
@@ -51,7 +57,8 @@ def check_rows(
         FAULT,
         LINE,
         _in_words(raw).alias(TEXT),
-        _is_header(path, raw).alias(HEADER),
+        (place == _SAME_ORDER).alias(HEADER),
+        (place == _OTHER_ORDER).alias(MOVED),
         time.other_unit.alias(OTHER_UNIT),
         lost.alias(LOST),
         *(pl.col(ids[kind]).alias(f"{kind} as it is") for kind in texts),
@@ -98,13 +105,43 @@ def _reason(columns: InteractionColumns, now: int) -> pl.Expr:
     )
 
 
-def _is_header(path: Path, names: Sequence[str]) -> pl.Expr:
-    """Test for the header, which concatenated files repeat."""
+def _unwrapped(rows: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
+    """Columns of extended JSON's objects (``{"$oid": ...}``) as what is in them."""
+    types = rows.collect_schema()
+    for name in names:
+        dtype: DataType | DataTypeClass = types[name]
+        column = pl.col(name)
+        while isinstance(dtype, pl.Struct) and len(dtype.fields) == 1:
+            (field,) = dtype.fields
+            if not field.name.startswith("$"):
+                break
+            dtype, column = field.dtype, column.struct.field(field.name)
+        if dtype != types[name]:
+            rows = rows.with_columns(column.alias(name))
+    return rows
+
+
+def _header(path: Path, names: Sequence[str]) -> pl.Expr:
+    """Whether a row is the header, which concatenated files repeat, and how."""
     header = header_of(path)
     if not header:
-        return pl.lit(value=False)
-    same = (pl.col(name) == header[name] for name in names)
-    return pl.all_horizontal(*same).fill_null(value=False)
+        return pl.lit(0, pl.Int8)
+    known = {spelling(name) for name in header.values()}
+    letters = "|".join(sorted(map(re.escape, known)))
+    looks_so = rf'(?i)^[ \t"\x{{feff}}]*(?:{letters})[ \t"]*$'
+
+    def find(rows: pl.Series) -> pl.Series:
+        frame = rows.struct.unnest()
+        found = frame[names[-1]].str.contains(looks_so).fill_null(value=False)
+        place = np.zeros(len(frame), dtype=np.int8)
+        for row in np.flatnonzero(found.to_numpy()):
+            spelt = [spelling(frame[name][int(row)] or "") for name in names]
+            if known.issuperset(spelt):
+                there = spelt == [spelling(header[name]) for name in names]
+                place[row] = _SAME_ORDER if there else _OTHER_ORDER
+        return pl.Series(rows.name, place)
+
+    return pl.struct(names).map_batches(find, return_dtype=pl.Int8, is_elementwise=True)
 
 
 def _rating(name: str | None, types: pl.Schema) -> tuple[pl.Expr, pl.Expr]:
@@ -146,6 +183,11 @@ def _identifier(path: Path, name: str, dtype: DataType) -> pl.Expr:
 def _time(path: Path, columns: InteractionColumns, dtype: DataType) -> Time:
     """The time by the unit that the settings say."""
     column, unit = pl.col(columns.timestamp), columns.time_unit
+    if dtype == pl.Null:
+        raise SidiffError(
+            f"Column {columns.timestamp} of {path} has no value in any row: name the "
+            "column of the times as ingestion.interactions.timestamp."
+        )
     if unit == "datetime":
         if not is_moment_type(dtype):
             raise SidiffError(

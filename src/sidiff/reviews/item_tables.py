@@ -23,15 +23,18 @@ from sidiff.reviews.tables import (
     ROW,
     column_names,
     find_format,
+    header_of,
     readable,
     scan,
+    second_order,
+    spelling,
 )
 from sidiff.reviews.text import PRICE_TEXT
 from sidiff.reviews.values import id_text, identifier, is_id_type, tidy_ids, unwrap
 from sidiff.reviews.values import words as in_words
 
 _PRICE = "price as written"
-# Beyond it, what stands in the place of a price is a piece of somebody's page.
+# Letters; what goes on beyond is a piece of somebody's page.
 _LONGEST_PRICE = 60
 _NOT_UTF8 = "\ufffd"
 
@@ -82,12 +85,12 @@ def with_prices(items: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         Without the price as it is written, but with ``PRICE_TEXT`` where some price is
-        no single amount.
+        no single amount; of a very long one its beginning.
     """
     written = items[_PRICE]
     price = read_numbers(written)
-    short = written.str.len_chars() <= _LONGEST_PRICE
-    untold = pl.select(pl.when(price.is_null() & short).then(written)).to_series()
+    told = written.str.slice(0, _LONGEST_PRICE)
+    untold = pl.select(pl.when(price.is_null()).then(told)).to_series()
     items = items.drop(_PRICE).with_columns(price.alias("price"))
     further = [name for name in items.columns if name not in ITEMS]
     single = [name for name in further if (items[name].list.len() <= 1).all()]
@@ -120,13 +123,19 @@ def _without_headers(path: Path, block: list[Row], columns: ItemColumns) -> list
     if find_format(path) != "delimited":
         return block
     names = [columns.item, *columns.fields.values()]
+    known = {spelling(name) for name in header_of(path).values()}
 
-    def is_header(row: Mapping[str, Any] | str) -> bool:
-        return not isinstance(row, str) and all(
-            (row[name] or "").strip() == name for name in names if name in row
-        )
+    def is_header(number: int, row: Mapping[str, Any] | str) -> bool:
+        # Most ids are no column's name, and nothing else is looked at.
+        if isinstance(row, str) or spelling(row[columns.item] or "") not in known:
+            return False
+        spelt = {name: spelling(text) for name, text in row.items() if text}
+        there = all(spelt.get(n) == spelling(n) for n in names if n in row)
+        if not there and known.issuperset(spelt.values()):
+            raise second_order(path, number)
+        return there
 
-    return [row for row in block if not is_header(row[2])]
+    return [row for row in block if not is_header(row[0], row[2])]
 
 
 def _frame(

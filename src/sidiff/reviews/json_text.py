@@ -1,9 +1,9 @@
 """Objects of a JSON text: one a line, several a line, over many lines, or in an array.
 
-The rule: a text that begins with ``[``, or whose first object does not end in its line,
-is a document, of which every object is a row; any other is read line by line, each with
-one object or more. NaN and Infinity are read, and Python's literals, too. Numbers keep
-all their digits.
+The rule: a text that begins with ``[``, or in whose first 65,536 letters an object does
+not end in its line, is a document, of which every object is a row; any other is read
+line by line, each with one object or more. NaN and Infinity are read, and Python's
+literals, too. Numbers keep all their digits.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ _CHUNK = 2**16
 _SHOWN = 200
 # Longer than NaN, -Infinity, true and an escaped letter.
 _LONGEST_WORD = 12
-# After what cannot be read, the next object of an array, or of lines.
+# After what cannot be read, the next object of an array, or of lines. From the comma
+# before the error on, a comma is enough: it may be the end that is missing.
 _NEXT = re.compile(r"\n\s*(?=[\]{])|\}\s*,\s*(?=\{)")
+_NEXT_AFTER_ERROR = re.compile(r",\s*(?=\{)")
 _DECODER = json.JSONDecoder()
 _NOT_JSON = "not JSON"
 _NO_OBJECT = "not an object with named fields"
@@ -214,24 +216,28 @@ def _skip(text: str, place: int) -> int:
 
 
 def _is_document(path: Path, form: TextForm) -> bool:
-    """Test that the text is an array, or its first object does not end in its line."""
+    """Test that the text is an array, or an early object does not end in its line."""
     text = next(text_chunks(path, form, _CHUNK), "")
     start = _skip(text, 0)
     if text[start : start + 1] == "[":
         # [1, 2] in each line is no array of rows, but a file of something else.
         following = _skip(text, start + 1)
         return text[following : following + 1] in ("", "{", "]")
-    if text[start : start + 1] != "{":
-        return False
-    line_end = text.find("\n", start)
     cut = len(text) >= _CHUNK
-    try:
-        _, end = _DECODER.raw_decode(text, start)
-    except json.JSONDecodeError as error:
-        return cut and 0 <= line_end < len(text) - 1 and _is_cut(error, text)
-    except (ValueError, RecursionError):
-        return False
-    return line_end < end if line_end >= 0 else cut
+    if cut and text[start : start + 1] == "{" and "\n" not in text:
+        return True
+    while text[start : start + 1] == "{":
+        line_end = text.find("\n", start)
+        try:
+            _, end = _DECODER.raw_decode(text, start)
+        except json.JSONDecodeError as error:
+            return cut and 0 <= line_end < len(text) - 1 and _is_cut(error, text)
+        except (ValueError, RecursionError):
+            return False
+        if 0 <= line_end < end:
+            return True
+        start = _skip(text, end)
+    return False
 
 
 def _is_cut(error: json.JSONDecodeError, text: str) -> bool:
@@ -248,8 +254,8 @@ def _of_document(path: Path, form: TextForm) -> Iterator[Object]:
         number += 1
         try:
             shown, value = text.take()
-        except ValueError:
-            shown = text.drop()
+        except ValueError as error:
+            shown = text.drop(getattr(error, "pos", 0))
             yield number, shown, _NOT_JSON
             continue
         yield number, shown, value if _is_object(value) else _NO_OBJECT
@@ -301,10 +307,21 @@ class _Window:
             self._place = end
             return shown, value
 
-    def drop(self) -> str:
-        """Leave what is no value, up to where one may begin; return its beginning."""
+    def drop(self, wrong: int) -> str:
+        """Leave what is no value, up to where one may begin; return its beginning.
+
+        ``wrong`` is where the text is not what was expected, 0 where nobody knows.
+        """
         shown = self._text[self._place :][:_SHOWN]
         self._place += 1
+        wrong = max(wrong, self._place)
+        comma = self._text.rfind(",", self._place, wrong + 1)
+        near = _NEXT_AFTER_ERROR.search(self._text, comma if comma >= 0 else wrong)
+        found = _NEXT.search(self._text, self._place)
+        if near is not None:
+            ends = [place.end() for place in (near, found) if place is not None]
+            shown, self._place = shown[: min(ends) - self._place + 1], min(ends)
+            return shown
         while (found := _NEXT.search(self._text, self._place)) is None:
             self._place = max(self._place, len(self._text) - _SHOWN)
             if not self._more():

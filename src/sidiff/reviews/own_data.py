@@ -30,6 +30,7 @@ from sidiff.reviews.interaction_rows import (
     CHANGED,
     HEADER,
     LOST,
+    MOVED,
     OTHER_UNIT,
     REASON,
     TEXT,
@@ -43,6 +44,7 @@ from sidiff.reviews.tables import (
     lines_of,
     readable,
     scan,
+    second_order,
 )
 from sidiff.reviews.text import PRICE_TEXT
 from sidiff.reviews.times import (
@@ -56,6 +58,21 @@ _LISTED_CHARACTERS = 1000
 _LISTED_REASONS = 5
 # 1972-01-01: all times of a log before it are seconds that were taken for a finer unit.
 _TOO_EARLY = 63_072_000
+# What else of 1990 to 2100 people write as a whole number: its ends, what it is called
+# and what to do about it.
+_NO_SECONDS = (
+    (
+        (19_900_101, 21_001_231),
+        "dates (20250303)",
+        "write them as texts and set ingestion.interactions.time_unit to datetime",
+    ),
+    (
+        (32_874, 73_050),
+        "a spreadsheet's numbers of days",
+        "format them as dates (2025-03-03 08:01) and set "
+        "ingestion.interactions.time_unit to datetime",
+    ),
+)
 # A user with more of the log than this, and than so many times the mean, is many.
 _LARGE_SHARE, _TIMES_THE_MEAN = 0.05, 10
 # Rows in which the largest user is looked for, and what a row takes at least.
@@ -90,8 +107,9 @@ def ingest_interactions(
     parts = [_ingest_file(path, columns, now) for path in paths]
     read = join([part for part, _ in parts])
     notes = _join_notes([found for _, found in parts])
-    last = max(found["last"] for _, found in parts)
-    _check_unit(paths[0], columns, read, notes, last)
+    times = [found[end] for _, found in parts for end in ("first", "last")]
+    told = [time for time in times if time is not None]
+    _check_unit(paths[0], columns, notes, (min(told), max(told)) if told else None)
     if not read.rows:
         raise _no_row(paths[0], "interactions", read)
     if read.set_aside:
@@ -176,6 +194,8 @@ def _ingest_file(
                 headers=header.sum(),
                 rows=good.sum(),
                 set_aside=(bad & ~header).sum(),
+                moved=pl.col(ROW).filter(pl.col(MOVED)).min(),
+                first=pl.col("timestamp").filter(good).min(),
                 last=pl.col("timestamp").filter(good).max(),
                 before_1990=old.sum(),
                 first_before_1990=pl.col(ROW).filter(old).min(),
@@ -188,6 +208,8 @@ def _ingest_file(
             .collect(engine="streaming")
             .row(0, named=True)
         )
+        if found["moved"] is not None:
+            raise second_order(path, found["moved"])
         rejected = pl.DataFrame(schema=REJECTED)
         reasons: dict[str, int] = {}
         if found["set_aside"]:
@@ -206,7 +228,7 @@ def _ingest_file(
     )
     users = pl.Series("user_id", found["users"], dtype=pl.String)
     found["users"] = users.value_counts(name="len")
-    return read, found | {"last": found["last"] or 0, "reasons": reasons}
+    return read, found | {"reasons": reasons}
 
 
 def _set_aside(path: Path, wrong: pl.LazyFrame) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -272,25 +294,38 @@ def _listed(reasons: dict[str, int]) -> str:
 def _check_unit(
     path: Path,
     columns: InteractionColumns,
-    read: Ingested,
     notes: dict[str, Any],
-    last: int,
+    times: tuple[int, int] | None,
 ) -> None:
-    """Stop where no time is of the unit that the settings say."""
+    """Stop where no time is of the unit that the settings say.
+
+    ``times`` are the first and the last of the good rows, if there are any.
+    """
     others = any(OTHER_UNIT in reason for reason in notes["reasons"])
-    early = read.rows and last < _TOO_EARLY
-    if columns.time_unit in ("ms", "us", "ns") and (
-        early or (not read.rows and others)
-    ):
+    early = times[1] < _TOO_EARLY if times else others
+    if columns.time_unit in ("ms", "us", "ns") and early:
         raise SidiffError(
             f"All times in {columns.timestamp} of {path} lie before 1972 when read as "
             f"{columns.time_unit}: set ingestion.interactions.time_unit to s."
         )
+    if columns.time_unit != "s" or times is None:
+        return
+    for (first, last), are, write in _NO_SECONDS:
+        if first <= times[0] and times[1] <= last:
+            raise SidiffError(
+                f"All times in {columns.timestamp} of {path} look like {are} "
+                f"({times[0]} to {times[1]}), not seconds since 1970: {write}."
+            )
 
 
 def _check_columns(
     path: Path, names: Sequence[str], wanted: Sequence[str], table: str
 ) -> None:
+    if not names:
+        raise SidiffError(
+            f"{path} has no objects with named fields: give one object for each row "
+            f"of {table}."
+        )
     for name in wanted:
         if name not in names:
             # A damaged header may be anything of any length.

@@ -7,12 +7,20 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from sidiff.reviews.splitter import Fields, Splitter
+
 LARGEST_RECORD = 2**24
 """Characters of a row of many lines, beyond which its first mark is a letter."""
 _MOST_HALVES = 50
-_ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
 # With commas between two fields, so few lines of prose may look like rows.
 _LINES_OF_PROSE = 3
+
+# Of a column: hardly any letter (numbers, times), no blank inside, none at the
+# beginning, anything.
+_SHAPES = tuple(
+    re.compile(pattern) for pattern in (r"[^A-SU-Y_a-z]*\Z", r"\S*\Z", r"(?!\s)", "")
+)
+_FEWEST_ROWS, _SHARE_OF_SHAPE, _SHARE_OF_SHORT = 3, 0.9, 0.1
 
 Record = tuple[int, str, Sequence[str | None], str | None]
 """Number of its first line, the text, the fields (None where missing), the fault."""
@@ -38,136 +46,80 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Fields:
-    """One way to read a text: its fields, and whether each mark in it is well set."""
+class Habits:
+    """What most rows of a file have in common, told from its first ones.
 
-    values: list[str]
-    exact: bool
-    enclosed: int = 0
-    needed: int = 0
+    Attributes:
+        width: fields of the header.
+        spare: rows end in more separators than the header has, with nothing behind.
+        short: empty fields at the end are left out with their separators.
+        shapes: a pattern for each column, which hardly any value of it breaks.
+    """
+
+    width: int
+    spare: bool = False
+    short: bool = False
+    shapes: tuple[re.Pattern[str], ...] = ()
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[str]], width: int) -> Habits:
+        """Tell them from the fields of some rows."""
+        spare = sum(len(row) > width and not any(row[width:]) for row in rows)
+        short = sum(len(row) < width for row in rows)
+        ends_empty = any(len(row) == width and not row[-1] for row in rows)
+        whole = [row for row in rows if len(row) == width]
+        enough = len(whole) >= _FEWEST_ROWS
+        return cls(
+            width,
+            spare=2 * spare > len(rows),
+            short=short > max(1, _SHARE_OF_SHORT * len(rows)) and not ends_empty,
+            shapes=tuple(map(_shape, zip(*whole, strict=True))) if enough else (),
+        )
+
+    def fit(self, values: Sequence[str]) -> bool:
+        """Test that fields are a whole row, but for a habit."""
+        beyond = values[self.width :]
+        return len(values) == self.width or (
+            self.spare and bool(beyond) and not any(beyond)
+        )
+
+    def looks_like_row(self, values: Sequence[str]) -> bool:
+        """Test that there are as many fields as names, each of its column's shape.
+
+        A field with a quotation mark, whose meaning is asked, may have any.
+        """
+        shapes = zip(self.shapes, values, strict=False)
+        return len(values) == self.width and all(
+            '"' in value or shape.match(value) for shape, value in shapes
+        )
 
 
-class Splitter:
-    """Splits the text of a row into fields."""
-
-    def __init__(self, separator: str, *, quoting: bool, escape: bool) -> None:
-        mark = re.escape(separator)
-        inner = r'(?:[^"\\]++|\\.|"")*+' if escape else r'(?:[^"]++|"")*+'
-        # A blank beside a tab is a letter; after a comma it may be for the eye only.
-        blank = "" if separator == "\t" else " *"
-        self.separator = separator
-        self.quoting = quoting
-        self.escape = escape
-        self._quoted = re.compile(rf'{blank}"({inner})"{blank}(?={mark}|\Z)', re.DOTALL)
-        self._open = re.compile(rf'{blank}"{inner}\Z', re.DOTALL)
-        self._goes_on = re.compile(rf"{inner}\Z", re.DOTALL)
-        self._closes = re.compile(rf'{inner}"{blank}(?={mark}|\Z)', re.DOTALL)
-        bare = rf"(?:[^\\{mark}]++|\\.)*+\\?" if escape else rf"[^{mark}]*"
-        self._bare = re.compile(bare, re.DOTALL)
-        self._sloppy = re.compile(r'\A"(.*)"\Z', re.DOTALL)
-
-    def is_simple(self, text: str) -> bool:
-        """Test that nothing but separators has a meaning in the text."""
-        return not (self.quoting and '"' in text) and not (self.escape and "\\" in text)
-
-    def raw(self, text: str) -> list[str]:
-        """Every separator parts two fields, every mark is a letter."""
-        return text.split(self.separator)
-
-    def split(self, text: str) -> Fields:
-        """Quoted fields end where their marks do; not exact if a mark is ill set."""
-        if self.is_simple(text):
-            return Fields(self.raw(text), exact=True)
-        values: list[str] = []
-        exact, enclosed, needed, place = True, 0, 0, 0
-        while True:
-            quoted = self._quoted.match(text, place) if self.quoting else None
-            if quoted:
-                value = quoted[1]
-                special = self.separator in value or '"' in value or "\n" in value
-                needed += special
-                enclosed += not special
-                values.append(self._plain(value.replace('""', '"')))
-                place = quoted.end()
-            else:
-                bare = self._bare.match(text, place)
-                value = bare[0] if bare else ""
-                place += len(value)
-                marks = value.replace('\\"', "") if self.escape else value
-                exact = exact and not (self.quoting and '"' in marks)
-                values.append(self._plain(self._unmarked(value)))
-            if place >= len(text) or text[place] != self.separator:
-                return Fields(values, exact, enclosed, needed)
-            place += 1
-
-    def loose(self, text: str) -> list[str]:
-        """Every separator parts; marks around a whole field go, others are letters."""
-        return [self._unmarked(field) for field in self._bare_fields(text)]
-
-    def opens(self, text: str) -> bool:
-        """Test that a quoted field begins in the text and does not end in it."""
-        if not self.quoting or '"' not in text:
-            return self.escape and _odd_backslashes(text)
-        place = 0
-        while place <= len(text):
-            quoted = self._quoted.match(text, place)
-            if quoted is None and self._open.match(text, place):
-                return True
-            found = quoted or self._bare.match(text, place)
-            place = (found.end() if found else place) + 1
-        return self.escape and _odd_backslashes(text)
-
-    def goes_on(self, line: str) -> bool:
-        """Test that a quoted field that is open before the line is open after it."""
-        return self._goes_on.match(line) is not None
-
-    def closes(self, line: str) -> bool:
-        """Test that a quoted field that is open before the line ends in it."""
-        return self._closes.match(line) is not None
-
-    def _unmarked(self, field: str) -> str:
-        return self._sloppy.sub(r"\1", field) if self.quoting else field
-
-    def _bare_fields(self, text: str) -> list[str]:
-        if not (self.escape and "\\" in text):
-            return self.raw(text)
-        found, place = [], 0
-        while True:
-            bare = self._bare.match(text, place)
-            value = bare[0] if bare else ""
-            found.append(self._plain(value))
-            place += len(value)
-            if place >= len(text):
-                return found
-            place += 1
-
-    def _plain(self, value: str) -> str:
-        if not (self.escape and "\\" in value):
-            return value
-        return re.sub(r"\\(.)", self._letter, value, flags=re.DOTALL)
-
-    def _letter(self, found: re.Match[str]) -> str:
-        letter = found[1]
-        if letter in (self.separator, '"', "\\", "\n", "\r", "'"):
-            return letter
-        return _ESCAPED.get(letter, found[0])
+def _shape(values: Sequence[str]) -> re.Pattern[str]:
+    """The narrowest pattern that nearly all values have."""
+    for shape in _SHAPES[:-1]:
+        if sum(map(bool, map(shape.match, values))) >= _SHARE_OF_SHAPE * len(values):
+            return shape
+    return _SHAPES[-1]
 
 
 def records(
-    lines: Iterator[tuple[int, bytes]], splitter: Splitter, width: int, tally: Tally
+    lines: Iterator[tuple[int, bytes]],
+    splitter: Splitter,
+    habits: Habits,
+    tally: Tally,
 ) -> Iterator[Record]:
-    """Read lines as rows of ``width`` fields.
+    """Read lines as rows of ``habits.width`` fields.
 
     Args:
         lines: with their numbers, blank ones too, with their ends.
         splitter: the dialect.
-        width: fields of the header.
+        habits: of the file's rows.
         tally: is added to.
 
     Returns:
         Every row but blank ones and repeated line ends; ``width`` fields each.
     """
-    return _without_halves(_Reader(lines, splitter, width, tally).read(), width)
+    return _without_halves(_Reader(lines, splitter, habits, tally).read(), habits)
 
 
 class _Reader:
@@ -177,13 +129,16 @@ class _Reader:
         self,
         lines: Iterator[tuple[int, bytes]],
         splitter: Splitter,
-        width: int,
+        habits: Habits,
         tally: Tally,
     ) -> None:
         self._lines = lines
         self._ahead: deque[tuple[int, str | None, str]] = deque()
         self._splitter = splitter
-        self._width = width
+        self._habits = habits
+        self._width = habits.width
+        # Of nothing but these a line is blank.
+        self._blanks = f"\r\n{splitter.separator}"
         self._tally = tally
         # No quoted field ends before this line.
         self._barren = 0
@@ -196,7 +151,7 @@ class _Reader:
                 yield number, shown, [], "not UTF-8 text"
                 continue
             text = line.rstrip("\n").removesuffix("\r")
-            if text and not text.isspace():
+            if text.strip(self._blanks) and not text.isspace():
                 self._tally.records += 1
                 yield self._row(number, line, text)
 
@@ -207,7 +162,7 @@ class _Reader:
         if splitter.is_simple(text):
             return number, text, *self._sized(splitter.raw(text))
         fields = splitter.split(text)
-        if fields.exact and self._fits(fields.values):
+        if fields.exact and self._habits.fit(fields.values):
             return number, text, *self._accept(fields)
         joined = self._join(number, line, text)
         if joined is not None:
@@ -217,7 +172,7 @@ class _Reader:
             self._tally.faults += 1
             return number, text, fields.values, "a quoted field that does not end"
         for values in (fields.values, splitter.loose(text), splitter.raw(text)):
-            if self._fits(values):
+            if self._habits.fit(values):
                 self._tally.strays += not fields.exact
                 return number, text, *self._sized(values)
         return number, text, *self._sized(fields.values)
@@ -246,7 +201,7 @@ class _Reader:
                 break
             whole = "".join(pieces).rstrip("\n").removesuffix("\r")
             fields = self._splitter.split(whole)
-            if fields.exact and self._fits(fields.values):
+            if fields.exact and self._habits.fit(fields.values):
                 if self._are_rows(pieces):
                     return None
                 for _ in range(place):
@@ -266,8 +221,8 @@ class _Reader:
             return False
         for piece in pieces:
             text = piece.rstrip("\n").removesuffix("\r")
-            ways = (self._splitter.split(text).values, self._splitter.loose(text))
-            if not any(len(values) == self._width for values in ways):
+            ways = (self._splitter.split(text).values, self._splitter.raw(text))
+            if not any(map(self._habits.looks_like_row, ways)):
                 return False
         return True
 
@@ -276,9 +231,6 @@ class _Reader:
         self._tally.needed += fields.needed
         return self._sized(fields.values)
 
-    def _fits(self, values: Sequence[str]) -> bool:
-        return len(values) >= self._width and not any(values[self._width :])
-
     def _sized(self, values: list[str]) -> tuple[list[str], str | None]:
         """No more fields than the header has, or what is wrong with them."""
         if len(values) == self._width:
@@ -286,9 +238,8 @@ class _Reader:
         self._tally.faults += 1
         if len(values) < self._width:
             return values, None
-        fault = (
-            f"more than {self._width} fields" if any(values[self._width :]) else None
-        )
+        fits = self._habits.fit(values)
+        fault = None if fits else f"more than {self._width} fields"
         return values[: self._width], fault
 
     def _take(self) -> tuple[int, str | None, str] | None:
@@ -313,7 +264,7 @@ class _Reader:
 
 
 def _without_halves(
-    rows: Iterator[tuple[int, str, list[str], str | None]], width: int
+    rows: Iterator[tuple[int, str, list[str], str | None]], habits: Habits
 ) -> Iterator[Record]:
     """Set aside neighbours that a line break inside a field has torn apart.
 
@@ -322,18 +273,24 @@ def _without_halves(
     """
     short: list[tuple[int, str, list[str], str | None]] = []
     for row in rows:
-        if len(row[2]) < width and row[3] is None and len(short) < _MOST_HALVES:
+        few = len(row[2]) < habits.width and row[3] is None
+        if few and len(short) < _MOST_HALVES:
             short.append(row)
             continue
-        yield from _marked(short, width)
+        yield from _marked(short, habits)
         short = []
-        yield _filled(row, width)
-    yield from _marked(short, width)
+        if few:
+            short.append(row)
+        else:
+            yield _filled(row, habits.width)
+    yield from _marked(short, habits)
 
 
 def _marked(
-    short: Sequence[tuple[int, str, list[str], str | None]], width: int
+    short: Sequence[tuple[int, str, list[str], str | None]], habits: Habits
 ) -> Iterator[Record]:
+    width = habits.width
+    usual = None if habits.short else f"fewer than {width} fields"
     first = 0
     while first < len(short):
         last, fields = first, len(short[first][2])
@@ -342,7 +299,7 @@ def _marked(
             fields += len(short[last][2]) - 1
         torn = fields == width and last > first
         stop = last + 1 if torn else first + 1
-        fault = f"fewer than {width} fields, torn by a line break" if torn else None
+        fault = f"fewer than {width} fields, torn by a line break" if torn else usual
         for number, text, values, _ in short[first:stop]:
             yield _filled((number, text, values, fault), width)
         first = stop
@@ -356,7 +313,3 @@ def _filled(
         # A row that is none may have more.
         values = [*values[:width], *[None] * (width - len(values))]
     return number, text, values, fault
-
-
-def _odd_backslashes(text: str) -> bool:
-    return (len(text) - len(text.rstrip("\\"))) % 2 == 1

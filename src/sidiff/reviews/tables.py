@@ -113,6 +113,19 @@ def header_of(path: Path) -> dict[str, str]:
     return dict(zip(dialect.names, dialect.header, strict=True))
 
 
+def spelling(name: str) -> str:
+    """A column's name as programs that join files compare it."""
+    return name.strip(' \t"\ufeff').casefold()
+
+
+def second_order(path: Path, row: int) -> SidiffError:
+    """The refusal of a file whose columns change their places."""
+    return SidiffError(
+        f"{path} has its header once more, with the columns in another order (row "
+        f"{row}): split the file there and give both parts."
+    )
+
+
 def lines_of(path: Path, rows: pl.Series) -> pl.DataFrame | None:
     """Look up how rows stand in a file whose scan has no ``LINE``.
 

@@ -3,9 +3,10 @@
 Texts are ISO 8601 in every form that names a day (calendar, week or ordinal date; basic
 or extended; a time with or without seconds, a fraction after point or comma; zone as
 ``Z``, ``UTC``, ``GMT`` or an offset), also with a blank for the ``T``, as SQL prints
-them, and with Java's zone names behind. What has no zone is UTC. Numbers count from
-1970 in one unit; a number that is a plausible time in a coarser unit than the given one
-is of another writer and no time.
+them, with one digit for an hour before ten, and with Java's zone names behind an
+offset. What has no zone is UTC, but a zone's name alone has an offset that is not known
+here. Numbers count from 1970 in one unit; a number that is a plausible time in a
+coarser unit than the given one is of another writer and no time.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ _ISO = (
     r"|-?[Ww](?<week>\d\d)-?(?<weekday>[1-7])|-?(?<ordinal>\d{3})))"
     r"(?:(?:[Tt]|\s+)(?<hour>\d\d)"
     r"(?::?(?<minute>\d\d)(?::?(?<second>\d\d))?)?(?<fraction>[.,]\d+)?"
-    r"(?:\s*(?<utc>[Zz]|UTC|GMT|utc|gmt)"
+    r"(?:(?:\s*(?<utc>[Zz]|UTC|GMT|utc|gmt)"
     r"|\s*(?<sign>[+\-\x{2212}])(?<zone_hour>\d\d)"
-    r"(?::?(?<zone_minute>\d\d)(?::?(?<zone_second>\d\d))?)?)?"
-    r"(?:\[[\w/+\-]+\])?)?$"
+    r"(?::?(?<zone_minute>\d\d)(?::?(?<zone_second>\d\d))?)?)"
+    r"(?:\[[\w/+\-]+\])?)?)?$"
 )
+# Spreadsheets print the hours before ten so.
+_SHORT_HOUR = r"^(\d{4}-\d\d-\d\d(?:[Tt]|\s+))(\d:\d\d)"
 _DAY, _HOUR, _MINUTE = 86_400, 3600, 60
 _MICRO = 10**6
 _LAST_HOUR, _LAST_MINUTE, _LEAP_SECOND, _WIDEST_ZONE = 24, 59, 60, 18 * 3600
@@ -116,7 +119,8 @@ def _filled(old: pl.Series, where: pl.Series, new: pl.Series) -> pl.Series:
 
 def _read_any(texts: pl.Series) -> pl.Series:
     """The same by the whole grammar."""
-    parts = texts.to_frame("text").select(pl.col("text").str.extract_groups(_ISO))
+    padded = texts.str.replace(_SHORT_HOUR, "${1}0${2}").to_frame("text")
+    parts = padded.select(pl.col("text").str.extract_groups(_ISO))
     parts = parts.unnest("text")
 
     def number(name: str, absent: int | None = 0) -> pl.Expr:

@@ -42,11 +42,21 @@ _NUMBER_AS_TEXT = r"^-?\d+\.0+$"
 _EMPTY_FRACTION = r"^(-?(?:0|[1-9]\d*))\.0+$"
 _CUT_NUMBER = r"^-?\d(\.\d+)?[eE]\+\d+$|\x{fffd}"
 _NOT_TIDY = r"\s|\.0|[eE]\+|\x{fffd}"
-_SEVERAL = "[({"
+_SEVERAL = ("[", "(", "{", "array(")
 _LONGEST_LIST = 2**20
 _QUOTED = r"'[^']*'|\"[^\"]*\""
 # numpy prints no commas, and Python would take the texts of such a list for one.
 _NUMPY_LIST = re.compile(rf"\[\s*(?:{_QUOTED})(?:\s+(?:{_QUOTED}))+\s*\]")
+_NUMPY_ARRAY = re.compile(r"array\((\[.*\])(?:,\s*dtype=[^()]*)?\)", re.DOTALL)
+# A text, or a word that stands for nothing where Python has no such name
+_TEXT_OR_NOTHING = re.compile(rf"({_QUOTED})|(?<!\w)-?(?:nan|NaN|inf|null|NULL)(?!\w)")
+# Java's and PostgreSQL's lists, whose texts need no marks: [red vase, lamp], {a,"b, c"}
+_BARE_LIST = re.compile(r"\[[^\[\]{}]*\]|\{[^\[\]{}]*\}")
+_BARE_PART = re.compile(
+    r'\s*(?:"((?:[^"\\]|\\.)*)"|([^,"]*[^,"\s])|)\s*(?:,|\Z)', re.DOTALL
+)
+_LONGEST_NUMBERS = 16
+"""Fractions in a list of more are a vector, and no words."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -136,15 +146,23 @@ def words(value: object) -> str | list[Any] | None:
     if isinstance(value, str):
         return _text_or_list(value)
     if isinstance(value, Mapping):
-        pairs = ((name, words(part)) for name, part in value.items())
-        return [f"{name}: {part}" for name, part in pairs if isinstance(part, str)]
+        pairs = ((name, _joined(words(part))) for name, part in value.items())
+        return [f"{name}: {part}" for name, part in pairs if part]
     if isinstance(value, list | tuple):
-        # Numbers with fractions are somebody's vectors, and no words.
-        return [words(part) for part in value if not isinstance(part, float)]
+        vector = len(value) > _LONGEST_NUMBERS
+        return [words(v) for v in value if not (vector and isinstance(v, float))]
     if isinstance(value, float):
         whole = value.is_integer() and abs(value) < _LARGEST_WHOLE[pl.Float64()]
         return str(int(value) if whole else value) if math.isfinite(value) else None
     return str(value) if isinstance(value, int | Decimal | date | time) else None
+
+
+def _joined(found: str | list[Any] | None) -> str | None:
+    """Words as one text, of a list its parts."""
+    if isinstance(found, list):
+        parts = (_joined(part) for part in found)
+        return ", ".join(part for part in parts if part)
+    return found
 
 
 def _text_or_list(value: str) -> str | list[Any] | None:
@@ -183,19 +201,44 @@ def _moment(value: object) -> object:
 
 
 def _list_as_text(text: str) -> list[Any] | None:
-    """A list that Python, numpy or JSON printed; None for any other text."""
-    if len(text) < 2 or text[0] not in _SEVERAL or len(text) > _LONGEST_LIST:  # noqa: PLR2004
+    """A list that a program printed; None for any other text."""
+    if not text.startswith(_SEVERAL) or len(text) > _LONGEST_LIST:
         return None
+    array = _NUMPY_ARRAY.fullmatch(text)
+    text = array[1] if array else text
     if _NUMPY_LIST.fullmatch(text):
         return [part[1:-1] for part in re.findall(_QUOTED, text)]
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        try:
-            with warnings.catch_warnings(action="ignore"):  # of odd escapes
-                found = ast.literal_eval(text)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            return None
+        found = _literal(_TEXT_OR_NOTHING.sub(lambda part: part[1] or "None", text))
+    if found is None and _BARE_LIST.fullmatch(text):
+        found = _bare_parts(text[1:-1])
     if isinstance(found, Mapping):
         return [found]
+    if isinstance(found, set):
+        found = _literal(f"[{text[1:-1]}]")  # in the order in which it was printed
     return list(found) if isinstance(found, list | tuple) else None
+
+
+def _literal(text: str) -> Any:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of odd escapes
+            return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+
+
+def _bare_parts(text: str) -> list[str] | None:
+    """Parts between commas, marks around them or not; None where marks are ill set."""
+    parts, place = [], 0
+    while place < len(text):
+        part = _BARE_PART.match(text, place)
+        if part is None:
+            return None
+        quoted = part[1]
+        parts.append(
+            (part[2] or "") if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+        )
+        place = part.end()
+    return parts

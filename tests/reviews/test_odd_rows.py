@@ -1,0 +1,271 @@
+"""Rows that could be read in two ways: as their owner meant them, or set aside."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from sidiff.errors import SidiffError
+from sidiff.reviews import own_data
+from sidiff.reviews.ingestion import Ingested
+from sidiff.reviews.json_text import objects
+from sidiff.reviews.settings import InteractionColumns, ItemColumns
+
+NOW, TIME = 1_800_000_000, 1_700_000_000
+PROSE = "Nice, cheap\nred, small, round\nfor flowers, fruit, and more"
+
+
+def log(path: Path, unit: str = "s") -> Ingested:
+    columns = InteractionColumns(
+        user="customer", item="sku", timestamp="at", time_unit=unit, rating=None
+    )
+    return own_data.ingest_interactions([path], columns, NOW)
+
+
+def items(path: Path) -> Ingested:
+    return own_data.ingest_items([path], ItemColumns(item="sku", fields={}))
+
+
+def reasons(found: Ingested) -> dict[int, str]:
+    return dict(found.rejected.select("line", "reason").iter_rows())
+
+
+def events(count: int = 12) -> list[list[str]]:
+    return [[f"c{n % 4}", f"{101 + n:05}", str(TIME + n)] for n in range(count)]
+
+
+def lines(path: Path, rows: list[list[str]], separator: str = ",") -> Path:
+    path.write_text("".join(separator.join(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("separator", [",", "\t", ";"])
+def test_prose_of_as_many_fields_as_the_header(tmp_path: Path, separator: str) -> None:
+    prose = PROSE.replace(", ", f"{separator} ")
+    rows = [[f"{n:05}", str(3 + n / 4), "plain"] for n in range(9)]
+    rows[4][2] = rows[7][2] = prose
+    with (tmp_path / "items.csv").open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=separator)
+        writer.writerows([["sku", "price", "description"], *rows])
+    found = items(tmp_path / "items.csv")
+    assert found.rejected.is_empty()
+    frame = found.frame.collect()
+    assert frame["item_id"].to_list() == [row[0] for row in rows]
+    assert frame["description"].to_list() == [row[2] for row in rows]
+
+
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_two_stray_marks_far_apart(tmp_path: Path, separator: str) -> None:
+    rows = [[*row, "fine"] for row in events()]
+    rows[3][3], rows[8][3] = '"best vase ever', 'shelf of 27"'
+    path = lines(
+        tmp_path / "log.tsv", [["customer", "sku", "at", "note"], *rows], separator
+    )
+    found = log(path)
+    assert found.rows == len(rows)
+    assert found.frame.collect()["item_id"].to_list() == [row[1] for row in rows]
+
+
+def test_an_unquoted_comma_shifts_nothing(tmp_path: Path) -> None:
+    rows = [["sku", "name", "price", "colour"], ["1", "tray", "3", "red"]]
+    rows += [[str(n), "vase", "5", ""] for n in range(2, 9)]
+    path = lines(tmp_path / "items.csv", rows)
+    with path.open("a") as file:
+        file.write("9,vase, blue,5,\n")
+    found = items(path)
+    assert reasons(found) == {9: "more than 4 fields"}
+    assert "9" not in found.frame.collect()["item_id"]
+
+
+def test_a_separator_behind_every_row(tmp_path: Path) -> None:
+    rows = [["customer", "sku", "at"], *([*row, ""] for row in events())]
+    found = log(lines(tmp_path / "log.csv", rows))
+    assert (found.rows, found.set_aside) == (12, 0)
+
+
+def test_empty_fields_left_out_at_the_end(tmp_path: Path) -> None:
+    rows = [[*row, "red"][: 3 + n % 2] for n, row in enumerate(events())]
+    found = log(lines(tmp_path / "log.csv", [["customer", "sku", "at", "note"], *rows]))
+    assert (found.rows, found.set_aside) == (12, 0)
+
+
+def test_a_row_that_lost_a_field(tmp_path: Path) -> None:
+    """Its colour is not the name."""
+    rows = [[f"{n:05}", f"tray {n}", "red", "round"] for n in range(9)]
+    del rows[4][1]
+    path = lines(tmp_path / "items.csv", [["sku", "name", "colour", "form"], *rows])
+    found = items(path)
+    assert reasons(found) == {5: "fewer than 4 fields"}
+    assert found.rows == 8
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "windows-1252"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_rows_of_nothing_are_blank(
+    tmp_path: Path, encoding: str, separator: str
+) -> None:
+    rows = [*events(), ["", "", ""], ["cé", "00101", str(TIME)]]
+    text = "".join(
+        separator.join(row) + "\n" for row in [["customer", "sku", "at"], *rows]
+    )
+    (tmp_path / "log.csv").write_bytes(text.encode(encoding))
+    found = log(tmp_path / "log.csv")
+    assert (found.rows, found.set_aside) == (13, 0)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "customer,sku,at",
+        "CUSTOMER,Sku,AT",
+        "\ufeffcustomer,sku,at",
+        '"customer", sku ,at',
+    ],
+)
+def test_a_header_within_the_file(tmp_path: Path, header: str) -> None:
+    path = lines(tmp_path / "log.csv", [["customer", "sku", "at"], *events(6)])
+    with path.open("a") as file:
+        file.write(f"{header}\nc9,00101,{TIME}\n")
+    found = log(path)
+    assert (found.headers, found.rows, found.set_aside) == (1, 7, 0)
+
+
+@pytest.mark.parametrize("header", ["sku,name", "SKU,Name", "\ufeffsku,name"])
+def test_a_header_within_the_items(tmp_path: Path, header: str) -> None:
+    path = lines(tmp_path / "items.csv", [["sku", "name"], ["1", "vase"], ["2", ""]])
+    with path.open("a") as file:
+        file.write(f"{header}\n3,tray\n")
+    found = items(path)
+    assert (found.headers, found.rows) == (1, 3)
+
+
+def test_columns_that_change_their_places_are_refused(tmp_path: Path) -> None:
+    path = lines(tmp_path / "log.csv", [["customer", "sku", "at"], *events(6)])
+    with path.open("a") as file:
+        file.write(f"at,customer,sku\n{TIME},c9,00101\n")
+    with pytest.raises(SidiffError, match=r"another order \(row 7\): split the file"):
+        log(path)
+    path = lines(tmp_path / "items.csv", [["sku", "name"], ["1", "vase"]])
+    with path.open("a") as file:
+        file.write("name,sku\ntray,2\n")
+    with pytest.raises(SidiffError, match=r"another order \(row 2\): split the file"):
+        items(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ('[{"sku": 1 "a": 2}, {"sku": 2}, {"sku": 3}]', [2, 3]),
+        ('[{"sku": 1, {"sku": 2}, {"sku": 3}]', [2, 3]),
+        ('[{"sku": 1,\n {"sku": 2},\n {"sku": 3}]', [2, 3]),
+        ('[{"sku": "x}, {"sku": 2}, {"sku": 3}]', [2, 3]),
+        ('[{"sku": bad, "in": {"x": 1}}, {"sku": 2}]', [2]),
+        ('{"sku": 1}\n{\n"sku": 2\n}\n{"sku": 3}\n', [1, 2, 3]),
+        ('{"sku": 1}\n{"sku":\n{"sku": 3}\n', [1, 3]),
+    ],
+)
+def test_a_broken_object_takes_no_neighbour(
+    tmp_path: Path, text: str, wanted: list[int]
+) -> None:
+    (tmp_path / "items.json").write_text(text)
+    found = [
+        value for block in objects(tmp_path / "items.json") for _, _, value in block
+    ]
+    assert [v["sku"] for v in found if isinstance(v, dict)] == wanted
+    assert len(found) - len(wanted) == (0 if "\n}" in text else 1)
+
+
+@pytest.mark.parametrize("encoding", ["cp850", "cp437", "mac_roman", "cp1250"])
+def test_other_code_pages_are_set_aside(tmp_path: Path, encoding: str) -> None:
+    texts = {
+        "cp1250": ["Żółta łyżka", "mały stół", "książka", "źródło", "świeca"],
+    }.get(encoding, ["Général", "crème brûlée", "Schüssel für Äpfel", "baño", "tôle"])
+    rows = [f"{n},{text}" for n, text in enumerate(texts)]
+    content = "\n".join(["sku,name", *rows, "9,vase", ""])
+    (tmp_path / "items.csv").write_bytes(content.encode(encoding))
+    found = items(tmp_path / "items.csv")
+    assert found.frame.collect()["item_id"].to_list() == ["9"]
+    assert set(reasons(found).values()) == {"not UTF-8 text"}
+
+
+def test_windows_1252_with_signs_beside_words(tmp_path: Path) -> None:
+    texts = [
+        "l\u2019été \u2013 où?",
+        "„schön“ 5€ m² n° 3",
+        "¿qué? ¡olé!",
+        "ÉTÉ Ø20",
+        "Café·Bar",
+        "don\u2019t",
+    ]
+    content = "\n".join(["sku,name", *(f"{n},{t}" for n, t in enumerate(texts)), ""])
+    (tmp_path / "items.csv").write_bytes(content.encode("windows-1252"))
+    assert (
+        items(tmp_path / "items.csv").frame.collect()["title"].to_list() == [None] * 6
+    )
+    assert items(tmp_path / "items.csv").frame.collect()["name"].to_list() == texts
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        ([20250303, 20250304, 20250401], r"look like dates \(20250303\)"),
+        ([45719, 45720, 45800], "look like a spreadsheet's numbers of days"),
+    ],
+)
+def test_whole_numbers_that_are_no_seconds(
+    tmp_path: Path, times: list[int], said: str
+) -> None:
+    rows = [["c", str(n), str(time)] for n, time in enumerate(times)]
+    path = lines(tmp_path / "log.csv", [["customer", "sku", "at"], *rows])
+    with pytest.raises(SidiffError, match=said):
+        log(path)
+    if times[0] > 10**6:
+        assert log(path, "datetime").rows == 3
+
+
+def test_counters_are_times(tmp_path: Path) -> None:
+    """A log that only numbers its events keeps its order."""
+    rows = [["c", str(n), str(n)] for n in range(5)]
+    found = log(lines(tmp_path / "log.csv", [["customer", "sku", "at"], *rows]))
+    assert found.rows == 5
+
+
+def test_wrapped_ids_of_parquet(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {
+            "customer": [{"$oid": "a1"}, {"$oid": "a2"}],
+            "sku": ["1", "2"],
+            "at": [{"$date": TIME}, {"$date": TIME + 1}],
+        }
+    )
+    frame.write_parquet(tmp_path / "log.parquet")
+    found = log(tmp_path / "log.parquet").frame.collect()
+    assert found["user_id"].to_list() == ["a1", "a2"]
+    assert found["timestamp"].to_list() == [TIME, TIME + 1]
+
+
+def test_a_column_without_times(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"customer": ["a"], "sku": ["b"], "at": [None]})
+    frame.write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(SidiffError, match="has no value in any row: name the column"):
+        log(tmp_path / "log.parquet")
+
+
+def test_arrays_of_arrays(tmp_path: Path) -> None:
+    (tmp_path / "items.json").write_text(json.dumps([[1, "vase"], [2, "tray"]]))
+    with pytest.raises(SidiffError, match="no objects with named fields: give one"):
+        items(tmp_path / "items.json")
+
+
+def test_long_prices_are_counted(tmp_path: Path) -> None:
+    rows = [["sku", "price"], ["1", "3.50"], ["2", "from 3 to " + "9" * 80]]
+    found = items(lines(tmp_path / "items.csv", rows))
+    assert found.notes["prices_as_text"] == 1
+    assert found.frame.collect()["price_text"].to_list() == [
+        None,
+        ("from 3 to " + "9" * 80)[:60],
+    ]
