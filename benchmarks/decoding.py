@@ -108,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     figures: dict[str, Any] = {"users": len(ours.samples)}
     if peer.available():
-        theirs = Theirs(shop, denoiser, settings.peer_batch)
+        network = peer.network(denoiser, shop.table.codes)
+        theirs = Theirs(shop, network, settings.peer_batch)
         figures["agreement"] = agreement(ours, theirs, searches, settings)
         for name, beam, constrained in _peer_searches(settings):
             search = partial(theirs.search, theirs.samples, beam, constrained, True)
@@ -238,10 +239,9 @@ class Ours:
         )
 
     @torch.inference_mode()
-    def best_sids(self, users: int, search: RankingParameters) -> Sids:
-        """The best distinct SIDs of the first users, with or without an item."""
-        samples = torch.from_numpy(self.samples[:users])
-        batch = self.histories.gather(samples)
+    def best_sids(self, samples: NDArray[np.int32], search: RankingParameters) -> Sids:
+        """The best distinct SIDs of some users, with or without an item."""
+        batch = self.histories.gather(torch.from_numpy(samples))
         ranker = self._ranker(search)
         if not isinstance(ranker, SearchRanker):
             raise TypeError(f"{search.method} is no search")
@@ -266,12 +266,12 @@ class Theirs:
         samples: the test users' ``(U, 3)``.
     """
 
-    def __init__(self, shop: Shop, denoiser: Denoiser, batch: int) -> None:
+    def __init__(self, shop: Shop, network: Any, batch: int) -> None:
         self.shop = shop
         self.batch = batch
         self.codes = shop.table.codes.astype(np.int64)
         self.sids = {tuple(codes): row for row, codes in enumerate(self.codes.tolist())}
-        self.network = peer.network(denoiser, self.codes)
+        self.network = network
         self.samples = evaluation_samples(shop.sequences, "test", MAX_HISTORY)
 
     def search(
@@ -318,7 +318,7 @@ def agreement(
     }
     shares: Row = {}
     for name, expected in pairs.items():
-        found = ours.best_sids(users, searches[name])
+        found = ours.best_sids(ours.samples[:users], searches[name])
         same = [mine == other for mine, other in zip(found, expected, strict=True)]
         overlap = [
             len(set(mine) & set(other)) / max(1, len(other))

@@ -56,16 +56,37 @@ def histories(
 
 def network(denoiser: Denoiser, codes: NDArray[np.integer], **changes: Any) -> Any:
     """Cornac's network with the weights of ``denoiser``, over items of ``codes``."""
+    weights = renamed(denoiser.state_dict(), denoiser.config)
+    return _filled(denoiser.config, codes, weights, **changes)
+
+
+def trained_network(
+    model: Any, config: DenoiserConfig, codes: NDArray[np.integer]
+) -> Any:
+    """The network of a fitted recommender of Cornac's, over items of ``codes``.
+
+    Its own knows only the items of its training, in an order of its own.
+    """
+    weights = dict(model.model.state_dict())
+    del weights["item_codes"]
+    return _filled(config, codes, weights)
+
+
+def _filled(
+    config: DenoiserConfig,
+    codes: NDArray[np.integer],
+    weights: Mapping[str, Tensor],
+    **changes: Any,
+) -> Any:
     from cornac.models.diffgrm.diffgrm import DiffGRMBackbone  # noqa: PLC0415
 
     backbone = DiffGRMBackbone(
-        codebook_size=denoiser.config.codebook_size,
-        max_len=denoiser.config.max_history,
-        **_shape(denoiser.config),
+        codebook_size=config.codebook_size,
+        max_len=config.max_history,
+        **_shape(config),
         **changes,
     )
     backbone.set_item_codes(codes.astype(np.int64))
-    weights = renamed(denoiser.state_dict(), denoiser.config)
     missing, unexpected = backbone.load_state_dict(weights, strict=False)
     if unexpected or missing != ["item_codes"]:
         raise ValueError(f"weights without a place: {missing}, {unexpected}")
@@ -134,6 +155,20 @@ def _renamed(
 
 def training(shop: Shop, parameters: TrainingParameters) -> Contestant:
     """One epoch of Cornac's own training over the shop's training samples."""
+    model, data = recommender(shop, parameters, epochs=1)
+
+    def epoch() -> float:
+        model.is_fitted = False  # else it warns that it starts anew, as it shall
+        model.fit(data)
+        return float(model.training_time_)
+
+    return epoch
+
+
+def recommender(
+    shop: Shop, parameters: TrainingParameters, epochs: int
+) -> tuple[Any, Any]:
+    """Cornac's recommender with our settings, and the data that it is fitted to."""
     from cornac.data import SequentialDataset  # noqa: PLC0415
     from cornac.models import DiffGRM  # noqa: PLC0415
 
@@ -156,7 +191,7 @@ def training(shop: Shop, parameters: TrainingParameters) -> Contestant:
         min_history=2,
         n_views=parameters.noising.views,
         label_smoothing=parameters.label_smoothing,
-        n_epochs=1,
+        n_epochs=epochs,
         learning_rate=parameters.optimizer.learning_rate,
         warmup_steps=parameters.optimizer.warmup_steps,
         batch_size=parameters.batch_size,
@@ -165,13 +200,7 @@ def training(shop: Shop, parameters: TrainingParameters) -> Contestant:
         device="cpu",
         seed=parameters.seed,
     )
-
-    def epoch() -> float:
-        model.is_fitted = False  # else it warns that it starts anew, as it shall
-        model.fit(data)
-        return float(model.training_time_)
-
-    return epoch
+    return model, data
 
 
 def _interactions(sequences: Sequences) -> Iterator[tuple[int, int, int, int]]:

@@ -163,8 +163,8 @@ def epoch(trainer: Trainer) -> Callable[[], object]:
     nowhere = Checkpoints(None, "Benchmark", {}, math.inf)
 
     def once() -> None:
-        trainer.epoch(tqdm(disable=True), nowhere)
-        trainer.progress.end_epoch({})
+        figures = trainer.epoch(tqdm(disable=True), nowhere)
+        trainer.progress.end_epoch(figures)
 
     return once
 
