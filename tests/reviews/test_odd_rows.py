@@ -269,3 +269,109 @@ def test_long_prices_are_counted(tmp_path: Path) -> None:
         None,
         ("from 3 to " + "9" * 80)[:60],
     ]
+
+
+@pytest.mark.parametrize(
+    "odd", ["c1\t00101\t\\N\tfine", "guest user\t00101\t{time}\tx", ""]
+)
+def test_an_odd_row_between_two_stray_marks(tmp_path: Path, odd: str) -> None:
+    rows = [[*row, "fine"] for row in events(60)]
+    rows[9][3], rows[45][3] = '"best vase ever', 'shelf of 27"'
+    path = lines(tmp_path / "log.tsv", [["customer", "sku", "at", "note"], *rows], "\t")
+    text = path.read_text().splitlines()
+    text.insert(30, odd.format(time=TIME))
+    path.write_text("\n".join(text) + "\n")
+    found = log(path)
+    assert found.rows + found.set_aside == 60 + bool(odd)
+    assert set(found.frame.collect()["item_id"]) == {row[1] for row in rows}
+
+
+def test_pieces_of_a_text_are_no_items(tmp_path: Path) -> None:
+    rows = [[f"{n:05}", "vase", "plain"] for n in range(24)]
+    for n in (3, 9, 15):
+        rows[n][2] = "of clay\nDishwasher safe"
+    path = lines(tmp_path / "items.tsv", [["sku", "name", "text"], *rows], "\t")
+    with path.open("a") as file:
+        file.write("(24 rows)\n")
+    found = items(path)
+    assert set(reasons(found).values()) <= {
+        "fewer than 3 fields",
+        "fewer than 3 fields, torn by a line break",
+    }
+    assert found.set_aside >= 4
+    assert all(item.isdigit() for item in found.frame.collect()["item_id"])
+
+
+def test_short_rows_that_add_up(tmp_path: Path) -> None:
+    """Two of three fields would be one of five that a line break tore."""
+    rows = [[*row, "", "x"] if n % 3 else row for n, row in enumerate(events(30))]
+    header = ["customer", "sku", "at", "note", "coupon"]
+    found = log(lines(tmp_path / "log.csv", [header, *rows]))
+    assert (found.rows, found.set_aside) == (30, 0)
+
+
+def test_blocks_with_and_without_the_last_separator(tmp_path: Path) -> None:
+    """As Excel writes a column that is empty in a block of sixteen rows."""
+    rows = [[*row, ""] if n // 16 % 2 else row for n, row in enumerate(events(96))]
+    found = log(lines(tmp_path / "log.csv", [["customer", "sku", "at", "note"], *rows]))
+    assert (found.rows, found.set_aside) == (96, 0)
+
+
+@pytest.mark.parametrize("last", ["red", ""])
+def test_row_numbers_without_a_name(tmp_path: Path, last: str) -> None:
+    """As R's write.table leaves them."""
+    rows = [[str(n), f"{n + 100:05}", f"vase {n}", last] for n in range(1, 9)]
+    found = items(
+        lines(tmp_path / "items.tsv", [["sku", "name", "colour"], *rows], "\t")
+    )
+    frame = found.frame.collect()
+    assert frame["item_id"].to_list() == [row[1] for row in rows]
+    assert frame["name"].to_list() == [row[2] for row in rows]
+
+
+@pytest.mark.parametrize("above", ["# exported today\n", "# a\n# b\n", "#"])
+def test_remarks_above_the_header(tmp_path: Path, above: str) -> None:
+    path = lines(tmp_path / "log.csv", [["customer", "sku", "at"], *events()])
+    path.write_text(above + path.read_text())
+    assert log(path).rows == 12
+
+
+def test_items_named_like_columns(tmp_path: Path) -> None:
+    rows = [["sku", "name"], ["name", "Colour"], ["colour", ""]]
+    assert items(lines(tmp_path / "items.csv", rows)).rows == 2
+
+
+def test_items_whose_columns_change_their_places(tmp_path: Path) -> None:
+    rows = [["sku", "name", "colour"], ["1", "vase", "red"], ["sku", "colour", "name"]]
+    with pytest.raises(SidiffError, match=r"another order \(row 2\): split the file"):
+        items(lines(tmp_path / "items.csv", rows))
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["Sac à main", "Brosse à dents"],
+        ["Pfanne Ø 28 cm", "Topf Ø28"],
+        ["Filter 5 Å", "och å"],
+        ["10cm\u00d720cm", "1½in", "90°elbow", "iPad®case"],
+    ],
+)
+def test_signs_and_words_of_one_letter(tmp_path: Path, texts: list[str]) -> None:
+    content = "\n".join(["sku,name", *(f"{n},{t}" for n, t in enumerate(texts)), ""])
+    (tmp_path / "items.csv").write_bytes(content.encode("windows-1252"))
+    assert items(tmp_path / "items.csv").frame.collect()["name"].to_list() == texts
+
+
+def test_bytes_that_are_no_text_are_set_aside(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {"customer": [b"a", b"b"], "sku": [b"\xff\xfe", b"2"], "at": [TIME, TIME]}
+    )
+    frame.write_parquet(tmp_path / "log.parquet")
+    found = log(tmp_path / "log.parquet")
+    assert (found.rows, found.set_aside) == (1, 1)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "log.parquet").mkdir()
+    with pytest.raises(SidiffError, match="is a folder: name the files in it"):
+        log(tmp_path / "log.parquet")

@@ -97,7 +97,10 @@ def _find_dialect(path: Path, size: int, changed: int) -> Dialect:
     told = _TOLD.fullmatch(first[before]) if before < len(first) else None
     before += bool(told)
     separator = told[1].decode("latin-1") if told else _separator(first[before:])
+    before += _remarks(first[before:], separator)
     header, height = _header(first[before:], separator)
+    if _has_row_names(first[before + height :], separator, len(header)):
+        header = ("", *header)
     names = _distinct(header)
     dialect = Dialect(
         form,
@@ -155,11 +158,35 @@ def _header(lines: Sequence[bytes], separator: str) -> tuple[tuple[str, ...], in
     return tuple(splitter.loose(texts[0].rstrip("\r\n"))), 1
 
 
+def _remarks(lines: Sequence[bytes], separator: str) -> int:
+    """How many lines above the header begin with ``#`` and are no header."""
+    count = 0
+    while count + 1 < len(lines) and lines[count].startswith(b"#"):
+        here, below = (line.count(separator.encode()) for line in lines[count:][:2])
+        if here and here == below:
+            break  # the header, written as a remark
+        count += 1
+    return count
+
+
+def _has_row_names(lines: Sequence[bytes], separator: str, width: int) -> bool:
+    """Test for R's ``write.table``: row numbers in a column that the header lacks."""
+    splitter = Splitter(separator, quoting=True, escape=False)
+    texts = [line.decode("utf-8", errors="replace").rstrip("\r\n") for line in lines]
+    rows = [splitter.split(text).values for text in texts if text]
+    numbers = map(str, range(1, len(rows) + 1))
+    return len(rows) > 1 and all(
+        len(row) == width + 1 and row[0] == number
+        for row, number in zip(rows, numbers, strict=True)
+    )
+
+
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
     """Names without blanks at their ends, the same one twice told apart."""
     found: dict[str, None] = {}
     for number, name in enumerate(names, start=1):
-        bare = name.strip().strip("\ufeff") or f"column_{number}"
+        bare = name.strip(" \t\r\n\ufeff").removeprefix("#").strip()
+        bare = bare or f"column_{number}"
         found[f"{bare}_{number}" if bare in found else bare] = None
     return tuple(found)
 

@@ -47,9 +47,11 @@ _SEQUENCE = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
 )
 _RUN = re.compile(rb"[\x80-\xff]{3,}")
-# A letter between ASCII letters or at one of their ends makes a western word.
+# A letter between ASCII letters or at one of their ends makes a western word. Those
+# that are words of some western language, or sizes ("Ø 28"), are left out.
 _LONE_LETTER = re.compile(
-    rb"(?<![A-Za-z\xc0-\xff])[\x8a\x8c\x8e\x9a\x9c\x9e\x9f\xc0-\xff]"
+    rb"(?<![A-Za-z\xc0-\xff])[\x8a\x8c\x8e\x9a\x9c\x9e\x9f\xc1-\xc4\xc7\xca-\xd5"
+    rb"\xd9-\xdf\xe2-\xe4\xe7\xea-\xf1\xf4\xf5\xf9-\xff]"
     rb"(?![A-Za-z\xc0-\xff])"
 )
 _NOT_IN_1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
@@ -57,11 +59,12 @@ _NOT_IN_1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 # letters of another code page (DOS, Mac, central Europe). Apostrophes, dots, hyphens
 # and dashes do stand inside words.
 _MISPLACED = re.compile(
-    rb"(?<=[A-Za-z])[\x80\x83\x85-\x89\x8b\x93-\x95\x98\x99\x9b\xa1-\xac\xae-\xb3"
-    rb"\xb5\xb6\xb8-\xbf\xd7\xf7]+(?=[a-z])"
+    rb"(?<=[A-Za-z])[\x80\x83\x85-\x89\x8b\x93-\x95\x98\x9b\xa1-\xa8\xaa-\xac\xaf\xb1-\xb3"
+    rb"\xb5\xb6\xb8-\xbb\xbe\xbf\xf7]+(?=[a-z])"
     rb"|(?<=[a-z])[\x82\x84\x8a\x8c\x8e\x9f\xc0-\xd6\xd8-\xde]"
 )
 # "Thé" and "“Où?”" have short runs of such bytes; Cyrillic or Chinese words long ones.
+_MOST_UNDEFINED = 0.01
 _MOST_IN_SEQUENCES, _MOST_IN_RUNS, _MOST_ALONE, _MOST_MISPLACED = 0.1, 0.2, 0.5, 0.1
 
 
@@ -212,7 +215,7 @@ class _Tally:
 
     def western(self) -> bool:
         return (
-            not self._undefined
+            self._undefined <= _MOST_UNDEFINED * self._high
             and self._in_sequences <= _MOST_IN_SEQUENCES * self._high
             and self._in_runs <= _MOST_IN_RUNS * self._high
             and self._alone <= _MOST_ALONE * self._high

@@ -56,7 +56,7 @@ def check_rows(
         ROW,
         FAULT,
         LINE,
-        _in_words(raw).alias(TEXT),
+        _in_words(raw, types).alias(TEXT),
         (place == _SAME_ORDER).alias(HEADER),
         (place == _OTHER_ORDER).alias(MOVED),
         time.other_unit.alias(OTHER_UNIT),
@@ -163,12 +163,16 @@ def _rating(name: str | None, types: pl.Schema) -> tuple[pl.Expr, pl.Expr]:
     return finite, pl.lit(value=False)
 
 
-def _in_words(columns: Sequence[str]) -> pl.Expr:
-    pieces = [
-        pl.format(
-            "{}: {}", pl.lit(name), pl.col(name).cast(pl.String, strict=False)
-        ).fill_null(f"{name}: null")
+def _in_words(columns: Sequence[str], types: pl.Schema) -> pl.Expr:
+    texts = {
+        name: pl.col(name).bin.encode("hex")
+        if types[name] == pl.Binary
+        else pl.col(name).cast(pl.String, strict=False)
         for name in columns
+    }
+    pieces = [
+        pl.format("{}: {}", pl.lit(name), text).fill_null(f"{name}: null")
+        for name, text in texts.items()
     ]
     return pl.concat_str(pieces, separator=", ").str.slice(0, KEPT_TEXT)
 

@@ -123,17 +123,20 @@ def _without_headers(path: Path, block: list[Row], columns: ItemColumns) -> list
     if find_format(path) != "delimited":
         return block
     names = [columns.item, *columns.fields.values()]
-    known = {spelling(name) for name in header_of(path).values()}
+    header = header_of(path)
+    known = {spelling(name) for name in header.values()}
 
     def is_header(number: int, row: Mapping[str, Any] | str) -> bool:
         # Most ids are no column's name, and nothing else is looked at.
         if isinstance(row, str) or spelling(row[columns.item] or "") not in known:
             return False
         spelt = {name: spelling(text) for name, text in row.items() if text}
-        there = all(spelt.get(n) == spelling(n) for n in names if n in row)
-        if not there and known.issuperset(spelt.values()):
+        order = [spelling(header[name]) for name in row]
+        if list(spelt.values()) == order:
+            return True
+        if sorted(spelt.values()) == sorted(order):
             raise second_order(path, number)
-        return there
+        return all(spelt.get(n) == spelling(n) for n in names if n in row)
 
     return [row for row in block if not is_header(row[0], row[2])]
 

@@ -37,6 +37,8 @@ _BARE = (
     r"|(?:data|aria)-[\w-]+"
 )
 _ATTRIBUTE = rf"(?:[\w:@.-]+\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+)|(?:{_BARE})\b)"
+# In a text without one closing tag "<S>" is a size, and "<title>" a place to fill in.
+_SIZE = r"(?i)<([asqu]|title)>"
 _MARKUP = (
     r"(?is)<!--.*?-->|<!\[CDATA\[|\]\]>|<!doctype[^>]*>|<\?[^>]*\?>"
     r"|<script\b[^>]*>.*?</script\s*>|<style\b[^>]*>.*?</style\s*>"
@@ -51,7 +53,12 @@ _MARKUP = (
 
 def without_markup(texts: pl.Series) -> pl.Series:
     """Resolve entities and blank the markup of texts; null stays null."""
-    return _resolved(texts, _stable).str.replace_all(_MARKUP, " ")
+    plain = _resolved(texts, _stable)
+    closed = plain.str.contains("</", literal=True)
+    kept = plain.str.replace_all(_SIZE, "\ue000${1}\ue001")
+    plain = pl.select(pl.when(closed).then(plain).otherwise(kept)).to_series()
+    plain = plain.str.replace_all(_MARKUP, " ")
+    return plain.str.replace_all("\ue000", "<").str.replace_all("\ue001", ">")
 
 
 def unescape(texts: pl.Series) -> pl.Series:
@@ -81,4 +88,4 @@ def _stable(text: str) -> str:
 def _letter(found: re.Match[str]) -> str:
     entity = found[0]
     whole = entity[1] == "#" or entity[1:] in html5
-    return html.unescape(entity) if whole else entity
+    return html.unescape(entity).replace("\ufffd", " ") if whole else entity

@@ -60,19 +60,20 @@ _LISTED_REASONS = 5
 _TOO_EARLY = 63_072_000
 # What else of 1990 to 2100 people write as a whole number: its ends, what it is called
 # and what to do about it.
-_NO_SECONDS = (
-    (
+_NO_SECONDS = {
+    "dates": (
         (19_900_101, 21_001_231),
         "dates (20250303)",
         "write them as texts and set ingestion.interactions.time_unit to datetime",
     ),
-    (
+    "days": (
         (32_874, 73_050),
         "a spreadsheet's numbers of days",
         "format them as dates (2025-03-03 08:01) and set "
         "ingestion.interactions.time_unit to datetime",
     ),
-)
+}
+_NEARLY_ALL = 0.9
 # A user with more of the log than this, and than so many times the mean, is many.
 _LARGE_SHARE, _TIMES_THE_MEAN = 0.05, 10
 # Rows in which the largest user is looked for, and what a row takes at least.
@@ -109,7 +110,9 @@ def ingest_interactions(
     notes = _join_notes([found for _, found in parts])
     times = [found[end] for _, found in parts for end in ("first", "last")]
     told = [time for time in times if time is not None]
-    _check_unit(paths[0], columns, notes, (min(told), max(told)) if told else None)
+    _check_unit(
+        paths[0], columns, read, notes, (min(told), max(told)) if told else None
+    )
     if not read.rows:
         raise _no_row(paths[0], "interactions", read)
     if read.set_aside:
@@ -133,7 +136,8 @@ def ingest_interactions(
                 "share": 100 * notes["largest_user"]["share"],
             },
         )
-    del notes["first_before_1990"]
+    for name in ("first_before_1990", *_NO_SECONDS):
+        del notes[name]
     return replace(read, rejected=read.rejected.head(_KEPT_ROWS), notes=notes)
 
 
@@ -194,6 +198,10 @@ def _ingest_file(
                 headers=header.sum(),
                 rows=good.sum(),
                 set_aside=(bad & ~header).sum(),
+                **{
+                    kind: (good & pl.col("timestamp").is_between(*ends)).sum()
+                    for kind, (ends, *_) in _NO_SECONDS.items()
+                },
                 moved=pl.col(ROW).filter(pl.col(MOVED)).min(),
                 first=pl.col("timestamp").filter(good).min(),
                 last=pl.col("timestamp").filter(good).max(),
@@ -270,6 +278,7 @@ def _join_notes(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "before_1990": sum(part["before_1990"] for part in parts),
         "first_before_1990": next((row for row in firsts if row is not None), None),
         "ratings_not_read": sum(part["ratings_not_read"] for part in parts),
+        **{kind: sum(part[kind] for part in parts) for kind in _NO_SECONDS},
         "reasons": dict(reasons),
         "largest_user": _largest(users),
     }
@@ -294,6 +303,7 @@ def _listed(reasons: dict[str, int]) -> str:
 def _check_unit(
     path: Path,
     columns: InteractionColumns,
+    read: Ingested,
     notes: dict[str, Any],
     times: tuple[int, int] | None,
 ) -> None:
@@ -310,11 +320,11 @@ def _check_unit(
         )
     if columns.time_unit != "s" or times is None:
         return
-    for (first, last), are, write in _NO_SECONDS:
-        if first <= times[0] and times[1] <= last:
+    for kind, (_, are, write) in _NO_SECONDS.items():
+        if notes[kind] > _NEARLY_ALL * read.rows:
             raise SidiffError(
-                f"All times in {columns.timestamp} of {path} look like {are} "
-                f"({times[0]} to {times[1]}), not seconds since 1970: {write}."
+                f"The times in {columns.timestamp} of {path} look like {are} (up to "
+                f"{times[1]}), not seconds since 1970: {write}."
             )
 
 
@@ -341,8 +351,9 @@ def _no_row(path: Path, table: str, read: Ingested) -> SidiffError:
         return SidiffError(f"{path} has no rows: give a table of {table}.")
     first = read.rejected.row(0, named=True)
     text = " ".join((first["text"] or "").split())[:_LISTED_CHARACTERS]
+    dates = " (dates are read as 2026-03-31T18:30, ISO 8601)"
     return SidiffError(
         f"No row of {path} could be read (row {first['line']}: {first['reason']}: "
-        f"{text}): correct ingestion.{table} in parameters.yml or give the right file "
-        "(dates are read as 2026-03-31T18:30, ISO 8601)."
+        f"{text}): correct ingestion.{table} in parameters.yml or give the right file"
+        f"{dates if 'time' in first['reason'] else ''}."
     )

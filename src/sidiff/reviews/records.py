@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 from sidiff.reviews.splitter import Fields, Splitter
 
@@ -20,7 +21,7 @@ _LINES_OF_PROSE = 3
 _SHAPES = tuple(
     re.compile(pattern) for pattern in (r"[^A-SU-Y_a-z]*\Z", r"\S*\Z", r"(?!\s)", "")
 )
-_FEWEST_ROWS, _SHARE_OF_SHAPE, _SHARE_OF_SHORT = 3, 0.9, 0.1
+_FEWEST_ROWS, _SHARE_OF_SHAPE, _SHARE_OF_SHORT, _SHARE_OF_ROWS = 3, 0.9, 0.1, 2 / 3
 
 Record = tuple[int, str, Sequence[str | None], str | None]
 """Number of its first line, the text, the fields (None where missing), the fault."""
@@ -51,47 +52,62 @@ class Habits:
 
     Attributes:
         width: fields of the header.
-        spare: rows end in more separators than the header has, with nothing behind.
+        spare: separators at the end of rows that the header has not, with nothing
+            behind.
         short: empty fields at the end are left out with their separators.
         shapes: a pattern for each column, which hardly any value of it breaks.
     """
 
     width: int
-    spare: bool = False
+    spare: int = 0
     short: bool = False
     shapes: tuple[re.Pattern[str], ...] = ()
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[str]], width: int) -> Habits:
         """Tell them from the fields of some rows."""
-        spare = sum(len(row) > width and not any(row[width:]) for row in rows)
-        short = sum(len(row) < width for row in rows)
-        ends_empty = any(len(row) == width and not row[-1] for row in rows)
-        whole = [row for row in rows if len(row) == width]
-        enough = len(whole) >= _FEWEST_ROWS
-        return cls(
-            width,
-            spare=2 * spare > len(rows),
-            short=short > max(1, _SHARE_OF_SHORT * len(rows)) and not ends_empty,
-            shapes=tuple(map(_shape, zip(*whole, strict=True))) if enough else (),
+        beyond = Counter(len(row) - width for row in rows if not any(row[width:]))
+        spare, many = max(beyond.items(), key=lambda one: one[1], default=(0, 0))
+        spare = max(0, spare) if 2 * many > len(rows) else 0
+        whole = [row[:width] for row in rows if len(row) in (width, width + spare)]
+        known = len(whole) >= _FEWEST_ROWS
+        shapes = tuple(map(_shape, zip(*whole, strict=True))) if known else ()
+        habits = cls(width, spare, short=True, shapes=shapes)
+        # Of few whole rows nothing is known, but for what all rows have in common.
+        told = known or len({len(row) for row in rows}) == 1
+        few = [len(row) if habits.fill(row) else 0 for row in rows]
+        runs = [list(run) for short, run in groupby(few, bool) if short]
+        short = sum(len(run) for run in runs if not _is_torn(run, width))
+        return replace(
+            habits, short=told and short > max(1, _SHARE_OF_SHORT * len(rows))
         )
 
     def fit(self, values: Sequence[str]) -> bool:
         """Test that fields are a whole row, but for a habit."""
-        beyond = values[self.width :]
-        return len(values) == self.width or (
-            self.spare and bool(beyond) and not any(beyond)
-        )
+        beyond = len(values) - self.width
+        return not beyond or (beyond == self.spare and not any(values[self.width :]))
+
+    def fill(self, values: Sequence[str]) -> bool:
+        """Test that fields are a row whose last ones were left out."""
+        # A row of one field is rather a piece of a text, or a remark.
+        few = self.short and 1 < len(values) < self.width
+        return few and self._of_shape(values)
 
     def looks_like_row(self, values: Sequence[str]) -> bool:
         """Test that there are as many fields as names, each of its column's shape.
 
         A field with a quotation mark, whose meaning is asked, may have any.
         """
+        return len(values) == self.width and self._of_shape(values)
+
+    def _of_shape(self, values: Sequence[str]) -> bool:
         shapes = zip(self.shapes, values, strict=False)
-        return len(values) == self.width and all(
-            '"' in value or shape.match(value) for shape, value in shapes
-        )
+        return all('"' in value or shape.match(value) for shape, value in shapes)
+
+
+def _is_torn(lengths: Sequence[int], width: int) -> bool:
+    """Test that neighbours with so many fields may be one row that was torn."""
+    return len(lengths) > 1 and sum(lengths) - len(lengths) + 1 == width
 
 
 def _shape(values: Sequence[str]) -> re.Pattern[str]:
@@ -215,16 +231,19 @@ class _Reader:
         return None
 
     def _are_rows(self, pieces: Sequence[str]) -> bool:
-        """Test that every line of a quoted field would be a row by itself."""
+        """Test that hardly any line of a quoted field would not be a row by itself."""
         prose = self._splitter.separator == "," and len(pieces) <= _LINES_OF_PROSE
+        split, raw = self._splitter.split, self._splitter.raw
         if self._width < 2 or (self._width == 2 and prose):  # noqa: PLR2004
             return False
-        for piece in pieces:
-            text = piece.rstrip("\n").removesuffix("\r")
-            ways = (self._splitter.split(text).values, self._splitter.raw(text))
-            if not any(map(self._habits.looks_like_row, ways)):
-                return False
-        return True
+        lines = [piece.rstrip("\n").removesuffix("\r") for piece in pieces]
+        full = [line for line in lines if line.strip(self._blanks)]
+        rows = [
+            any(map(self._habits.looks_like_row, (split(line).values, raw(line))))
+            for line in full
+        ]
+        # Between two stray marks there may be a row that is none for another reason.
+        return rows[0] and rows[-1] and sum(rows) >= _SHARE_OF_ROWS * len(rows)
 
     def _accept(self, fields: Fields) -> tuple[list[str], str | None]:
         self._tally.enclosed += fields.enclosed
@@ -290,16 +309,20 @@ def _marked(
     short: Sequence[tuple[int, str, list[str], str | None]], habits: Habits
 ) -> Iterator[Record]:
     width = habits.width
-    usual = None if habits.short else f"fewer than {width} fields"
     first = 0
     while first < len(short):
         last, fields = first, len(short[first][2])
-        while fields < width and last + 1 < len(short):
+        pair = [len(row[2]) for row in short[first : first + 2]]
+        filled = habits.fill(short[first][2]) and not (
+            len(set(pair)) > 1 and _is_torn(pair, width)
+        )
+        while not filled and fields < width and last + 1 < len(short):
             last += 1
             fields += len(short[last][2]) - 1
         torn = fields == width and last > first
         stop = last + 1 if torn else first + 1
-        fault = f"fewer than {width} fields, torn by a line break" if torn else usual
+        fault = None if filled else f"fewer than {width} fields"
+        fault = f"{fault}, torn by a line break" if torn else fault
         for number, text, values, _ in short[first:stop]:
             yield _filled((number, text, values, fault), width)
         first = stop

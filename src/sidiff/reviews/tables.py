@@ -42,6 +42,8 @@ def find_format(path: Path) -> str:
     Raises:
         SidiffError: the name ends in nothing known.
     """
+    if path.is_dir():
+        raise SidiffError(f"{path} is a folder: name the files in it.")
     name = path.name.lower()
     kind = _FORMATS.get(Path(name.removesuffix(".gz")).suffix)
     if kind is None or (kind == "parquet" and name.endswith(".gz")):

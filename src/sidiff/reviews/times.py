@@ -33,7 +33,7 @@ _ISO = (
     r"(?::?(?<minute>\d\d)(?::?(?<second>\d\d))?)?(?<fraction>[.,]\d+)?"
     r"(?:(?:\s*(?<utc>[Zz]|UTC|GMT|utc|gmt)"
     r"|\s*(?<sign>[+\-\x{2212}])(?<zone_hour>\d\d)"
-    r"(?::?(?<zone_minute>\d\d)(?::?(?<zone_second>\d\d))?)?)"
+    r"(?::?(?<zone_minute>\d\d)(?::?(?<zone_second>\d\d))?)?(?:\s+[A-Z]{2,5})?)"
     r"(?:\[[\w/+\-]+\])?)?)?$"
 )
 # Spreadsheets print the hours before ten so.

@@ -29,7 +29,8 @@ from polars.datatypes import DataType
 _WORDS = ("null", "nan", "none", "n/a", "#n/a", "(null)")
 NOTHING = sorted(
     {spelt for word in _WORDS for spelt in (word, word.upper(), word.capitalize())}
-    | {"", r"\N", "NaN", "NA", "<NA>", "NaT", "undefined"}
+    | {"", r"\N", "NaN", "NA", "<NA>", "NaT", "undefined", "[NULL]", "-", "#N/A N/A"}
+    | {"#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!", "[object Object]"}
 )
 """Texts that databases, pandas, R, Java and JavaScript print where nothing is."""
 
@@ -40,8 +41,11 @@ _LARGEST_WHOLE: dict[DataType, float] = {
 }
 _NUMBER_AS_TEXT = r"^-?\d+\.0+$"
 _EMPTY_FRACTION = r"^(-?(?:0|[1-9]\d*))\.0+$"
-_CUT_NUMBER = r"^-?\d(\.\d+)?[eE]\+\d+$|\x{fffd}"
-_NOT_TIDY = r"\s|\.0|[eE]\+|\x{fffd}"
+_CUT_NUMBER = r"^-?\d([.,]\d+)?[eE]\+\d+$|^-?\d[.,]\d+[eE]\d+$|\x{fffd}"
+_WRAPPED_ID = (
+    r'^(?:\{\s*"\$oid"\s*:\s*"([^"]+)"\s*\}|ObjectId\(["\x{27}]?(\w+)["\x{27}]?\))$'
+)
+_NOT_TIDY = r"\s|\.0|[eE]\+|[.,]\d+[eE]|\x{fffd}|^\{|^Obj"
 _SEVERAL = ("[", "(", "{", "array(")
 _LONGEST_LIST = 2**20
 _QUOTED = r"'[^']*'|\"[^\"]*\""
@@ -51,10 +55,11 @@ _NUMPY_ARRAY = re.compile(r"array\((\[.*\])(?:,\s*dtype=[^()]*)?\)", re.DOTALL)
 # A text, or a word that stands for nothing where Python has no such name
 _TEXT_OR_NOTHING = re.compile(rf"({_QUOTED})|(?<!\w)-?(?:nan|NaN|inf|null|NULL)(?!\w)")
 # Java's and PostgreSQL's lists, whose texts need no marks: [red vase, lamp], {a,"b, c"}
-_BARE_LIST = re.compile(r"\[[^\[\]{}]*\]|\{[^\[\]{}]*\}")
-_BARE_PART = re.compile(
-    r'\s*(?:"((?:[^"\\]|\\.)*)"|([^,"]*[^,"\s])|)\s*(?:,|\Z)', re.DOTALL
+_JAVA_LIST = re.compile(r"\[([^\[\]{}\"]*)\]")
+_POSTGRES_LIST = re.compile(
+    r'\{((?:"(?:[^"\\]|\\.)*"|[^\s,"{}\\]+)(?:,(?:"(?:[^"\\]|\\.)*"|[^\s,"{}\\]+))*)\}'
 )
+_POSTGRES_PART = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,]+)')
 _LONGEST_NUMBERS = 16
 """Fractions in a list of more are a vector, and no words."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -78,7 +83,15 @@ def identifier(column: pl.Expr, dtype: DataType) -> pl.Expr:
         limit = _LARGEST_WHOLE.get(dtype, 2.0**11)
         whole = (column == column.floor()) & (column.abs() < limit)
         column = pl.when(whole).then(column.cast(pl.Int64, strict=False))
-    text = column.cast(pl.String, strict=False)
+    if dtype == pl.Binary:
+        # One text that is none would be an error of the whole column.
+        text = column.map_batches(
+            lambda ids: pl.Series(ids.name, map(_decoded, ids), pl.String),
+            return_dtype=pl.String,
+            is_elementwise=True,
+        )
+    else:
+        text = column.cast(pl.String, strict=False)
     if dtype.is_decimal():
         text = pl.when(text.str.contains(_NUMBER_AS_TEXT + r"|^-?\d+$")).then(text)
     elif dtype.is_numeric():
@@ -92,6 +105,7 @@ def tidy_ids(ids: pl.Series) -> pl.Series:
     odd = ids.str.contains(_NOT_TIDY)
     if odd.any():
         tidy = ids.filter(odd).str.strip_chars().str.replace(_EMPTY_FRACTION, "$1")
+        tidy = tidy.str.replace(_WRAPPED_ID, "$1$2")
         lost = tidy.str.contains(_CUT_NUMBER)
         kept = pl.select(pl.when(~lost).then(tidy)).to_series()
         ids = ids.clone().scatter(odd.arg_true(), kept)
@@ -212,8 +226,8 @@ def _list_as_text(text: str) -> list[Any] | None:
         found = json.loads(text)
     except (ValueError, RecursionError):
         found = _literal(_TEXT_OR_NOTHING.sub(lambda part: part[1] or "None", text))
-    if found is None and _BARE_LIST.fullmatch(text):
-        found = _bare_parts(text[1:-1])
+    if found is None:
+        found = _bare_parts(text)
     if isinstance(found, Mapping):
         return [found]
     if isinstance(found, set):
@@ -230,15 +244,14 @@ def _literal(text: str) -> Any:
 
 
 def _bare_parts(text: str) -> list[str] | None:
-    """Parts between commas, marks around them or not; None where marks are ill set."""
-    parts, place = [], 0
-    while place < len(text):
-        part = _BARE_PART.match(text, place)
-        if part is None:
-            return None
-        quoted = part[1]
-        parts.append(
-            (part[2] or "") if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
-        )
-        place = part.end()
-    return parts
+    """Parts of a list whose texts need no marks; None for any other text."""
+    if java := _JAVA_LIST.fullmatch(text):
+        inside = java[1].strip()
+        marked = inside[:1] == inside[-1:] == "'"
+        parts = inside[1:-1].split("', '") if marked else inside.split(", ")
+        whole = all(part.count("(") == part.count(")") for part in parts)
+        return parts if whole and (marked or len(parts) > 1) else None
+    if postgres := _POSTGRES_LIST.fullmatch(text):
+        found = _POSTGRES_PART.findall(postgres[1])
+        return [bare or re.sub(r"\\(.)", r"\1", quoted) for quoted, bare in found]
+    return None
