@@ -53,7 +53,7 @@ def training_figure(history: pl.DataFrame) -> go.Figure:
     )
     figure.update_xaxes(title="epoch", tickformat="d")
     figure.update_yaxes(rangemode="tozero", row=1, col=2)
-    figure.update_yaxes(title="nats per masked digit", row=1, col=1, secondary_y=False)
+    figure.update_yaxes(title="loss, nats", row=1, col=1, secondary_y=False)
     figure.update_layout(template="plotly_white", hovermode="x unified")
     return figure
 
