@@ -23,7 +23,8 @@ def load(
 @pytest.mark.parametrize(
     "env",
     [
-        *("local", "beauty", "beauty_cpu", "beauty_study", "mdgr_study"),
+        *("local", "beauty", "beauty_cpu", "beauty_study", "beauty_release"),
+        *("mdgr_study", "diffgrm_study"),
         *("sports", "toys", "electronics", "books", "own", "prod"),
     ],
 )
