@@ -57,6 +57,8 @@ def store(name: str, env: str | None, also: Sequence[str] = ()) -> None:
             **comparison_of(catalog.load("comparison")),
             "data": catalog.load("data_statistics"),
             "sids": catalog.load("sid_report"),
+            "levels": catalog.load("metrics"),
+            "course": catalog.load("training_history").to_dicts(),
         }
         if catalog.exists("ablation"):
             kept["ablation"] = comparison_of(ablation_of(context, env, also))

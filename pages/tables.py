@@ -133,6 +133,50 @@ def _ablation(kept: Kept) -> str:
     )
 
 
+def _course(kept: Kept) -> str:
+    """Loss of every epoch, and the validation scores of those that have them."""
+    titles = {
+        "epoch": "epoch",
+        "train/loss": "loss",
+        "validation/sid/ndcg_at_10": "SID N@10",
+        "validation/item/ndcg_at_10": "N@10",
+    }
+    return _table(
+        list(titles.values()),
+        (
+            [
+                str(row["epoch"]),
+                f"{row['train/loss']:.3f}",
+                *(_figure_or_none(row.get(name)) for name in list(titles)[2:]),
+            ]
+            for row in kept["course"]
+        ),
+    )
+
+
+def _reproduction(kept: Kept) -> str:
+    """A paper's figures, those of others who ran it again, and those of stored runs."""
+    names = [f"{figure}_at_{k}" for k in (5, 10) for figure in ("recall", "ndcg")]
+    return _table(
+        ["", "level", "R@5", "N@5", "R@10", "N@10"],
+        (
+            [
+                row["who"],
+                row["level"],
+                *map(
+                    _figure_or_none,
+                    row.get("figures")
+                    or [
+                        _cached(row["run"])["levels"][f"test/{row['level']}/{name}"]
+                        for name in names
+                    ],
+                ),
+            ]
+            for row in kept["rows"]
+        ),
+    )
+
+
 def _differences(kept: Kept) -> str:
     """Methods that ranked for all users, against SASRec."""
     every = {line["method"] for line in kept["headlines"] if line["everybody"]}
@@ -237,6 +281,8 @@ TABLES: dict[str, Callable[[Kept], str]] = {
     "all": _all,
     "decoders": _decoders,
     "ablation": _ablation,
+    "course": _course,
+    "reproduction": _reproduction,
     "differences": _differences,
     "sids": _sids,
     "neighbours": _neighbours,
@@ -248,6 +294,10 @@ TABLES: dict[str, Callable[[Kept], str]] = {
 
 def _figure(value: float) -> str:
     return f"{value:.4f}"
+
+
+def _figure_or_none(value: float | None) -> str:
+    return NONE if value is None else _figure(value)
 
 
 def _with_interval(estimate: Kept) -> str:
