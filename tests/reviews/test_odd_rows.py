@@ -317,16 +317,61 @@ def test_blocks_with_and_without_the_last_separator(tmp_path: Path) -> None:
     assert (found.rows, found.set_aside) == (96, 0)
 
 
-@pytest.mark.parametrize("last", ["red", ""])
-def test_row_numbers_without_a_name(tmp_path: Path, last: str) -> None:
+@pytest.mark.parametrize(("mark", "last"), [("", "red"), ('"', "")])
+def test_row_numbers_without_a_name(tmp_path: Path, mark: str, last: str) -> None:
     """As R's write.table leaves them."""
-    rows = [[str(n), f"{n + 100:05}", f"vase {n}", last] for n in range(1, 9)]
+    rows = [[f"{mark}{n}{mark}", f"{n + 100:05}", "vase", last] for n in range(1, 9)]
     found = items(
         lines(tmp_path / "items.tsv", [["sku", "name", "colour"], *rows], "\t")
     )
+    assert found.frame.collect()["item_id"].to_list() == [row[1] for row in rows]
+
+
+def test_numbers_for_ids_and_a_separator_too_many(tmp_path: Path) -> None:
+    rows = [[str(n), f"vase {n}", "5", ""] for n in range(1, 9)]
+    found = items(lines(tmp_path / "items.csv", [["sku", "name", "price"], *rows]))
+    assert found.frame.collect()["item_id"].to_list() == [row[0] for row in rows]
+
+
+def test_an_unquoted_comma_in_every_row_is_refused(tmp_path: Path) -> None:
+    rows = [["sku", "name"], ["1", "Tolstoy", " War"], ["2", "Mann", " Berg"]]
+    with pytest.raises(SidiffError, match="more than 2 fields"):
+        items(lines(tmp_path / "items.csv", rows))
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_texts_of_several_lines_are_whole(tmp_path: Path, quoting: int) -> None:
+    texts = [
+        "Please note, colours may vary.\n\nSize: 20 cm, high",
+        "Of clay, red\nfrom Delft, blue",
+        "plain",
+        'A "vase", two\nhandles, no lid',
+    ]
+    rows = [[str(n), texts[n % 4] + f" {n}"] for n in range(200)]
+    with (tmp_path / "items.csv").open("w", newline="") as file:
+        writer = csv.writer(file, quoting=quoting)  # type: ignore[arg-type]
+        writer.writerows([["sku", "description"], *rows])
+    found = items(tmp_path / "items.csv")
     frame = found.frame.collect()
-    assert frame["item_id"].to_list() == [row[1] for row in rows]
-    assert frame["name"].to_list() == [row[2] for row in rows]
+    assert found.set_aside == 0
+    assert frame["description"].to_list() == [row[1] for row in rows]
+
+
+def test_a_block_of_short_rows_late_in_the_file(tmp_path: Path) -> None:
+    rows = [[*row, "coupon"] for row in events(500)]
+    for n in range(300, 316):
+        del rows[n][3]
+    rows[400].append("")
+    header = ["customer", "sku", "at", "coupon"]
+    found = log(lines(tmp_path / "log.csv", [header, *rows]))
+    assert (found.rows, found.set_aside) == (500, 0)
+
+
+@pytest.mark.parametrize("first", ["#,sku,description", "#customer,sku,description"])
+def test_a_header_that_begins_like_a_remark(tmp_path: Path, first: str) -> None:
+    (tmp_path / "items.csv").write_text(f'{first}\n1,A1,"a vase, red"\n2,A2,tray\n')
+    found = items(tmp_path / "items.csv").frame.collect()
+    assert found["item_id"].to_list() == ["A1", "A2"]
 
 
 @pytest.mark.parametrize("above", ["# exported today\n", "# a\n# b\n", "#"])
@@ -353,7 +398,7 @@ def test_items_whose_columns_change_their_places(tmp_path: Path) -> None:
         ["Sac à main", "Brosse à dents"],
         ["Pfanne Ø 28 cm", "Topf Ø28"],
         ["Filter 5 Å", "och å"],
-        ["10cm\u00d720cm", "1½in", "90°elbow", "iPad®case"],
+        ["10cm\u00d720cm", "1½in", "90°elbow", "iPad®case", "wait…then"],
     ],
 )
 def test_signs_and_words_of_one_letter(tmp_path: Path, texts: list[str]) -> None:

@@ -39,6 +39,7 @@ SEPARATORS = ",\t;|\x01"
 ROWS_PER_BLOCK = 2**14
 _SAMPLED_LINES = 200
 _LONGEST_HEADER = 2**20
+_TALLEST_ROW = 20
 _QUOTED = re.compile(rb'"[^"]*"')
 # Spreadsheets may be told the separator in a line before the header.
 _TOLD = re.compile(rb'"?sep=(.)"?\s*', re.IGNORECASE)
@@ -162,8 +163,11 @@ def _remarks(lines: Sequence[bytes], separator: str) -> int:
     """How many lines above the header begin with ``#`` and are no header."""
     count = 0
     while count + 1 < len(lines) and lines[count].startswith(b"#"):
-        here, below = (line.count(separator.encode()) for line in lines[count:][:2])
-        if here and here == below:
+        here, below = (
+            _QUOTED.sub(b"", line).count(separator.encode())
+            for line in lines[count:][:2]
+        )
+        if here and here <= below:
             break  # the header, written as a remark
         count += 1
     return count
@@ -175,10 +179,14 @@ def _has_row_names(lines: Sequence[bytes], separator: str, width: int) -> bool:
     texts = [line.decode("utf-8", errors="replace").rstrip("\r\n") for line in lines]
     rows = [splitter.split(text).values for text in texts if text]
     numbers = map(str, range(1, len(rows) + 1))
-    return len(rows) > 1 and all(
+    numbered = len(rows) > 1 and all(
         len(row) == width + 1 and row[0] == number
         for row, number in zip(rows, numbers, strict=True)
     )
+    # A separator or a comma too many in every row would look the same.
+    quoted = all(text.startswith('"') for text in texts if text)
+    bare = any(row[-1].strip() and row[-1][0] != " " for row in rows)
+    return numbered and (quoted or bare)
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
@@ -274,17 +282,26 @@ def _judge(path: Path, dialect: Dialect, first: Sequence[bytes]) -> Dialect:
         and not header_quoted
         and 2 * tally.enclosed <= tally.records
     )
-    return replace(candidates[best], quoting=not bare)
+    # Where most such fields are texts beyond doubt, the others are as well.
+    habits = replace(dialect.habits, texts=tally.texts > 2 * tally.rows)
+    return replace(candidates[best], quoting=not bare, habits=habits)
 
 
 def _habits(dialect: Dialect, first: Sequence[bytes]) -> Habits:
-    """Tell them from the lines behind the header that are rows by themselves."""
+    """Tell them from the first rows behind the header, of one line or of several."""
     splitter = Splitter(dialect.separator, quoting=True, escape=False)
-    lines = [
-        line.decode("utf-8", errors="replace").rstrip("\r\n") for line in first[1:]
-    ]
-    rows = [splitter.split(line) for line in lines if not line.isspace() and line]
-    return Habits.of([row.values for row in rows if row.exact], len(dialect.names))
+    lines = [line.decode("utf-8", errors="replace") for line in first[1:]]
+    rows, place = [], 0
+    while place < len(lines):
+        for height in range(1, min(_TALLEST_ROW, len(lines) - place) + 1):
+            text = "".join(lines[place : place + height]).rstrip("\r\n")
+            row = splitter.split(text)
+            if row.exact or not splitter.opens(text):
+                break
+        if row.exact and text.strip():
+            rows.append(row.values)
+        place += height if row.exact else 1
+    return Habits.of(rows, len(dialect.names))
 
 
 def _has_backslash(path: Path) -> bool:

@@ -59,8 +59,8 @@ _NOT_IN_1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 # letters of another code page (DOS, Mac, central Europe). Apostrophes, dots, hyphens
 # and dashes do stand inside words.
 _MISPLACED = re.compile(
-    rb"(?<=[A-Za-z])[\x80\x83\x85-\x89\x8b\x93-\x95\x98\x9b\xa1-\xa8\xaa-\xac\xaf\xb1-\xb3"
-    rb"\xb5\xb6\xb8-\xbb\xbe\xbf\xf7]+(?=[a-z])"
+    rb"(?<=[A-Za-z])[\x80\x83\x86-\x89\x8b\x93-\x95\x98\x9b\xa1\xa2\xa4-\xa8\xab\xac\xaf\xb1-\xb3"
+    rb"\xb5\xb6\xb8\xb9\xbb\xbe\xbf\xf7]+(?=[a-z])"
     rb"|(?<=[a-z])[\x82\x84\x8a\x8c\x8e\x9f\xc0-\xd6\xd8-\xde]"
 )
 # "Thé" and "“Où?”" have short runs of such bytes; Cyrillic or Chinese words long ones.

@@ -314,9 +314,8 @@ class _Window:
         """
         shown = self._text[self._place :][:_SHOWN]
         self._place += 1
-        wrong = max(wrong, self._place)
         comma = self._text.rfind(",", self._place, wrong + 1)
-        near = _NEXT_AFTER_ERROR.search(self._text, comma if comma >= 0 else wrong)
+        near = _NEXT_AFTER_ERROR.match(self._text, comma) if comma >= 0 else None
         found = _NEXT.search(self._text, self._place)
         if near is not None:
             ends = [place.end() for place in (near, found) if place is not None]

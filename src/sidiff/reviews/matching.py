@@ -24,6 +24,7 @@ def check_matching(bought: pl.Series, described: pl.Series, least: float) -> Non
     if not len(bought) or found.sum() >= least * len(bought):
         return
     lonely = described.filter(~described.is_in(bought.implode())).sort()
+    lonely = lonely if len(lonely) else described.sort()
     raise SidiffError(
         f"Only {found.sum():,} of {len(bought):,} items of the interactions have a row "
         f"in the items, whose ids are spelt like {_some(lonely)}, those of the "

@@ -21,7 +21,7 @@ _LINES_OF_PROSE = 3
 _SHAPES = tuple(
     re.compile(pattern) for pattern in (r"[^A-SU-Y_a-z]*\Z", r"\S*\Z", r"(?!\s)", "")
 )
-_FEWEST_ROWS, _SHARE_OF_SHAPE, _SHARE_OF_SHORT, _SHARE_OF_ROWS = 3, 0.9, 0.1, 2 / 3
+_FEWEST_ROWS, _SHARE_OF_SHAPE, _SHARE_OF_SHORT, _SHARE_OF_ROWS = 3, 0.9, 0.02, 2 / 3
 
 Record = tuple[int, str, Sequence[str | None], str | None]
 """Number of its first line, the text, the fields (None where missing), the fault."""
@@ -37,6 +37,8 @@ class Tally:
         strays: rows with a quotation mark that is a letter.
         enclosed: quoted fields that hold nothing that needs it.
         needed: quoted fields that hold a separator, a mark or a line break.
+        texts: quoted fields of several lines that are no rows.
+        rows: of lines that look like rows.
     """
 
     records: int = 0
@@ -44,6 +46,8 @@ class Tally:
     strays: int = 0
     enclosed: int = 0
     needed: int = 0
+    texts: int = 0
+    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,14 @@ class Habits:
             behind.
         short: empty fields at the end are left out with their separators.
         shapes: a pattern for each column, which hardly any value of it breaks.
+        texts: a quoted field of several lines is one, whatever they look like.
     """
 
     width: int
     spare: int = 0
     short: bool = False
     shapes: tuple[re.Pattern[str], ...] = ()
+    texts: bool = False
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[str]], width: int) -> Habits:
@@ -72,7 +78,7 @@ class Habits:
         whole = [row[:width] for row in rows if len(row) in (width, width + spare)]
         known = len(whole) >= _FEWEST_ROWS
         shapes = tuple(map(_shape, zip(*whole, strict=True))) if known else ()
-        habits = cls(width, spare, short=True, shapes=shapes)
+        habits = cls(width, spare, shapes=shapes)
         # Of few whole rows nothing is known, but for what all rows have in common.
         told = known or len({len(row) for row in rows}) == 1
         few = [len(row) if habits.fill(row) else 0 for row in rows]
@@ -85,13 +91,15 @@ class Habits:
     def fit(self, values: Sequence[str]) -> bool:
         """Test that fields are a whole row, but for a habit."""
         beyond = len(values) - self.width
-        return not beyond or (beyond == self.spare and not any(values[self.width :]))
+        if beyond <= 0 or any(values[self.width :]):
+            return not beyond
+        known = bool(self.shapes) and not self.spare
+        return beyond == self.spare or (known and self._of_shape(values))
 
     def fill(self, values: Sequence[str]) -> bool:
-        """Test that fields are a row whose last ones were left out."""
+        """Test that fields may be a row whose last ones were left out."""
         # A row of one field is rather a piece of a text, or a remark.
-        few = self.short and 1 < len(values) < self.width
-        return few and self._of_shape(values)
+        return 1 < len(values) < self.width and self._of_shape(values)
 
     def looks_like_row(self, values: Sequence[str]) -> bool:
         """Test that there are as many fields as names, each of its column's shape.
@@ -219,7 +227,9 @@ class _Reader:
             fields = self._splitter.split(whole)
             if fields.exact and self._habits.fit(fields.values):
                 if self._are_rows(pieces):
+                    self._tally.rows += 1
                     return None
+                self._tally.texts += 1
                 for _ in range(place):
                     self._ahead.popleft()
                 return whole, *self._accept(fields)
@@ -234,7 +244,8 @@ class _Reader:
         """Test that hardly any line of a quoted field would not be a row by itself."""
         prose = self._splitter.separator == "," and len(pieces) <= _LINES_OF_PROSE
         split, raw = self._splitter.split, self._splitter.raw
-        if self._width < 2 or (self._width == 2 and prose):  # noqa: PLR2004
+        few = self._width < 2 or (self._width == 2 and prose)  # noqa: PLR2004
+        if few or self._habits.texts:
             return False
         lines = [piece.rstrip("\n").removesuffix("\r") for piece in pieces]
         full = [line for line in lines if line.strip(self._blanks)]
@@ -313,9 +324,10 @@ def _marked(
     while first < len(short):
         last, fields = first, len(short[first][2])
         pair = [len(row[2]) for row in short[first : first + 2]]
-        filled = habits.fill(short[first][2]) and not (
-            len(set(pair)) > 1 and _is_torn(pair, width)
-        )
+        alike = {len(row[2]) for row in short[max(0, first - 2) : first + 3]}
+        usual = habits.short or (len(alike) == 1 and len(short) > 2)  # noqa: PLR2004
+        torn_apart = len(set(pair)) > 1 and _is_torn(pair, width)
+        filled = usual and habits.fill(short[first][2]) and not torn_apart
         while not filled and fields < width and last + 1 < len(short):
             last += 1
             fields += len(short[last][2]) - 1

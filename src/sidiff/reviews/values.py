@@ -41,7 +41,7 @@ _LARGEST_WHOLE: dict[DataType, float] = {
 }
 _NUMBER_AS_TEXT = r"^-?\d+\.0+$"
 _EMPTY_FRACTION = r"^(-?(?:0|[1-9]\d*))\.0+$"
-_CUT_NUMBER = r"^-?\d([.,]\d+)?[eE]\+\d+$|^-?\d[.,]\d+[eE]\d+$|\x{fffd}"
+_CUT_NUMBER = r"^-?\d([.,]\d+)?[eE]\+\d+$|^-?\d[.,]\d+[eE]\d\d+$|\x{fffd}"
 _WRAPPED_ID = (
     r'^(?:\{\s*"\$oid"\s*:\s*"([^"]+)"\s*\}|ObjectId\(["\x{27}]?(\w+)["\x{27}]?\))$'
 )
