@@ -25,6 +25,7 @@ from benchmarks import (
     startup,
     tokenization,
     training,
+    witness,
 )
 from benchmarks.common import peak_memory, speedup, table
 from sidiff.datasets import Model, SafetensorsDataset
@@ -261,3 +262,52 @@ def test_serving(folder: Path, tmp_path: Path) -> None:
         assert row["requests"] > 0
         assert row["errors"] == 0
         assert 0 < row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"]
+
+
+@CORNAC
+def test_the_witness_trains_and_ranks_as_we_do(tmp_path: Path) -> None:
+    figures = run(
+        witness.main,
+        tmp_path,
+        [
+            *NETWORK,
+            "--epochs",
+            "2",
+            "--batch",
+            "16",
+            "--beam",
+            "8",
+            "--seeds",
+            "1",
+            "2",
+        ],
+    )
+    trainings = figures["trainings"]
+    assert [(row["method"], row["seed"]) for row in trainings] == [
+        *(("sidiff", 1), ("cornac", 1), ("sidiff", 2), ("cornac", 2))
+    ]
+    # Both begin by knowing nothing of eight codes.
+    for row in trainings:
+        assert row["loss_1"] == pytest.approx(np.log(8), abs=0.3)
+    quality = {(row["figure"], row["of"]): row for row in figures["quality"]}
+    for figure in ("recall_at_10", "ndcg_at_10"):
+        ours, theirs, less = (
+            quality[figure, of]["mean"] for of in ("sidiff", "cornac", "difference")
+        )
+        assert less == pytest.approx(ours - theirs)
+        seeds = [row[figure] for row in trainings if row["method"] == "sidiff"]
+        assert ours == pytest.approx(np.mean(seeds))
+        less = quality[figure, "difference"]
+        assert less["low"] <= less["mean"] <= less["high"]
+
+
+def test_gains_are_those_of_the_targets_semantic_id() -> None:
+    shop = inputs.synthetic_shop(5, 60, 3, 8, seed=0)
+    sequences, codes = shop.sequences, shop.table.codes
+    last = [
+        tuple(codes[sequences.items[end - 1]].tolist()) for end in sequences.offsets[1:]
+    ]
+    other = (8, 8, 8)
+    lists = [[last[0]], [other, last[1]], [other] * 10 + [last[2]], [], [last[4]] * 2]
+    expected = [[1, 1], [1, 1 / np.log2(3)], [0, 0], [0, 0], [1, 1]]
+    np.testing.assert_allclose(witness.gains(lists, shop), expected)
