@@ -323,11 +323,7 @@ def _marked(
     first = 0
     while first < len(short):
         last, fields = first, len(short[first][2])
-        pair = [len(row[2]) for row in short[first : first + 2]]
-        alike = {len(row[2]) for row in short[max(0, first - 2) : first + 3]}
-        usual = habits.short or (len(alike) == 1 and len(short) > 2)  # noqa: PLR2004
-        torn_apart = len(set(pair)) > 1 and _is_torn(pair, width)
-        filled = usual and habits.fill(short[first][2]) and not torn_apart
+        filled = _is_left_out(short, first, habits)
         while not filled and fields < width and last + 1 < len(short):
             last += 1
             fields += len(short[last][2]) - 1
@@ -338,6 +334,19 @@ def _marked(
         for number, text, values, _ in short[first:stop]:
             yield _filled((number, text, values, fault), width)
         first = stop
+
+
+def _is_left_out(
+    short: Sequence[tuple[int, str, list[str], str | None]],
+    place: int,
+    habits: Habits,
+) -> bool:
+    """Test that a short row lacks its last fields, as most do or its neighbours."""
+    pair = [len(row[2]) for row in short[place : place + 2]]
+    around = {len(row[2]) for row in short[max(0, place - 2) : place + 3]}
+    usual = habits.short or (len(around) == 1 and len(short) >= _FEWEST_ROWS)
+    torn = len(set(pair)) > 1 and _is_torn(pair, habits.width)
+    return usual and not torn and habits.fill(short[place][2])
 
 
 def _filled(
