@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from benchmarks import inputs, peer
 from benchmarks.common import Row, hardware, parser, positive, publish
 from benchmarks.decoding import TOP, Ours, Sids, Theirs
-from benchmarks.inputs import Shop
+from benchmarks.inputs import MAX_HISTORY, Shop
 from benchmarks.training import epoch, prepare
+from sidiff.diffusion.denoiser import DenoiserConfig
 from sidiff.evaluation.bootstrap import bootstrap_intervals
+from sidiff.evaluation.metrics import metrics_from_ranks
 from sidiff.evaluation.settings import BootstrapParameters
 from sidiff.training.settings import TrainingParameters
 
@@ -116,7 +118,10 @@ def _ours(shop: Shop, parameters: TrainingParameters, beam: int) -> tuple[Any, S
 def _theirs(shop: Shop, parameters: TrainingParameters, beam: int) -> tuple[Any, Sids]:
     model, data = peer.recommender(shop, parameters, parameters.epochs)
     model.fit(data)
-    config = prepare(shop, parameters)[1].denoiser.config
+    table = shop.table
+    config = DenoiserConfig.build(
+        parameters.network, table.digits, table.codebook_size, MAX_HISTORY
+    )
     network = peer.trained_network(model, config, shop.table.codes)
     theirs = Theirs(shop, network, batch=32)
     return model.loss_history_, theirs.search(theirs.samples, beam, True, True)
@@ -126,11 +131,13 @@ def gains(lists: Sids, shop: Shop) -> NDArray[np.float64]:
     """Recall@10 and NDCG@10 of every test user at SID level, ``(U, 2)``."""
     sequences = shop.sequences
     targets = shop.table.codes[sequences.items[sequences.offsets[1:] - 1]]
-    found = np.zeros((len(lists), 2))
-    for user, (sids, target) in enumerate(zip(lists, targets.tolist(), strict=True)):
-        if (wanted := tuple(target)) in sids[:TOP]:
-            found[user] = 1.0, 1.0 / np.log2(sids.index(wanted) + 2)
-    return found
+    wanted = map(tuple, targets.tolist())
+    ranks = [
+        sids.index(sid) if sid in sids else -1
+        for sids, sid in zip(lists, wanted, strict=True)
+    ]
+    values = metrics_from_ranks(np.array(ranks), [TOP])
+    return np.stack([values[f"recall_at_{TOP}"], values[f"ndcg_at_{TOP}"]], axis=1)
 
 
 if __name__ == "__main__":

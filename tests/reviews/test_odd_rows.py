@@ -381,6 +381,13 @@ def test_remarks_above_the_header(tmp_path: Path, above: str) -> None:
     assert log(path).rows == 12
 
 
+def test_remarks_above_tabs(tmp_path: Path) -> None:
+    """A remark has no say in what the separator is."""
+    path = lines(tmp_path / "log.tsv", [["customer", "sku", "at"], *events()], "\t")
+    path.write_text("# exported today\n" + path.read_text())
+    assert log(path).rows == 12
+
+
 def test_items_named_like_columns(tmp_path: Path) -> None:
     rows = [["sku", "name"], ["name", "Colour"], ["colour", ""]]
     assert items(lines(tmp_path / "items.csv", rows)).rows == 2

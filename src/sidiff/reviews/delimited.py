@@ -97,7 +97,8 @@ def _find_dialect(path: Path, size: int, changed: int) -> Dialect:
         before += 1
     told = _TOLD.fullmatch(first[before]) if before < len(first) else None
     before += bool(told)
-    separator = told[1].decode("latin-1") if told else _separator(first[before:])
+    plain = [line for line in first[before:] if not line.startswith(b"#")]
+    separator = told[1].decode("latin-1") if told else _separator(plain)
     before += _remarks(first[before:], separator)
     header, height = _header(first[before:], separator)
     if _has_row_names(first[before + height :], separator, len(header)):
@@ -146,17 +147,29 @@ def _header(lines: Sequence[bytes], separator: str) -> tuple[tuple[str, ...], in
     """The fields of the first row, and the lines it takes."""
     splitter = Splitter(separator, quoting=True, escape=False)
     texts = [line.decode("utf-8", errors="replace") for line in lines]
-    joined = ""
-    for height, text in enumerate(texts, start=1):
-        joined += text
-        fields = splitter.split(joined.rstrip("\r\n"))
-        if fields.exact:
-            return tuple(fields.values), height
-        if len(joined) > _LONGEST_HEADER or not splitter.opens(joined.rstrip("\r\n")):
-            break
     if not texts:
         return (), 0
-    return tuple(splitter.loose(texts[0].rstrip("\r\n"))), 1
+    values, height = _row_at(texts, splitter) or (
+        splitter.loose(texts[0].rstrip("\r\n")),
+        1,
+    )
+    return tuple(values), height
+
+
+def _row_at(
+    lines: Sequence[str], splitter: Splitter
+) -> tuple[Sequence[str], int] | None:
+    """The row that begins in the first line, and how many lines it takes."""
+    joined = ""
+    for height, line in enumerate(lines, start=1):
+        joined += line
+        text = joined.rstrip("\r\n")
+        fields = splitter.split(text)
+        if fields.exact:
+            return fields.values, height
+        if len(joined) > _LONGEST_HEADER or not splitter.opens(text):
+            break
+    return None
 
 
 def _remarks(lines: Sequence[bytes], separator: str) -> int:
@@ -293,14 +306,10 @@ def _habits(dialect: Dialect, first: Sequence[bytes]) -> Habits:
     lines = [line.decode("utf-8", errors="replace") for line in first[1:]]
     rows, place = [], 0
     while place < len(lines):
-        for height in range(1, min(_TALLEST_ROW, len(lines) - place) + 1):
-            text = "".join(lines[place : place + height]).rstrip("\r\n")
-            row = splitter.split(text)
-            if row.exact or not splitter.opens(text):
-                break
-        if row.exact and text.strip():
-            rows.append(row.values)
-        place += height if row.exact else 1
+        found = _row_at(lines[place : place + _TALLEST_ROW], splitter)
+        if found and not lines[place].isspace():
+            rows.append(found[0])
+        place += found[1] if found else 1
     return Habits.of(rows, len(dialect.names))
 
 

@@ -316,10 +316,10 @@ class _Window:
         self._place += 1
         comma = self._text.rfind(",", self._place, wrong + 1)
         near = _NEXT_AFTER_ERROR.match(self._text, comma) if comma >= 0 else None
-        found = _NEXT.search(self._text, self._place)
         if near is not None:
-            ends = [place.end() for place in (near, found) if place is not None]
-            shown, self._place = shown[: min(ends) - self._place + 1], min(ends)
+            found = _NEXT.search(self._text, self._place, near.end())
+            end = (found or near).end()
+            shown, self._place = shown[: end - self._place + 1], end
             return shown
         while (found := _NEXT.search(self._text, self._place)) is None:
             self._place = max(self._place, len(self._text) - _SHOWN)

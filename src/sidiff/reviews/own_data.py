@@ -108,11 +108,8 @@ def ingest_interactions(
     parts = [_ingest_file(path, columns, now) for path in paths]
     read = join([part for part, _ in parts])
     notes = _join_notes([found for _, found in parts])
-    times = [found[end] for _, found in parts for end in ("first", "last")]
-    told = [time for time in times if time is not None]
-    _check_unit(
-        paths[0], columns, read, notes, (min(told), max(told)) if told else None
-    )
+    last = max(found["last"] or 0 for _, found in parts)
+    _check_unit(paths[0], columns, read, notes, last)
     if not read.rows:
         raise _no_row(paths[0], "interactions", read)
     if read.set_aside:
@@ -203,7 +200,6 @@ def _ingest_file(
                     for kind, (ends, *_) in _NO_SECONDS.items()
                 },
                 moved=pl.col(ROW).filter(pl.col(MOVED)).min(),
-                first=pl.col("timestamp").filter(good).min(),
                 last=pl.col("timestamp").filter(good).max(),
                 before_1990=old.sum(),
                 first_before_1990=pl.col(ROW).filter(old).min(),
@@ -305,26 +301,26 @@ def _check_unit(
     columns: InteractionColumns,
     read: Ingested,
     notes: dict[str, Any],
-    times: tuple[int, int] | None,
+    last: int,
 ) -> None:
     """Stop where no time is of the unit that the settings say.
 
-    ``times`` are the first and the last of the good rows, if there are any.
+    ``last`` is the latest second of the good rows.
     """
     others = any(OTHER_UNIT in reason for reason in notes["reasons"])
-    early = times[1] < _TOO_EARLY if times else others
+    early = last < _TOO_EARLY if read.rows else others
     if columns.time_unit in ("ms", "us", "ns") and early:
         raise SidiffError(
             f"All times in {columns.timestamp} of {path} lie before 1972 when read as "
             f"{columns.time_unit}: set ingestion.interactions.time_unit to s."
         )
-    if columns.time_unit != "s" or times is None:
+    if columns.time_unit != "s":
         return
     for kind, (_, are, write) in _NO_SECONDS.items():
         if notes[kind] > _NEARLY_ALL * read.rows:
             raise SidiffError(
                 f"The times in {columns.timestamp} of {path} look like {are} (up to "
-                f"{times[1]}), not seconds since 1970: {write}."
+                f"{last}), not seconds since 1970: {write}."
             )
 
 

@@ -241,7 +241,7 @@ class _Reader:
         return None
 
     def _are_rows(self, pieces: Sequence[str]) -> bool:
-        """Test that hardly any line of a quoted field would not be a row by itself."""
+        """Test that most lines of a quoted field would be rows by themselves."""
         prose = self._splitter.separator == "," and len(pieces) <= _LINES_OF_PROSE
         split, raw = self._splitter.split, self._splitter.raw
         few = self._width < 2 or (self._width == 2 and prose)  # noqa: PLR2004
