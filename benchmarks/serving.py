@@ -1,10 +1,11 @@
 """Requests to a served bundle: how long they take, how many there are in a second.
 
-Servers are processes of their own: ``sidiff serve``, and with ``--model`` the same
-bundle behind ``mlflow models serve``. The load is wrk's (Debian package wrk), a public
-tool in C: so many clients that each send the next request when the last is answered,
-one user a request, histories drawn from the bundle's items. Every server answers all
-loads of a round, then the next one does.
+Servers are processes of their own: ``sidiff serve``, Cornac's Flask server with a
+SASRec of the same catalogue (extra ``bench``), and with ``--model`` the same bundle
+behind ``mlflow models serve``. The load is wrk's (Debian package wrk), a public tool in
+C: so many clients that each send the next request when the last is answered, one user
+a request and ten items a list, histories drawn from the bundle's items. Every server
+answers all loads of a round, then the next one does.
 """
 
 from __future__ import annotations
@@ -20,25 +21,28 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks import peer
 from benchmarks.common import Row, hardware, parser, positive, publish
 from sidiff.errors import SidiffError
 from sidiff.serving import Bundle
 from sidiff.serving.bundle import find_bundle
 
-BODIES = 200
+USERS = 200
 LUA = """
-local bodies = BODIES
+local requests = REQUESTS
 local headers = {["Content-Type"] = "application/json"}
 local next = 0
 request = function()
-  next = next % #bodies + 1
-  return wrk.format("POST", "PATH", headers, bodies[next])
+  next = next % #requests + 1
+  local path, body = unpack(requests[next])
+  return wrk.format(body and "POST" or "GET", path, headers, body)
 end
 done = function(summary, latency, requests)
   io.write(string.format(
@@ -49,6 +53,24 @@ done = function(summary, latency, requests)
     latency:percentile(95) / 1e3, latency:percentile(99) / 1e3))
 end
 """
+
+
+class Server(NamedTuple):
+    """A server to start, and what it is asked.
+
+    Attributes:
+        command: what starts it.
+        environment: what it finds in addition.
+        ready: a path that answers once it does.
+        requests: path and body of each user's; without a body it is a GET.
+    """
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    port: int
+    ready: str
+    requests: Sequence[tuple[str, object]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -67,69 +89,60 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SidiffError("wrk is not installed; install the package wrk.")
     machine = hardware()
     bundle = Bundle.read(find_bundle(settings.bundle))
-    histories = _histories(bundle.items["item_id"].to_list())
-    rows = [
-        row
-        for _ in range(settings.rounds)
-        for row in _measured(settings.bundle, settings.model, histories, settings)
-    ]
-    figures = {"items": len(bundle.items), "serving": rows}
+    ids = bundle.items["item_id"].to_list()
+    with tempfile.TemporaryDirectory() as folder:
+        servers = list(_servers(settings, ids, Path(folder)))
+        rows = [
+            row
+            for _ in range(settings.rounds)
+            for server in servers
+            for row in _loads(server, settings.clients, settings.seconds)
+        ]
+    figures = {"items": len(ids), "serving": rows}
     publish(settings, machine, figures)
 
 
-def _histories(ids: list[str]) -> list[list[str]]:
-    random = np.random.default_rng(0)
-    sizes = random.integers(1, 31, BODIES)
-    return [[ids[i] for i in random.integers(0, len(ids), size)] for size in sizes]
-
-
-def _measured(
-    bundle: str,
-    model: str | None,
-    histories: list[list[str]],
-    settings: argparse.Namespace,
-) -> Iterator[Row]:
-    clients, seconds = settings.clients, settings.seconds
+def _servers(
+    settings: argparse.Namespace, ids: list[str], folder: Path
+) -> Iterator[Server]:
+    random = np.random.default_rng(settings.seed)
+    sizes = random.integers(1, 31, USERS)
+    histories = [
+        [ids[place] for place in random.integers(0, len(ids), size)] for size in sizes
+    ]
     port = _free_port()
-    command = [sys.executable, "-m", "sidiff", "serve", bundle, "--port", str(port)]
-    bodies = [{"histories": [items]} for items in histories]
-    with _server(command, port, "/health") as process:
-        yield from _loads(
-            "sidiff", process, port, "/recommendations", bodies, clients, seconds
-        )
-    if model is None:
-        return
-    port = _free_port()
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model]
-    command += ["--env-manager", "local", "--port", str(port)]
-    records = [{"dataframe_records": [{"items": items}]} for items in histories]
-    with _server(command, port, "/ping") as process:
-        yield from _loads(
-            "mlflow", process, port, "/invocations", records, clients, seconds
-        )
+    ours = [sys.executable, "-m", "sidiff", "serve", settings.bundle]
+    bodies = [("/recommendations", {"histories": [items]}) for items in histories]
+    yield Server("sidiff", [*ours, "--port", str(port)], {}, port, "/health", bodies)
+    if peer.available():
+        from benchmarks import peer_server  # noqa: PLC0415 (needs the extra)
+
+        port = _free_port()
+        paths = [(f"/recommend?uid={user}&k=10", None) for user in range(USERS)]
+        command, environment = peer_server.command(folder, ids, histories, port)
+        yield Server("cornac", command, environment, port, paths[0][0], paths)
+    if settings.model:
+        port = _free_port()
+        command = [sys.executable, "-m", "mlflow", "models", "serve", "-m"]
+        command += [settings.model, "--env-manager", "local", "--port", str(port)]
+        records = [
+            ("/invocations", {"dataframe_records": [{"items": items}]})
+            for items in histories
+        ]
+        yield Server("mlflow", command, {}, port, "/ping", records)
 
 
-def _loads(
-    name: str,
-    process: int,
-    port: int,
-    path: str,
-    bodies: Sequence[object],
-    clients: Sequence[int],
-    seconds: int,
-) -> Iterator[Row]:
-    with tempfile.TemporaryDirectory() as folder:
+def _loads(server: Server, clients: Sequence[int], seconds: int) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder, _running(server) as process:
         script = Path(folder) / "load.lua"
-        texts = ", ".join(f"[==[{json.dumps(body)}]==]" for body in bodies)
-        lua = LUA.replace("BODIES", f"{{{texts}}}").replace("PATH", path)
-        script.write_text(lua, encoding="utf-8")
+        script.write_text(_lua(server), encoding="utf-8")
         for count in clients:
-            _load(port, script, count, 1)  # kernels of oneDNN are made once
-            before = _resident(process)
-            found = _load(port, script, count, seconds)
+            _load(server.port, script, count, 1)  # kernels of oneDNN are made once
+            before = _memory(process, "VmRSS")
+            found = _load(server.port, script, count, seconds)
             requests, errors, took, p50, p95, p99 = map(float, found)
             yield {
-                "server": name,
+                "server": server.name,
                 "clients": count,
                 "requests": int(requests),
                 "errors": int(errors),
@@ -138,8 +151,17 @@ def _loads(
                 "p95_ms": p95,
                 "p99_ms": p99,
                 "mib_before": before,
-                "mib_after": _resident(process),
+                "mib_after": _memory(process, "VmRSS"),
+                "mib_peak": _memory(process, "VmHWM"),
             }
+
+
+def _lua(server: Server) -> str:
+    texts = (
+        f'{{"{path}"}}' if body is None else f'{{"{path}", [==[{json.dumps(body)}]==]}}'
+        for path, body in server.requests
+    )
+    return LUA.replace("REQUESTS", "{" + ", ".join(texts) + "}")
 
 
 def _load(port: int, script: Path, clients: int, seconds: int) -> tuple[str, ...]:
@@ -159,28 +181,40 @@ def _load(port: int, script: Path, clients: int, seconds: int) -> tuple[str, ...
 
 
 @contextmanager
-def _server(command: Sequence[str], port: int, path: str) -> Iterator[int]:
+def _running(server: Server) -> Iterator[int]:
     """Run a server for a while; gives its process."""
     places = [str(Path(sys.executable).parent), os.environ["PATH"]]
     environment = {**os.environ, "PATH": os.pathsep.join(places)}
-    process = subprocess.Popen(  # noqa: S603 (a command of this file)
-        command,
-        env=environment | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5)
-                break
-            except OSError:
-                time.sleep(0.5)
-        yield process.pid
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait()
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(  # noqa: S603 (a command of this file)
+            server.command,
+            env=environment | {"OMP_NUM_THREADS": "1", **server.environment},
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            if not _answers(server):
+                said.seek(0)
+                words = said.read().decode(errors="replace")[-1000:]
+                raise SidiffError(f"{server.name} does not answer. It said: {words}")
+            yield process.pid
+        finally:
+            os.killpg(process.pid, 15)
+            process.wait()
+
+
+def _answers(server: Server) -> bool:
+    for _ in range(240):
+        try:
+            urllib.request.urlopen(
+                f"http://127.0.0.1:{server.port}{server.ready}", timeout=5
+            )
+        except OSError:
+            time.sleep(0.5)
+        else:
+            return True
+    return False
 
 
 def _free_port() -> int:
@@ -189,8 +223,8 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _resident(process: int) -> int:
-    """MiB of a process and its children."""
+def _memory(process: int, figure: str) -> int:
+    """MiB of a process and its children: what they hold (VmRSS) or held at most."""
     total = 0
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
@@ -198,7 +232,7 @@ def _resident(process: int) -> int:
             group = os.getpgid(int(status.parent.name))
         except OSError:
             continue  # it has ended
-        found = re.search(r"VmRSS:\s+(\d+) kB", text)
+        found = re.search(rf"{figure}:\s+(\d+) kB", text)
         if group == process and found:
             total += int(found[1])
     return total // 1024
