@@ -102,5 +102,5 @@ class SasRec(StoredNetwork):
         last = states[torch.arange(len(states)), batch.lengths - 1]
         gates = self.gate.expand(len(last))
         return lambda items: gated(
-            product(last, self.items[items]), gates, had, items, size
+            product(last, self.items.index_select(0, items)), gates, had, items, size
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sidiff.decoding.inverted_index import InvertedIndex
 from sidiff.diffusion.histories import HistoryBatch
@@ -39,14 +40,14 @@ class Posterior:
 
     def encode(self, batch: HistoryBatch) -> JointMemory:
         """Encode the histories of a batch."""
-        x = self.vectors[batch.history_items]
+        x = F.embedding(batch.history_items, self.vectors)
         states, packing = self.network.states(x, batch.lengths)
         return self.network.memory(states, packing, batch.history_items, batch.lengths)
 
     def energies(self, memory: JointMemory, items: Tensor) -> Tensor:
         """Fully masked energies of a slice of items ``(n,)``, ``(B, n)``."""
         users, had = memory.users, memory.had
-        energies = linear(users, self.vectors[items])
+        energies = linear(users, self.vectors.index_select(0, items))
         gates = self.network.repeat_gate(users)
         return gated(energies, gates, had, items, len(self.vectors))
 

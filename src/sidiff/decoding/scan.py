@@ -22,7 +22,7 @@ def best_rows(
 
     Args:
         count: number of rows.
-        score: from rows ``(n,)`` to scores ``(B, n)``.
+        score: from rows ``(n,)`` to scores ``(B, n)``, which are overwritten.
         width: rows to keep per user.
         allowed: rows that count, ``(count,)`` bool; None for all.
         excluded: rows that a user must not get, -1 for none, ``(B, E)``.
@@ -38,15 +38,13 @@ def best_rows(
         chunk = torch.arange(start, min(start + ROWS_PER_CHUNK, count), device=device)
         scores = score(chunk)
         if allowed is not None:
-            scores = scores.masked_fill(~allowed[chunk], -torch.inf)
+            scores.masked_fill_(~allowed[chunk], -torch.inf)
         if excluded.shape[1]:
-            # A column more takes what lies outside of this chunk.
             inside = (excluded >= start) & (excluded < start + len(chunk))
-            place = torch.where(inside, excluded - start, len(chunk))
-            scores = torch.nn.functional.pad(scores, (0, 1))
-            scores = scores.scatter(1, place, -torch.inf)[:, :-1]
-        best = torch.cat([best, scores], 1)
-        rows = torch.cat([rows, chunk.expand(len(excluded), -1)], 1)
+            user, slot = inside.nonzero(as_tuple=True)
+            scores[user, excluded[user, slot] - start] = -torch.inf
+        scores, columns = best_columns(scores, width)
+        best, rows = torch.cat([best, scores], 1), torch.cat([rows, chunk[columns]], 1)
         # Earlier rows stand further left, so equal ones stay in order.
         best, kept = best_columns(best, width)
         rows = rows.gather(1, kept)

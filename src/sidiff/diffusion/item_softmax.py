@@ -58,7 +58,7 @@ def repeat_additions(
 def gated(
     logits: Tensor, gates: Tensor, had: Tensor, items: Tensor, size: int
 ) -> Tensor:
-    """Logits with the gate at the items that each user had.
+    """Logits with the gate at the items that each user had, changed in place.
 
     Args:
         logits: of a slice of items ``(B, n)``.
@@ -67,12 +67,15 @@ def gated(
         items: which items ``(n,)``.
         size: number of items N.
     """
-    place = torch.full((size + 1,), len(items), device=items.device)
+    # One place more, which is the last: what -1, no item, leads to.
+    place = torch.full((size + 1,), -1, device=items.device)
     place[items] = torch.arange(len(items), device=items.device)
-    # A column more takes what is not in the slice.
-    added = logits.new_zeros(len(logits), len(items) + 1)
-    added.scatter_(1, place[had], gates[:, None].expand(had.shape))
-    return logits + added[:, :-1]
+    column = place[had]
+    user, slot = (column >= 0).nonzero(as_tuple=True)
+    column = column[user, slot]
+    # An item that a user had twice is written twice, with the same number.
+    logits[user, column] = logits[user, column] + gates[user]
+    return logits
 
 
 def item_softmax_loss(

@@ -26,7 +26,7 @@ from sidiff.ranking.markov import Chain, Followers
 from sidiff.ranking.ranker import Lists
 
 Slice = Callable[[Tensor], Tensor]
-"""From items ``(n,)`` to their logits for each user of a batch, ``(B, n)``."""
+"""From items ``(n,)`` to new logits for each user of a batch, ``(B, n)``."""
 
 
 class ItemScorer(Protocol):
@@ -57,7 +57,7 @@ class Popularity:
     def logits(self, batch: HistoryBatch) -> Slice:
         """The same for every user."""
         logits = (self.counts.double() + 1.0).log()
-        return lambda items: logits[items].expand(len(batch.lengths), -1)
+        return lambda items: logits[items].repeat(len(batch.lengths), 1)
 
 
 @dataclass(frozen=True)

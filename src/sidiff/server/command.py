@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -77,6 +78,10 @@ def serve(
             bundle, device, watch_seconds, most_bytes=most_bytes, token=token
         )
         app = create_app(settings)
+        # Python's collector would go through all that is loaded now, again and again,
+        # for a tenth of a second, while clients wait.
+        gc.collect()
+        gc.freeze()
         listening = socket.create_server((host, port))
     place = "{}:{}".format(*listening.getsockname()[:2])
     logger.info("Listening on http://%s, documentation at /docs", place)
