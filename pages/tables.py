@@ -177,6 +177,28 @@ def _reproduction(kept: Kept) -> str:
     )
 
 
+def _loads(kept: Kept) -> str:
+    """Servers under load, as ``benchmarks.serving --json`` leaves them."""
+    return _table(
+        [
+            *("server", "clients", "requests", "failed", "users/s"),
+            *("p50 ms", "p95 ms", "p99 ms", "MiB before, after, peak"),
+        ],
+        (
+            [
+                row["server"],
+                f"{row['clients']}",
+                f"{row['requests']:,}",
+                f"{row['errors']:,}",
+                rate_text(row["users_per_second"]),
+                *(f"{row[name]:.3g}" for name in ("p50_ms", "p95_ms", "p99_ms")),
+                f"{row['mib_before']:,}, {row['mib_after']:,}, {row['mib_peak']:,}",
+            ]
+            for row in kept["serving"]
+        ),
+    )
+
+
 def _differences(kept: Kept) -> str:
     """Methods that ranked for all users, against SASRec."""
     every = {line["method"] for line in kept["headlines"] if line["everybody"]}
@@ -283,6 +305,7 @@ TABLES: dict[str, Callable[[Kept], str]] = {
     "ablation": _ablation,
     "course": _course,
     "reproduction": _reproduction,
+    "loads": _loads,
     "differences": _differences,
     "sids": _sids,
     "neighbours": _neighbours,
