@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import get_args
 
 import torch
 
@@ -15,8 +16,10 @@ def resolve(device: Device) -> torch.device:
     """The device that a parameter names; ``auto`` takes a GPU when there is one.
 
     Raises:
-        SidiffError: CUDA was asked for and there is none.
+        SidiffError: CUDA was asked for and there is none, or the name means nothing.
     """
+    if device not in get_args(Device):
+        raise SidiffError(f"device is {device!r}; choose auto, cpu or cuda.")
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise SidiffError(

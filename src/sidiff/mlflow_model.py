@@ -13,6 +13,7 @@ import pandas as pd
 from mlflow.pyfunc.model import PythonModel
 
 from sidiff.devices import cpu_threads
+from sidiff.errors import SidiffError
 from sidiff.serving import Recommender
 from sidiff.serving.lists import Lists
 
@@ -47,15 +48,19 @@ class BundleModel(PythonModel):
             method, unknown (ids that the catalogue does not know).
         """
         wanted = PARAMETERS | (params or {})
-        histories = [list(ids) for ids in model_input["items"]]
+        histories = model_input["items"].to_list()
         # As many threads as the evaluation had: they decide the last bit.
-        with cpu_threads(1):
-            lists = self.recommender.lists(
-                histories,
-                int(wanted["k"]),
-                exclude_seen=bool(wanted["exclude_seen"]),
-                decoder=wanted["decoder"] or None,
-            )
+        try:
+            with cpu_threads(1):
+                lists = self.recommender.lists(
+                    histories,
+                    int(wanted["k"]),
+                    exclude_seen=bool(wanted["exclude_seen"]),
+                    decoder=wanted["decoder"] or None,
+                )
+        except SidiffError as error:
+            # MLflow's server answers 400 to this, and 500 to any other.
+            raise mlflow.MlflowException.invalid_parameter_value(str(error)) from error
         return to_frame(lists)
 
 

@@ -22,13 +22,14 @@ from sidiff.pipeline_registry import PIPELINES
 from sidiff.pipelines.tracking import active_mlflow
 from sidiff.storage import redacted
 
-REPORTS = {
-    "ingestion_report": "ingestion",
-    "data_statistics": "data",
-    "sid_report": "sid_report",
-    "metrics": "",
+REPORTS: dict[str, tuple[str, tuple[str, ...] | None]] = {
+    "ingestion_report": ("ingestion", ("rejected_lines",)),
+    "data_statistics": ("data", ("users", "items", "interactions")),
+    "sid_report": ("sid_report", ("distinct_sids", "quantization_error_relative")),
+    "metrics": ("", None),
 }
-"""Flat reports whose numbers become MLflow metrics, with their prefix there."""
+"""Flat reports: the prefix of those numbers that become MLflow metrics, and their names
+(None: all). A table beside them has all numbers."""
 COMPARED = ("comparison", "ablation")
 """Tables of methods, each of which becomes a run below the one that made them."""
 LINEAGE = ("sequences", "sid_table")
@@ -48,6 +49,7 @@ class TrackingHooks:
         self._project = Path()
         self._env = ""
         self._inputs: dict[str, Any] = {}
+        self._lineage: dict[str, Any] = {}
 
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: Any) -> None:
@@ -71,13 +73,14 @@ class TrackingHooks:
             name: catalog.load(f"params:{name}")
             for name in ("dataset", "recipe", "preset")
         }
-        runs = what_runs(run_params)
+        runs, clock = what_runs(run_params), run_params["run_id"][11:19]
         self._inputs = versioned(pipeline.inputs(), catalog)
+        self._lineage = versioned({*LINEAGE} & pipeline.datasets(), catalog)
         # The plugin notes the command without what was given by --params, and its
         # options as they were given.
         noted = mlflow.get_run(mlflow.active_run().info.run_id).data.tags
         tags = {name: redacted(value) for name, value in noted.items()} | {
-            "mlflow.runName": " ".join([runs, *chosen.values()]),
+            "mlflow.runName": " ".join([runs, *chosen.values(), clock]),
             "kedro_command": redacted(" ".join(["kedro", *sys.argv[1:]])),
             "env": self._env,
             "storage": redacted(catalog.load("params:storage")),
@@ -106,13 +109,14 @@ class TrackingHooks:
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
         """Name the data that a run is of."""
         mlflow = active_mlflow()
-        if mlflow is None or dataset_name not in {*LINEAGE} & self._inputs.keys():
+        dataset = self._lineage.pop(dataset_name, None)
+        if mlflow is None or dataset is None:
             return
-        stamp = self._inputs[dataset_name].stamp()
+        stamp = dataset.stamp()
         frame = data.head(1000)
         table = mlflow.data.from_polars(
             frame.select(cs.exclude(cs.unsigned_integer())),
-            source=self._inputs[dataset_name].loaded_address(),
+            source=dataset.loaded_address(),
             name=dataset_name,
             digest=stamp.sha256[:36] if stamp else None,
         )
@@ -135,14 +139,21 @@ class TrackingHooks:
                     for name in ("reviews", "metadata")
                 }
             )
-        prefix = REPORTS[dataset_name]
+        figures = {
+            key: float(value)
+            for key, value in data.items()
+            if isinstance(value, int | float)
+        }
+        prefix, headlines = REPORTS[dataset_name]
         mlflow.log_metrics(
             {
-                f"{prefix}/{key}" if prefix else key: float(value)
-                for key, value in data.items()
-                if isinstance(value, int | float)
+                f"{prefix}/{key}" if prefix else key: value
+                for key, value in figures.items()
+                if headlines is None or key in headlines
             }
         )
+        table = {"figure": [*figures], "value": [*figures.values()]}
+        mlflow.log_table(table, f"tables/{dataset_name}.json")
 
     # First, so that kedro-mlflow has not ended the run yet.
     @hook_impl(tryfirst=True)

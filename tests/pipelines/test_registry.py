@@ -16,6 +16,7 @@ import httpx
 import mlflow
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 from sidiff.pipelines.packaging.nodes import register_bundle
@@ -149,6 +150,20 @@ def test_it_predicts_what_the_recommender_recommends(
             assert row.unknown == list(found.unknown)
 
 
+def test_what_pandas_reads_is_taken_and_what_is_no_list_of_ids_refused(
+    tracking: str, good: Bundle
+) -> None:
+    recommender = Recommender(good)
+    predictor = mlflow.pyfunc.load_model(f"models:/sidiff-shop@{CHAMPION}")
+    asked = histories(recommender)[0]
+    table = pd.DataFrame({"items": [np.array(asked, dtype=object)]})
+    told = predictor.predict(table)["item_ids"][0]
+    assert told == [item.item_id for item in recommender.recommend(asked)]
+    for wrong in ([*asked, None], "text", 5):
+        with pytest.raises(mlflow.MlflowException, match="item id"):
+            predictor.predict(pd.DataFrame({"items": [wrong]}))
+
+
 def test_mlflows_server_answers(tracking: str, good: Bundle, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -206,11 +221,30 @@ def test_a_champion_that_cannot_be_opened_stays(
     assert champion() == "2"
 
 
+def other_items(bundle: Bundle, **changes: Any) -> Bundle:
+    """The bundle as a later one with other items would be."""
+    about = {**bundle.about, "extends": bundle.about["fingerprint"], "fingerprint": "f"}
+    return replace(bundle, about=about, **changes)
+
+
+def test_the_champion_with_worse_items_does_not_become_champion(
+    shop: StoredShop, good: Bundle, tracking: str
+) -> None:
+    poor = other_items(good, ranking={**good.ranking, "share": 0.0})
+    told = registered(shop, poor)
+    assert not told["champion"]
+    assert told["high"] < 0.0
+    assert "other items, worse than champion 2" in told["reason"]
+    assert champion() == "2"
+
+
 def test_the_champion_with_other_items_stays_champion(
     shop: StoredShop, good: Bundle, tracking: str
 ) -> None:
-    about = {**good.about, "extends": good.about["fingerprint"], "fingerprint": "f"}
-    told = registered(shop, replace(good, about=about))
-    assert told["champion"]
-    assert told["reason"] == "champion 2 with other items"
+    # What is sold out is no reason to go on with it, however many wanted it next.
+    numbers = pl.int_range(pl.len())
+    items = good.items.with_columns(offered=numbers % 2 == 0)
+    told = registered(shop, other_items(good, items=items))
+    assert told["champion"], told["reason"]
+    assert "other items, not beyond noise worse than champion 2" in told["reason"]
     assert champion() == told["version"]

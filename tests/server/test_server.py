@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sidiff.server.current import Current
 from sidiff.serving import Bundle, Recommender
 from sidiff.serving.lists import UserList
 
@@ -136,6 +138,9 @@ BAD: list[tuple[bytes, int, str]] = [
     (b'{"histories": [["a"]], "user": 1}', 422, "user: Extra inputs"),
     (json.dumps({"histories": [["a"] * 10_001]}).encode(), 422, "at most 10000"),
     (json.dumps({"histories": [[]] * 257}).encode(), 422, "at most 256"),
+    (b'{"histories": [["a"]], "k": 101, "explain": true}', 422, "a k of 100"),
+    (json.dumps({"histories": [[]] * 11, "explain": True}).encode(), 422, "most 10"),
+    (json.dumps({"histories": [[]], "x" * 9000: 1}).encode(), 422, "xxx...: Extra"),
     (json.dumps({"histories": [["a" * 513]]}).encode(), 422, "at most 512"),
     (json.dumps({"histories": [["a"] * 1_000_000]}).encode(), 413, "larger than"),
 ]
@@ -154,6 +159,7 @@ def test_a_wrong_body_is_told_in_one_sentence(
     assert words in sentence
     assert sentence.endswith(".")
     assert "\n" not in sentence
+    assert len(sentence) < 300
 
 
 def test_a_body_without_length_is_limited_too(server: Server) -> None:
@@ -314,11 +320,38 @@ def _wait_for_metric(server: Server, line: str) -> None:
     raise AssertionError(f"no {line}")
 
 
+def test_a_bundle_that_is_still_being_copied_is_looked_at_again(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    bundle.write(tmp_path / "served" / "v1" / "bundle")
+    weights = {name: a * np.float32(2) for name, a in bundle.weights.items()}
+    replace(bundle, weights=weights).write(tmp_path / "whole")
+    refused: list[int] = []
+    current = Current(tmp_path / "served", "cpu", 60.0, lambda: refused.append(1))
+    first = current.recommender.about["fingerprint"]
+    copy = tmp_path / "served" / "v2" / "bundle"
+    copy.mkdir(parents=True)
+    shutil.copy(tmp_path / "whole" / "manifest.json", copy)
+    current.look()
+    current.look()
+    assert len(refused) == 1, "it has not changed"
+    assert current.recommender.about["fingerprint"] == first
+    shutil.copytree(tmp_path / "whole", copy, dirs_exist_ok=True)
+    current.look()
+    assert current.recommender.about["fingerprint"] != first
+
+
+def test_a_name_of_this_machine_needs_no_warning(folder: Path) -> None:
+    with serving(folder, "--host", "localhost") as server:
+        assert httpx.get(f"{server.url}/health").status_code == 200
+    assert "may ask" not in server.log
+
+
 def test_who_is_being_served_is_served_to_the_end(
     folder: Path, recommender: Recommender
 ) -> None:
     histories = some_histories(recommender, 200)
-    body = {"histories": histories, "k": 50, "decoder": "cpd", "explain": True}
+    body = {"histories": histories, "k": 50, "decoder": "cpd"}
     with serving(folder) as server, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(post, server, body)
         _wait_for_metric(server, "sidiff_waiting_users 0.0")

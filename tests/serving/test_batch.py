@@ -105,6 +105,53 @@ def test_a_row_for_every_user(tmp_path: Path, form: str) -> None:
     assert histories.set_aside == 0
 
 
+def test_what_is_no_list_of_ids_is_set_aside_and_counted(tmp_path: Path) -> None:
+    texts = {
+        "plain": "A B",
+        "open": "[A",
+        "mixed": "[x] B",
+        "json": '["A", "B"]',
+        "numbers": "[1, 2]",
+        "nested": '[["A"]]',
+        "empty": "[]",
+        "none": None,
+    }
+    wanted = {
+        **{"plain": ["A", "B"], "json": ["A", "B"], "numbers": ["1", "2"]},
+        **{"empty": [], "none": []},
+    }
+    path = tmp_path / "t.csv"
+    pl.DataFrame({"user_id": [*texts], "items": [*texts.values()]}).write_csv(path)
+    lines = tmp_path / "t.jsonl"
+    lines.write_text(
+        "\n".join(json.dumps({"user_id": u, "items": t}) for u, t in texts.items())
+    )
+    for number, file in enumerate((path, lines)):
+        histories = own_histories(file, COLUMNS)
+        assert histories.set_aside == 3
+        parts = Parts(histories, tmp_path / f"{number}", 9, "file_order", 10)
+        assert users_of(parts) == wanted
+    lines.write_text('{"user_id": "u", "items": [{"id": 1}]}\n')
+    assert own_histories(lines, COLUMNS).set_aside == 1
+
+
+def test_a_column_that_holds_no_ids_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    fixed = pl.Array(pl.String, 2)
+    for items, dtype in (([[["A"]]], None), ([{"a": 1}], None), ([["A", "B"]], fixed)):
+        pl.DataFrame({"user_id": ["u"], "items": pl.Series(items, dtype=dtype)}).pipe(
+            pl.DataFrame.write_parquet, path
+        )
+        if dtype is None:
+            with pytest.raises(SidiffError, match="give lists of item ids"):
+                own_histories(path, COLUMNS)
+            continue
+        parts = Parts(
+            own_histories(path, COLUMNS), tmp_path / "p", 9, "file_order", None
+        )
+        assert users_of(parts) == {"u": ["A", "B"]}
+
+
 def test_a_row_for_every_interaction(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text(

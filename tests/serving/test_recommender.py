@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from sidiff.diffusion.joint import ItemTable, JointDenoiser
 from sidiff.errors import SidiffError
 from sidiff.pipelines.frames import to_sequences
 from sidiff.reviews.sequences import training_counts
-from sidiff.serving import Recommender
+from sidiff.serving import Recommender, methods
 from sidiff.serving.lists import POPULAR, Lists
 
 from ..pipelines.stored_shops import MAX_HISTORY, StoredShop
@@ -222,6 +223,8 @@ def test_k_beyond_the_catalogue_gives_what_there_is(
         (["a"], {"k": 2.5}, "k must be"),
         (["a"], {"decoder": "beam"}, "no decoder beam; choose one of mixture"),
         (["a"], {"deny": [3]}, "one is not"),
+        (["a"], {"deny": "B0SYN"}, "list of texts, and a str was given"),
+        (["a"], {"allow": 5}, "list of texts, and a int was given"),
     ],
 )
 def test_wrong_arguments_are_told_in_one_sentence(
@@ -292,6 +295,50 @@ def test_the_steps_are_the_denoisers(
                 assert p[step.digit, step.likeliest[0][0]] == p[step.digit].max()
                 masked[step.digit] = False
             assert not masked.any()
+
+
+def test_arrays_are_histories_too(
+    recommender: Recommender, histories: list[list[str]]
+) -> None:
+    wanted = recommender.recommend(histories[4], 3)
+    for array in (
+        np.array(histories[4]),
+        np.array(histories[4], dtype=object),
+        pl.Series(histories[4]),
+    ):
+        assert recommender.recommend(array, np.int64(3)) == wanted
+        assert recommender.recommend([array], 3)[0] == wanted
+    fixed = pl.Series([histories[4]], dtype=pl.Array(pl.String, len(histories[4])))
+    assert recommender.recommend(fixed, 3)[0] == wanted
+    assert recommender.recommend(histories[4], 3, True) == wanted
+
+
+def test_a_device_that_means_nothing_is_refused(folder: Path) -> None:
+    with pytest.raises(SidiffError, match="choose auto, cpu or cuda"):
+        Recommender.load(folder, "tpu")  # type: ignore[arg-type]
+
+
+def test_steps_are_made_in_pieces(
+    recommender: Recommender,
+    histories: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def steps(users: list[list[str]]) -> list[list[Any]]:
+        lists = recommender.recommend(users, 4, explain=True)
+        return [[item.steps for item in one] for one in lists]
+
+    whole = steps(histories)
+    monkeypatch.setattr(methods, "SIDS_TRACED", 9)
+    for found, wanted in zip(steps(histories), whole, strict=True):
+        for one, other in zip(found, wanted, strict=True):
+            assert (one is None) == (other is None)
+            # Where two digits are all but equally sure, rounding decides between them.
+            codes = [
+                {step.digit: step.code for step in way or ()} for way in (one, other)
+            ]
+            assert codes[0] == codes[1]
+            if one and other:
+                assert one[0].probability == pytest.approx(other[0].probability, 1e-4)
 
 
 def test_lists_as_a_table(recommender: Recommender, histories: list[list[str]]) -> None:

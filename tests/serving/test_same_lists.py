@@ -1,14 +1,18 @@
-"""Evaluation, batch and recommender give the same lists, bit for bit."""
+"""Evaluation, batch, recommender, server and pyfunc: the same lists, bit for bit."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import httpx
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
 from sidiff.datasets import Model
+from sidiff.mlflow_model import BUNDLE, BundleModel
 from sidiff.pipelines.evaluation.nodes import evaluate_denoiser
 from sidiff.pipelines.frames import to_sequences
 from sidiff.pipelines.packaging.nodes import make_bundle
@@ -17,6 +21,7 @@ from sidiff.serving import Bundle, Recommender
 from sidiff.snapshots import SnapshotFolder
 
 from ..pipelines.stored_shops import StoredShop
+from ..server.conftest import serving
 from ..settings import model
 
 
@@ -70,9 +75,21 @@ def test_the_same_histories_get_the_same_lists(
     made = pl.concat([frame for _, frame in batch]).drop("method")
     order = ["user_id", "rank"]
     assert made.sort(order).equals(tested.sort(order))
-    for row in rows:
+    asked = [row["items"] for row in rows]
+    with serving(tmp_path / "bundle") as server:
+        url = f"{server.url}/recommendations"
+        answer = httpx.post(url, json={"histories": asked}, timeout=60)
+    served = answer.raise_for_status().json()["lists"]
+    predictor = BundleModel()
+    predictor.load_context(SimpleNamespace(artifacts={BUNDLE: tmp_path / "bundle"}))
+    predicted = predictor.predict(None, pd.DataFrame({"items": asked}))
+    for row, told, one in zip(rows, served, predicted.itertuples(), strict=True):
         alone = recommender.recommend(row["items"], 10)
         own = tested.filter(user_id=row["user_id"])
         assert own["item_id"].to_list() == [item.item_id for item in alone]
         scores = np.array([item.score for item in alone], dtype=np.float32)
         assert np.array_equal(own["score"].to_numpy(), scores)
+        assert [item["item_id"] for item in told["items"]] == own["item_id"].to_list()
+        assert np.array_equal([item["score"] for item in told["items"]], scores)
+        assert one.item_ids == own["item_id"].to_list()
+        assert np.array_equal(one.scores, scores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,9 @@ def test_new_items_are_recommended_at_once(
     assert len(np.unique(codes, axis=0)) == len(codes), "collisions are repaired"
     assert bundle.table.generation.tolist() == [0] * len(old) + [1, 1]
     assert bundle.about["extends"] == made[0].about["fingerprint"]
+    manifest = json.loads((tmp_path / "updated" / "manifest.json").read_text())
+    assert "fingerprint" not in manifest["about"]
+    assert bundle.about["created"] != made[0].about["created"]
     ids = old["item_id"].to_list()
     for decoder in after.decoders:
         found = after.recommend(ids[:4], 1000, decoder=decoder)
@@ -121,6 +125,21 @@ def test_new_items_are_recommended_at_once(
     assert all(better > worse - 1e-5 for better, worse in pairwise(kept))
     assert after.recommend(["NEW2"], 3).unknown == ()
     assert after.recommend(["NEW2"], 3).method != "popular"
+
+
+def test_a_new_item_without_text_is_told(
+    made: tuple[Bundle, Any],
+    texts: pl.DataFrame,
+    embeddings: pl.DataFrame,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text("item_id,title\nNEW1,\nNEW2,A bright polish for nails\n")
+    with caplog.at_level("WARNING"):
+        update(made, texts, embeddings, tmp_path, new_items=path)
+    assert "1 new items have no text" in caplog.text
+    assert "NEW1 first" in caplog.text
 
 
 def test_removed_items_are_known_and_not_recommended(

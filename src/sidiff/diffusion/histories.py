@@ -30,6 +30,12 @@ class HistoryBatch:
     lengths: Tensor
     history_items: Tensor
 
+    def part(self, rows: slice) -> HistoryBatch:
+        """Some of the histories."""
+        return HistoryBatch(
+            self.history[rows], self.lengths[rows], self.history_items[rows]
+        )
+
 
 @dataclass(frozen=True)
 class SampleBatch(HistoryBatch):

@@ -173,8 +173,9 @@ def _tell_problems(app: FastAPI) -> None:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             return _problem(400, "The body is no JSON.")
-        place = ".".join(str(part) for part in first["loc"])
-        return _problem(422, f"{place}: {first['msg']}.")
+        place = ".".join(_shown(str(part)) for part in first["loc"])
+        said = first["msg"].removeprefix("Value error, ")
+        return _problem(422, f"{place}: {said}.")
 
     @app.exception_handler(SidiffError)
     async def refused(_: Request, error: SidiffError) -> JSONResponse:

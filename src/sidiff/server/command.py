@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import socket
+from ipaddress import ip_address
 from pathlib import Path
 
 import click
@@ -82,10 +83,12 @@ def serve(
         # for a tenth of a second, while clients wait.
         gc.collect()
         gc.freeze()
-        listening = socket.create_server((host, port))
-    place = "{}:{}".format(*listening.getsockname()[:2])
+        [(family, *_), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        listening = socket.create_server((host, port), family=family)
+    reached, port = listening.getsockname()[:2]
+    place = f"[{reached}]:{port}" if ":" in reached else f"{reached}:{port}"
     logger.info("Listening on http://%s, documentation at /docs", place)
-    if token is None and not host.startswith("127."):
+    if token is None and not ip_address(reached).is_loopback:
         logger.warning("Whoever reaches %s may ask; set %s to a token", place, TOKEN)
     config = uvicorn.Config(
         app,

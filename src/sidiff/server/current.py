@@ -49,6 +49,7 @@ class Current:
         self._refused = refused
         self._folder = find_bundle(path)
         self.recommender = Recommender.load(self._folder, device)
+        self._failed: object = None
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._follow, daemon=True)
 
@@ -67,18 +68,23 @@ class Current:
         try:
             folder = find_bundle(self._path)
         except (SidiffError, OSError) as error:
-            logger.warning("%s; the loaded bundle stays in use", error)
+            _stays(error)
             return
         if folder == self._folder:
             return
-        # Once only: a bundle that cannot be read is not read again and again.
-        self._folder = folder
+        # What cannot be read is read again only when it has changed: it may be a bundle
+        # that is still being copied.
+        files = _files(folder)
+        if files == self._failed:
+            return
         try:
             self.recommender = Recommender.load(folder, self._device)
         except SidiffError as error:
+            self._failed = files
             self._refused()
-            logger.warning("%s; the loaded bundle stays in use", error)
+            _stays(error)
             return
+        self._folder = folder
         logger.info("Bundle %s is in use", folder)
 
     def _follow(self) -> None:
@@ -88,3 +94,16 @@ class Current:
             except Exception:  # a defect, which must not end the watch for good
                 self._refused()
                 logger.exception("The newest bundle failed; the loaded one stays")
+
+
+def _stays(error: Exception) -> None:
+    logger.warning("%s; the loaded bundle stays in use", str(error).rstrip("."))
+
+
+def _files(folder: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of each file of a folder."""
+    found = []
+    for file in sorted(folder.iterdir()):
+        about = file.stat()
+        found.append((str(file), about.st_size, about.st_mtime_ns))
+    return found

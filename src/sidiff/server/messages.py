@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from sidiff.ranking.settings import Method
 from sidiff.serving.lists import Item, Step, UserList
@@ -12,6 +19,8 @@ from sidiff.serving.lists import Item, Step, UserList
 MOST_USERS = 256
 MOST_ITEMS = 10_000
 MOST_PLACES = 1000
+MOST_EXPLAINED = {"histories": 10, "k": 100}
+"""Users and places of a request that explains: a third of a second of work."""
 
 ItemId = Annotated[str, StringConstraints(max_length=512)]
 Ids = Annotated[list[ItemId], Field(max_length=MOST_ITEMS)]
@@ -26,7 +35,19 @@ Places = Annotated[
 class Asked(BaseModel):
     """Whom to recommend to, and what."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "if": {"properties": {"explain": {"const": True}}, "required": ["explain"]},
+            "then": {
+                "properties": {
+                    "histories": {"maxItems": MOST_EXPLAINED["histories"]},
+                    "k": {"maximum": MOST_EXPLAINED["k"]},
+                }
+            },
+        },
+    )
 
     histories: Annotated[
         list[Ids],
@@ -50,8 +71,22 @@ class Asked(BaseModel):
         Field(description="null: the one that was evaluated"),
     ] = None
     explain: Annotated[
-        bool, Field(description="say how the network denoises each item")
+        bool,
+        Field(
+            description="say how the network denoises each item; for at most "
+            "{histories} users and {k} places".format(**MOST_EXPLAINED)
+        ),
     ] = False
+
+    @model_validator(mode="after")
+    def _explains_few(self) -> Asked:
+        users, places = MOST_EXPLAINED["histories"], MOST_EXPLAINED["k"]
+        if self.explain and (len(self.histories) > users or self.k > places):
+            raise ValueError(
+                f"explain goes with at most {users} histories and a k of {places}; "
+                "ask for fewer at a time"
+            )
+        return self
 
 
 class Place(BaseModel):

@@ -86,12 +86,13 @@ class Bundle:
         if files.exists(f"{folder}/{MANIFEST}"):
             raise SidiffError(f"{folder} is there already; name another folder.")
         about = {
+            **self.about,
+            # Of this writing, whatever the bundle before it said
             "kind": KIND,
             "format": FORMAT,
             "sidiff": sidiff.__version__,
             "python": platform.python_version(),
             **{name: version(name) for name in _LIBRARIES},
-            **self.about,
             "items": len(self.items),
         }
         with whole_folder(files, str(folder), about) as part:

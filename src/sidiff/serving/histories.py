@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 LISTED = "items"
 """Column of a table with one row a user: their item ids, oldest first."""
 _PART, _ORDER = "part", "order"
+_ID = r'(?:"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?|null)'
+_JSON_LIST = rf"^\[\s*(?:{_ID}\s*(?:,\s*{_ID}\s*)*)?\]$"
 
 
 @dataclass(frozen=True)
@@ -69,21 +71,14 @@ def own_histories(path: Path, columns: InteractionColumns) -> Histories:
         )
     with readable(path):
         rows = scan(path, [columns.user], [LISTED])
-        dtype = rows.collect_schema()[LISTED]
-        usable = pl.col(FAULT).is_null() & pl.col(columns.user).is_not_null()
+        ids, fine = _listed(path, rows.collect_schema()[LISTED])
+        usable = pl.col(FAULT).is_null() & pl.col(columns.user).is_not_null() & fine
         set_aside = rows.select((~usable).sum()).collect(engine="streaming").item()
     if set_aside:
-        logger.warning("Histories set aside: %s", f"{set_aside:,}")
-    ids = pl.col(LISTED)
-    if find_format(path) == "json":  # where a list is no value of a column
-        ids = pl.col(LINE).str.json_path_match(f"$.{LISTED}")
-    if not isinstance(dtype, pl.List):
-        text = ids.cast(pl.String).str.strip_chars()
-        ids = (
-            pl.when(text.str.starts_with("["))
-            .then(pl.when(text.str.starts_with("[")).then(text))
-            .str.json_decode(pl.List(pl.String))
-            .fill_null(text.str.extract_all(r"\S+"))
+        logger.warning(
+            "Histories set aside, without a user or with items that are no list of "
+            "ids: %s",
+            f"{set_aside:,}",
         )
     return Histories(
         rows.filter(usable)
@@ -97,6 +92,30 @@ def own_histories(path: Path, columns: InteractionColumns) -> Histories:
         timed=False,
         set_aside=set_aside,
     )
+
+
+def _listed(path: Path, dtype: pl.DataType) -> tuple[pl.Expr, pl.Expr]:
+    """The ids of each row of ``LISTED``, and whether they can be told."""
+    ids = pl.col(LISTED)
+    if isinstance(dtype, pl.Array):
+        ids, dtype = ids.arr.to_list(), pl.List(dtype.inner)
+    inner = dtype.inner if isinstance(dtype, pl.List) else dtype
+    if pl.Series(dtype=inner).dtype.is_nested():
+        raise SidiffError(
+            f"{path}: the column {LISTED} holds {dtype}; give lists of item ids, or "
+            "texts with ids between spaces."
+        )
+    if isinstance(dtype, pl.List):
+        return ids, pl.lit(value=True)
+    text = ids.cast(pl.String)
+    if find_format(path) == "json":  # where a list is no value of a column
+        text = pl.coalesce(pl.col(LINE).str.json_path_match(f"$.{LISTED}"), text)
+    text = text.str.strip_chars()
+    bracketed = text.str.starts_with("[").fill_null(value=False)
+    is_list = text.str.contains(_JSON_LIST).fill_null(value=False)
+    decoded = pl.when(is_list).then(text).str.json_decode(pl.List(pl.String))
+    words = pl.when(~bracketed).then(text.str.extract_all(r"\S+"))
+    return decoded.fill_null(words), is_list | ~bracketed
 
 
 class Parts:

@@ -33,6 +33,8 @@ from sidiff.serving.bundle import Bundle
 from sidiff.serving.lists import Paths
 
 MIXTURE, ITEMS = "mixture", "items"
+SIDS_TRACED = 2048
+"""Semantic IDs traced at a time, at least those of one user: bounds memory."""
 
 
 def settings_of(evaluation: EvaluationParameters) -> dict[str, Any]:
@@ -175,14 +177,18 @@ class Methods:
             batch: their histories.
             items: their lists ``(B, k)``; what stands at an empty place has no meaning.
         """
-        sids = self._items.codes[items.clamp(min=0)]
-        memory = self._encode(batch)
-        found = trace(self._model, memory, sids, paths.codes.shape[3])
-        paths.digits[users] = found.digits.cpu().numpy()
-        paths.filled[users] = sids.gather(2, found.digits).cpu().numpy()
-        paths.log_p[users] = found.log_p.cpu().numpy()
-        paths.codes[users] = found.codes.cpu().numpy()
-        paths.codes_log_p[users] = found.codes_log_p.cpu().numpy()
+        size = max(1, SIDS_TRACED // items.shape[1])
+        for start in range(0, len(users), size):
+            part = slice(start, start + size)
+            sids = self._items.codes[items[part].clamp(min=0)]
+            memory = self._encode(batch.part(part))
+            found = trace(self._model, memory, sids, paths.codes.shape[3])
+            rows = users[part]
+            paths.digits[rows] = found.digits.cpu().numpy()
+            paths.filled[rows] = sids.gather(2, found.digits).cpu().numpy()
+            paths.log_p[rows] = found.log_p.cpu().numpy()
+            paths.codes[rows] = found.codes.cpu().numpy()
+            paths.codes_log_p[rows] = found.codes_log_p.cpu().numpy()
 
     def no_paths(self, users: int, k: int, runners_up: int) -> Paths:
         """Room for what ``note_paths`` writes."""

@@ -9,7 +9,7 @@ Symbols: U users, B users of a batch, N items, k places of a list.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -102,7 +102,6 @@ class Recommender:
         self,
         histories: Ids | Sequence[Ids],
         k: int = 10,
-        *,
         exclude_seen: bool = True,
         allow: Ids | None = None,
         deny: Ids | None = None,
@@ -171,6 +170,14 @@ class Recommender:
     def rows(self, ids: Ids) -> NDArray[np.int64]:
         """Places of items in the catalogue; -1 for one that it does not know."""
         return self._rows(_texts(ids))
+
+    def offers(self, ids: Ids) -> NDArray[np.bool_]:
+        """Test of each item that it may be recommended."""
+        rows = self.rows(ids)
+        allowed = self._methods.catalogue.allowed_items
+        if allowed is None:
+            return rows >= 0
+        return (rows >= 0) & allowed.cpu().numpy()[rows]
 
     def __contains__(self, item: str) -> bool:
         """Test that the catalogue knows an item."""
@@ -315,7 +322,7 @@ def _is_one(histories: object) -> bool:
             f"a {type(histories).__name__} was given."
         )
     if isinstance(histories, pl.Series):
-        return histories.dtype != pl.List
+        return histories.dtype not in (pl.List, pl.Array)
     return not len(histories) or isinstance(histories[0], str)
 
 
@@ -324,6 +331,8 @@ def _flat(
 ) -> tuple[list[str], NDArray[np.int64]]:
     """All ids, user by user, and how many each user has."""
     if isinstance(histories, pl.Series):
+        if histories.dtype == pl.Array:
+            histories = histories.arr.to_list()
         lengths = histories.list.len().to_numpy()
         return _texts(histories.explode(empty_as_null=False)), lengths.astype(np.int64)
     for history in histories:
@@ -337,13 +346,18 @@ def _flat(
 
 
 def _texts(ids: Ids) -> list[str]:
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        raise SidiffError(
+            f"Item ids come as a list of texts, and a {type(ids).__name__} was given."
+        )
     texts = ids.to_list() if isinstance(ids, pl.Series) else list(ids)
-    if not set(map(type, texts)) <= {str}:
+    kinds = set(map(type, texts))
+    if not all(issubclass(kind, str) for kind in kinds):
         raise SidiffError("Every item id must be a text, and one is not.")
-    return texts
+    return texts if kinds <= {str} else [str(text) for text in texts]
 
 
 def _checked(k: int, most: int) -> int:
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise SidiffError(f"k must be a whole number from 1, and is {k}.")
-    return min(k, most)
+    return min(int(k), most)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -65,14 +66,17 @@ def updated(
     if not items["offered"].any():
         raise SidiffError("No item would be left to recommend; remove fewer.")
     more = len(items) - len(bundle.items)
+    about = dict(bundle.about)
+    extends = about.pop("fingerprint")
     return replace(
         bundle,
         items=items,
         lattice=_lattice(table),
         chain=_longer(bundle.chain, more),
         about={
-            **bundle.about,
-            "extends": bundle.about["fingerprint"],
+            **about,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "extends": extends,
             "sid_table": table.fingerprint,
         },
     )

@@ -41,9 +41,10 @@ def register(
 ) -> dict[str, Any]:
     """Log a bundle with the active run, register it, and compare with the champion.
 
-    The alias moves where there is no champion yet, or where the new bundle ranks the
-    same validation users better than it by more than noise. It moves along, too, where
-    the new bundle is the champion with other items.
+    The alias moves where there is no champion yet, or where the new bundle ranks
+    validation users better than it by more than noise. Users count whose next item both
+    may recommend. Where the new bundle is the champion with other items it moves unless
+    that ranks worse by more than noise: what is sold out must leave the shop.
 
     Args:
         mlflow: the module, with an active run.
@@ -61,6 +62,7 @@ def register(
 
     recommender = Recommender(bundle)
     own = ndcg(recommender, asked)
+    reachable = recommender.offers(asked.targets)
     with TemporaryDirectory(prefix="sidiff-") as folder:
         bundle.write(Path(folder) / "bundle")
         logged = _log(mlflow, Path(folder) / "bundle", recommender, asked, name)
@@ -72,7 +74,13 @@ def register(
         "users": len(own),
         "ndcg_at_10": float(own.mean()),
         **_compared(
-            mlflow, client, name, asked, own, bootstrap, bundle.about.get("extends")
+            mlflow,
+            client,
+            name,
+            asked,
+            (own, reachable),
+            bootstrap,
+            bundle.about.get("extends"),
         ),
     }
     fingerprint = str(bundle.about["fingerprint"])
@@ -87,7 +95,8 @@ def _log(
     mlflow: Any, folder: Path, recommender: Recommender, asked: Asked, name: str
 ) -> Any:
     import pandas as pd
-    from mlflow.models import infer_signature
+    from mlflow.models import ModelSignature, infer_signature
+    from mlflow.types.schema import AnyType, ColSpec, Schema
 
     import sidiff
     from sidiff import mlflow_model
@@ -96,12 +105,17 @@ def _log(
     some = asked.histories[0].head(3).to_list()
     example = pd.DataFrame({"items": [some]})
     lists = mlflow_model.to_frame(recommender.lists([["unknown"]], 1))
+    told = infer_signature(example, lists, mlflow_model.PARAMETERS)
+    # As a list of texts MLflow would cut ids short where a null stands among them.
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    items = Schema([ColSpec(anything, "items")])
+    signature = ModelSignature(items, told.outputs, told.params)
     return mlflow.pyfunc.log_model(
         name="model",
         python_model=str(package / "mlflow_model.py"),
         artifacts={mlflow_model.BUNDLE: str(folder)},
         code_paths=[str(package)],
-        signature=infer_signature(example, lists, mlflow_model.PARAMETERS),
+        signature=signature,
         input_example=example,
         pip_requirements=[f"{part}=={version(part)}" for part in REQUIREMENTS],
         registered_model_name=name,
@@ -113,7 +127,7 @@ def _compared(
     client: Any,
     name: str,
     asked: Asked,
-    own: NDArray[Any],
+    ours: tuple[NDArray[Any], NDArray[Any]],
     bootstrap: BootstrapParameters,
     extends: str | None,
 ) -> dict[str, Any]:
@@ -124,21 +138,30 @@ def _compared(
     if CHAMPION not in aliases:
         return {"champion": True, "reason": "the first champion", **nothing}
     number = aliases[CHAMPION]
-    noted = client.get_model_version(name, number).tags.get(FINGERPRINT)
-    if noted is not None and noted == extends:
-        reason = f"champion {number} with other items"
-        return {"champion": True, "reason": reason, **nothing}
     try:
-        theirs = ndcg(_load(mlflow, name, number), asked)
+        champion = _load(mlflow, name, number)
+        theirs = ndcg(champion, asked)
     except (SidiffError, OSError, mlflow.MlflowException) as error:
         reason = f"champion {number} stays, which cannot be opened ({error})"
         return {"champion": False, "reason": reason, **nothing}
-    found = Difference.between(own, theirs, bootstrap)
-    verdict = "better than" if found.beyond_noise else "not beyond noise better than"
+    own, reachable = ours
+    both = reachable & champion.offers(asked.targets)
+    noted = client.get_model_version(name, number).tags.get(FINGERPRINT)
+    same = noted is not None and noted == extends
+    if not both.any():
+        reason = f"champion {number}: no validation user's next item is in both"
+        return {"champion": same, "reason": reason, **nothing}
+    found = Difference.between(own[both], theirs[both], bootstrap)
+    wins = found.high >= 0.0 if same else found.beyond_noise
+    if same:
+        verdict = "not beyond noise worse than" if wins else "worse than"
+        verdict = f"other items, {verdict}"
+    else:
+        verdict = "better than" if wins else "not beyond noise better than"
     return {
-        "champion": found.beyond_noise,
+        "champion": wins,
         "reason": (
-            f"{verdict} champion {number} on {len(own):,} validation users, NDCG@10 "
+            f"{verdict} champion {number} on {both.sum():,} validation users, NDCG@10 "
             f"{found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
         ),
         "difference": found.mean,
