@@ -2,7 +2,8 @@
 
 ``python -m pages`` writes them from what docs/data keeps; ``python -m pages store
 sample`` keeps the latest run first (``--env=NAME`` for another environment's,
-``--also=NAME=DATASET/METHOD`` with a method of another data set in its ablation).
+``--dataset=NAME`` for another data set's, ``--also=NAME=DATASET/METHOD`` with a method
+of another data set in its ablation).
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ def main() -> None:
     parser.add_argument("action", nargs="?", choices=["store"])
     parser.add_argument("name", nargs="?", default="sample")
     parser.add_argument("--env")
+    parser.add_argument("--dataset")
     parser.add_argument(
         "--also", action="append", default=[], help="NAME=DATASET/METHOD"
     )
     arguments = parser.parse_args()
     if arguments.action == "store":
-        store(arguments.name, arguments.env, arguments.also)
+        store(arguments.name, arguments.env, arguments.also, arguments.dataset)
     for page in PAGES:
         page.write_text(fill(page))
     draw()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sidiff.datasets import Model
 from sidiff.errors import SidiffError
+from sidiff.evaluation.comparison import compare
 from sidiff.evaluation.headlines import headlines
 from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.pipelines.ablation.nodes import compare_variants
@@ -40,26 +41,41 @@ def read(name: str) -> dict[str, Any]:
     return kept
 
 
-def store(name: str, env: str | None, also: Sequence[str] = ()) -> None:
+def store(
+    name: str, env: str | None, also: Sequence[str] = (), dataset: str | None = None
+) -> None:
     """Keep the latest run of an environment under ``name``.
 
-    ``also`` sets methods beside the trainings of its ablation, as NAME=DATASET/METHOD:
-    what METHOD of ``decoder_results`` of another data set with the same users did.
+    Of a run without a comparison, the decoders that it ranked with and its ablation are
+    compared here. ``dataset`` is another one than the environment's. ``also`` sets
+    methods beside the trainings of its ablation, as NAME=DATASET/METHOD: what METHOD of
+    ``decoder_results`` of another data set with the same users did.
     """
     bootstrap_project(ROOT)
-    with KedroSession.create(ROOT, env=env) as session:
+    chosen = {"dataset": dataset} if dataset else None
+    with KedroSession.create(ROOT, env=env, runtime_params=chosen) as session:
         context = session.load_context()  # type: ignore[attr-defined]
         catalog = context.catalog
-        version = catalog.get("comparison").resolve_load_version()
-        kept = {
-            **run_of(version),
-            "version": version,
-            **comparison_of(catalog.load("comparison")),
-            "data": catalog.load("data_statistics"),
-            "sids": catalog.load("sid_report"),
-            "levels": catalog.load("metrics"),
-            "course": catalog.load("training_history").to_dicts(),
-        }
+        made = next(
+            table
+            for table in ("comparison", "decoder_results", "ablation")
+            if catalog.exists(table)
+        )
+        version = catalog.get(made).resolve_load_version()
+        kept = {**run_of(version), "version": version}
+        if made == "comparison":
+            kept |= comparison_of(catalog.load("comparison"))
+        elif made == "decoder_results":
+            kept |= comparison_of(decoders_of(context))
+        for part, table in (
+            ("data", "data_statistics"),
+            ("sids", "sid_report"),
+            ("levels", "metrics"),
+        ):
+            if catalog.exists(table):
+                kept[part] = catalog.load(table)
+        if catalog.exists("training_history"):
+            kept["course"] = catalog.load("training_history").to_dicts()
         if catalog.exists("ablation"):
             kept["ablation"] = comparison_of(ablation_of(context, env, also))
         if name == "sample":
@@ -71,6 +87,21 @@ def store(name: str, env: str | None, also: Sequence[str] = ()) -> None:
     # A line for each entry, so that a change shows where it is.
     lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in kept.items())
     (DATA / f"{name}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def decoders_of(context: Any) -> pl.DataFrame:
+    """The comparison of a run's decoders with the first of them."""
+    catalog, params = context.catalog, context.params
+    results = catalog.load("decoder_results")
+    first = {"references": [results["method"][0]]}
+    return compare(
+        {"decoder": results},
+        {"decoder": catalog.load("decoder_costs")},
+        catalog.load("catalogue"),
+        SidTable.from_frame(catalog.load("sid_table")).groups().sid_of_item,
+        params["evaluation"].cutoffs,
+        params["comparison"].model_copy(update=first),
+    )
 
 
 def other_method(

@@ -24,7 +24,7 @@ def load(
     "env",
     [
         *("local", "beauty", "beauty_cpu", "beauty_study", "beauty_release"),
-        *("mdgr_study", "diffgrm_study", "posterior_study"),
+        *("mdgr_study", "mdgr_release", "diffgrm_study", "posterior_study"),
         *("sports", "toys", "electronics", "books", "own", "prod"),
     ],
 )
