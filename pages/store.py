@@ -90,17 +90,20 @@ def store(
 
 
 def decoders_of(context: Any) -> pl.DataFrame:
-    """The comparison of a run's decoders with the first of them."""
+    """The comparison of a run's decoders with its references, or with the first."""
     catalog, params = context.catalog, context.params
     results = catalog.load("decoder_results")
-    first = {"references": [results["method"][0]]}
+    methods = results["method"].unique(maintain_order=True).to_list()
+    references = [one for one in params["comparison"].references if one in methods]
     return compare(
         {"decoder": results},
         {"decoder": catalog.load("decoder_costs")},
         catalog.load("catalogue"),
         SidTable.from_frame(catalog.load("sid_table")).groups().sid_of_item,
         params["evaluation"].cutoffs,
-        params["comparison"].model_copy(update=first),
+        params["comparison"].model_copy(
+            update={"references": references or methods[:1]}
+        ),
     )
 
 
