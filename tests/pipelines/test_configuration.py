@@ -24,7 +24,7 @@ def load(
     "env",
     [
         *("local", "beauty", "beauty_cpu", "beauty_study", "beauty_release"),
-        *("mdgr_study", "mdgr_release", "diffgrm_study", "posterior_study"),
+        *("mdgr_study", "mdgr_release", "diffgrm_study"),
         *("sports", "toys", "electronics", "books", "own", "prod"),
     ],
 )
@@ -61,6 +61,17 @@ def test_every_environment_is_complete(
         search = "cpd"
     assert evaluation["method"] == ("mixture" if own else search)
     assert training["validation"]["method"] == ("items" if own else search)
+
+
+@pytest.mark.parametrize("recipe", ["diffgrm", "mdgr"])
+def test_the_study_of_the_posterior_is_of_networks_that_have_one(
+    project: Path, recipe: str
+) -> None:
+    parameters = load(project, "posterior_study", {"recipe": recipe})
+    validate(parameters)
+    assert "no_partial" in parameters["ablation"]["variants"]
+    with pytest.raises(SidiffError, match="items needs"):
+        load(project, "posterior_study", {"recipe": recipe, "preset": "paper"})
 
 
 def test_mdgr_as_published(project: Path) -> None:
