@@ -170,6 +170,11 @@ def test_titles_are_no_html(bundle: Bundle) -> None:
     page = steps_table(item, Meanings(recommender.shelf))
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
-    assert page.count("<tr>") == 1 + len(item.steps or ())
+    steps = item.steps or ()
+    assert page.count("<tr>") == 1 + len(steps)
+    codes = sum(
+        len({step.code, *(code for code, _ in step.likeliest)}) for step in steps
+    )
+    assert page.count("such as ") == codes, "a runner-up has its items as well"
     assert "from the network" in reason(item, found)
     assert "nothing is known" in reason(item, recommender.lists([[]], 1)[0])

@@ -66,17 +66,18 @@ def steps_table(item: Item, meanings: Meanings) -> str:
             for digit in range(digits)
         )
         others = "".join(
-            f"<div><span class=bar style='width:{60 * p:.1f}px'></span> {p:.0%} "
+            f"<div title='{_such_as(meanings, step.digit, code)}'>"
+            f"<span class=bar style='width:{60 * p:.1f}px'></span> {p:.0%} "
             f"<span class=code>{code}</span> {_words(meanings, step.digit, code)}</div>"
             for code, p in step.likeliest
             if code != step.code
         )
-        titles = escape("; ".join(meanings.of(step.digit, step.code).titles))
         rows.append(
             f"<tr><td>{number}</td><td class=code>{state}</td>"
             f"<td>digit {step.digit + 1}: <span class=code>{step.code}</span>, "
             f"{step.probability:.0%}<br>{_words(meanings, step.digit, step.code)}"
-            f"<br><span class=quiet>such as {titles}</span></td><td>{others}</td></tr>"
+            f"<br><span class=quiet>{_such_as(meanings, step.digit, step.code)}</span>"
+            f"</td><td>{others}</td></tr>"
         )
     return (
         f"<div class=sidiff><p>{_title(item)}</p><table><tr><th>Step</th>"
@@ -87,6 +88,10 @@ def steps_table(item: Item, meanings: Meanings) -> str:
 
 def _title(item: Item) -> str:
     return f"{escape(item.title or item.item_id)}"
+
+
+def _such_as(meanings: Meanings, digit: int, code: int) -> str:
+    return escape(f"such as {'; '.join(meanings.of(digit, code).titles)}")
 
 
 def _words(meanings: Meanings, digit: int, code: int) -> str:

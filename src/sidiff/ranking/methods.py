@@ -45,7 +45,7 @@ def network_ranker(
     chain: Chain | None = None,
     share: float = 0.0,
 ) -> Ranker:
-    """A method of ranking by a trained network.
+    """A method of ranking by a trained network; see ``method_ranker``.
 
     Args:
         network: in evaluation mode.
@@ -54,11 +54,24 @@ def network_ranker(
         items: codes and residual rows of all items.
         chain: of the ``mixture``; not read by other methods.
         share: of the chain.
+    """
+    model = search_model(network, items)
+    return method_ranker(model, parameters, catalogue, chain, share)
+
+
+def method_ranker(
+    model: tuple[DenoisingModel | Posterior, Encode],
+    parameters: RankingParameters,
+    catalogue: Catalogue,
+    chain: Chain | None = None,
+    share: float = 0.0,
+) -> ItemRanker | SearchRanker:
+    """A method of ranking by what ``search_model`` gives: the one place that makes it.
 
     Raises:
         SidiffError: the method ranks items and the network has only digits.
     """
-    searched, encode = search_model(network, items)
+    searched, encode = model
     if not parameters.by_items:
         return SearchRanker(searched, encode, parameters, catalogue)
     if not isinstance(searched, Posterior):

@@ -20,12 +20,12 @@ from sidiff.decoding.posterior import Posterior
 from sidiff.decoding.trace import trace
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.diffusion.joint import ItemTable
-from sidiff.diffusion.networks import Network, network_from_saved
+from sidiff.diffusion.networks import network_from_saved
 from sidiff.errors import SidiffError
 from sidiff.evaluation.settings import EvaluationParameters
-from sidiff.ranking.items import ItemRanker, Popularity, PosteriorItems
+from sidiff.ranking.items import ItemRanker, Popularity
 from sidiff.ranking.markov import Chain
-from sidiff.ranking.methods import search_model
+from sidiff.ranking.methods import method_ranker, search_model
 from sidiff.ranking.ranker import Lists, rank_alike
 from sidiff.ranking.searched import SearchRanker
 from sidiff.ranking.settings import MarkovParameters, RankingParameters
@@ -87,33 +87,28 @@ class Methods:
         self._rankers: dict[str, ItemRanker | SearchRanker] = {}
         parameters = RankingParameters.model_validate(settings["ranking"])
         with torch.inference_mode():
-            self._lay_out(network, bundle)
-        for name in DECODERS:
-            search = parameters.model_copy(update={"method": name})
-            self._rankers[name] = SearchRanker(
-                self._model, self._encode, search, self.catalogue
+            model = self._model, self._encode = search_model(network, self._items)
+        if isinstance(self._model, Posterior):
+            ways, chain = (MIXTURE, ITEMS, *DECODERS), self._chain(bundle)
+            self.vectors = self._model.vectors
+        else:
+            ways, chain = tuple(DECODERS), None
+            rows = self._items.codes + network.first_row
+            self.vectors = network.codes[rows].flatten(1)
+        for name in ways:
+            method = parameters.model_copy(update={"method": name})
+            self._rankers[name] = method_ranker(
+                model, method, self.catalogue, chain, settings["share"]
             )
         self.names = tuple(self._rankers)
         self.default: str = parameters.method
 
-    def _lay_out(self, network: Network, bundle: Bundle) -> None:
-        """The catalogue as a network needs it, and its ways to rank whole items."""
-        self._model, self._encode = search_model(network, self._items)
-        if not isinstance(self._model, Posterior):
-            rows = self._items.codes + network.first_row
-            self.vectors = network.codes[rows].flatten(1)
-            return
-        settings, scorer = bundle.ranking, PosteriorItems(self._model)
-        self.vectors = self._model.vectors
+    def _chain(self, bundle: Bundle) -> Chain:
         arrays = {n: torch.from_numpy(a) for n, a in bundle.chain.items()}
-        chain = Chain(
+        return Chain(
             **{name: array.to(self.device) for name, array in arrays.items()},
-            parameters=MarkovParameters.model_validate(settings["markov"]),
+            parameters=MarkovParameters.model_validate(bundle.ranking["markov"]),
         )
-        self._rankers[MIXTURE] = ItemRanker(
-            scorer, self.catalogue, chain, settings["share"]
-        )
-        self._rankers[ITEMS] = ItemRanker(scorer, self.catalogue)
 
     def batch(self, items: Tensor, lengths: Tensor) -> HistoryBatch:
         """Histories of item indices ``(B, T)``, as the network takes them."""
