@@ -58,7 +58,8 @@ def command(
     server = [sys.executable, "-m", "gunicorn", "cornac.serving.app:app"]
     server += ["--bind", f"127.0.0.1:{port}", "--workers", "1", "--threads", "32"]
     named = f"{__name__}.{HistoriesKept.__name__}"
-    return server, {"MODEL_PATH": place, "MODEL_CLASS": named, "PYTHONPATH": "."}
+    root = str(Path(__file__).parents[1])
+    return server, {"MODEL_PATH": place, "MODEL_CLASS": named, "PYTHONPATH": root}
 
 
 def _interactions(

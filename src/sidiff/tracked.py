@@ -113,13 +113,16 @@ class TrackingHooks:
         if mlflow is None or dataset is None:
             return
         stamp = dataset.stamp()
-        frame = data.head(1000)
-        table = mlflow.data.from_polars(
-            frame.select(cs.exclude(cs.unsigned_integer())),
-            source=dataset.loaded_address(),
-            name=dataset_name,
-            digest=stamp.sha256[:36] if stamp else None,
-        )
+        frame = data.head(1000).select(cs.exclude(cs.unsigned_integer()))
+        about = {
+            "name": dataset_name,
+            "digest": stamp.sha256[:36] if stamp else None,
+        }
+        try:
+            address = dataset.loaded_address()
+            table = mlflow.data.from_polars(frame, source=address, **about)
+        except mlflow.MlflowException:  # a store that MLflow does not know
+            table = mlflow.data.from_polars(frame, **about)
         mlflow.log_input(table)
 
     @hook_impl

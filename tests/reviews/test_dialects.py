@@ -227,6 +227,11 @@ def test_raw_text_with_line_breaks(texts: list[tuple[str, str]]) -> None:
     are_counted("items.tsv", raw(rows), rows)
 
 
+def test_a_row_torn_twice_is_no_row_that_lacks_its_last_field() -> None:
+    rows = table([("0", "0"), ("0", "0"), ("0", "0"), ("0", "0\n0\n0")])
+    are_counted("items.tsv", raw(rows), rows)
+
+
 STRAY: list[tuple[str, Callable[[int], str]]] = [
     ("one begins, one ends", lambda n: {3: '"best', 17: '27"'}.get(n, "fine")),
     ("next to each other", lambda n: {3: '"best', 4: '27"'}.get(n, "fine")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -81,9 +81,13 @@ class Habits:
         habits = cls(width, spare, shapes=shapes)
         # Of few whole rows nothing is known, but for what all rows have in common.
         told = known or len({len(row) for row in rows}) == 1
-        few = [len(row) if habits.fill(row) else 0 for row in rows]
-        runs = [list(run) for short, run in groupby(few, bool) if short]
-        short = sum(len(run) for run in runs if not _is_torn(run, width))
+        # A torn row leaves neighbours, of which one may have a single field.
+        runs = [list(run) for few, run in groupby(rows, _fewer_than(width)) if few]
+        short = sum(
+            sum(map(habits.fill, run))
+            for run in runs
+            if not _is_torn([len(row) for row in run], width)
+        )
         return replace(
             habits, short=told and short > max(1, _SHARE_OF_SHORT * len(rows))
         )
@@ -111,6 +115,10 @@ class Habits:
     def _of_shape(self, values: Sequence[str]) -> bool:
         shapes = zip(self.shapes, values, strict=False)
         return all('"' in value or shape.match(value) for shape, value in shapes)
+
+
+def _fewer_than(width: int) -> Callable[[Sequence[str]], bool]:
+    return lambda row: len(row) < width
 
 
 def _is_torn(lengths: Sequence[int], width: int) -> bool:
