@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from sidiff.demo.meanings import Meanings
+from sidiff.demo.meanings import Meaning, Meanings
 from sidiff.serving.lists import POPULAR, Item, UserList
 
 STYLE = """
@@ -66,18 +66,19 @@ def steps_table(item: Item, meanings: Meanings) -> str:
             for digit in range(digits)
         )
         others = "".join(
-            f"<div title='{_such_as(meanings, step.digit, code)}'>"
+            f"<div title='{_such_as(meaning)}'>"
             f"<span class=bar style='width:{60 * p:.1f}px'></span> {p:.0%} "
-            f"<span class=code>{code}</span> {_words(meanings, step.digit, code)}</div>"
+            f"<span class=code>{code}</span> {_words(meaning)}</div>"
             for code, p in step.likeliest
             if code != step.code
+            for meaning in [meanings.of(step.digit, code)]
         )
+        own = meanings.of(step.digit, step.code)
         rows.append(
             f"<tr><td>{number}</td><td class=code>{state}</td>"
             f"<td>digit {step.digit + 1}: <span class=code>{step.code}</span>, "
-            f"{step.probability:.0%}<br>{_words(meanings, step.digit, step.code)}"
-            f"<br><span class=quiet>{_such_as(meanings, step.digit, step.code)}</span>"
-            f"</td><td>{others}</td></tr>"
+            f"{step.probability:.0%}<br>{_words(own)}"
+            f"<br><span class=quiet>{_such_as(own)}</span></td><td>{others}</td></tr>"
         )
     return (
         f"<div class=sidiff><p>{_title(item)}</p><table><tr><th>Step</th>"
@@ -90,11 +91,10 @@ def _title(item: Item) -> str:
     return f"{escape(item.title or item.item_id)}"
 
 
-def _such_as(meanings: Meanings, digit: int, code: int) -> str:
-    return escape(f"such as {'; '.join(meanings.of(digit, code).titles)}")
+def _such_as(meaning: Meaning) -> str:
+    return escape(f"such as {'; '.join(meaning.titles)}")
 
 
-def _words(meanings: Meanings, digit: int, code: int) -> str:
-    meaning = meanings.of(digit, code)
+def _words(meaning: Meaning) -> str:
     words = ", ".join(meaning.words) or "no typical word"
     return f"<i>{escape(words)}</i> <span class=quiet>({meaning.items} items)</span>"

@@ -71,9 +71,14 @@ def render_texts(
     pieces = [_piece(_values(rows, part.field), part.label, clean) for part in template]
     joined = pl.concat_str(pieces, separator=" ", ignore_nulls=True)
     text = pl.select(joined).to_series()
-    bare = int((text == "").sum())
-    if bare:
-        logger.info("%s items have no text and are given their id", f"{bare:,}")
+    bare = rows["item_id"].filter(text == "")
+    if len(bare):
+        logger.warning(
+            "%s items have no text and are given their id, %s first: their semantic "
+            "IDs mean nothing",
+            f"{len(bare):,}",
+            bare[0],
+        )
     _tell_of_doubtful(text)
     return rows.select(
         "item_id",

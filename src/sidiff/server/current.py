@@ -77,10 +77,10 @@ class Current:
         files = _files(folder)
         if files == self._failed:
             return
+        self._failed = files
         try:
             self.recommender = Recommender.load(folder, self._device)
         except SidiffError as error:
-            self._failed = files
             self._refused()
             _stays(error)
             return

@@ -100,7 +100,7 @@ def _listed(path: Path, dtype: pl.DataType) -> tuple[pl.Expr, pl.Expr]:
     if isinstance(dtype, pl.Array):
         ids, dtype = ids.arr.to_list(), pl.List(dtype.inner)
     inner = dtype.inner if isinstance(dtype, pl.List) else dtype
-    if pl.Series(dtype=inner).dtype.is_nested():
+    if inner.is_nested():
         raise SidiffError(
             f"{path}: the column {LISTED} holds {dtype}; give lists of item ids, or "
             "texts with ids between spaces."

@@ -111,14 +111,6 @@ def _embedded(
             "or run kedro run --pipeline=full again."
         )
     texts = render_texts(items, items["item_id"], settings.text)
-    bare = texts.filter(pl.col("text") == pl.col("item_id"))
-    if len(bare):
-        logger.warning(
-            "%s new items have no text and are embedded by their ids, %s first: their "
-            "semantic IDs mean nothing",
-            f"{len(bare):,}",
-            bare["item_id"][0],
-        )
     found = embed(
         texts,
         encoder,
