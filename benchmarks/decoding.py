@@ -3,10 +3,10 @@
 Encoding of the histories and ranking of the SIDs found count for both; ours goes on to
 ranked items. Ours decodes users in batches of its default size, Cornac's in those of
 its own. Whether both find the same SIDs is shown first: without merging our search is
-the same as theirs. ``default`` is what ``kedro run --env=beauty`` does: the mixture of
-its network's posterior over items and the Markov chain; ``default_network`` leaves out
-the chain. Random weights stand for a network that knows nothing: its beams hold other
-shares of equal states than a trained one's (``--denoiser``).
+the same as theirs. ``default`` is what ``kedro run --env=beauty`` does: the energies
+of its network's posterior over items and of the Markov chain; ``default_network``
+leaves out the chain. Random weights stand for a network that knows nothing: its beams
+hold other shares of equal states than a trained one's (``--denoiser``).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from sidiff.decoding.decoders import DECODERS
 from sidiff.diffusion.denoiser import Denoiser
 from sidiff.diffusion.histories import Histories
 from sidiff.diffusion.networks import Network
-from sidiff.ranking.markov import Chain
+from sidiff.ranking.markov import Chain, Transitions
 from sidiff.ranking.methods import network_ranker
 from sidiff.ranking.ranker import Ranker
 from sidiff.ranking.results import Cost
@@ -216,8 +216,8 @@ class Ours:
             shop.sequences, self.histories, self.samples, TOP, False, users_per_batch
         )
         evaluation = inputs.default_evaluation()
-        self.chain = Chain.of(transition_counts(shop.sequences), evaluation.markov, cpu)
-        self.share = evaluation.mixture.share
+        chain = Chain.of(transition_counts(shop.sequences), evaluation.markov, cpu)
+        self.transitions = Transitions(chain, evaluation.transitions)
         _ = self.catalogue.continuations  # once for all users: stored by Kedro
         self.costs: dict[RankingParameters, Cost] = {}
 
@@ -234,8 +234,7 @@ class Ours:
             search,
             self.catalogue,
             self.histories.table,
-            self.chain,
-            self.share,
+            self.transitions,
         )
 
     @torch.inference_mode()

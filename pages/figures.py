@@ -20,7 +20,7 @@ STYLE: Any = {
     "axes.spines.right": False,
     "svg.hashsalt": "sidiff",
 }
-MIXED = ("as_configured", "items", "markov", "cpd")
+LISTS = ("as_configured", "items", "markov", "cpd")
 
 
 def draw() -> list[Path]:
@@ -29,7 +29,7 @@ def draw() -> list[Path]:
     figures = {
         "code_use": code_use(kept),
         "walk": walk(kept),
-        "mixture": intervals(kept, MIXED),
+        "lists": intervals(kept, LISTS),
         "intervals": intervals(kept, None),
     }
     paths = []

@@ -241,23 +241,23 @@ def _list(
     user: int,
     evaluation: EvaluationParameters,
 ) -> dict[str, Any]:
-    """The mixture of docs/concepts/lists.md, item by item and in its literal form."""
+    """The list of docs/concepts/lists.md, item by item and in its literal form."""
     network, followed = _parts(
         sequences, catalogue, sid_table, model, user, evaluation.markov
     )
-    share = evaluation.mixture.share
-    mixed = (1 - share) * network + share * followed
+    added = evaluation.transitions
+    both = network * (1.0 + followed / added.scale) ** added.weight
+    both /= both.sum()
     titles = titles_of(catalogue)
     return {
-        "share": share,
         "rows": [
             {
                 "title": titles[item],
                 "network": float(network[item]),
                 "followed": float(followed[item]),
-                "mixed": float(mixed[item]),
+                "both": float(both[item]),
             }
-            for item in np.argsort(-mixed, kind="stable")[:5]
+            for item in np.argsort(-both, kind="stable")[:5]
         ],
     }
 

@@ -288,9 +288,9 @@ def _walk(kept: Kept) -> str:
 def _list(kept: Kept) -> str:
     made = kept["list"]
     return _table(
-        ["item", "network", "what followed", f"mixture, share {made['share']}"],
+        ["item", "network", "what followed", "both"],
         (
-            [row["title"], *(_figure(row[n]) for n in ("network", "followed", "mixed"))]
+            [row["title"], *(_figure(row[n]) for n in ("network", "followed", "both"))]
             for row in made["rows"]
         ),
     )

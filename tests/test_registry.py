@@ -156,9 +156,13 @@ def test_strategies_of_ones_own_go_from_configuration_to_lists() -> None:
         (
             "evaluation",
             "method",
-            "mixture, items, cpd, two_stage, adaptive, one_pass or",
+            "items_markov, items, cpd, two_stage, adaptive, one_pass or",
         ),
-        ("recommend", "decoder", "null, or mixture, items, cpd, two_stage, adaptive,"),
+        (
+            "recommend",
+            "decoder",
+            "null, or items_markov, items, cpd, two_stage,",
+        ),
     ],
 )
 def test_the_names_that_a_message_offers_are_those_of_the_registry(

@@ -101,7 +101,7 @@ def test_another_encoder_on_the_cluster_is_refused() -> None:
 
 
 @pytest.mark.parametrize("exclude_seen", [False, True])
-@pytest.mark.parametrize("method", ["mixture", "cpd"])
+@pytest.mark.parametrize("method", ["items_markov", "cpd"])
 def test_users_get_the_lists_of_one_process(method: str, exclude_seen: bool) -> None:
     sequences, _, table = shop()
     asked = evaluation(

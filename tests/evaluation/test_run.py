@@ -142,14 +142,14 @@ def test_all_seeds_are_ranked_for_all_users_and_the_main_one_is_recommended(
     assert names.to_list() == both.recommendations["item_id"].to_list()
 
 
-def test_what_followed_in_training_leads_the_list_at_a_large_share(shop) -> None:
+def test_what_followed_in_training_leads_the_list_at_a_large_weight(shop) -> None:
     """The chain of the training part alone, asked of the history before the target."""
     sequences, table = shop
     p = settings.evaluation(
         SMALL
         | {
-            "method": "mixture",
-            "mixture.share": 0.999999,
+            "method": "items_markov",
+            "transitions": {"weight": 1000.0, "scale": 1e-6},
         }
     )
     results = Evaluator(Layout(sequences, table, RESIDUALS, None, p, 10)).rank(
@@ -188,7 +188,7 @@ def test_lists_in_bfloat16_are_mostly_those_in_float32(
     assert again.metrics == evaluation.metrics
 
 
-@pytest.mark.parametrize("method", ["cpd", "items", "mixture"])
+@pytest.mark.parametrize("method", ["cpd", "items", "items_markov"])
 @pytest.mark.parametrize("max_history", [10, 2])
 def test_seen_and_denied_items_are_not_recommended(
     shop, tmp_path, max_history, method

@@ -140,16 +140,17 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     (
         "evaluation.method",
         "beam_search",
-        "mixture, items, cpd, two_stage, adaptive or one_pass",
+        "items_markov, items, cpd, two_stage, adaptive or one_pass",
     ),
     (
         "training.validation.method",
-        "mixture",
+        "items_markov",
         "items, cpd, two_stage, adaptive or one_pass",
     ),
     ("evaluation.decoding.parallel.threshold", 1.5, "a number above 0 and at most 1"),
     ("evaluation.decoding.parallel.digits_per_step", 0, COUNT),
-    ("evaluation.mixture.share", 1.0, CHANCE),
+    ("evaluation.transitions.weight", -1, "a number of at least 0"),
+    ("evaluation.transitions.scale", 0, ABOVE_0),
     ("evaluation.markov.items", 0, COUNT),
     ("evaluation.markov.decay", -0.1, SHARE),
     ("evaluation.markov.successors", 0, COUNT),
@@ -161,8 +162,8 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
         ["svd"],
         "popularity, markov, sasrec, sasrec_markov or autoregressive",
     ),
-    ("baselines.sasrec_markov.share", 1.5, CHANCE),
-    ("baselines.markov.share", NAN, CHANCE),
+    ("baselines.sasrec_markov.scale", -1.5, ABOVE_0),
+    ("baselines.markov.weight", NAN, "a number of at least 0"),
     ("baselines.sasrec.layers", 0, COUNT),
     ("baselines.sasrec.tune[0].dropout", [{"dropout": 1.0}], CHANCE),
     ("baselines.sasrec.stopping.every_epochs", 0, COUNT),
@@ -245,7 +246,7 @@ COMBINATIONS: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (
         {"training": {"network": {"posterior": "digits"}}},
-        ["evaluation.method mixture", "training.network.posterior items"],
+        ["evaluation.method items_markov", "training.network.posterior items"],
     ),
     (
         {

@@ -33,7 +33,7 @@ ITEMS, USERS = 30, 50
 SUMMARY: dict[str, Any] = {
     "dataset": "sample",
     "recipe": "diffgrm",
-    "method": "mixture",
+    "method": "items_markov",
     "codes_reason": "as configured",
     "data": {"synthetic": True, "users": 50, "items": 30, "interactions": 400},
     "semantic_ids": {
@@ -195,12 +195,12 @@ def test_the_summary_shows_the_comparison(project: Path, compared: str) -> None:
         assert ("(20)" in row) is (line.method == "random_order")
     assert any("item R@10" in line for line in lines)
     assert any("50 users (number in brackets: fewer)" in line for line in lines)
-    assert not any("mixture: items" in line for line in lines)
+    assert not any("items_markov: items" in line for line in lines)
 
 
 def test_a_summary_without_comparison_shows_the_metrics() -> None:
     lines = shown(SUMMARY)
-    (row,) = (line for line in lines if "mixture: items" in line)
+    (row,) = (line for line in lines if "items_markov: items" in line)
     assert "0.1250" in row
 
 

@@ -59,7 +59,7 @@ def test_every_environment_is_complete(
         assert parameters["tokenization"]["digits"] == 4
         assert (noising["amount"], noising["order"]) == ("nested", "confidence")
         search = "cpd"
-    assert evaluation["method"] == ("mixture" if own else search)
+    assert evaluation["method"] == ("items_markov" if own else search)
     assert training["validation"]["method"] == ("items" if own else search)
 
 

@@ -112,7 +112,7 @@ def test_the_latest_recommendations_are_picked_up() -> None:
     storage = f"memory:///{uuid4()}"
     columns = ["user_id", "rank", "item_id", "score", "semantic_id", "method"]
     for version, item in (("2026-01-01", "old"), ("2026-01-02", "new")):
-        row = ("u", 1, item, 0.5, "1-2", "mixture")
+        row = ("u", 1, item, 0.5, "1-2", "items_markov")
         PartitionedParquet(
             filepath=f"{storage}/07_model_output/shop/recommendations",
             version=Version(None, version),

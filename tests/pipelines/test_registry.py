@@ -69,6 +69,9 @@ def experiment() -> str:
     return str(found.experiment_id)
 
 
+NO_CHAIN = {"transitions": {"weight": 0.0, "scale": 1.0}}
+
+
 def champion() -> str:
     client = mlflow.MlflowClient()
     return str(client.get_model_version_by_alias("sidiff-shop", CHAMPION).version)
@@ -78,7 +81,7 @@ def test_only_what_ranks_better_beyond_noise_becomes_champion(
     shop: StoredShop, good: Bundle, tracking: str
 ) -> None:
     # A network of noise alone, then with the chain that knows what followed what.
-    poor = replace(good, ranking={**good.ranking, "share": 0.0})
+    poor = replace(good, ranking={**good.ranking, **NO_CHAIN})
     first = registered(shop, poor)
     assert (first["version"], first["champion"]) == ("1", True)
     assert first["difference"] is None
@@ -230,7 +233,7 @@ def other_items(bundle: Bundle, **changes: Any) -> Bundle:
 def test_the_champion_with_worse_items_does_not_become_champion(
     shop: StoredShop, good: Bundle, tracking: str
 ) -> None:
-    poor = other_items(good, ranking={**good.ranking, "share": 0.0})
+    poor = other_items(good, ranking={**good.ranking, **NO_CHAIN})
     told = registered(shop, poor)
     assert not told["champion"]
     assert told["high"] < 0.0

@@ -17,8 +17,8 @@ from sidiff.decoding import scan
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.ranking.items import ItemRanker, Popularity, Slice
-from sidiff.ranking.markov import Chain, Followers
-from sidiff.ranking.settings import MarkovParameters
+from sidiff.ranking.markov import Chain, Followers, Transitions
+from sidiff.ranking.settings import MarkovParameters, TransitionParameters
 from tests.decoding.catalogues import catalogue_of
 
 CPU = torch.device("cpu")
@@ -73,9 +73,14 @@ def literal_chain(
     return total / total.sum() if total.any() else total
 
 
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    top = logits.max()
+    return logits - top - np.log(np.exp(logits - top).sum())
+
+
 def dense(followers: Followers, size: int) -> np.ndarray:
     table = np.zeros((len(followers.items), size + 1))
-    np.put_along_axis(table, followers.items.numpy(), followers.shares.numpy(), 1)
+    np.put_along_axis(table, followers.items.numpy(), followers.values.numpy(), 1)
     return table[:, :size]
 
 
@@ -97,12 +102,12 @@ def test_followers_are_those_of_a_literal_chain(
     history = torch.from_numpy(rng.integers(0, size, (6, 8)))
     followers = Chain.of(counts, p, CPU).after(history, lengths)
     everything = torch.arange(size).expand(6, -1)
-    looked_up = followers.share_of(everything).numpy()
+    looked_up = followers.value_of(everything).numpy()
     for user, length in enumerate(lengths.tolist()):
         wanted = literal_chain(counts.toarray(), history[user, :length].tolist(), p)
         np.testing.assert_allclose(dense(followers, size)[user], wanted, atol=1e-6)
         np.testing.assert_allclose(looked_up[user], wanted, atol=1e-6)
-    assert not followers.share_of(torch.full((6, 2), -1)).any()
+    assert not followers.value_of(torch.full((6, 2), -1)).any()
     assert bool((followers.items.diff(dim=1) >= 0).all())
 
 
@@ -136,10 +141,11 @@ def placed(row: Tensor) -> list[int]:
 @given(
     size=st.integers(1, 40),
     seed=st.integers(0, 10_000),
-    share=st.sampled_from([0.0, 0.05, 0.4, 0.95]),
+    weight=st.sampled_from([0.0, 0.5, 1.0, 40.0]),
+    scale=st.sampled_from([1e-6, 0.01, 1.0]),
     rows=st.sampled_from([1, 7, 2**16]),
 )
-def test_the_best_of_the_mixture_are_exact(size, seed, share, rows) -> None:
+def test_the_best_with_transitions_are_exact(size, seed, weight, scale, rows) -> None:
     """With excluded and denied items and shared SIDs, in one piece or in many."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -154,27 +160,32 @@ def test_the_best_of_the_mixture_are_exact(size, seed, share, rows) -> None:
     history = torch.from_numpy(rng.integers(0, size, (users, 4)))
     lengths = torch.tensor([0, 1, 2, 4, 4])
     p, transitions = markov(), drawn(size, seed)
-    ranker = ItemRanker(model, catalogue, Chain.of(transitions, p, CPU), share)
+    added = TransitionParameters(weight=weight, scale=scale)
+    evidence = Transitions(Chain.of(transitions, p, CPU), added)
+    ranker = ItemRanker(model, catalogue, evidence)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scan, "ROWS_PER_CHUNK", rows)
         lists = ranker.rank(batch_of(history, lengths), excluded, k)
-    softmax = (model.users @ model.vectors.T).double().softmax(1).numpy()
+    logits = (model.users @ model.vectors.T).double().numpy()
     for user, length in enumerate(lengths.tolist()):
         past = history[user, :length].tolist()
         followed = literal_chain(transitions.toarray(), past, p)
-        mixed = (1 - share) * softmax[user] + share * followed
-        items, sids = literal_lists(mixed, catalogue, excluded[user].tolist(), k)
+        grown = weight * np.log1p(followed / scale)
+        log_p = log_softmax(logits[user] + grown)
+        items, sids = literal_lists(log_p, catalogue, excluded[user].tolist(), k)
         assert placed(lists.items[user]) == items
         assert placed(lists.sids[user]) == sids
-        found = lists.scores[user, : len(items)].double().exp().numpy()
-        np.testing.assert_allclose(found, mixed[items], rtol=1e-4, atol=1e-7)
+        found = lists.scores[user, : len(items)].double().numpy()
+        np.testing.assert_allclose(found, log_p[items], rtol=1e-4, atol=1e-4)
+        part = lists.chain[user, : len(items)].double().numpy()
+        np.testing.assert_allclose(part, 1 - np.exp(-grown[items]), atol=1e-5)
         assert (lists.scores[user, len(items) :] == -torch.inf).all()
 
 
 @pytest.mark.parametrize("chunk", [7, 2**16])
-@pytest.mark.parametrize("share", [0.0, 0.5])
+@pytest.mark.parametrize("with_chain", [False, True])
 def test_equally_good_items_go_by_popularity_whoever_else_is_asked_for(
-    share, chunk, monkeypatch
+    with_chain, chunk, monkeypatch
 ) -> None:
     """New items of one SID have the same vector; some users need a longer look."""
     monkeypatch.setattr(scan, "ROWS_PER_CHUNK", chunk)
@@ -189,7 +200,10 @@ def test_equally_good_items_go_by_popularity_whoever_else_is_asked_for(
     excluded = torch.from_numpy(rng.integers(-1, size, (users, 5)))
     # Nothing ever followed: the chain must leave the order alone.
     chain = Chain.of(sparse.csr_array((size, size)), markov(), CPU)
-    ranker = ItemRanker(Products(asked, vectors), catalogue, chain, share)
+    transitions = None
+    if with_chain:
+        transitions = Transitions(chain, TransitionParameters(weight=1.0, scale=0.01))
+    ranker = ItemRanker(Products(asked, vectors), catalogue, transitions)
     lists = ranker.rank(anybody(users), excluded, k)
     for user in range(users):
         logits = (vectors @ asked[user]).numpy()
@@ -197,14 +211,14 @@ def test_equally_good_items_go_by_popularity_whoever_else_is_asked_for(
         assert lists.items[user].tolist() == items
         assert placed(lists.sids[user]) == sids
         alone = ItemRanker(
-            Products(asked[user : user + 1], vectors), catalogue, chain, share
+            Products(asked[user : user + 1], vectors), catalogue, transitions
         ).rank(anybody(1), excluded[user : user + 1], k)
         assert torch.equal(alone.items[0], lists.items[user])
         assert torch.equal(alone.sids[0], lists.sids[user])
 
 
-@pytest.mark.parametrize("share", [0.0, 0.99])
-def test_a_chain_over_popularity_fills_up_with_the_most_popular(share) -> None:
+@pytest.mark.parametrize("weight", [0.0, 40.0])
+def test_a_chain_over_popularity_fills_up_with_the_most_popular(weight) -> None:
     rng = np.random.default_rng(5)
     users, size, k = 8, 30, 30
     counts = rng.integers(0, 5, size)
@@ -215,10 +229,12 @@ def test_a_chain_over_popularity_fills_up_with_the_most_popular(share) -> None:
     batch = batch_of(history, torch.ones(users, dtype=torch.int64))
     nobody = torch.empty(users, 0, dtype=torch.int64)
     popularity = Popularity(torch.from_numpy(counts))
-    lists = ItemRanker(popularity, catalogue, chain, share).rank(batch, nobody, k)
+    added = TransitionParameters(weight=weight, scale=1e-6)
+    ranker = ItemRanker(popularity, catalogue, Transitions(chain, added))
+    lists = ranker.rank(batch, nobody, k)
     by_count = sorted(range(size), key=lambda i: (-counts[i], i))
     for user, item in enumerate(history[:, 0].tolist()):
-        followed = literal_chain(transitions.toarray(), [item], p) * (share > 0)
+        followed = literal_chain(transitions.toarray(), [item], p) * (weight > 0)
         first = [i for i in lists.items[user].tolist() if followed[i] > 0]
         assert lists.items[user, : len(first)].tolist() == first
         assert (np.diff(followed[first]) <= 1e-9).all()

@@ -17,9 +17,10 @@ from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.diffusion.histories import SampleBatch
 from sidiff.diffusion.joint import ItemTable, JointDenoiser, JointMemory
 from sidiff.errors import SidiffError
-from sidiff.ranking.markov import Chain
+from sidiff.ranking.markov import Chain, Transitions
 from sidiff.ranking.methods import network_ranker
 from sidiff.ranking.searched import SearchRanker
+from sidiff.ranking.settings import TransitionParameters
 from tests.decoding.catalogues import catalogue_of
 from tests.decoding.joint import (
     CODES,
@@ -73,26 +74,28 @@ def filtered(table: ItemTable, seed: int) -> tuple[Catalogue, Tensor]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("method", ["items", "mixture"])
+@pytest.mark.parametrize("method", ["items", "items_markov"])
 def test_lists_of_items_are_those_of_dense_probabilities(
     method: str, seed: int
 ) -> None:
     model, table = network(seed), shop(seed)
     batch, (catalogue, excluded) = histories(table, seed), filtered(table, seed)
-    transitions, p, share, k = drawn(ITEMS, seed), markov(), 0.4, 7
-    chain = Chain.of(transitions, p, CPU)
+    counts, p, k = drawn(ITEMS, seed), markov(), 7
+    added = TransitionParameters(weight=0.5, scale=0.01)
+    transitions = Transitions(Chain.of(counts, p, CPU), added)
     with torch.inference_mode():
         ranker = network_ranker(
-            model, decoding(method=method), catalogue, table, chain, share
+            model, decoding(method=method), catalogue, table, transitions
         )
         lists = ranker.rank(batch, excluded, k)
         softmax = softmax_of(model, table, batch)
     for user, length in enumerate(batch.lengths.tolist()):
         wanted = softmax[user]
-        if method == "mixture":
+        if method == "items_markov":
             past = batch.history_items[user, :length].tolist()
-            followed = literal_chain(transitions.toarray(), past, p)
-            wanted = (1 - share) * wanted + share * followed
+            followed = literal_chain(counts.toarray(), past, p)
+            wanted = wanted * (1.0 + followed / added.scale) ** added.weight
+            wanted = wanted / wanted.sum()
         items, sids = literal_lists(wanted, catalogue, excluded[user].tolist(), k)
         assert placed(lists.items[user]) == items
         assert placed(lists.sids[user]) == sids
@@ -181,7 +184,7 @@ def test_a_network_of_digits_ranks_no_items() -> None:
     digits = Denoiser(config).initialize(torch.Generator().manual_seed(0)).eval()
     table = shop()
     catalogue, _ = filtered(table, 0)
-    for method in ("items", "mixture"):
+    for method in ("items", "items_markov"):
         with pytest.raises(SidiffError, match=rf"by {method} needs .*posterior: items"):
             network_ranker(digits, decoding(method=method), catalogue, table)
     ranker = network_ranker(digits, decoding(), catalogue, table)

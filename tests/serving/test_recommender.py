@@ -35,7 +35,7 @@ def histories(recommender: Recommender) -> list[list[str]]:
 
 
 class Oracle:
-    """The mixture of softmax and chain, dense and one user at a time."""
+    """Energies of network and chain, dense and one user at a time."""
 
     def __init__(self, shop: StoredShop) -> None:
         self.ids = shop.catalogue["item_id"].to_list()
@@ -55,7 +55,7 @@ class Oracle:
         with torch.no_grad():
             self.vectors = self.net.item_vectors(self.items)
         self.settings = model("evaluation").markov
-        self.share = model("evaluation").mixture.share
+        self.transitions = model("evaluation").transitions
 
     def log_p(self, history: list[str]) -> np.ndarray:
         rows = [self.ids.index(item) for item in history]
@@ -67,15 +67,16 @@ class Oracle:
             user = states[len(last) - 1]
             energies = self.vectors @ user
             energies[last.unique()] += self.net.repeat_gate(user)
-            softmax = energies.double().softmax(0).numpy()
         chain = np.zeros(len(self.ids))
         for age, row in enumerate(reversed(rows[-self.settings.items :])):
             total = self.follows[row].sum()
             if total:
                 chain += self.settings.decay**age * self.follows[row] / total
-        share = self.share
-        self.part = share * chain / max(chain.sum(), 1e-300)
-        return np.log((1 - share) * softmax + self.part)
+        added = self.transitions
+        followed = chain / max(chain.sum(), 1e-300)
+        self.added = added.weight * np.log1p(followed / added.scale)
+        logits = energies.double() + torch.from_numpy(self.added)
+        return logits.log_softmax(0).numpy()
 
     def ranked(self, history: list[str], barred: set[str]) -> list[str]:
         log_p = self.log_p(history)
@@ -95,7 +96,7 @@ def ids_of(items: Any) -> list[str]:
     return [item.item_id for item in items]
 
 
-def test_lists_are_those_of_the_dense_mixture(
+def test_lists_are_those_of_dense_energies(
     recommender: Recommender, histories: list[list[str]], oracle: Oracle
 ) -> None:
     lists = recommender.recommend(histories, 7)
@@ -107,13 +108,13 @@ def test_lists_are_those_of_the_dense_mixture(
         np.testing.assert_allclose(scores, log_p[rows], rtol=1e-4)
         parts = [item.chain for item in found]
         np.testing.assert_allclose(
-            parts, oracle.part[rows] / np.exp(log_p[rows]), rtol=1e-3, atol=1e-6
+            parts, 1.0 - np.exp(-oracle.added[rows]), rtol=1e-3, atol=1e-6
         )
         wanted = oracle.ranked(history, set(history))[:7]
         np.testing.assert_allclose(
             log_p[rows], log_p[[oracle.ids.index(i) for i in wanted]], rtol=1e-4
         )
-        assert found.method == "mixture"
+        assert found.method == "items_markov"
         assert found[0].semantic_id == "-".join(
             map(str, oracle.codes[rows[0]].tolist())
         )
@@ -221,7 +222,7 @@ def test_k_beyond_the_catalogue_gives_what_there_is(
         (["a"], {"k": 0}, "k must be"),
         (["a"], {"k": True}, "k must be"),
         (["a"], {"k": 2.5}, "k must be"),
-        (["a"], {"decoder": "beam"}, "no decoder beam; choose one of mixture"),
+        (["a"], {"decoder": "beam"}, "no decoder beam; choose one of items_markov"),
         (["a"], {"deny": [3]}, "one is not"),
         (["a"], {"deny": "B0SYN"}, "list of texts, and a str was given"),
         (["a"], {"allow": 5}, "list of texts, and a int was given"),

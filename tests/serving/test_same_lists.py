@@ -25,7 +25,7 @@ from ..server.conftest import serving
 from ..settings import model
 
 
-@pytest.mark.parametrize("method", ["mixture", "items", "cpd", "two_stage"])
+@pytest.mark.parametrize("method", ["items_markov", "items", "cpd", "two_stage"])
 def test_the_same_histories_get_the_same_lists(
     shop: StoredShop, tmp_path: Path, method: str
 ) -> None:

@@ -118,8 +118,8 @@ def test_new_items_are_recommended_at_once(
     alone = after.recommend([*ids[:4]], 1, allow=["NEW2"])
     assert [item.title for item in alone] == ["A bright polish for nails"]
     # Those that were there keep the network's order, but for the rounding of products
-    # of another shape, and histories may hold new ones. In a mixture the mass of new
-    # items is taken from the network's part alone.
+    # of another shape, and histories may hold new ones. Transitions lift
+    # items whatever else there is.
     lists = [one.recommend(ids[:4], 1000, decoder="items") for one in (before, after)]
     scores = {item.item_id: item.score for item in lists[0]}
     new_order = [item.item_id for item in lists[1]]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sidiff.baselines.method import Baseline, Shop
 from sidiff.ranking.items import ItemRanker
+from sidiff.ranking.markov import Transitions
 from sidiff.ranking.ranker import Ranker
 
 
@@ -28,6 +29,6 @@ class Markov(Baseline):
     def ranker(
         self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]
     ) -> Ranker:
-        """The chain, with the popularity in the place of a network's softmax."""
-        share = shop.parameters.markov.share
-        return ItemRanker(shop.popularity, shop.catalogue, shop.chain, share)
+        """The chain, with the popularity in the place of a network's energies."""
+        transitions = Transitions(shop.chain, shop.parameters.markov)
+        return ItemRanker(shop.popularity, shop.catalogue, transitions)

@@ -21,6 +21,7 @@ from sidiff.diffusion.item_softmax import item_softmax_loss, repeat_additions
 from sidiff.diffusion.objective import Loss
 from sidiff.errors import SidiffError
 from sidiff.ranking.items import ItemRanker
+from sidiff.ranking.markov import Transitions
 from sidiff.ranking.ranker import Ranker
 from sidiff.reviews.sequences import Sequences, evaluation_samples, sequence_rows
 from sidiff.training.trainer import (
@@ -188,19 +189,19 @@ class SasRecAlone(Baseline):
     def ranker(
         self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]
     ) -> Ranker:
-        """SASRec, and the chain as far as its share goes."""
+        """SASRec's softmax, and the transitions beside it."""
         network = SasRec.from_saved(weights, config).to(shop.catalogue.device)
-        return ItemRanker(network, shop.catalogue, shop.chain, self.share(shop))
+        return ItemRanker(network, shop.catalogue, self.transitions(shop))
 
-    def share(self, shop: Shop) -> float:
-        """The chain's part of an item's probability."""
+    def transitions(self, shop: Shop) -> Transitions | None:
+        """The chain's part of an item's energy."""
         del shop
-        return 0.0
+        return None
 
 
 class SasRecMarkov(SasRecAlone):
-    """SASRec and the Markov chain in one probability."""
+    """SASRec and the Markov chain in one energy."""
 
-    def share(self, shop: Shop) -> float:
-        """The chain's part of an item's probability."""
-        return shop.parameters.sasrec_markov.share
+    def transitions(self, shop: Shop) -> Transitions:
+        """The chain's part of an item's energy."""
+        return Transitions(shop.chain, shop.parameters.sasrec_markov)

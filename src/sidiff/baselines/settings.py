@@ -18,7 +18,7 @@ from sidiff.parameters import (
     changed,
     check_distinct,
 )
-from sidiff.ranking.settings import MixtureParameters
+from sidiff.ranking.settings import TransitionParameters
 from sidiff.registry import Choice
 from sidiff.training.settings import OptimizerParameters, StoppingParameters
 
@@ -70,9 +70,9 @@ class BaselinesParameters(Parameters):
         list[Annotated[str, Choice(BASELINES)]],
         Field(min_length=1),
     ]
-    markov: MixtureParameters
+    markov: TransitionParameters
     sasrec: SasRecParameters
-    sasrec_markov: MixtureParameters
+    sasrec_markov: TransitionParameters
     autoregressive: AutoregressiveParameters
     users_per_batch: Count
     device: Device

@@ -25,7 +25,7 @@ from sidiff.evaluation import metrics as m
 from sidiff.evaluation.filters import allowed_items
 from sidiff.evaluation.settings import CONFIGURED, EvaluationParameters
 from sidiff.ranking.items import ItemRanker, Popularity
-from sidiff.ranking.markov import Chain
+from sidiff.ranking.markov import Chain, Transitions
 from sidiff.ranking.methods import network_ranker
 from sidiff.ranking.results import Results, cost_frame
 from sidiff.ranking.settings import RankingParameters
@@ -120,10 +120,11 @@ class Evaluator:
         )
 
     @cached_property
-    def chain(self) -> Chain:
+    def transitions(self) -> Transitions:
         """The Markov chain of the training part; built at its first use."""
-        counts = transition_counts(self.sequences)
-        return Chain.of(counts, self.parameters.markov, self.device)
+        counts, parameters = transition_counts(self.sequences), self.parameters
+        chain = Chain.of(counts, parameters.markov, self.device)
+        return Transitions(chain, parameters.transitions)
 
     def ready(self) -> AbstractContextManager[Any]:
         """Hold, for a block, what ranking needs beside this process: nothing here."""
@@ -142,15 +143,14 @@ class Evaluator:
         """
         parameters = self.parameters
         denoiser.precision = parameters.precision
-        mixed = ranking.method == "mixture"
+        mixed = ranking.method == "items_markov"
         with cpu_threads(parameters.threads):
             ranker = network_ranker(
                 denoiser.to(self.device),
                 ranking,
                 self.catalogue,
                 self.histories.table,
-                self.chain if mixed else None,
-                parameters.mixture.share,
+                self.transitions if mixed else None,
             )
             return rank_users(
                 ranker,

@@ -25,8 +25,8 @@ from sidiff.parameters import (
 from sidiff.ranking.settings import (
     MarkovParameters,
     Method,
-    MixtureParameters,
     RankingParameters,
+    TransitionParameters,
 )
 
 CONFIGURED = "as_configured"
@@ -38,8 +38,8 @@ class EvaluationParameters(Parameters):
 
     method: Method
     decoding: DecodingParameters
-    mixture: MixtureParameters
     markov: MarkovParameters
+    transitions: TransitionParameters
     decoders: Changes
     decoder_users: Natural
     seeds: Seeds

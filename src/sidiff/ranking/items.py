@@ -1,4 +1,4 @@
-"""Lists by probabilities of whole items: a softmax, mixed with a Markov chain.
+"""Lists by energies of whole items: a network's, and what a Markov chain adds.
 
 Any model that gives logits for a slice of items is ranked exactly, in bounded memory:
 the softmax over the catalogue is summed up slice by slice.
@@ -8,13 +8,13 @@ Symbols: B users, N items, n items of a slice, E excluded items.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.keys import among, repeats
@@ -22,7 +22,7 @@ from sidiff.decoding.posterior import Posterior
 from sidiff.decoding.scan import best_columns, best_rows
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.ranking.lists import distinct, fit, sids_of
-from sidiff.ranking.markov import Chain, Followers
+from sidiff.ranking.markov import Followers, Transitions
 from sidiff.ranking.ranker import Lists
 
 Slice = Callable[[Tensor], Tensor]
@@ -62,22 +62,22 @@ class Popularity:
 
 @dataclass(frozen=True)
 class ItemRanker:
-    """``p(item) = (1 - share) softmax(logits) + share p(item followed)``, ranked.
+    """``p(i | h) ~ exp(logit(i)) (1 + q(i | h) / scale) ** weight``, ranked.
 
-    A linear interpolation of a model with a chain of counts (Jelinek & Mercer 1980):
-    each makes up for what the other lacks. Scores are log-probabilities.
+    ``q`` is what a Markov chain says of the item after the history ``h``: transitions
+    as a term of the energy, as in EPIC (arXiv 2609.03522), counted here and not
+    learned. An item that never followed keeps the model's odds. Scores are
+    log-probabilities.
 
     Attributes:
         scorer: gives the logits.
         catalogue: the items, and which of them may be recommended.
-        chain: gives what followed; None for the softmax alone.
-        share: of the chain, at least 0 and below 1.
+        transitions: the chain with its weight and scale; None for the softmax alone.
     """
 
     scorer: ItemScorer
     catalogue: Catalogue
-    chain: Chain | None = None
-    share: float = 0.0
+    transitions: Transitions | None = None
 
     def rank(self, batch: HistoryBatch, excluded: Tensor, k: int) -> Lists:
         """Rank items for a batch of users, as ``Ranker`` says.
@@ -86,8 +86,8 @@ class ItemRanker:
         best ``k`` SIDs need more than the best ``k`` items.
         """
         logits, followers = self.scorer.logits(batch), None
-        if self.chain is not None and self.share:
-            followers = self.chain.after(batch.history_items, batch.lengths)
+        if self.transitions is not None:
+            followers = self.transitions.after(batch.history_items, batch.lengths)
         width = k
         while True:
             items, scores = self._best(logits, followers, width, excluded)
@@ -100,8 +100,7 @@ class ItemRanker:
         items, scores = fit(items, k, -1), fit(scores, k, -torch.inf)
         chain = None
         if followers is not None:
-            part = self.share * followers.share_of(items)
-            chain = (part / scores.exp()).clamp(max=1.0)
+            chain = -torch.expm1(-followers.value_of(items))
         return Lists(items, scores, distinct(rows, k), chain=chain)
 
     def _best(
@@ -109,8 +108,8 @@ class ItemRanker:
     ) -> tuple[Tensor, Tensor]:
         """The best ``width`` items of every user that may be recommended, exactly.
 
-        Among items that never followed, the softmax alone decides; so the best of the
-        mixture are among the softmax's best and the followers.
+        Among items that never followed, the softmax alone decides; so the best are
+        among the softmax's best and the followers.
 
         Returns:
             Item indices ``(B, width)``, -1 where there are no more, and their
@@ -143,13 +142,14 @@ class ItemRanker:
 
         places, best = best_rows(size, score, width, allowed, excluded)
         total = torch.stack(totals, 1).logsumexp(1, keepdim=True)
-        scores = self._mixed(best - total, by_popularity[places], followers)
-        scores = scores.masked_fill(best == -torch.inf, -torch.inf)
+        scores = best - total
         if followers is not None:
+            grown = _growth(followed - total, followers.values)
+            scores = scores + followers.value_of(by_popularity[places]) - grown
             barred = (others == size) | among(others, torch.cat([excluded, places], 1))
             if allowed is not None:
                 barred |= ~allowed[others.clamp(max=size - 1)]
-            more = self._mixed(followed - total, followers.items, followers)
+            more = followed - total + followers.values - grown
             more = more.masked_fill(barred, -torch.inf)
             width = places.shape[1]
             places, order = torch.cat([places, others], 1).sort(dim=1)
@@ -159,13 +159,21 @@ class ItemRanker:
         items = by_popularity[places.clamp(max=size - 1)]
         return items.masked_fill(scores == -torch.inf, -1), scores
 
-    def _mixed(
-        self, log_p: Tensor, items: Tensor, followers: Followers | None
-    ) -> Tensor:
-        if followers is None:
-            return log_p
-        followed = (self.share * followers.share_of(items)).log()
-        alone = log_p + math.log1p(-self.share)
-        # torch.logaddexp rounds an element by its place in the tensor.
-        distance = (alone - followed).abs()
-        return torch.maximum(alone, followed) + (-distance).exp().log1p()
+
+def _growth(log_p: Tensor, added: Tensor) -> Tensor:
+    """Growth of the log of the normaliser by what is added to some items.
+
+    Args:
+        log_p: of the followers without it ``(B, F)``.
+        added: their energies ``(B, F)``, 0 at empty places.
+
+    Returns:
+        ``(B, 1)``.
+    """
+    log_p, added = log_p.double(), added.double()
+    top = F.pad(added, (0, 1)).amax(1, keepdim=True)
+    more = log_p.exp() * ((added - top).exp() - (-top).exp())
+    # Summed in the order of the columns, so that empty ones change no bit.
+    users = torch.arange(len(more), device=more.device)[:, None].expand_as(more)
+    total = more.new_zeros(len(more)).index_add_(0, users.flatten(), more.flatten())
+    return (top + ((-top).exp() + total[:, None]).log()).float()

@@ -18,28 +18,28 @@ from torch import Tensor
 
 from sidiff.decoding.keys import padded_rows
 from sidiff.diffusion.slices import slices
-from sidiff.ranking.settings import MarkovParameters
+from sidiff.ranking.settings import MarkovParameters, TransitionParameters
 
 
 class Followers(NamedTuple):
-    """The items that followed a user's last ones, with their probabilities.
+    """The items that followed a user's last ones, each with a number.
 
     Attributes:
         items: ascending, ``(B, F)``; N where a user has no more.
-        shares: ``(B, F)``, sum to 1 for each user, or to 0 where nothing ever followed.
+        values: ``(B, F)``, 0 at empty places: probabilities, or energies made of them.
     """
 
     items: Tensor
-    shares: Tensor
+    values: Tensor
 
-    def share_of(self, items: Tensor) -> Tensor:
-        """Probabilities of any items ``(B, M)``; 0 for one that never followed."""
+    def value_of(self, items: Tensor) -> Tensor:
+        """Numbers of any items ``(B, M)``; 0 for one that never followed."""
         if not self.items.shape[1]:
-            return self.shares.new_zeros(items.shape)
+            return self.values.new_zeros(items.shape)
         place = torch.searchsorted(self.items, items.contiguous())
         place = place.clamp(max=self.items.shape[1] - 1)
         known = self.items.gather(1, place) == items
-        return self.shares.gather(1, place).masked_fill(~known, 0.0)
+        return self.values.gather(1, place).masked_fill(~known, 0.0)
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,10 @@ class Chain:
         Args:
             history: items, oldest first, right-padded with any item, ``(B, T)``.
             lengths: real items ``(B,)``.
+
+        Returns:
+            Items and probabilities, which sum to 1 for each user, or to 0 where nothing
+            ever followed.
         """
         age = (
             lengths[:, None]
@@ -117,4 +121,19 @@ class Chain:
         return Followers(
             padded_rows(user, item, len(history), width, size),
             padded_rows(user, shares, len(history), width, 0.0),
+        )
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """A Markov chain as a term of the energy: ``weight * log(1 + p / scale)``."""
+
+    chain: Chain
+    parameters: TransitionParameters
+
+    def after(self, history: Tensor, lengths: Tensor) -> Followers:
+        """Followers with their energies; arguments as of the chain."""
+        items, p = self.chain.after(history, lengths)
+        return Followers(
+            items, self.parameters.weight * torch.log1p(p / self.parameters.scale)
         )

@@ -13,7 +13,7 @@ from sidiff.diffusion.joint import ItemTable, JointDenoiser
 from sidiff.diffusion.networks import Network
 from sidiff.errors import SidiffError
 from sidiff.ranking.items import ItemRanker, PosteriorItems
-from sidiff.ranking.markov import Chain
+from sidiff.ranking.markov import Transitions
 from sidiff.ranking.ranker import Ranker
 from sidiff.ranking.searched import SearchRanker
 from sidiff.ranking.settings import RankingParameters
@@ -42,8 +42,7 @@ def network_ranker(
     parameters: RankingParameters,
     catalogue: Catalogue,
     items: ItemTable,
-    chain: Chain | None = None,
-    share: float = 0.0,
+    transitions: Transitions | None = None,
 ) -> Ranker:
     """A method of ranking by a trained network; see ``method_ranker``.
 
@@ -52,19 +51,17 @@ def network_ranker(
         parameters: the method, and its search where it is one.
         catalogue: the existing SIDs and the items that may be recommended.
         items: codes and residual rows of all items.
-        chain: of the ``mixture``; not read by other methods.
-        share: of the chain.
+        transitions: of ``items_markov``; not read by other methods.
     """
     model = search_model(network, items)
-    return method_ranker(model, parameters, catalogue, chain, share)
+    return method_ranker(model, parameters, catalogue, transitions)
 
 
 def method_ranker(
     model: tuple[DenoisingModel | Posterior, Encode],
     parameters: RankingParameters,
     catalogue: Catalogue,
-    chain: Chain | None = None,
-    share: float = 0.0,
+    transitions: Transitions | None = None,
 ) -> ItemRanker | SearchRanker:
     """A method of ranking by what ``search_model`` gives: the one place that makes it.
 
@@ -82,4 +79,4 @@ def method_ranker(
     ranked = PosteriorItems(searched)
     if parameters.method == "items":
         return ItemRanker(ranked, catalogue)
-    return ItemRanker(ranked, catalogue, chain, share)
+    return ItemRanker(ranked, catalogue, transitions)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
+from pydantic import Field
+
 from sidiff.decoding.decoders import DECODERS
 from sidiff.decoding.settings import DecodingParameters
-from sidiff.parameters import Chance, Count, Parameters, Share
+from sidiff.parameters import AboveZero, Count, Parameters, Share
 from sidiff.registry import Choice
 
-BY_ITEMS = ("mixture", "items")
+BY_ITEMS = ("items_markov", "items")
 """Methods that rank by a posterior over items, which not every network has."""
 Method = Annotated[str, Choice(*BY_ITEMS, DECODERS)]
 """A way to make lists by a network."""
@@ -23,10 +25,11 @@ class MarkovParameters(Parameters):
     successors: Count
 
 
-class MixtureParameters(Parameters):
-    """A model and the Markov chain in one probability."""
+class TransitionParameters(Parameters):
+    """The part of the Markov chain in an item's energy, see ``ItemRanker``."""
 
-    share: Chance
+    weight: Annotated[float, Field(ge=0)]
+    scale: AboveZero
 
 
 class RankingParameters(DecodingParameters):

@@ -30,7 +30,7 @@ from sidiff.folders import MANIFEST, read_manifest, whole_folder
 from sidiff.sids.table import SidTable
 
 KIND = "sidiff bundle"
-FORMAT = 1
+FORMAT = 2
 """Of the folder; a release that cannot read an older one says so."""
 REMEDY = "name a folder that kedro run --pipeline=packaging wrote"
 

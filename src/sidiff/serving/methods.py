@@ -24,15 +24,19 @@ from sidiff.diffusion.networks import network_from_saved
 from sidiff.errors import SidiffError
 from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.ranking.items import ItemRanker, Popularity
-from sidiff.ranking.markov import Chain
+from sidiff.ranking.markov import Chain, Transitions
 from sidiff.ranking.methods import method_ranker, search_model
 from sidiff.ranking.ranker import Lists, rank_alike
 from sidiff.ranking.searched import SearchRanker
-from sidiff.ranking.settings import MarkovParameters, RankingParameters
+from sidiff.ranking.settings import (
+    MarkovParameters,
+    RankingParameters,
+    TransitionParameters,
+)
 from sidiff.serving.bundle import Bundle
 from sidiff.serving.lists import Paths
 
-MIXTURE, ITEMS = "mixture", "items"
+MARKOV, ITEMS = "items_markov", "items"
 SIDS_TRACED = 2048
 """Semantic IDs traced at a time, at least those of one user: bounds memory."""
 
@@ -42,7 +46,7 @@ def settings_of(evaluation: EvaluationParameters) -> dict[str, Any]:
     return {
         "ranking": evaluation.ranking.model_dump(),
         "markov": evaluation.markov.model_dump(),
-        "share": evaluation.mixture.share,
+        "transitions": evaluation.transitions.model_dump(),
         "precision": evaluation.precision,
     }
 
@@ -89,26 +93,28 @@ class Methods:
         with torch.inference_mode():
             model = self._model, self._encode = search_model(network, self._items)
         if isinstance(self._model, Posterior):
-            ways, chain = (MIXTURE, ITEMS, *DECODERS), self._chain(bundle)
+            ways, transitions = (MARKOV, ITEMS, *DECODERS), self._transitions(bundle)
             self.vectors = self._model.vectors
         else:
-            ways, chain = tuple(DECODERS), None
+            ways, transitions = tuple(DECODERS), None
             rows = self._items.codes + network.first_row
             self.vectors = network.codes[rows].flatten(1)
         for name in ways:
             method = parameters.model_copy(update={"method": name})
             self._rankers[name] = method_ranker(
-                model, method, self.catalogue, chain, settings["share"]
+                model, method, self.catalogue, transitions
             )
         self.names = tuple(self._rankers)
         self.default: str = parameters.method
 
-    def _chain(self, bundle: Bundle) -> Chain:
+    def _transitions(self, bundle: Bundle) -> Transitions:
         arrays = {n: torch.from_numpy(a) for n, a in bundle.chain.items()}
-        return Chain(
+        chain = Chain(
             **{name: array.to(self.device) for name, array in arrays.items()},
             parameters=MarkovParameters.model_validate(bundle.ranking["markov"]),
         )
+        settings = bundle.ranking["transitions"]
+        return Transitions(chain, TransitionParameters.model_validate(settings))
 
     def batch(self, items: Tensor, lengths: Tensor) -> HistoryBatch:
         """Histories of item indices ``(B, T)``, as the network takes them."""
@@ -155,7 +161,7 @@ class Methods:
 
     def has_chain(self, name: str) -> bool:
         """Test that the Markov chain has a part in the lists of a method."""
-        return name == MIXTURE
+        return name == MARKOV
 
     def note_paths(
         self,
