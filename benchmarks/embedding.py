@@ -30,8 +30,7 @@ from benchmarks.common import (
     timed,
 )
 from sidiff.sids.encoder import SentenceEncoder, embed, load_encoder
-from sidiff.sids.hub import PACKAGED, load_model
-from sidiff.sids.quiet import quiet_hugging_face
+from sidiff.sids.hub import PACKAGED, load_model, quiet_hugging_face
 
 VOCABULARY = (
     "moisturizing shampoo conditioner organic lavender cream vitamin serum natural "

@@ -210,7 +210,7 @@ def random_joint_denoiser(arguments: Namespace, table: SidTable) -> JointDenoise
         table.digits,
         table.codebook_size,
         MAX_HISTORY,
-        len(table.codes),
+        residual_items=len(table.codes),
     )
     weights = torch.Generator().manual_seed(arguments.seed)
     return JointDenoiser(config).initialize(weights).eval()

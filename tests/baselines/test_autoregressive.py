@@ -10,10 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from sidiff.baselines.autoregressive import AutoregressiveDecoder
+from sidiff.baselines.autoregressive import (
+    AutoregressiveDecoder,
+    Prefixes,
+    beam_search,
+)
 from sidiff.baselines.autoregressive_training import fit_autoregressive
 from sidiff.baselines.method import Lessons
-from sidiff.baselines.prefix_search import Prefixes, beam_search
 from sidiff.decoding import cpd
 from sidiff.decoding.keys import SidIndex
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig, Memory

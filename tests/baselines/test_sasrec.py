@@ -8,7 +8,6 @@ import torch
 from torch.nn import functional as F
 
 from sidiff.baselines import sasrec as s
-from sidiff.baselines import sasrec_training as t
 from sidiff.baselines.method import Lessons
 from sidiff.baselines.settings import SasRecSettings
 from sidiff.diffusion.histories import HistoryBatch
@@ -70,9 +69,9 @@ def scores(model: s.SasRec, history: torch.Tensor, lengths: torch.Tensor):
     return model.logits(batch)(torch.arange(len(model.items))).detach()
 
 
-def task(model: s.SasRec, shop, per_batch: int = 7) -> t.SasRecTask:
+def task(model: s.SasRec, shop, per_batch: int = 7) -> s.SasRecTask:
     validation = evaluation_samples(shop, "validation", model.config.max_history)
-    return t.SasRecTask("SASRec", model, shop, validation, per_batch, CPU)
+    return s.SasRecTask("SASRec", model, shop, validation, per_batch, CPU)
 
 
 def test_no_state_sees_later_items_or_pads() -> None:
@@ -134,7 +133,7 @@ def test_targets_are_every_training_position_and_no_other(noise) -> None:
 
 
 def test_it_learns_the_next_item_and_keeps_the_best_epoch(ring) -> None:
-    model, trained = t.fit_sasrec(lessons(ring), settings(epochs=15), 1)
+    model, trained = s.fit_sasrec(lessons(ring), settings(epochs=15), 1)
     assert trained.score > 0.9
     again = task(model, ring, 17).validate(ALONE)
     assert again[SCORE] == pytest.approx(trained.score)
@@ -142,7 +141,7 @@ def test_it_learns_the_next_item_and_keeps_the_best_epoch(ring) -> None:
 
 def test_the_same_seed_gives_the_same_weights(ring) -> None:
     first, second, other = (
-        t.fit_sasrec(lessons(ring), settings(epochs=1), seed)[1].weights
+        s.fit_sasrec(lessons(ring), settings(epochs=1), seed)[1].weights
         for seed in (1, 1, 2)
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -163,7 +162,7 @@ def test_saved_and_rebuilt_is_the_same_function() -> None:
 def test_nobody_long_enough_is_one_clear_error() -> None:
     shop = sequences_of([[0, 1, 2], [1, 2, 0]], 3)
     with pytest.raises(SidiffError, match="SASRec"):
-        t.fit_sasrec(lessons(shop), settings(), 1)
+        s.fit_sasrec(lessons(shop), settings(), 1)
 
 
 def test_validation_ndcg_is_the_plain_mean(noise) -> None:

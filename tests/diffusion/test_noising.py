@@ -13,9 +13,8 @@ from sidiff import reference
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.diffusion.noising import AMOUNTS, ORDERS, masked_digits
 from sidiff.diffusion.noising.amounts import curriculum_chances, view_sizes
-from sidiff.diffusion.noising.context import NoisingContext
+from sidiff.diffusion.noising.context import NoisingContext, confidence_probe
 from sidiff.diffusion.noising.orders import history_counts
-from sidiff.diffusion.noising.probe import confidence_probe
 from sidiff.diffusion.settings import NoisingParameters
 from sidiff.errors import SidiffError
 from tests.settings import settings

@@ -113,7 +113,11 @@ def test_users_get_the_lists_of_one_process(method: str, exclude_seen: bool) -> 
     )
     size = len(table.codes)
     config = JointConfig.build(
-        parameters().network, table.digits, table.codebook_size, MAX_HISTORY, size
+        parameters().network,
+        table.digits,
+        table.codebook_size,
+        MAX_HISTORY,
+        residual_items=size,
     )
     denoiser = JointDenoiser(config).initialize(torch.Generator().manual_seed(0))
     with torch.no_grad():

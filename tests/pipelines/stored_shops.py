@@ -150,7 +150,7 @@ def untrained_denoiser(
             table.digits,
             table.codebook_size,
             MAX_HISTORY,
-            len(known),
+            residual_items=len(known),
         )
     ).initialize(torch.Generator().manual_seed(1))
     data = {

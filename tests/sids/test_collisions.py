@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from sidiff.errors import SidiffError
-from sidiff.sids.collisions import TOGETHER, repair, unused
+from sidiff.sids.collisions import TOGETHER, repair
 from tests.sids.test_candidates import Kind, quantizer_of
 
 Codes = NDArray[np.uint16]
@@ -134,9 +134,3 @@ def test_more_items_than_ids_are_refused() -> None:
     codes = np.zeros((10, 2), dtype=np.uint16)
     with pytest.raises(SidiffError, match="Only 9 semantic IDs are possible for 10"):
         repair(codes, 3, nobody(codes), None, None)
-
-
-def test_unused_rows() -> None:
-    table = np.array([[1, 2], [0, 1]], dtype=np.uint16)
-    wanted = np.array([[2, 1], [0, 1]], dtype=np.uint16)
-    assert unused(wanted, table).tolist() == [True, False]

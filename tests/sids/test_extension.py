@@ -9,11 +9,15 @@ import polars as pl
 import pytest
 
 from sidiff.errors import SidiffError
-from sidiff.sids.extension import Origin, reason_to_refit
+from sidiff.sids.extension import (
+    earlier_table,
+    origin,
+    reason_to_refit,
+    table_to_extend,
+)
 from sidiff.sids.quantizers import Quantizer
 from sidiff.sids.quantizers.residual import ResidualKMeans
 from sidiff.sids.table import SidTable
-from sidiff.sids.tokenizer import table_to_extend
 from tests.sids.conftest import Settings
 
 CODES = np.array([[0, 1], [1, 0], [1, 1]], dtype=np.uint16)
@@ -21,15 +25,15 @@ QUANTIZER = ResidualKMeans(codebooks=np.zeros((2, 2, 3), dtype=np.float32))
 OTHER = ResidualKMeans(codebooks=np.ones((2, 2, 3), dtype=np.float32))
 
 
-def origin(
+def now(
     settings: Settings,
     ids: str = "acd",
     prints: str = "ACD",
     held_out: str = "",
     quantizer: Quantizer = QUANTIZER,
     **changes: Any,
-) -> Origin:
-    return Origin.of(
+) -> pl.DataFrame:
+    return origin(
         settings(**changes),
         None,
         quantizer,
@@ -39,29 +43,27 @@ def origin(
     )
 
 
-def table_of(generation: list[int]) -> SidTable:
-    return SidTable(CODES, pl.Series(list("acd")), 2, np.array(generation))
+def stored(settings: Settings, generation: list[int], **given: Any) -> pl.DataFrame:
+    table = SidTable(CODES, pl.Series(list("acd")), 2, np.array(generation))
+    return table.to_frame().hstack(now(settings, **given).drop("item_id"))
 
 
-def test_attached_and_detached(settings: Settings) -> None:
-    table = table_of([0, 1, 0])
-    frame = origin(settings, held_out="c").attach(table)
-    detached = Origin.detach(frame)
-    assert detached is not None
-    again, there = detached
-    assert again.fingerprints() == table.fingerprints()
-    assert there.items.rows() == [
+def test_a_table_carries_its_origin(settings: Settings) -> None:
+    frame = stored(settings, [0, 1, 0], held_out="c")
+    assert frame.select("item_id", "embedding", "held_out").rows() == [
         ("a", "A", False),
         ("c", "C", True),
         ("d", "D", False),
     ]
-    assert reason_to_refit(again, there, origin(settings, held_out="c")) is None
-    assert Origin.detach(frame.drop("fitted")) is None
-    assert Origin.detach(frame.clear()) is None
+    assert reason_to_refit(frame, now(settings, held_out="c")) is None
+    here = now(settings, ids="abcd", prints="ABCD", held_out="c")
+    assert table_to_extend(frame, here, settings()) is not None
+    assert table_to_extend(frame.drop("fitted"), here, settings()) is None
+    assert table_to_extend(frame.clear(), here, settings()) is None
 
 
 @pytest.mark.parametrize(
-    ("generation", "now", "words"),
+    ("generation", "changes", "words"),
     [
         ([0, 0, 0], {}, ""),  # nothing new: a fit gives the same
         ([0, 0, 0], {"device": "auto", "new_items": "refit"}, ""),
@@ -80,12 +82,12 @@ def test_attached_and_detached(settings: Settings) -> None:
     ],
 )
 def test_reasons(
-    settings: Settings, generation: list[int], now: dict[str, Any], words: str | None
+    settings: Settings,
+    generation: list[int],
+    changes: dict[str, Any],
+    words: str | None,
 ) -> None:
-    current = dict(now)
-    reason = reason_to_refit(
-        table_of(generation), origin(settings), origin(settings, **current)
-    )
+    reason = reason_to_refit(stored(settings, generation), now(settings, **changes))
     if words:
         assert reason is not None
         assert words in reason
@@ -97,21 +99,13 @@ def test_the_table_to_extend_is_said(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    table = table_of([0, 0, 0])
-    frame = origin(settings).attach(table)
+    frame = stored(settings, [0, 0, 0])
 
     def decide(ids: str, **changes: Any) -> str | None:
-        return table_to_extend(
-            frame,
-            None,
-            QUANTIZER,
-            pl.Series(list(ids)),
-            pl.Series(list(ids.upper())),
-            np.zeros(len(ids), dtype=bool),
-            settings(**changes),
-        )
+        here = now(settings, ids, ids.upper())
+        return table_to_extend(frame, here, settings(**changes))
 
-    assert decide("abcde") == table.fingerprint
+    assert decide("abcde") == SidTable.from_frame(frame).fingerprint
     assert "3 semantic IDs are kept; 2 new items join them" in caplog.text
     caplog.clear()
     assert decide("acd") is None
@@ -123,18 +117,17 @@ def test_the_table_to_extend_is_said(
 
 
 def test_the_earlier_table_must_be_the_one_announced(settings: Settings) -> None:
-    table = table_of([0, 0, 0])
-    stored = origin(settings).attach(table)
-    here = origin(settings)
-    assert here.earlier(stored, None) is None
-    found = here.earlier(stored, table.fingerprint)
+    frame, here = stored(settings, [0, 0, 0]), now(settings)
+    extends = SidTable.from_frame(frame).fingerprint
+    assert earlier_table(frame, here, None) is None
+    found = earlier_table(frame, here, extends)
     assert found is not None
-    assert found.fingerprint == table.fingerprint
-    for frame, current, extends in (
-        (None, here, table.fingerprint),
-        (stored, here, "another"),
-        (stored, origin(settings, seed=1), table.fingerprint),
-        (stored, origin(settings, quantizer=OTHER), table.fingerprint),
+    assert found.fingerprint == extends
+    for there, current, wanted in (
+        (None, here, extends),
+        (frame, here, "another"),
+        (frame, now(settings, seed=1), extends),
+        (frame, now(settings, quantizer=OTHER), extends),
     ):
         with pytest.raises(SidiffError, match="--pipeline=tokenization as a whole"):
-            current.earlier(frame, extends)
+            earlier_table(there, current, wanted)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 BASELINES: Registry[type[Baseline]] = Registry(
     popularity="sidiff.baselines.counted:Popular",
     markov="sidiff.baselines.counted:Markov",
-    sasrec="sidiff.baselines.sasrec_training:SasRecAlone",
-    sasrec_markov="sidiff.baselines.sasrec_training:SasRecMarkov",
+    sasrec="sidiff.baselines.sasrec:SasRecAlone",
+    sasrec_markov="sidiff.baselines.sasrec:SasRecMarkov",
     autoregressive="sidiff.baselines.autoregressive_training:Autoregressive",
 )

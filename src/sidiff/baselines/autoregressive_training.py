@@ -10,48 +10,50 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sidiff.baselines.autoregressive import AutoregressiveDecoder
-from sidiff.baselines.method import Baseline, Fitted, Lessons, Shop
-from sidiff.baselines.prefix_search import AutoregressiveRanker, Prefixes, beam_search
+from sidiff.baselines.autoregressive import (
+    AutoregressiveDecoder,
+    AutoregressiveRanker,
+    Prefixes,
+    beam_search,
+)
+from sidiff.baselines.method import Baseline, BaselineTask, Fitted, Lessons, Shop
 from sidiff.diffusion.denoiser import DenoiserConfig
-from sidiff.diffusion.histories import Histories
+from sidiff.diffusion.histories import Histories, SampleBatch
 from sidiff.diffusion.objective import Loss
-from sidiff.evaluation import metrics as m
+from sidiff.evaluation.metrics import expected_item_metrics
 from sidiff.ranking.ranker import Ranker
 from sidiff.training.denoising import validation_samples
 from sidiff.training.loop import budget_of, samples_fingerprint
-from sidiff.training.trainer import (
-    SCORE,
-    SCORE_CUTOFF,
-    Task,
-    Trained,
-    by_length,
-)
-from sidiff.training.workers import Workers
+from sidiff.training.trainer import SCORE_CUTOFF, Trained
 
 PLAIN = {"mask": "per_digit", "difficulty_embedding": False}
 """Parts that no counterpart of a denoiser has: a mask vector says which digit is asked
 for, and always one digit is."""
 
 
-class AutoregressiveTask(Task):
+class AutoregressiveTask(BaselineTask):
     """The decoder, its loss, and its validation by NDCG@10 of a beam."""
 
     def __init__(
         self, label: str, model: AutoregressiveDecoder, lessons: Lessons, seed: int
     ) -> None:
         """Lay the data out; ``seed`` chooses the validation users."""
-        super().__init__(label, model, lessons.device)
-        self.decoder = model
         sequences, table = lessons.sequences, lessons.table
-        self.histories = Histories(sequences, table.codes, None, self.device)
+        self.training = lessons.training
+        settings = self.training.validation
+        super().__init__(
+            label,
+            model,
+            Histories(sequences, table.codes, None, lessons.device),
+            validation_samples(
+                sequences, lessons.max_history, settings.max_users, seed
+            ),
+            settings.users_per_batch,
+        )
+        self.decoder = model
         self.groups = table.groups()
         self.prefixes = Prefixes.of(table, self.device)
-        self.training = lessons.training
         self.beam = lessons.parameters.autoregressive.beam
-        most = self.training.validation.max_users
-        chosen = validation_samples(sequences, lessons.max_history, most, seed)
-        self.validation = torch.from_numpy(chosen)
 
     def loss(self, samples: Tensor, progress: float) -> Loss:
         """Cross-entropy of every digit, given those before it."""
@@ -68,25 +70,17 @@ class AutoregressiveTask(Task):
         )
         return Loss(total, torch.tensor(float(codes.numel())))
 
-    @torch.inference_mode()
-    def validate(self, workers: Workers) -> dict[str, float]:
-        """Mean NDCG@10 of the targets, expected over the items of a SID."""
-        del workers
-        total = 0.0
-        for part in by_length(
-            self.validation, self.training.validation.users_per_batch
-        ):
-            batch = self.histories.gather(part)
-            memory = self.decoder.encode(batch.history, batch.lengths)
-            rows, _ = beam_search(self.decoder, memory, self.prefixes, self.beam)
-            ndcg = m.expected_item_metrics(
-                rows.cpu().numpy(),
-                self.groups.sid_of_item[batch.target_items.cpu().numpy()],
-                self.groups.sizes,
-                [SCORE_CUTOFF],
-            )[f"ndcg_at_{SCORE_CUTOFF}"]
-            total += float(ndcg.sum())
-        return {SCORE: total / len(self.validation)}
+    def gain(self, batch: SampleBatch) -> float:
+        """NDCG@10 of the targets, expected over the items of a SID, summed."""
+        memory = self.decoder.encode(batch.history, batch.lengths)
+        rows, _ = beam_search(self.decoder, memory, self.prefixes, self.beam)
+        ndcg = expected_item_metrics(
+            rows.cpu().numpy(),
+            self.groups.sid_of_item[batch.target_items.cpu().numpy()],
+            self.groups.sizes,
+            [SCORE_CUTOFF],
+        )[f"ndcg_at_{SCORE_CUTOFF}"]
+        return float(ndcg.sum())
 
 
 def fit_autoregressive(
@@ -94,13 +88,8 @@ def fit_autoregressive(
 ) -> tuple[AutoregressiveDecoder, Trained]:
     """Train on the denoiser's samples, in its network's shape, by its schedule.
 
-    Args:
-        lessons: data and settings.
-        seed: of weights, order and dropout.
-        label: names the progress bar.
-
-    Returns:
-        The model of the best validated epoch, in evaluation mode, and its course.
+    Weights, order and dropout follow from ``seed``. The model is that of the best
+    epoch, in evaluation mode.
     """
     own, training = lessons.parameters.autoregressive, lessons.training
     shape = own.model_dump(include={"encoder_layers", "decoder_layers", "dropout"})
@@ -115,10 +104,6 @@ def fit_autoregressive(
     decides = {
         "parameters": own.model_dump(),
         "training": training.model_dump(exclude={"checkpoint_seconds"}),
-        "max_history": lessons.max_history,
-        "seed": seed,
-        "device": str(lessons.device),
-        "sequences": lessons.sequences.fingerprint,
         "sid_table": lessons.table.fingerprint,
         "samples": samples_fingerprint(lessons.samples),
     }
@@ -144,10 +129,9 @@ class Autoregressive(Baseline):
 
     def fit(self, lessons: Lessons) -> Fitted:
         """Train a decoder with every seed."""
+        label = f"Autoregressive, seed {{}} of {len(lessons.seeds)}"
         networks = [
-            fit_autoregressive(
-                lessons, seed, f"Autoregressive, seed {number} of {len(lessons.seeds)}"
-            )
+            fit_autoregressive(lessons, seed, label.format(number))
             for number, seed in enumerate(lessons.seeds, 1)
         ]
         return Fitted.of(networks, lessons.seeds, [])

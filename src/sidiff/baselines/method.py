@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from sidiff.baselines.settings import BaselinesParameters
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.devices import resolve
-from sidiff.diffusion.stored import StoredNetwork
+from sidiff.diffusion.base import StoredNetwork
+from sidiff.diffusion.histories import Histories, SampleBatch
 from sidiff.ranking.items import Popularity
 from sidiff.ranking.markov import Chain
 from sidiff.ranking.ranker import Ranker
@@ -25,7 +26,8 @@ from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
 from sidiff.training.progress import Checkpoints
 from sidiff.training.settings import TrainingParameters
-from sidiff.training.trainer import Budget, Task, Trained, Trainer
+from sidiff.training.trainer import SCORE, Budget, Task, Trained, Trainer, by_length
+from sidiff.training.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -64,20 +66,53 @@ class Lessons:
         budget: Budget,
         decides: dict[str, Any],
     ) -> Trained:
-        """Train a network; it has the weights of its best epoch afterwards.
+        """Train a network on ``(S, 3)``; it has the weights of its best epoch then.
 
-        Args:
-            task: the network and its loss.
-            samples: rows ``(S, 3)`` that its loss takes.
-            budget: the schedule.
-            decides: all that decides what is learned.
+        ``decides`` is what decides over the outcome beside histories and seed.
         """
         name = task.label.partition(",")[0]
+        decides = decides | {
+            "max_history": self.max_history,
+            "seed": budget.seed,
+            "device": str(self.device),
+            "sequences": self.sequences.fingerprint,
+        }
         kept = Checkpoints(self.checkpoints, name, decides, math.inf)
         trained = Trainer(task, samples, budget).train(kept)
         task.model.load_state_dict(trained.weights)
         task.model.eval()
         return trained
+
+
+class BaselineTask(Task):
+    """A network that is validated by the mean NDCG@10 of its targets."""
+
+    def __init__(
+        self,
+        label: str,
+        model: nn.Module,
+        histories: Histories,
+        validation: NDArray[np.int32],
+        users_per_batch: int,
+    ) -> None:
+        """Note the data; ``validation`` ``(U, 3)`` are user, start, end."""
+        super().__init__(label, model, histories.device)
+        self.histories = histories
+        self.validation = torch.from_numpy(validation)
+        self.users_per_batch = users_per_batch
+
+    @torch.no_grad()
+    def validate(self, workers: Workers) -> dict[str, float]:
+        """Mean NDCG@10 of the targets."""
+        del workers
+        total = 0.0
+        for part in by_length(self.validation, self.users_per_batch):
+            total += self.gain(self.histories.gather(part))
+        return {SCORE: total / len(self.validation)}
+
+    def gain(self, batch: SampleBatch) -> float:
+        """NDCG@10 of the targets, summed."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from sidiff.baselines import BASELINES
-from sidiff.baselines.method import Baseline, Fitted, Lessons, Shop
+from sidiff.baselines.method import Fitted, Lessons, Shop
 from sidiff.baselines.settings import BaselinesParameters
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.devices import cpu_threads, resolve
@@ -91,11 +92,9 @@ def rank_baselines(
             baseline = BASELINES[method]()
             trained, seeds = Fitted({}, {}), evaluation.seeds[:1]
             if baseline.networks is not None:
-                trained, seeds = (
-                    fitted.get(baseline.networks, trained),
-                    evaluation.seeds,
-                )
-                _check(trained, method, baseline, seeds, max_history)
+                seeds = evaluation.seeds
+                trained = fitted.get(baseline.networks, trained)
+                _check(trained.config, method, baseline.title, seeds, max_history)
             for seed in seeds:
                 ranker = baseline.ranker(shop, trained.of_seed(seed), trained.config)
                 results = rank_users(ranker, users, f"ranking, {method}, seed {seed}")
@@ -125,25 +124,23 @@ def _shop(
 
 
 def _check(
-    fitted: Fitted,
+    config: Mapping[str, Any],
     method: str,
-    baseline: Baseline,
+    title: str,
     seeds: list[int],
     max_history: int,
 ) -> None:
     """Refuse networks of other seeds or of longer histories."""
-    trained = fitted.config.get("seeds", [])
+    trained, longest = config.get("seeds", []), config.get("max_history")
     if not set(seeds) <= set(trained):
         raise SidiffError(
             f"{method} is among baselines.methods but was trained with the seeds "
             f"{trained}, not {seeds}; run kedro run --pipeline=baselines as a "
             "whole."
         )
-    again = "run kedro run --pipeline=baselines again, or"
-    longest = fitted.config.get("max_history")
     if longest != max_history:
         raise SidiffError(
-            f"The stored {baseline.title} reads histories of at most {longest} items, "
-            f"filtering.max_history is {max_history}; {again} give the value it was "
-            "trained with."
+            f"The stored {title} reads histories of at most {longest} items, "
+            f"filtering.max_history is {max_history}; run kedro run "
+            "--pipeline=baselines again, or give the value it was trained with."
         )

@@ -13,21 +13,30 @@ Symbols: B batch, T history, N items, d d_model, P positions that predict.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sidiff.diffusion.blocks import EncoderLayer, draw_weights
+from sidiff.baselines.method import Baseline, BaselineTask, Fitted, Lessons, Shop
+from sidiff.baselines.settings import SasRecSettings
+from sidiff.diffusion.base import StoredNetwork
+from sidiff.diffusion.blocks import EncoderLayer, log_mask
 from sidiff.diffusion.dropout import Dropout
-from sidiff.diffusion.histories import HistoryBatch
-from sidiff.diffusion.item_softmax import gated
-from sidiff.diffusion.stored import StoredNetwork
+from sidiff.diffusion.histories import Histories, HistoryBatch, Positions, SampleBatch
+from sidiff.diffusion.item_softmax import gated, item_softmax_loss, repeat_additions
+from sidiff.diffusion.objective import Loss
+from sidiff.errors import SidiffError
 from sidiff.onednn import product
-from sidiff.ranking.items import Slice
+from sidiff.ranking.items import ItemRanker, Slice
+from sidiff.ranking.markov import Transitions
+from sidiff.reviews.sequences import Sequences, evaluation_samples, sequence_rows
+from sidiff.training.trainer import SCORE_CUTOFF, Budget, Trained
 
 
 @dataclass(frozen=True)
@@ -62,9 +71,9 @@ class SasRec(StoredNetwork):
         # Ours: whether users take again what they had is learned, as by the denoiser.
         self.gate = nn.Parameter(torch.zeros(1))
 
-    def initialize(self, generator: torch.Generator) -> SasRec:
+    def initialize(self, generator: torch.Generator) -> Self:
         """Draw all weights: Normal(0, 0.02) for matrices and tables, zero biases."""
-        draw_weights(self, generator)
+        super().initialize(generator)
         nn.init.zeros_(self.gate)
         return self
 
@@ -82,9 +91,7 @@ class SasRec(StoredNetwork):
         slots = torch.arange(history.shape[1], device=history.device)
         newest_first = (lengths[:, None] - 1 - slots).clamp(min=0)
         # Pads come last, so what keeps the future out keeps them out as well.
-        future = slots > slots[:, None]
-        bias = torch.zeros_like(future, dtype=self.items.dtype)
-        bias = bias.masked_fill(future, -torch.inf)
+        bias = log_mask(slots <= slots[:, None])
         x = self.dropout(
             F.embedding(history, self.items) + F.embedding(newest_first, self.positions)
         )
@@ -104,3 +111,140 @@ class SasRec(StoredNetwork):
         return lambda items: gated(
             product(last, self.items.index_select(0, items)), gates, had, items, size
         )
+
+
+class SasRecTask(BaselineTask):
+    """SASRec, its loss, and its validation by NDCG@10 among all items."""
+
+    def __init__(
+        self,
+        label: str,
+        model: SasRec,
+        sequences: Sequences,
+        validation: NDArray[np.int32],
+        users_per_batch: int,
+        device: torch.device,
+    ) -> None:
+        """Lay the items out; ``validation`` ``(U, 3)`` are user, start, end."""
+        # It reads items and no codes.
+        nothing = np.zeros((sequences.n_items, 0), dtype=np.int64)
+        histories = Histories(sequences, nothing, None, device)
+        super().__init__(label, model, histories, validation, users_per_batch)
+        self.sasrec = model
+
+    def loss(self, samples: Tensor, progress: float) -> Loss:
+        """Cross-entropy of every next item."""
+        del progress
+        batch, model = self.histories.gather(samples), self.sasrec
+        history, positions = batch.history_items, Positions.of(batch)
+        states = model(history, batch.lengths)[positions.owner, positions.slot]
+        size = len(model.items)
+        gates = model.gate.expand(len(states))
+        additions = repeat_additions(gates, positions, history, size)
+        loss = item_softmax_loss(states, model.items, positions.targets, additions)
+        return Loss(loss, batch.lengths.sum())
+
+    def gain(self, batch: SampleBatch) -> float:
+        """NDCG@10 of the targets, summed."""
+        everything = torch.arange(len(self.sasrec.items), device=self.device)
+        scores = self.sasrec.logits(batch)(everything)
+        target = scores.gather(1, batch.target_items[:, None])
+        rank = (scores > target).sum(1)
+        gain = 1.0 / torch.log2(rank.double() + 2.0)
+        return float(gain[rank < SCORE_CUTOFF].sum())
+
+
+def fit_sasrec(
+    lessons: Lessons, settings: SasRecSettings, seed: int, label: str = "SASRec"
+) -> tuple[SasRec, Trained]:
+    """Train on targets up to position L-3, validate on L-2 by NDCG@10 of all users.
+
+    Weights, order and dropout follow from ``seed``. The model is that of the best
+    epoch, in evaluation mode.
+
+    Raises:
+        SidiffError: no user is long enough.
+    """
+    sequences, longest = lessons.sequences, lessons.max_history
+    samples = sequence_rows(sequences, longest)
+    if not len(samples):
+        raise SidiffError(
+            "There is nothing to train SASRec on: every user is too short; bring "
+            "longer histories or take it out of baselines.methods."
+        )
+    shape = settings.model_dump(
+        include={"d_model", "heads", "d_ff", "layers", "dropout"}
+    )
+    model = SasRec(SasRecConfig(sequences.n_items, longest, **shape))
+    model.initialize(torch.Generator().manual_seed(seed + 2)).to(lessons.device)
+    per_batch = lessons.parameters.users_per_batch
+    decides = {"settings": settings.model_dump(), "users_per_batch": per_batch}
+    validation = evaluation_samples(sequences, "validation", longest)
+    task = SasRecTask(label, model, sequences, validation, per_batch, lessons.device)
+    budget = Budget(
+        settings.optimizer,
+        settings.stopping,
+        settings.batch_size,
+        settings.users_per_pass,
+        settings.epochs,
+        seed,
+        "baselines.sasrec",
+    )
+    return model, lessons.train(task, samples, budget, decides)
+
+
+class SasRecAlone(Baseline):
+    """SASRec's softmax over the items."""
+
+    networks = "sasrec"
+    title = "SASRec"
+
+    def fit(self, lessons: Lessons) -> Fitted:
+        """Try every candidate with the first seed, train the best one with all seeds.
+
+        The candidate with the highest validation NDCG@10 at item level wins; the test
+        split is not looked at.
+        """
+        seeds, candidates = lessons.seeds, lessons.parameters.sasrec.candidates()
+        label = f"SASRec, setting {{}} of {len(candidates)}"
+        found = [
+            fit_sasrec(lessons, settings, seeds[0], label.format(number))
+            for number, settings in enumerate(candidates, 1)
+        ]
+        best = max(range(len(found)), key=lambda number: found[number][1].score)
+        label = f"SASRec, seed {{}} of {len(seeds)}"
+        networks = [found[best]] + [
+            fit_sasrec(lessons, candidates[best], seed, label.format(number))
+            for number, seed in enumerate(seeds[1:], 2)
+        ]
+        tried = [
+            {
+                "method": "sasrec",
+                "seed": seeds[0],
+                "validation_ndcg_at_10": trained.score,
+                "epoch": trained.epoch,
+                "epochs_run": trained.epochs_run,
+                "settings": settings.model_dump(),
+            }
+            for settings, (_, trained) in zip(candidates, found, strict=True)
+        ]
+        return Fitted.of(networks, seeds, tried)
+
+    def ranker(
+        self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+    ) -> ItemRanker:
+        """The softmax alone."""
+        network = SasRec.from_saved(weights, config).to(shop.catalogue.device)
+        return ItemRanker(network, shop.catalogue)
+
+
+class SasRecMarkov(SasRecAlone):
+    """SASRec and the Markov chain in one energy."""
+
+    def ranker(
+        self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+    ) -> ItemRanker:
+        """The softmax with transitions."""
+        alone = super().ranker(shop, weights, config)
+        added = Transitions(shop.chain, shop.parameters.sasrec_markov)
+        return replace(alone, transitions=added)

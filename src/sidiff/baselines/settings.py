@@ -66,10 +66,7 @@ class AutoregressiveParameters(Parameters):
 class BaselinesParameters(Parameters):
     """Other methods on the same split (pipeline ``baselines``)."""
 
-    methods: Annotated[
-        list[Annotated[str, Choice(BASELINES)]],
-        Field(min_length=1),
-    ]
+    methods: Annotated[list[Annotated[str, Choice(BASELINES)]], Field(min_length=1)]
     markov: TransitionParameters
     sasrec: SasRecParameters
     sasrec_markov: TransitionParameters

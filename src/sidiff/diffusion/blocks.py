@@ -20,8 +20,6 @@ from torch.nn import functional as F
 from sidiff.diffusion.dropout import Dropout
 from sidiff.onednn import Linear
 
-INITIAL_STD = 0.02
-
 PACKED_GRAIN = 64
 """Packed tokens come in multiples of this. A matrix product of a new shape costs the
 CPU a newly made kernel, which it keeps: time and memory for every other length."""
@@ -50,7 +48,7 @@ class BlockShape(Protocol):
         """Chance that a number is left out in training."""
 
 
-def _attend(
+def attend(
     query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, dropout: float
 ) -> Tensor:
     """Softmax attention, ``(B, H, Q, d / H)``, heads joined to ``(B, Q, d)``."""
@@ -122,7 +120,7 @@ class SelfAttention(nn.Module):
         heads = projected.unflatten(2, (3, self.heads, -1)).transpose(1, 3)
         query, keys, values = heads.unbind(2)
         dropout = self.dropout if self.training else 0.0
-        mixed = _attend(query, keys, values, bias, dropout)
+        mixed = attend(query, keys, values, bias, dropout)
         return self.output(mixed if packing is None else packing.pack(mixed))
 
 
@@ -151,7 +149,7 @@ class CrossAttention(nn.Module):
         """Read the memory with queries from ``x`` ``(B, Q, d)``."""
         query = self.query(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
         dropout = self.dropout if self.training else 0.0
-        return self.output(_attend(query, keys, values, bias, dropout))
+        return self.output(attend(query, keys, values, bias, dropout))
 
 
 class FeedForward(nn.Sequential):
@@ -227,21 +225,11 @@ class DecoderLayer(nn.Module):
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
-def draw_weights(model: nn.Module, generator: torch.Generator) -> None:
-    """Draw all weights: Normal(0, 0.02) for matrices and tables, zero biases."""
-    for name, parameter in model.named_parameters():
-        if parameter.dim() > 1:
-            nn.init.normal_(parameter, 0.0, INITIAL_STD, generator=generator)
-        elif name.endswith("bias"):
-            nn.init.zeros_(parameter)
-        else:
-            nn.init.ones_(parameter)
-
-
-def log_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:
+def log_mask(visible: Tensor) -> Tensor:
     """0 where visible, -inf elsewhere."""
-    zeros = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
-    return zeros.masked_fill(~visible, -torch.inf)
+    return torch.zeros_like(visible, dtype=torch.float32).masked_fill(
+        ~visible, -torch.inf
+    )
 
 
 def asked_first(x: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:

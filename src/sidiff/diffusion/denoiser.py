@@ -22,7 +22,6 @@ heads, S history tokens: T, or T * L with one per code.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, cast
 
@@ -31,34 +30,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sidiff.devices import products_in
+from sidiff.diffusion.base import SidConfig, SidNetwork
 from sidiff.diffusion.blocks import (
     DecoderLayer,
     EncoderLayer,
     Packing,
     asked_first,
-    draw_weights,
     log_mask,
 )
 from sidiff.diffusion.dropout import Dropout
-from sidiff.diffusion.settings import NetworkParameters
-from sidiff.diffusion.stored import StoredNetwork
 from sidiff.onednn import Linear
-from sidiff.parameters import Precision
 
 
 @dataclass(frozen=True)
-class DenoiserConfig:
+class DenoiserConfig(SidConfig):
     """Everything that fixes the shape and function of a denoiser."""
 
-    digits: int
-    codebook_size: int
-    max_history: int
-    d_model: int
-    heads: int
-    d_ff: int
-    encoder_layers: int
-    decoder_layers: int
-    dropout: float
     cross_pad: Literal["sink", "mask"]
     history_tokens: Literal["items", "codes"] = "items"
     mask: Literal["per_digit", "shared"] = "per_digit"
@@ -68,18 +55,6 @@ class DenoiserConfig:
     def tokens_per_item(self) -> int:
         """Tokens of one history item: 1, or one per code."""
         return self.digits if self.history_tokens == "codes" else 1
-
-    @classmethod
-    def build(
-        cls,
-        network: NetworkParameters,
-        digits: int,
-        codebook_size: int,
-        max_history: int,
-    ) -> DenoiserConfig:
-        """Join the network's parameters with the shape of SIDs and histories."""
-        shape = network.model_dump(exclude={"posterior", "residual_dropout"})
-        return cls(digits, codebook_size, max_history, **shape)
 
 
 @dataclass(frozen=True)
@@ -108,37 +83,19 @@ class Memory:
         )
 
 
-class SidShape(Protocol):
-    """The shape of semantic IDs."""
-
-    @property
-    def digits(self) -> int:
-        """L."""
-
-    @property
-    def codebook_size(self) -> int:
-        """K."""
-
-
 class DenoisingModel(Protocol):
     """The protocol of networks that a decoder can ask."""
 
     @property
-    def config(self) -> SidShape:
+    def config(self) -> SidConfig:
         """The SIDs that it knows."""
 
     def logits(self, codes: Tensor, masked: Tensor, memory: Any) -> Tensor:
         """Logits ``(B, V, L, K)`` of masked digits; its own memory."""
 
 
-class Denoiser(StoredNetwork):
-    """History encoder and bidirectional SID decoder; parts it lacks have no weights.
-
-    Attributes:
-        config: its shape and function.
-        precision: of the products in encoder and decoder. What leads to logits is
-            always float32, whose 24 bits tell codes and items apart that are close.
-    """
+class Denoiser(SidNetwork):
+    """History encoder and bidirectional SID decoder; parts it lacks have no weights."""
 
     CONFIG = DenoiserConfig
     STORED = ("denoiser", "training")
@@ -148,11 +105,7 @@ class Denoiser(StoredNetwork):
     config: DenoiserConfig
 
     def __init__(self, config: DenoiserConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.precision: Precision = "float32"
-        rows = config.digits * config.codebook_size
-        self.codes = nn.Parameter(torch.empty(rows, config.d_model))
+        super().__init__(config)
         masks = config.digits if config.mask == "per_digit" else 1
         self.masks = nn.Parameter(torch.empty(masks, config.d_model))
         self.positions = nn.Parameter(torch.empty(config.max_history, config.d_model))
@@ -172,14 +125,6 @@ class Denoiser(StoredNetwork):
         )
         self.norm = nn.LayerNorm(config.d_model)
         self.dropout = Dropout(config.dropout)
-        first_row = torch.arange(config.digits) * config.codebook_size
-        self.register_buffer("first_row", first_row, persistent=False)
-        self.first_row: Tensor
-
-    def initialize(self, generator: torch.Generator) -> Denoiser:
-        """Draw all weights: Normal(0, 0.02) for matrices and tables, zero biases."""
-        draw_weights(self, generator)
-        return self
 
     def encode(self, history: Tensor, lengths: Tensor) -> Memory:
         """Encode a batch of histories.
@@ -192,34 +137,25 @@ class Denoiser(StoredNetwork):
         Returns:
             The memory that ``logits`` reads.
         """
-        with products_in(self.precision, history.device):
-            return self._encode(history, lengths)
-
-    def _encode(self, history: Tensor, lengths: Tensor) -> Memory:
         each = self.config.tokens_per_item
         slots = torch.arange(each * history.shape[1], device=history.device)
         real = slots < each * lengths[:, None]
         # A user without history looks at one pad, so that no softmax is empty;
         # the pad's state is zeroed below like any other.
         visible = real | ((slots == 0) & (lengths == 0)[:, None])
-        bias = log_mask(visible, self.codes.dtype)[:, None, None]
+        bias = log_mask(visible)[:, None, None]
         packing = Packing.of(real)
         place = packing.slot // each
         if self.NEWEST_FIRST:
             place = (lengths[packing.owner] - 1 - place).clamp(min=0)
-        x = self._tokens(history, packing) + self.positions[place]
-        x = self.dropout(x)
-        for layer in self.encoder:
-            x = layer(x, bias, packing)
-        x = self.norm(x)
-        states = packing.pad(x)
-        keys, values = [], []
-        for layer in cast(Iterable[DecoderLayer], self.decoder):
-            key, value = layer.cross_attention.project_memory(x, packing)
-            keys.append(key)
-            values.append(value)
-        bias = self._memory_bias(real, lengths)
-        return Memory(states, tuple(keys), tuple(values), bias)
+        with products_in(self.precision, history.device):
+            x = self._tokens(history, packing) + self.positions[place]
+            x = self.dropout(x)
+            for layer in self.encoder:
+                x = layer(x, bias, packing)
+            x = self.norm(x)
+            keys, values = self.project_memory(x, packing)
+        return Memory(packing.pad(x), keys, values, self._memory_bias(real, lengths))
 
     def logits(self, codes: Tensor, masked: Tensor, memory: Memory) -> Tensor:
         """Predict masked digits of partial SIDs.
@@ -232,13 +168,19 @@ class Denoiser(StoredNetwork):
         Returns:
             Logits ``(B, V, L, K)``; those of filled digits carry no meaning.
         """
-        config = self.config
+        *layers, last = cast(list[DecoderLayer], list(self.decoder))
         with products_in(self.precision, codes.device):
-            x = self._decode(codes, masked, memory)
-        tokens = x.unflatten(1, codes.shape[1:]).flatten(0, 1).transpose(0, 1)
-        tables = self.codes.view(config.digits, config.codebook_size, -1)
-        logits = torch.bmm(tokens, tables.transpose(1, 2))
-        return logits.transpose(0, 1).unflatten(0, codes.shape[:2])
+            x = self.dropout(self._inputs(codes, masked))
+            for layer, keys, values in zip(
+                layers, memory.keys, memory.values, strict=False
+            ):
+                x = layer(x, keys, values, memory.bias)
+            # Of the last layer's outputs only those of masked digits are needed.
+            x, place = asked_first(last.mix(x), masked)
+            x = last.read(x, memory.keys[-1], memory.values[-1], memory.bias)
+            place = place[..., None].expand(-1, -1, x.shape[3])
+            x = self.norm(x)[:, 0].gather(1, place)
+        return self.code_logits(x.unflatten(1, codes.shape[1:]))
 
     def _inputs(self, codes: Tensor, masked: Tensor) -> Tensor:
         """Decoder input tokens ``(B, V, L, d)`` of partial SIDs ``(B, V, L)``."""
@@ -255,20 +197,6 @@ class Denoiser(StoredNetwork):
             x = x + F.embedding(masked.sum(2), table)[:, :, None]
         return x
 
-    def _decode(self, codes: Tensor, masked: Tensor, memory: Memory) -> Tensor:
-        """Normed states of digits ``(B, V * L, d)``; anything at filled ones."""
-        x = self.dropout(self._inputs(codes, masked))
-        *layers, last = cast(list[DecoderLayer], list(self.decoder))
-        for layer, keys, values in zip(
-            layers, memory.keys, memory.values, strict=False
-        ):
-            x = layer(x, keys, values, memory.bias)
-        # Of the last layer's outputs only those of masked digits are needed.
-        x, place = asked_first(last.mix(x), masked)
-        x = last.read(x, memory.keys[-1], memory.values[-1], memory.bias)
-        place = place[..., None].expand(-1, -1, x.shape[3])
-        return self.norm(x)[:, 0].gather(1, place)
-
     def unprojected(self, memory: Memory) -> Memory:
         """The memory as the released OCN probe sees it: raw states as K and V.
 
@@ -280,24 +208,21 @@ class Denoiser(StoredNetwork):
         return Memory(memory.states, padded, padded, memory.bias)
 
     def _tokens(self, history: Tensor, packing: Packing) -> Tensor:
-        """Packed history tokens ``(n, d)``, positions of their items left out."""
-        if self.config.history_tokens == "items":
-            return self._items(packing.pack(history))
-        digit = packing.slot % self.config.digits
-        rows = packing.pack(history.flatten(1)) + self.first_row[digit]
-        return F.embedding(rows, self.codes) + self.sid_positions[digit]
+        """Packed history tokens ``(n, d)``, positions of their items left out.
 
-    def _items(self, codes: Tensor) -> Tensor:
-        """Vectors ``(n, d)`` of items ``(n, L)``: the MLP over concatenated codes.
-
-        The first layer is linear in each digit's vector, hence applied to the
-        table of L x K vectors instead of to every item.
+        The MLP over an item's concatenated codes begins with a layer that is linear in
+        each digit's vector, hence applied to the table of L x K vectors instead of to
+        every item.
         """
         config = self.config
-        tables = self.codes.view(config.digits, config.codebook_size, -1)
+        if config.history_tokens == "codes":
+            digit = packing.slot % config.digits
+            rows = packing.pack(history.flatten(1)) + self.first_row[digit]
+            return F.embedding(rows, self.codes) + self.sid_positions[digit]
         blocks = self.item_in.weight.view(config.d_model, config.digits, -1)
-        projected = torch.bmm(tables, blocks.permute(1, 2, 0)).flatten(0, 1)
-        summed = F.embedding_bag(codes + self.first_row, projected, mode="sum")
+        projected = torch.bmm(self.tables, blocks.permute(1, 2, 0)).flatten(0, 1)
+        codes = packing.pack(history) + self.first_row
+        summed = F.embedding_bag(codes, projected, mode="sum")
         return self.item_out(F.relu(summed + self.item_in.bias))
 
     def _memory_bias(self, real: Tensor, lengths: Tensor) -> Tensor:
@@ -310,6 +235,5 @@ class Denoiser(StoredNetwork):
         pads = (self.config.max_history - lengths) * self.config.tokens_per_item
         if self.config.cross_pad == "mask":
             pads = lengths == 0
-        sink = pads.to(self.codes.dtype).log()
-        bias = torch.cat([log_mask(real, self.codes.dtype), sink[:, None]], 1)
+        bias = torch.cat([log_mask(real), pads.float().log()[:, None]], 1)
         return bias[:, None, None]

@@ -24,61 +24,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sidiff.devices import products_in
-from sidiff.diffusion.blocks import DecoderLayer, EncoderLayer, Packing, draw_weights
+from sidiff.diffusion.base import SidConfig, SidNetwork
+from sidiff.diffusion.blocks import DecoderLayer, EncoderLayer, Packing, log_mask
 from sidiff.diffusion.dropout import Dropout
-from sidiff.diffusion.settings import NetworkParameters
-from sidiff.diffusion.stored import StoredNetwork
 from sidiff.onednn import Linear
-from sidiff.parameters import Precision
 
 
 @dataclass(frozen=True)
-class JointConfig:
-    """Everything that fixes the shape and function of a joint denoiser."""
+class JointConfig(SidConfig):
+    """Everything that fixes the shape and function of a joint denoiser.
 
-    digits: int
-    codebook_size: int
-    max_history: int
-    d_model: int
-    heads: int
-    d_ff: int
-    encoder_layers: int
-    decoder_layers: int
-    dropout: float
+    No item has a residual where training would always drop it.
+    """
+
     residual_items: int
     residual_dropout: float
 
-    @classmethod
-    def build(
-        cls,
-        network: NetworkParameters,
-        digits: int,
-        codebook_size: int,
-        max_history: int,
-        residual_items: int,
-    ) -> JointConfig:
-        """Join the network's parameters with the shape of SIDs, histories, items.
-
-        Of ``residual_items`` none has a residual where training would always drop it.
-        """
-        if network.residual_dropout == 1.0:
-            residual_items = 0
-        names = {"d_model", "heads", "d_ff", "encoder_layers", "decoder_layers"}
-        shape = network.model_dump(include=names | {"dropout", "residual_dropout"})
-        return cls(
-            digits=digits,
-            codebook_size=codebook_size,
-            max_history=max_history,
-            residual_items=residual_items,
-            **shape,
-        )
+    def __post_init__(self) -> None:
+        if self.residual_dropout == 1.0:
+            object.__setattr__(self, "residual_items", 0)
 
 
 @dataclass(frozen=True)
@@ -123,13 +94,8 @@ class JointMemory:
         )
 
 
-class JointDenoiser(StoredNetwork):
-    """Causal history encoder, digit decoder and item energies.
-
-    Attributes:
-        config: its shape and function.
-        precision: of the products in encoder and decoder; energies are float32.
-    """
+class JointDenoiser(SidNetwork):
+    """Causal history encoder, digit decoder and item energies."""
 
     CONFIG = JointConfig
     STORED = ("denoiser", "training")
@@ -137,12 +103,8 @@ class JointDenoiser(StoredNetwork):
     config: JointConfig
 
     def __init__(self, config: JointConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.precision: Precision = "float32"
+        super().__init__(config)
         width = config.d_model
-        rows = config.digits * config.codebook_size
-        self.codes = nn.Parameter(torch.empty(rows, width))
         self.maps = nn.Parameter(torch.empty(config.digits, width, width))
         self.residuals = nn.Parameter(torch.empty(config.residual_items + 1, width))
         # Bias of the attention by how far back a history item lies.
@@ -162,16 +124,13 @@ class JointDenoiser(StoredNetwork):
         self.decoder_norm = nn.LayerNorm(width)
         self.correction = Linear(width, width, bias=False)
         self.dropout = Dropout(config.dropout)
-        first_row = torch.arange(config.digits) * config.codebook_size
-        self.register_buffer("first_row", first_row, persistent=False)
-        self.first_row: Tensor
 
-    def initialize(self, generator: torch.Generator) -> JointDenoiser:
+    def initialize(self, generator: torch.Generator) -> Self:
         """Draw all weights; the decoder adds nothing at first, the gate is open.
 
         Normal(0, 0.02) for matrices and tables, zero biases; the maps keep lengths.
         """
-        draw_weights(self, generator)
+        super().initialize(generator)
         with torch.no_grad():
             scale = self.config.d_model**-0.5
             self.maps.normal_(0.0, scale, generator=generator)
@@ -181,10 +140,17 @@ class JointDenoiser(StoredNetwork):
         return self
 
     def item_vectors(self, items: ItemTable) -> Tensor:
-        """Vectors of whole items ``(N, d)``, as histories hold them and states ask."""
-        rows = items.codes + self.first_row
-        of_codes = F.embedding_bag(rows, self._mapped_codes(), mode="sum")
-        return of_codes + self._residuals(items.residuals)
+        """Vectors of whole items ``(N, d)``, as histories hold them and states ask.
+
+        In training some of the residuals are left out by chance.
+        """
+        mapped = torch.bmm(self.tables, self.maps).flatten(0, 1)
+        rows, share = items.residuals, self.config.residual_dropout
+        if self.training and share:
+            dropped = torch.rand(rows.shape, device=rows.device) < share
+            rows = rows.masked_fill(dropped, 0)
+        of_codes = F.embedding_bag(items.codes + self.first_row, mapped, mode="sum")
+        return of_codes + self.residual_vectors(rows)
 
     def states(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Packing]:
         """A state after every item of each history.
@@ -199,9 +165,8 @@ class JointDenoiser(StoredNetwork):
         slots = torch.arange(x.shape[1], device=x.device)
         packing = Packing.of(slots < lengths[:, None])
         behind = slots[:, None] - slots
-        causal = torch.zeros_like(behind, dtype=x.dtype)
         # Pads come last, so what keeps the future out keeps them out as well.
-        causal = causal.masked_fill(behind < 0, -torch.inf)
+        causal = log_mask(behind >= 0)
         packed = self.dropout(packing.pack(x))
         with products_in(self.precision, x.device):
             layers = cast(Iterable[EncoderLayer], self.encoder)
@@ -221,54 +186,27 @@ class JointDenoiser(StoredNetwork):
             history: items ``(B, T)``.
             lengths: how many of them are read ``(B,)``.
         """
-        keys, values = [], []
         with products_in(self.precision, states.device):
-            for layer in cast(Iterable[DecoderLayer], self.decoder):
-                key, value = layer.cross_attention.project_memory(states, packing)
-                keys.append(key)
-                values.append(value)
+            keys, values = self.project_memory(states, packing)
         slots = torch.arange(packing.length + 1, device=states.device)
         real = slots < lengths[:, None]
         # Who has no history looks at the zero key behind it.
         open_ = real | ((slots == packing.length) & (lengths == 0)[:, None])
-        bias = torch.zeros(open_.shape, device=states.device)
-        bias = bias.masked_fill(~open_, -torch.inf)[:, None, None]
         last = (lengths - 1).clamp(min=0)[:, None, None]
         padded = packing.pad(states, more=1)
         users = padded.gather(1, last.expand(-1, 1, padded.shape[2]))[:, 0]
         users = users * (lengths > 0)[:, None]
         had = history.masked_fill(~real[:, :-1], -1)
-        return JointMemory(tuple(keys), tuple(values), bias, users, had)
+        return JointMemory(keys, values, log_mask(open_)[:, None, None], users, had)
 
     def logits(self, codes: Tensor, masked: Tensor, memory: JointMemory) -> Tensor:
-        """Energies of single codes at partial SIDs, ``(B, V, L, K)``.
-
-        Arguments as of ``queries``; those of filled digits carry no meaning.
-        """
-        asked = self.queries(codes, masked, memory)
-        tables = self.codes.view(self.config.digits, self.config.codebook_size, -1)
-        tokens = asked.flatten(0, 1).transpose(0, 1)  # (L, B * V, d)
-        logits = torch.bmm(tokens, tables.transpose(1, 2)).transpose(0, 1)
-        return logits.unflatten(0, codes.shape[:2])
-
-    def queries(self, codes: Tensor, masked: Tensor, memory: JointMemory) -> Tensor:
-        """Queries to the code vectors at partial SIDs.
-
-        Args:
-            codes: ``(B, V, L)`` int64; values at masked digits are ignored.
-            masked: ``(B, V, L)`` bool.
-            memory: the users' histories.
-
-        Returns:
-            ``(B, V, L, d)``: products with ``codes`` are the energies of single codes;
-            those of filled digits carry no meaning.
-        """
+        """Energies of single codes at partial SIDs, as ``Denoiser.logits``."""
         users = memory.users
         digits = torch.arange(self.config.digits, device=codes.device)
         asked = torch.einsum("bd,lcd->blc", users, self.maps)[:, None]
         asked = asked.expand(-1, codes.shape[1], -1, -1)
         if bool(masked.all()):
-            return asked
+            return self.code_logits(asked)
         rows = torch.where(masked, len(self.codes) + digits, codes + self.first_row)
         x = F.embedding(rows, torch.cat([self.codes, self.masks]))
         with products_in(self.precision, codes.device):
@@ -281,7 +219,7 @@ class JointDenoiser(StoredNetwork):
             added = self.correction(self.decoder_norm(x))
         # Fully masked, the state alone decides: one call ranks the whole catalogue.
         partial = ~masked.all(2)[..., None, None]
-        return asked + added * partial
+        return self.code_logits(asked + added * partial)
 
     def repeat_gate(self, users: Tensor) -> Tensor:
         """Energy of items that a user had, ``(..., d)`` to ``(...)``."""
@@ -290,16 +228,3 @@ class JointDenoiser(StoredNetwork):
     def residual_vectors(self, rows: Tensor) -> Tensor:
         """Residuals of items ``(...)``: ``(..., d)``, zero for row 0."""
         return F.embedding(rows, self.residuals, padding_idx=0)
-
-    def _residuals(self, rows: Tensor) -> Tensor:
-        """Residuals of items; in training some are left out by chance."""
-        share = self.config.residual_dropout
-        if self.training and share:
-            dropped = torch.rand(rows.shape, device=rows.device) < share
-            rows = rows.masked_fill(dropped, 0)
-        return self.residual_vectors(rows)
-
-    def _mapped_codes(self) -> Tensor:
-        """Code vectors as items hold them, ``(L * K, d)``."""
-        tables = self.codes.view(self.config.digits, self.config.codebook_size, -1)
-        return torch.bmm(tables, self.maps).flatten(0, 1)

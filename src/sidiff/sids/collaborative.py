@@ -9,21 +9,17 @@ beside the text embedding in the vector that is whitened and cut into codes.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.linalg import svds
 
 from sidiff.errors import SidiffError
-from sidiff.reviews.sequences import training_part
+from sidiff.reviews.sequences import Sequences, training_part
+from sidiff.sids.settings import CollaborativeParameters
 from sidiff.sids.threads import single_threaded_blas
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from scipy.sparse import csr_array
-
-    from sidiff.reviews.sequences import Sequences
-    from sidiff.sids.settings import CollaborativeParameters
 
 
 def history_vectors(
@@ -51,10 +47,7 @@ def history_vectors(
 
 
 def co_occurrence(
-    items: NDArray[np.integer],
-    users: NDArray[np.integer],
-    n_items: int,
-    window: int,
+    items: NDArray[np.integer], users: NDArray[np.integer], n_items: int, window: int
 ) -> csr_array:
     """Count how often two items stand at most ``window`` places apart.
 
@@ -67,17 +60,13 @@ def co_occurrence(
     Returns:
         Symmetric (N, N) matrix; a pair d places apart counts 1 / d; no diagonal.
     """
-    from scipy.sparse import coo_array  # noqa: PLC0415 (slow to import)
-
     total = coo_array((n_items, n_items)).tocsr()
     for distance in range(1, window + 1):
         left, right = items[:-distance], items[distance:]
         near = (users[:-distance] == users[distance:]) & (left != right)
         weights = np.full(int(near.sum()), 1.0 / distance)
-        pairs = coo_array(
-            (weights, (left[near], right[near])), shape=(n_items, n_items)
-        )
-        total = total + pairs.tocsr()
+        pairs = (weights, (left[near], right[near]))
+        total = total + coo_array(pairs, shape=(n_items, n_items)).tocsr()
     return total + total.T
 
 
@@ -97,8 +86,6 @@ def collaborative_vectors(
     Raises:
         SidiffError: too few items for the dimensions.
     """
-    from scipy.sparse.linalg import svds  # noqa: PLC0415
-
     size = counts.shape[0]
     if dimensions >= size:
         raise SidiffError(

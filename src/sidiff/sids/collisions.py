@@ -3,25 +3,27 @@
 All but one of them move to free SIDs nearby. The SIDs of *settled* items stay as they
 are, so that a table can grow: items that come later never change what earlier ones are
 called.
+
+The SIDs nearby are grown digit by digit, keeping the ``count`` cheapest beginnings. The
+cost of a product quantizer is a sum over digits, so no beginning outside of them can
+lead to one of the ``count`` cheapest SIDs: the outcome is exact. Residual quantizers
+have interactions between digits, and for them this is a beam search; it becomes exact
+as ``count`` reaches the number of possible SIDs.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from sidiff.errors import SidiffError
-from sidiff.sids.candidates import Candidates, by_counting, by_error
+from sidiff.sids.quantizers import Quantizer
 from sidiff.sids.table import group_codes
 from sidiff.sids.threads import single_threaded_blas
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from sidiff.sids.quantizers import Quantizer
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +33,19 @@ TOGETHER = 128
 NEIGHBOURS = 8
 """SIDs around an item that are looked at first, at least."""
 
+NUMBERS_AT_ONCE = 2**23
+"""Costs held in memory at a time (float64: 64 MiB)."""
+
+Candidates = tuple[NDArray[np.uint16], NDArray[np.float64]]
+"""SIDs (n, count, L), cheapest first, and their costs (n, count)."""
+
 
 def repair(
     codes: NDArray[np.uint16],
     codebook_size: int,
     settled: NDArray[np.bool_],
     quantizer: Quantizer | None,
-    vectors: NDArray[np.float32] | None,
+    vectors: NDArray[np.float32],
 ) -> NDArray[np.uint16]:
     """Give every item a semantic ID of its own.
 
@@ -54,7 +62,7 @@ def repair(
         settled: (N,), items whose SID must stay.
         quantizer: measures the error; None where there is none, and then items move on
             to the next free SIDs in counting order.
-        vectors: (N, d) float32, as the quantizer encodes them; None without one.
+        vectors: (N, d) float32, as the quantizer encodes them; not read without one.
 
     Returns:
         (N, L) uint16, all rows distinct if those of settled items are.
@@ -62,27 +70,26 @@ def repair(
     Raises:
         SidiffError: there are more items than possible SIDs.
     """
-    _check_room(codes, codebook_size)
+    possible = codebook_size ** codes.shape[1]
+    if possible < len(codes):
+        raise SidiffError(
+            f"Only {possible:,} semantic IDs are possible for {len(codes):,} items; "
+            "raise tokenization.digits or tokenization.codes, or set "
+            "tokenization.collisions to share."
+        )
     order, bounds = _crowds(codes, settled, quantizer, vectors)
     repaired = codes.copy()
     if not len(order):
         return repaired
     stays = ~np.isin(np.arange(len(codes)), order)
     taken = np.unique(_keys(codes[stays]))
-    points = None
-    if quantizer is not None and vectors is not None:
-        points = quantizer.aligned(vectors[order])
+    points = codes[order] if quantizer is None else quantizer.aligned(vectors[order])
     with single_threaded_blas():
         for start, end in bounds:
             for first in range(start, end, TOGETHER):
                 portion = slice(first, min(first + TOGETHER, end))
-                chosen = _assign(
-                    codes[order[portion]],
-                    codebook_size,
-                    taken,
-                    quantizer,
-                    None if points is None else points[portion],
-                )
+                shape = codebook_size, codes.shape[1]
+                chosen = _assign(points[portion], *shape, taken, quantizer)
                 repaired[order[portion]] = chosen
                 keys = np.sort(_keys(chosen))
                 taken = np.insert(taken, np.searchsorted(taken, keys), keys)
@@ -94,32 +101,17 @@ def repair(
     return repaired
 
 
-def _check_room(codes: NDArray[np.uint16], codebook_size: int) -> None:
-    possible = codebook_size ** codes.shape[1]
-    if possible < len(codes):
-        raise SidiffError(
-            f"Only {possible:,} semantic IDs are possible for {len(codes):,} items; "
-            "raise tokenization.digits or tokenization.codes, or set "
-            "tokenization.collisions to share."
-        )
-
-
-def unused(codes: NDArray[np.uint16], table: NDArray[np.uint16]) -> NDArray[np.bool_]:
-    """Mark the rows of ``codes`` (n, L) that are no row of ``table`` (N, L)."""
-    return ~np.isin(_keys(codes), _keys(table))
-
-
 def _crowds(
     codes: NDArray[np.uint16],
     settled: NDArray[np.bool_],
     quantizer: Quantizer | None,
-    vectors: NDArray[np.float32] | None,
+    vectors: NDArray[np.float32],
 ) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
     """Items that must move, SID by SID, and the bounds of each SID's, fullest first."""
     groups = group_codes(codes)
     crowded = np.flatnonzero(groups.sizes[groups.sid_of_item] > 1)
     errors = np.zeros(len(crowded))
-    if quantizer is not None and vectors is not None and len(crowded):
+    if quantizer is not None and len(crowded):
         words = quantizer.reconstruct(codes[crowded])
         errors = ((vectors[crowded].astype(np.float64) - words) ** 2).sum(axis=1)
     sid = groups.sid_of_item[crowded]
@@ -137,27 +129,32 @@ def _crowds(
 
 
 def _assign(
-    codes: NDArray[np.uint16],
+    points: NDArray[Any],
     codebook_size: int,
+    digits: int,
     taken: NDArray[np.void],
     quantizer: Quantizer | None,
-    points: NDArray[np.float64] | None,
 ) -> NDArray[np.uint16]:
     """Distinct SIDs (n, L) outside of ``taken`` for n items of one SID.
 
     An item needs no more than its n cheapest free SIDs: the other n - 1 items cannot
     take all of them. Within these the assignment is therefore the best of all.
+    ``points`` are the items' vectors, aligned, or their codes without a quantizer.
     """
-    items, possible = len(codes), codebook_size ** codes.shape[1]
+    items, possible = len(points), codebook_size**digits
     # Equal items have equal candidates: a crowd often is one text many times.
-    origin = codes if points is None else points
-    _, first, same = np.unique(_keys(origin), return_index=True, return_inverse=True)
+    _, first, same = np.unique(_keys(points), return_index=True, return_inverse=True)
     count = max(NEIGHBOURS, 2 * items)
     while True:
         count = min(count, possible)
-        sids, costs = _candidates(codes, codebook_size, quantizer, points, first, count)
-        keys = _keys(sids.reshape(-1, codes.shape[1])).reshape(costs.shape)
-        free = ~_among(keys, taken)
+        if quantizer is None:
+            sids, costs = by_counting(points[first], codebook_size, count)
+        else:
+            sids, costs = by_error(quantizer, points[first], count)
+        keys = _keys(sids.reshape(-1, digits)).reshape(costs.shape)
+        # ``taken`` is sorted.
+        near = np.minimum(np.searchsorted(taken, keys), len(taken) - 1)
+        free = taken[near] != keys
         if count == possible or (free.sum(axis=1) >= items).all():
             break
         count *= 4
@@ -172,26 +169,95 @@ def _assign(
     return sids[row[best], place[best]]
 
 
-def _candidates(
-    codes: NDArray[np.uint16],
-    codebook_size: int,
-    quantizer: Quantizer | None,
-    points: NDArray[np.float64] | None,
-    rows: NDArray[np.int64],
-    count: int,
-) -> Candidates:
-    if quantizer is None or points is None:
-        return by_counting(codes[rows], codebook_size, count)
-    return by_error(quantizer, points[rows], count)
-
-
-def _among(keys: NDArray[np.void], taken: NDArray[np.void]) -> NDArray[np.bool_]:
-    """Keys that occur in the sorted array ``taken``, bool."""
-    place = np.minimum(np.searchsorted(taken, keys), len(taken) - 1)
-    return np.asarray(taken[place] == keys)
-
-
 def _keys(rows: NDArray[Any]) -> NDArray[np.void]:
     """One comparable value per row (n, L): its bytes, so that no SID is too long."""
     rows = np.ascontiguousarray(rows)
     return rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel()
+
+
+def by_error(
+    quantizer: Quantizer, points: NDArray[np.float64], count: int
+) -> Candidates:
+    """The SIDs with the least squared error for each point.
+
+    Args:
+        quantizer: a fitted quantizer of L digits.
+        points: (n, d) float64, vectors as ``Quantizer.aligned`` gives them.
+        count: how many SIDs; fewer come back where fewer are possible.
+    """
+    return _cheapest(quantizer.digit_errors(points), count, quantizer.overlapping)
+
+
+def by_counting(
+    codes: NDArray[np.uint16], codebook_size: int, count: int
+) -> Candidates:
+    """The SIDs that follow each given one, where no quantizer measures a distance.
+
+    Each digit counts up from its own code and wraps around; the last digit moves first,
+    so the front of a SID stays as long as there is room behind it.
+
+    Args:
+        codes: (n, L).
+        codebook_size: K.
+        count: how many SIDs; fewer come back where fewer are possible.
+
+    Returns:
+        SIDs, the given one first, and how many steps away each is.
+    """
+    digits = codes.shape[1]
+    steps = (np.arange(codebook_size) - codes[:, :, None].astype(np.int64)) % (
+        codebook_size
+    )
+    # Beyond the bound no two beginnings are compared by their number of steps anyway.
+    weights = np.minimum(float(codebook_size) ** np.arange(digits)[::-1], 1e200)
+    no_words = np.zeros((digits, codebook_size, 0))
+    return _cheapest(steps * weights[:, None], count, no_words)
+
+
+def _cheapest(
+    costs: NDArray[np.float64], count: int, words: NDArray[np.float64]
+) -> Candidates:
+    """Cut the rows so that memory is bounded, and search.
+
+    ``costs`` (n, L, K) is what each code costs by itself; the dot products of the
+    codewords ``words`` (L, K, w) count twice on top.
+    """
+    width = max(costs.shape[2], words.shape[2])
+    step = max(1, NUMBERS_AT_ONCE // (count * width))
+    parts = [
+        _search(costs[start : start + step], count, words)
+        for start in range(0, len(costs), step)
+    ]
+    sids, totals = zip(*parts, strict=True)
+    return np.concatenate(sids), np.concatenate(totals)
+
+
+def _search(
+    costs: NDArray[np.float64], count: int, words: NDArray[np.float64]
+) -> Candidates:
+    rows, digits, size = costs.shape
+    codes = np.zeros((rows, 1, 0), dtype=np.uint16)
+    totals = np.zeros((rows, 1))
+    sums = np.zeros((rows, 1, words.shape[2]))
+    for digit in range(digits):
+        grown = totals[:, :, None] + costs[:, None, digit]
+        grown += 2 * (sums @ words[digit].T)
+        flat = grown.reshape(rows, -1)
+        best = _smallest(flat, count)
+        parent, code = np.divmod(best, size)
+        totals = np.take_along_axis(flat, best, axis=1)
+        before = np.take_along_axis(codes, parent[:, :, None], axis=1)
+        codes = np.concatenate([before, code[:, :, None].astype(np.uint16)], axis=2)
+        sums = np.take_along_axis(sums, parent[:, :, None], axis=1)
+        sums += words[digit][code]
+    return codes, totals
+
+
+def _smallest(values: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Places of the ``count`` smallest values of every row, smallest first."""
+    if count >= values.shape[1]:
+        return np.argsort(values, axis=1, kind="stable")
+    places = np.sort(np.argpartition(values, count - 1, axis=1)[:, :count], axis=1)
+    chosen = np.take_along_axis(values, places, axis=1)
+    order = np.argsort(chosen, axis=1, kind="stable")
+    return np.take_along_axis(places, order, axis=1)

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 from tqdm.auto import tqdm
 
-from sidiff.sids.quiet import quiet_hugging_face
+from sidiff.sids.hub import load_model, quiet_hugging_face
 from sidiff.snapshots import Snapshot, SnapshotFolder
 
 if TYPE_CHECKING:
@@ -87,12 +87,9 @@ class SentenceEncoder:
         Of models of word vectors (``StaticEmbedding`` and its like), whose tokenizers
         differ and whose work is nothing to speak of: characters.
         """
-        if not callable(self._model.tokenizer):
-            return np.array([len(text) for text in texts], dtype=np.int64)
-        tokens = self._model.tokenizer(
-            list(texts), truncation=True, max_length=self.max_tokens
-        )
-        return np.array([len(ids) for ids in tokens["input_ids"]], dtype=np.int64)
+        known = callable(self._model.tokenizer)
+        parts: Sequence[Any] = self._tokens(texts) if known else texts
+        return np.array([len(part) for part in parts], dtype=np.int64)
 
     def unknown_share(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Share of the words of each text, (n,), that are not in the vocabulary.
@@ -103,9 +100,8 @@ class SentenceEncoder:
         unknown = getattr(tokenizer, "unk_token_id", None)
         if unknown is None or not callable(tokenizer):
             return np.zeros(len(texts))
-        found = tokenizer(list(texts), truncation=True, max_length=self.max_tokens)
-        rows = [np.asarray(ids, dtype=np.int64) for ids in found["input_ids"]]
-        tokens = np.concatenate(rows)
+        rows = self._tokens(texts)
+        tokens = np.concatenate(rows).astype(np.int64)
         distinct, places = np.unique(tokens, return_inverse=True)
         names = tokenizer.convert_ids_to_tokens(distinct.tolist())
         special = set(tokenizer.all_special_ids)
@@ -117,6 +113,12 @@ class SentenceEncoder:
         counts = np.bincount(owners, np.array(words)[places], len(rows))
         lost = np.bincount(owners, tokens == unknown, len(rows))
         return lost / np.maximum(counts, 1)
+
+    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        found = self._model.tokenizer(
+            list(texts), truncation=True, max_length=self.max_tokens
+        )
+        return list(found["input_ids"])
 
     def encode(self, batches: Sequence[Sequence[str]]) -> Iterator[NDArray[np.float32]]:
         """Encode batches of texts, in order: (n, d) float32 of each.
@@ -174,15 +176,12 @@ class Shards:
         """The embeddings that are there: fingerprint, Array(Float32, dimension)."""
         kind = pl.Array(pl.Float32, dimension)
         frames = [pl.DataFrame(schema={"fingerprint": pl.String, "embedding": kind})]
-        for name in self._folder.names():
-            shard = self._folder.read(name)
-            if shard is None or shard.arrays["vectors"].shape[1:] != (dimension,):
-                continue
-            columns = {
-                "fingerprint": shard.state["fingerprints"],
-                "embedding": pl.Series(shard.arrays["vectors"], dtype=kind),
-            }
-            frames.append(pl.DataFrame(columns))
+        for shard in map(self._folder.read, self._folder.names()):
+            if shard and shard.arrays["vectors"].shape[1:] == (dimension,):
+                vectors = pl.Series(shard.arrays["vectors"], dtype=kind)
+                prints = shard.state["fingerprints"]
+                columns = {"fingerprint": prints, "embedding": vectors}
+                frames.append(pl.DataFrame(columns))
         found = pl.concat(frames)
         if len(found):
             logger.info(
@@ -234,7 +233,6 @@ def load_encoder(
     """
     with quiet_hugging_face():
         from sidiff.devices import resolve  # noqa: PLC0415 (slow to import)
-        from sidiff.sids.hub import load_model  # noqa: PLC0415 (likewise)
 
         model = load_model(name, resolve(device).type)
         return SentenceEncoder(name, model, precision)
@@ -264,14 +262,16 @@ def embed(
         item_id, fingerprint (SHA-256 hex of encoder and text), and embedding, an
         Array(Float32, d) of unit length; rows as in ``texts``.
     """
-    prints = [_text_fingerprint(encoder, text) for text in texts["text"].to_list()]
+    prints = [
+        hashlib.sha256(f"{encoder.fingerprint}\n{text}".encode()).hexdigest()
+        for text in texts["text"].to_list()
+    ]
     distinct, first, inverse = np.unique(
         np.array(prints, dtype=str), return_index=True, return_inverse=True
     )
     vectors = np.empty((len(distinct), encoder.dimension), dtype=np.float32)
-    known = _reuse(distinct, previous, vectors)
-    if shards is not None:
-        known |= _reuse(distinct, shards.read(encoder.dimension), vectors)
+    kept = None if shards is None else shards.read(encoder.dimension)
+    known = _reuse(distinct, previous, vectors) | _reuse(distinct, kept, vectors)
     todo = np.flatnonzero(~known)
     if len(todo):
         fresh = texts["text"].gather(first[todo]).to_list()
@@ -283,13 +283,12 @@ def embed(
             f"{int(known[inverse].sum()):,}",
             f"{len(texts):,}",
         )
+    kind = pl.Array(pl.Float32, encoder.dimension)
     return pl.DataFrame(
         {
             "item_id": texts["item_id"],
             "fingerprint": pl.Series(prints, dtype=pl.String),
-            "embedding": pl.Series(
-                vectors[inverse], dtype=pl.Array(pl.Float32, encoder.dimension)
-            ),
+            "embedding": pl.Series(vectors[inverse], dtype=kind),
         }
     )
 
@@ -300,10 +299,7 @@ def _encode_all(
     batch_size: int,
     keep: Callable[[NDArray[np.int64], NDArray[np.float32]], None] | None,
 ) -> NDArray[np.float32]:
-    """Encode texts (n) longest first; rows (n, d) in the order given.
-
-    ``keep`` receives the rows of every batch, and all vectors as far as they are made.
-    """
+    """Encode texts (n) longest first; rows (n, d) in the order given."""
     started = time.perf_counter()
     vectors = np.empty((len(texts), encoder.dimension), dtype=np.float32)
     order = np.argsort(-encoder.lengths(texts), kind="stable")
@@ -344,10 +340,6 @@ def _reuse(
     vectors[rows] = stored["embedding"].to_numpy()
     known[rows] = True
     return known
-
-
-def _text_fingerprint(encoder: Encoder, text: str) -> str:
-    return hashlib.sha256(f"{encoder.fingerprint}\n{text}".encode()).hexdigest()
 
 
 def _fingerprint(model: SentenceTransformer, precision: Precision) -> str:

@@ -10,24 +10,24 @@ and changes nothing but names.
 faiss's product quantizers have 2^b codes. For any other count K, and for more than 256,
 the rotation is learned with the largest power of two below K that is at most 256, and
 each block of the rotated vectors gets a k-means of its own with K centroids.
+
+Its import takes a second; ``Quantizer.fit`` imports this module when it is called.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
+import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from sidiff.errors import SidiffError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-    from sidiff.parameters import Device
+from sidiff.parameters import Device
+from sidiff.sids.threads import single_threaded_blas
 
 logger = logging.getLogger(__name__)
 
@@ -41,28 +41,9 @@ PRODUCT_ITERATIONS = 25
 """Iterations of the k-means of each block, as faiss's own product quantizer has."""
 
 
-class ProductCodebooks(NamedTuple):
-    """A trained product quantizer of d dimensions, L digits, K codes.
-
-    Attributes:
-        rotation: (d, d) float32 applied as ``rotation @ x``.
-        offset: (d,) float32, subtracted after the rotation; None for zero.
-        codebooks: (L, K, d / L) float32.
-    """
-
-    rotation: NDArray[np.float32]
-    offset: NDArray[np.float32] | None
-    codebooks: NDArray[np.float32]
-
-
 def train_product(
-    x: NDArray[np.float32],
-    digits: int,
-    codes: int,
-    *,
-    seed: int,
-    use_gpu: bool,
-) -> ProductCodebooks:
+    x: NDArray[np.float32], digits: int, codes: int, *, seed: int, use_gpu: bool
+) -> dict[str, NDArray[np.float32]]:
     """Train a rotation and the codebooks of L blocks behind it, see the module.
 
     Args:
@@ -72,28 +53,34 @@ def train_product(
         seed: of every k-means; faiss's own, which the release keeps, is 1234. The
             rotation always starts from faiss's fixed random matrix.
         use_gpu: assign points to centroids on the GPUs.
+
+    Returns:
+        The arrays of a ``Product``, by name.
     """
     if codes <= MOST_FAISS_CODES and codes.bit_count() == 1:
-        index = _product_index(x.shape[1], digits, codes)
-        _train_index(index, x, seed=seed, use_gpu=use_gpu)
-        return _take_apart(index)
-    rotation = _train_rotation(x, digits, codes, seed=seed, use_gpu=use_gpu)
-    x = x @ rotation.T
+        return take_apart(train_index(x, digits, codes, seed=seed, use_gpu=use_gpu))
+    # The rotation of OPQ alone, for as many codes as faiss has up to K.
+    bits = min(codes, MOST_FAISS_CODES).bit_length() - 1
+    quantizer = faiss.ProductQuantizer(x.shape[1], digits, bits)
+    transform: Any = faiss.OPQMatrix(x.shape[1], digits)
+    transform.pq = quantizer
+    with _k_means([quantizer], seed=seed, use_gpu=use_gpu):
+        transform.train(np.ascontiguousarray(x))
+    transform.pq = None  # Python frees it before the matrix lets go of it
+    rotation = _matrix(transform)
     codebooks = [
         train_kmeans(
             block, codes, iterations=PRODUCT_ITERATIONS, seed=seed, use_gpu=use_gpu
         )
-        for block in np.split(x, digits, axis=1)
+        for block in np.split(x @ rotation.T, digits, axis=1)
     ]
-    return ProductCodebooks(rotation, None, np.stack(codebooks))
+    return {"rotation": rotation, "codebooks": np.stack(codebooks)}
 
 
 def train_kmeans(
     x: NDArray[np.float32], codes: int, *, iterations: int, seed: int, use_gpu: bool
 ) -> NDArray[np.float32]:
     """Centroids (K, d) float32 of the rows of ``x`` (n, d)."""
-    import faiss  # noqa: PLC0415 (its import takes a second)
-
     kmeans = faiss.Kmeans(
         x.shape[1],
         codes,
@@ -107,40 +94,12 @@ def train_kmeans(
     return np.asarray(centroids, dtype=np.float32)
 
 
-def gpu_wanted(device: Device) -> bool:
-    """Test that faiss shall train on GPUs: allowed by ``device``, and present.
-
-    Raises:
-        SidiffError: "cuda" was asked for and faiss sees no GPU.
-    """
-    if device == "cpu":
-        return False
-    import faiss  # noqa: PLC0415
-
-    found = int(faiss.get_num_gpus())
-    if device == "cuda" and not found:
-        raise SidiffError(
-            "faiss sees no GPU; set tokenization.device to auto or cpu, or install "
-            "faiss-gpu."
-        )
-    if found:
-        logger.info("faiss assigns points to centroids on %d GPU(s)", found)
-    return found > 0
-
-
-def _product_index(dimensions: int, digits: int, codes: int) -> Any:
-    import faiss  # noqa: PLC0415
-
-    bits = codes.bit_length() - 1
-    factory = f"OPQ{digits},IVF1,PQ{digits}x{bits}"
-    return faiss.index_factory(dimensions, factory, faiss.METRIC_INNER_PRODUCT)
-
-
-def _train_index(
-    index: Any, x: NDArray[np.float32], *, seed: int, use_gpu: bool
-) -> None:
-    import faiss  # noqa: PLC0415
-
+def train_index(
+    x: NDArray[np.float32], digits: int, codes: int, *, seed: int, use_gpu: bool
+) -> Any:
+    """The release's index, for K a power of two up to 256; see ``train_product``."""
+    factory = f"OPQ{digits},IVF1,PQ{digits}x{codes.bit_length() - 1}"
+    index = faiss.index_factory(x.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
     lists: Any = faiss.downcast_index(faiss.extract_index_ivf(index))
     lists.do_polysemous_training = False  # the names of the codes, see the module
     lists.cp.seed = seed
@@ -152,29 +111,60 @@ def _train_index(
     with _k_means([quantizer, rotated], seed=seed, use_gpu=use_gpu):
         index.train(np.ascontiguousarray(x))
     transform.pq = None  # Python frees it before the index lets go of it
+    return index
 
 
-def _train_rotation(
-    x: NDArray[np.float32], digits: int, codes: int, *, seed: int, use_gpu: bool
-) -> NDArray[np.float32]:
-    """The rotation (d, d) of OPQ alone, for as many codes as faiss has up to K."""
-    import faiss  # noqa: PLC0415
+def take_apart(index: Any) -> dict[str, NDArray[np.float32]]:
+    """The arrays of a trained index, by their names in a ``Product``."""
+    lists: Any = faiss.downcast_index(faiss.extract_index_ivf(index))
+    shape = (lists.pq.M, lists.pq.ksub, lists.pq.dsub)
+    return {
+        "rotation": _matrix(_transform(index)),
+        "offset": lists.quantizer.reconstruct(0).copy(),
+        "codebooks": np.array(faiss.vector_to_array(lists.pq.centroids).reshape(shape)),
+    }
 
-    bits = min(codes, MOST_FAISS_CODES).bit_length() - 1
-    quantizer = faiss.ProductQuantizer(x.shape[1], digits, bits)
-    transform: Any = faiss.OPQMatrix(x.shape[1], digits)
-    transform.pq = quantizer
-    with _k_means([quantizer], seed=seed, use_gpu=use_gpu):
-        transform.train(np.ascontiguousarray(x))
-    transform.pq = None  # Python frees it before the matrix lets go of it
-    return _matrix(transform)
+
+def gpu_wanted(device: Device) -> bool:
+    """Test that faiss shall train on GPUs: allowed by ``device``, and present.
+
+    Raises:
+        SidiffError: "cuda" was asked for and faiss sees no GPU.
+    """
+    if device == "cpu":
+        return False
+    found = int(faiss.get_num_gpus())
+    if device == "cuda" and not found:
+        raise SidiffError(
+            "faiss sees no GPU; set tokenization.device to auto or cpu, or install "
+            "faiss-gpu."
+        )
+    if found:
+        logger.info("faiss assigns points to centroids on %d GPU(s)", found)
+    return found > 0
+
+
+@contextmanager
+def faiss_threads(threads: int) -> Iterator[None]:
+    """Run faiss on exactly ``threads`` OpenMP threads inside the block.
+
+    BLAS threads inside OpenMP threads fight for the same cores and can triple the
+    time of a k-means, so BLAS is held to one. (An OpenBLAS built on OpenMP, as in the
+    faiss-gpu wheel, follows the OpenMP count instead and never nests: the order of
+    the two settings matters.)
+    """
+    before = faiss.omp_get_max_threads()
+    with single_threaded_blas():
+        faiss.omp_set_num_threads(threads)
+        try:
+            yield
+        finally:
+            faiss.omp_set_num_threads(before)
 
 
 @contextmanager
 def _k_means(quantizers: list[Any], *, seed: int, use_gpu: bool) -> Iterator[None]:
     """Settings of the k-means of faiss's product quantizers, trained in the block."""
-    import faiss  # noqa: PLC0415
-
     for quantizer in quantizers:
         quantizer.cp.seed = seed
         quantizer.cp.min_points_per_centroid = 1  # only silences a warning
@@ -187,30 +177,12 @@ def _k_means(quantizers: list[Any], *, seed: int, use_gpu: bool) -> Iterator[Non
         quantizer.assign_index = None  # Python frees it before they let go of it
 
 
-def _take_apart(index: Any) -> ProductCodebooks:
-    import faiss  # noqa: PLC0415
-
-    lists: Any = faiss.downcast_index(faiss.extract_index_ivf(index))
-    quantizer = lists.pq
-    return ProductCodebooks(
-        rotation=_matrix(_transform(index)),
-        offset=lists.quantizer.reconstruct(0).copy(),
-        codebooks=faiss.vector_to_array(quantizer.centroids)
-        .reshape(quantizer.M, quantizer.ksub, quantizer.dsub)
-        .copy(),
-    )
-
-
 def _transform(index: Any) -> Any:
     """The rotation of an index."""
-    import faiss  # noqa: PLC0415
-
     chain: Any = index.chain
     return faiss.downcast_VectorTransform(chain.at(0))
 
 
 def _matrix(transform: Any) -> NDArray[np.float32]:
-    import faiss  # noqa: PLC0415
-
     size = (transform.d_out, transform.d_in)
     return np.array(faiss.vector_to_array(transform.A).reshape(size))

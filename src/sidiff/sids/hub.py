@@ -7,6 +7,8 @@ network with minutes of retries and a page of traceback.
 from __future__ import annotations
 
 import logging
+import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -40,9 +42,15 @@ def load_model(name: str, device: str) -> SentenceTransformer:
     """
     folder = _local_folder(name)
     with _without_pickle(name):
-        if folder is not None:
-            return _load_folder(folder, device)
-        return _load_online(name, device)
+        if folder is None:
+            return _load_online(name, device)
+        try:
+            return _load(str(folder), device, local=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise SidiffError(
+                f"The folder {folder} holds no complete sentence-transformers model; "
+                "correct embedding.encoder."
+            ) from error
 
 
 @contextmanager
@@ -87,29 +95,21 @@ def _local_folder(name: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _load_folder(folder: Path, device: str) -> SentenceTransformer:
+def _load(name: str, device: str, *, local: bool) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415 (slow)
 
-    try:
-        return SentenceTransformer(str(folder), device=device, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise SidiffError(
-            f"The folder {folder} holds no complete sentence-transformers model; "
-            "correct embedding.encoder."
-        ) from error
+    return SentenceTransformer(name, device=device, local_files_only=local)
 
 
 def _load_online(name: str, device: str) -> SentenceTransformer:
     """From the local cache, or else by a download into it."""
-    from sentence_transformers import SentenceTransformer  # noqa: PLC0415 (slow)
-
     try:
-        return SentenceTransformer(name, device=device, local_files_only=True)
+        return _load(name, device, local=True)
     except (OSError, ValueError):
         _ask_hub(name)
     logger.info("Downloading the encoder %s, this once", name)
     try:
-        return SentenceTransformer(name, device=device)
+        return _load(name, device, local=False)
     except (OSError, ValueError, KeyError) as error:
         raise SidiffError(
             f"The encoder {name!r} could not be downloaded as a sentence-transformers "
@@ -139,3 +139,43 @@ def _ask_hub(name: str) -> None:
             f"cannot be reached ({type(error).__name__}); give embedding.encoder a "
             f"local folder, or use {PACKAGED}, which needs no network."
         ) from error
+
+
+@contextmanager
+def quiet_hugging_face() -> Iterator[None]:
+    """Let transformers and its relatives report errors only, inside the block.
+
+    Their imports are slow, so this belongs around code that needs them anyway.
+    """
+    # Read when the tokenizers fork, which they warn about at length otherwise.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import huggingface_hub.utils  # noqa: PLC0415
+        import transformers.utils.logging  # noqa: PLC0415
+
+        hub: Any = huggingface_hub.utils
+        console: Any = transformers.utils.logging
+
+        names = ("sentence_transformers", "huggingface_hub", "httpx")
+        levels = {
+            logging.getLogger(name): logging.getLogger(name).level for name in names
+        }
+        verbosity = console.get_verbosity()
+        bars = console.is_progress_bar_enabled()
+        hub_bars = not hub.are_progress_bars_disabled()
+        for each in levels:
+            each.setLevel(logging.ERROR)
+        console.set_verbosity_error()
+        console.disable_progress_bar()
+        hub.disable_progress_bars()
+        try:
+            yield
+        finally:
+            for each, level in levels.items():
+                each.setLevel(level)
+            console.set_verbosity(verbosity)
+            if bars:
+                console.enable_progress_bar()
+            if hub_bars:
+                hub.enable_progress_bars()

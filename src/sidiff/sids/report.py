@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from numpy.typing import NDArray
-
-    from sidiff.sids.table import SidTable
+from sidiff.sids.table import SidTable
 
 INK, FILL, GRID = "#33414f", "#4878a8", "#d7dde3"
 
@@ -69,8 +67,6 @@ def sid_report(
 def sid_figure(table: SidTable) -> Figure:
     """Draw the use of the codes, digit by digit, and the sizes of the groups."""
     # Not pyplot: a figure of one's own needs no display and leaves no global state.
-    from matplotlib.figure import Figure  # noqa: PLC0415 (slow, and rarely needed)
-
     figure = Figure(figsize=(10, 4.2), layout="constrained", dpi=120)
     usage, groups = figure.subplots(1, 2, width_ratios=(3, 2))
     _draw_usage(usage, table)
@@ -93,8 +89,6 @@ def _entropy_bits(counts: NDArray[np.int64]) -> float:
 
 def _draw_usage(axes: Axes, table: SidTable) -> None:
     """Items per code, most used first, one line per digit."""
-    from matplotlib import colormaps  # noqa: PLC0415
-
     counts = np.sort(_code_counts(table), axis=1)[:, ::-1]
     size = table.codebook_size
     colours = colormaps["viridis"](np.linspace(0.0, 0.85, table.digits))
@@ -118,13 +112,8 @@ def _draw_usage(axes: Axes, table: SidTable) -> None:
     axes.set_title("Use of the codes", loc="left", fontsize=11)
     if table.digits <= LEGEND_DIGITS:
         title = f"entropy, of {np.log2(size):.2f} bits"
-        axes.legend(
-            title=title,
-            alignment="left",
-            frameon=False,
-            fontsize=8,
-            title_fontsize=8,
-        )
+        small: dict[str, Any] = {"frameon": False, "fontsize": 8, "title_fontsize": 8}
+        axes.legend(title=title, alignment="left", **small)
     _plain(axes)
 
 
@@ -132,9 +121,8 @@ def _draw_groups(axes: Axes, table: SidTable) -> None:
     """Number of SIDs by how many items share them."""
     sizes = table.groups().sizes
     # 1, 2, 3, 4, and then doubling: 5-8, 9-16 and so on.
-    bins = np.where(
-        sizes <= SINGLE_BARS, sizes, np.ceil(np.log2(sizes)).astype(int) + 2
-    )
+    doubling = np.ceil(np.log2(sizes)).astype(int) + 2
+    bins = np.where(sizes <= SINGLE_BARS, sizes, doubling)
     counts = np.bincount(bins)[1:]
     names = [
         str(bar)
@@ -153,9 +141,8 @@ def _draw_groups(axes: Axes, table: SidTable) -> None:
     # A few bars keep their shape instead of filling the width.
     axes.set_xlim(-0.7, max(len(counts), LEAST_ROOM) - 0.3)
     axes.set(xlabel="items with the same SID", ylabel="SIDs")
-    axes.set_title(
-        f"{len(sizes):,} SIDs for {len(table.codes):,} items", loc="left", fontsize=11
-    )
+    title = f"{len(sizes):,} SIDs for {len(table.codes):,} items"
+    axes.set_title(title, loc="left", fontsize=11)
     _plain(axes)
 
 

@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from sidiff.errors import SidiffError
 from sidiff.fingerprints import add_texts
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -83,13 +80,24 @@ class SidTable:
     generation: NDArray[np.int32] = field(default_factory=lambda: _NO_GENERATION)
 
     def __post_init__(self) -> None:
-        codes = _checked_codes(self.codes, self.item_ids, self.codebook_size)
-        object.__setattr__(self, "codes", codes)
-        generation = _checked_generation(self.generation, len(codes))
-        object.__setattr__(self, "generation", generation)
-        object.__setattr__(
-            self, "item_ids", self.item_ids.cast(pl.String).alias("item_id")
-        )
+        items, generation = len(self.codes), self.generation
+        if generation.size == 0:
+            generation = np.zeros(items, dtype=np.int32)
+        _check_codes(self.codes, self.item_ids, self.codebook_size)
+        if generation.shape != (items,) or (generation < 0).any():
+            raise SidiffError(
+                f"A SID table needs one generation, 0 or more, per item: {items} items,"
+                f" generations of shape {generation.shape}."
+            )
+        checked = {
+            "codes": np.array(self.codes, dtype=np.uint16, order="C"),
+            "generation": np.array(generation, dtype=np.int32),
+        }
+        for name, array in checked.items():
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+        item_ids = self.item_ids.cast(pl.String).alias("item_id")
+        object.__setattr__(self, "item_ids", item_ids)
 
     @classmethod
     def from_frame(cls, frame: pl.DataFrame) -> SidTable:
@@ -98,7 +106,7 @@ class SidTable:
         Raises:
             SidiffError: a column is missing or a value is wrong.
         """
-        if "item_id" not in frame.columns or "codebook_size" not in frame.columns:
+        if not {"item_id", "codebook_size"} <= set(frame.columns):
             raise SidiffError(
                 "This SID table lacks the column item_id or codebook_size; run the "
                 "tokenization pipeline again, or give a table of your own with "
@@ -121,17 +129,13 @@ class SidTable:
         ``sid`` is the readable form, such as ``12-7-250-3``; ``codebook_size`` is
         constant and makes the stored table complete by itself.
         """
-        digits = [
-            pl.Series(f"code_{j}", self.codes[:, j], dtype=pl.UInt16)
-            for j in range(self.digits)
-        ]
-        size = pl.lit(self.codebook_size, dtype=pl.UInt32).alias("codebook_size")
-        return pl.DataFrame([self.item_ids, *digits]).select(
-            "item_id",
-            size,
-            *(series.name for series in digits),
-            pl.concat_str([s.name for s in digits], separator="-").alias("sid"),
-            pl.Series("generation", self.generation, dtype=pl.Int32),
+        names = [f"code_{j}" for j in range(self.digits)]
+        return pl.DataFrame(self.codes, schema=names, orient="row").select(
+            self.item_ids,
+            pl.lit(self.codebook_size, dtype=pl.UInt32).alias("codebook_size"),
+            *names,
+            pl.concat_str(names, separator="-").alias("sid"),
+            pl.Series("generation", self.generation),
         )
 
     @property
@@ -162,19 +166,13 @@ class SidTable:
         Entry g is that of the items of generation g and before. What was trained on
         any of these tables knows every code of this one.
         """
-        return [
-            self._until(generation).fingerprint
-            for generation in range(int(self.generation.max(initial=0)))
-        ] + [self.fingerprint]
-
-    def _until(self, generation: int) -> SidTable:
-        kept = self.generation <= generation
-        return SidTable(
-            self.codes[kept],
-            self.item_ids.filter(pl.Series(kept)),
-            self.codebook_size,
-            self.generation[kept],
-        )
+        prints = []
+        for last in range(int(self.generation.max(initial=0))):
+            kept = self.generation <= last
+            ids = self.item_ids.filter(pl.Series(kept))
+            before = SidTable(self.codes[kept], ids, self.codebook_size)
+            prints.append(before.fingerprint)
+        return [*prints, self.fingerprint]
 
 
 def group_codes(codes: NDArray[np.uint16]) -> Groups:
@@ -295,9 +293,7 @@ def _code_matrix(frame: pl.DataFrame) -> NDArray[Any]:
     return np.stack([c.cast(pl.Int64).to_numpy() for c in columns], axis=1)
 
 
-def _checked_codes(
-    codes: NDArray[Any], item_ids: pl.Series, codebook_size: int
-) -> NDArray[np.uint16]:
+def _check_codes(codes: NDArray[Any], item_ids: pl.Series, codebook_size: int) -> None:
     if codes.ndim != 2 or codes.shape[1] < 1 or len(codes) != len(item_ids):  # noqa: PLR2004
         raise SidiffError(
             f"A SID table needs one row of codes per item: {len(item_ids)} items, "
@@ -316,21 +312,3 @@ def _checked_codes(
             f"Item {item_ids[int(row)]} has code {codes[row, digit]} at digit {digit}, "
             f"which is not in 0..{codebook_size - 1}."
         )
-    checked = np.array(codes, dtype=np.uint16, order="C")
-    checked.flags.writeable = False
-    return checked
-
-
-def _checked_generation(
-    generation: NDArray[np.integer], items: int
-) -> NDArray[np.int32]:
-    if generation.size == 0:
-        generation = np.zeros(items, dtype=np.int32)
-    if generation.shape != (items,) or (generation < 0).any():
-        raise SidiffError(
-            f"A SID table needs one generation, 0 or more, per item: {items} items, "
-            f"generations of shape {generation.shape}."
-        )
-    checked = np.array(generation, dtype=np.int32)
-    checked.flags.writeable = False
-    return checked

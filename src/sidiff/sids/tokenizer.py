@@ -12,76 +12,26 @@ items shape a whitening or a quantizer.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
-from sidiff.sids.code_counts import choose_codes, enough_codes, random_codes
+from sidiff.errors import SidiffError
 from sidiff.sids.collisions import repair
-from sidiff.sids.extension import Origin, reason_to_refit, rows_in
-from sidiff.sids.quantizers import (
-    QUANTIZERS,
-    Quantizer,
-    fit_quantizer,
-    read_quantizer,
-    whitened,
-)
+from sidiff.sids.extension import rows_in
+from sidiff.sids.quantizers import QUANTIZERS, Quantizer, fit_quantizer, whitened
+from sidiff.sids.settings import TokenizationParameters
 from sidiff.sids.table import SidTable, load_table
 from sidiff.sids.whitening import Whitening
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import polars as pl
-    from numpy.typing import NDArray
-
-    from sidiff.sids.settings import TokenizationParameters
-
 logger = logging.getLogger(__name__)
 
-
-def table_to_extend(
-    stored: pl.DataFrame,
-    whitening: Whitening | None,
-    quantizer: Quantizer | None,
-    item_ids: pl.Series,
-    prints: pl.Series,
-    held_out: NDArray[np.bool_],
-    parameters: TokenizationParameters,
-) -> str | None:
-    """Decide whether new items join a stored table, and say so in the log.
-
-    Args:
-        stored: an earlier table, see ``Origin.attach``.
-        whitening: stored with it.
-        quantizer: stored with it.
-        item_ids: (N,) the catalogue.
-        prints: (N,) fingerprints of the embeddings.
-        held_out: (N,) items kept out of training.
-        parameters: the settings of now.
-
-    Returns:
-        The table's fingerprint; None if whitening and quantizer are to be fitted.
-    """
-    if parameters.new_items == "refit" or parameters.quantizer == "table":
-        return None
-    detached = Origin.detach(stored)
-    if detached is None:
-        return None
-    table, origin = detached
-    now = Origin.of(parameters, whitening, quantizer, item_ids, prints, held_out)
-    reason = reason_to_refit(table, origin, now)
-    if reason is None:
-        logger.info(
-            "Whitening, quantizer and %s semantic IDs are kept; %s new items join them",
-            f"{len(table.codes):,}",
-            f"{len(item_ids) - len(table.codes):,}",
-        )
-        return table.fingerprint
-    if reason:
-        logger.info("The stored SID table is not extended: %s", reason)
-    return None
+POINTS_PER_CODE = 39
+"""Training points that a k-means centroid needs (faiss's rule of thumb)."""
 
 
 def learn_whitening(
@@ -119,6 +69,70 @@ def learn_quantizer(
     return fit_quantizer(x_train, parameters, codes)
 
 
+def choose_codes(
+    parameters: TokenizationParameters, n_train: int, least: int = 2
+) -> int:
+    """Settle the number of codes per digit, and say why in the log.
+
+    ``codes`` is taken as it is. ``auto`` is ``max_codes`` where there are 39 training
+    items for each of so many codes, and else the largest power of two that there are
+    39 items a code for, or 2.
+
+    Args:
+        parameters: quantizer, codes and max_codes are used.
+        n_train: number of training items; quantizers that are trained need one a code.
+        least: ``auto`` chooses at least so many.
+
+    Raises:
+        SidiffError: more codes than training items.
+    """
+    most, trained = parameters.max_codes, parameters.quantizer != "random"
+    if parameters.codes != "auto":
+        codes = parameters.codes
+        if trained and codes <= n_train < codes * POINTS_PER_CODE:
+            logger.info(
+                "Codes per digit: %d, as set; %s training items are fewer than the %d "
+                "per code that k-means likes",
+                codes,
+                f"{n_train:,}",
+                POINTS_PER_CODE,
+            )
+    else:
+        codes = min(most, max(2, n_train // POINTS_PER_CODE))
+        if codes < most:
+            codes = 1 << (codes.bit_length() - 1)
+        codes = max(codes, least)
+        why = f"at least {POINTS_PER_CODE} per code, at most {most} codes"
+        if n_train < codes * POINTS_PER_CODE:
+            why = "as few as tell all items apart, though k-means likes more per code"
+        logger.info(
+            "Codes per digit: %d, chosen for %s training items (%s)",
+            codes,
+            f"{n_train:,}",
+            why,
+        )
+    if trained and codes > n_train:
+        raise SidiffError(
+            f"{codes} codes per digit need at least as many training items, and there "
+            f"are {n_train}; lower tokenization.codes."
+        )
+    return codes
+
+
+def random_codes(n: int, digits: int, codes: int, seed: int) -> NDArray[np.uint16]:
+    """Uniform codes (n, L): the control in which a SID says nothing of its item."""
+    generator = np.random.default_rng(seed)
+    return generator.integers(codes, size=(n, digits), dtype=np.uint16)
+
+
+def _least_codes(items: int, parameters: TokenizationParameters) -> int:
+    """Codes, a power of two, that leave ``repair`` twice as many SIDs as items."""
+    codes = 2
+    while parameters.collisions == "repair" and codes**parameters.digits < 2 * items:
+        codes *= 2
+    return codes
+
+
 def assign_sids(
     embeddings: NDArray[np.float32],
     trained: NDArray[np.bool_],
@@ -145,7 +159,7 @@ def assign_sids(
             the quantizer, an item of ``earlier`` is gone, or the SIDs are too few to
             tell all items apart as ``collisions`` demands.
     """
-    vectors = None if quantizer is None else _whitened(embeddings, whitening)
+    vectors = _whitened(embeddings, whitening)
     natural, size = _natural(vectors, trained, item_ids, quantizer, parameters, earlier)
     settled = np.zeros(len(item_ids), dtype=bool)
     generation = np.zeros(len(item_ids), dtype=np.int32)
@@ -156,15 +170,19 @@ def assign_sids(
         generation[:] = earlier.generation.max(initial=0) + 1
         generation[rows] = earlier.generation
     if parameters.collisions == "repair":
-        codes = repair(natural, size, settled, quantizer, vectors)
-    else:
-        codes = natural
-        _warn_if_crowded(len(codes), codes.shape[1], size)
-    return SidTable(codes, item_ids, size, generation)
+        natural = repair(natural, size, settled, quantizer, vectors)
+    elif size ** natural.shape[1] < len(natural):
+        logger.warning(
+            "Only %s semantic IDs are possible for %s items, so most items share "
+            "theirs; more digits or codes would tell them apart",
+            f"{size ** natural.shape[1]:,}",
+            f"{len(natural):,}",
+        )
+    return SidTable(natural, item_ids, size, generation)
 
 
 def _natural(
-    vectors: NDArray[np.float32] | None,
+    vectors: NDArray[np.float32],
     trained: NDArray[np.bool_],
     item_ids: pl.Series,
     quantizer: Quantizer | None,
@@ -172,14 +190,13 @@ def _natural(
     earlier: SidTable | None,
 ) -> tuple[NDArray[np.uint16], int]:
     """The codes (N, L) before collisions are dealt with, and K."""
-    if quantizer is not None and vectors is not None:
+    if quantizer is not None:
         return quantizer.encode(vectors), quantizer.codebook_size
-    digits = parameters.digits
+    digits, seed = parameters.digits, parameters.seed
     if parameters.table is not None and parameters.quantizer == "table":
         path = Path(parameters.table).expanduser()
         table = load_table(path, item_ids, digits, parameters.codes)
         return table.codes.copy(), table.codebook_size
-    seed = parameters.seed
     if earlier is None:
         least = _least_codes(len(item_ids), parameters)
         size = choose_codes(parameters, int(trained.sum()), least)
@@ -187,23 +204,6 @@ def _natural(
         size = earlier.codebook_size
         seed += int(earlier.generation.max(initial=0)) + 1
     return random_codes(len(item_ids), digits, size, seed), size
-
-
-def _least_codes(items: int, parameters: TokenizationParameters) -> int:
-    """Codes that leave repair room to give every item an ID of its own."""
-    if parameters.collisions != "repair":
-        return 2
-    return enough_codes(items, parameters.digits)
-
-
-def _warn_if_crowded(items: int, digits: int, codebook_size: int) -> None:
-    if codebook_size**digits < items:
-        logger.warning(
-            "Only %s semantic IDs are possible for %s items, so most items share "
-            "theirs; more digits or codes would tell them apart",
-            f"{codebook_size**digits:,}",
-            f"{items:,}",
-        )
 
 
 def quantization_error(
@@ -225,9 +225,7 @@ def quantization_error(
     """
     if quantizer is None:
         return {}
-    vectors = _whitened(embeddings, whitening)
-    natural = quantizer.encode(vectors)
-    codes = table.codes
+    vectors, codes = _whitened(embeddings, whitening), table.codes
     x = vectors.astype(np.float64)
     error = ((x - quantizer.reconstruct(codes)) ** 2).sum(axis=1).mean()
     spread = x.var(axis=0).sum()
@@ -236,11 +234,11 @@ def quantization_error(
         "quantization_error_relative": float(error / spread) if spread else 0.0,
     }
     if parameters.collisions == "repair":
+        natural = quantizer.encode(vectors)
         before = ((x - quantizer.reconstruct(natural)) ** 2).sum(axis=1).mean()
         figures["moved_items"] = int((natural != codes).any(axis=1).sum())
-        figures["quantization_error_added"] = (
-            float(error / before - 1) if before else 0.0
-        )
+        added = float(error / before - 1) if before else 0.0
+        figures["quantization_error_added"] = added
     return figures
 
 
@@ -271,14 +269,15 @@ def unpack_whitening(
     tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]
 ) -> Whitening | None:
     """Undo ``pack``."""
-    return Whitening.from_tensors(tensors, metadata) if tensors else None
+    del metadata
+    return Whitening(**tensors) if tensors else None
 
 
 def unpack_quantizer(
     tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]
 ) -> Quantizer | None:
     """Undo ``pack``."""
-    return read_quantizer(tensors, metadata) if tensors else None
+    return QUANTIZERS[metadata["kind"]](**tensors) if tensors else None
 
 
 def _whitened(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from typing import Protocol
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
+
+from sidiff.sids.encoder import SentenceEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -19,18 +18,9 @@ _LEAST = 0.5
 _SHOWN = 60
 
 
-class Reader(Protocol):
-    """The protocol of an encoder's files."""
-
-    @property
-    def name(self) -> str:
-        """As given in the settings."""
-
-    def unknown_share(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Share of the words of each text, (n,), that are unknown."""
-
-
-def count_unread(texts: pl.Series, labels: Sequence[str], encoder: Reader) -> int:
+def count_unread(
+    texts: pl.Series, labels: Sequence[str], encoder: SentenceEncoder
+) -> int:
     """Count the texts of which half the words are unknown to the encoder, and say so.
 
     Args:

@@ -8,18 +8,15 @@ sensitive to the last bit, and because the catalogue need not fit in memory twic
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sidiff.errors import SidiffError
 from sidiff.sids.threads import single_threaded_blas
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from numpy.typing import NDArray
 
 CHUNK = 16_384
 """Rows worked on at a time."""
@@ -76,10 +73,11 @@ class Whitening:
             variances, axes = np.linalg.eigh(covariance / (n - 1))
         variances = variances[::-1][:dimensions]
         components = axes.T[::-1][:dimensions]
-        if variances[-1] <= np.finfo(np.float32).eps * variances[0]:
-            rank = int((variances > np.finfo(np.float32).eps * variances[0]).sum())
+        epsilon = np.finfo(np.float32).eps
+        rank = int((variances > epsilon * variances[0]).sum())
+        if rank < dimensions:
             # What is left of equal rows is the rounding of their mean.
-            if variances[0] <= np.finfo(np.float32).eps ** 2 * float(mean @ mean):
+            if variances[0] <= epsilon**2 * float(mean @ mean):
                 raise SidiffError(
                     f"The embeddings of all {n:,} training items are the same, as are "
                     "their texts to the encoder: name fields that tell the items apart "
@@ -90,9 +88,9 @@ class Whitening:
                 f"The training items' embeddings span only {rank} dimensions; lower "
                 f"tokenization.whitening.dimensions ({dimensions}) to at most that."
             )
-        largest = np.abs(components).argmax(axis=1)
+        largest = np.abs(components).argmax(axis=1)[:, None]
         components = components * np.sign(
-            np.take_along_axis(components, largest[:, None], axis=1)
+            np.take_along_axis(components, largest, axis=1)
         )
         return cls(
             mean=mean.astype(np.float32),
@@ -128,25 +126,8 @@ class Whitening:
         return whitened
 
     def to_tensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-        """Arrays and metadata from which ``from_tensors`` rebuilds this object."""
-        tensors: dict[str, NDArray[Any]] = {
-            "mean": self.mean,
-            "components": self.components,
-            "scale": self.scale,
-        }
-        return tensors, {}
-
-    @classmethod
-    def from_tensors(
-        cls, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
-    ) -> Whitening:
-        """Rebuild what ``to_tensors`` took apart."""
-        del metadata
-        return cls(
-            mean=tensors["mean"],
-            components=tensors["components"],
-            scale=tensors["scale"],
-        )
+        """Arrays by the names of the attributes, and no metadata, to be stored."""
+        return dict(vars(self)), {}
 
 
 def _chunks(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:

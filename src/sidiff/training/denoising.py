@@ -21,8 +21,7 @@ from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.diffusion.histories import Histories, residual_rows
 from sidiff.diffusion.networks import Network
 from sidiff.diffusion.noising import masked_digits
-from sidiff.diffusion.noising.context import NoisingContext
-from sidiff.diffusion.noising.probe import confidence_probe
+from sidiff.diffusion.noising.context import NoisingContext, confidence_probe
 from sidiff.diffusion.objective import Loss, denoising_loss
 from sidiff.errors import SidiffError
 from sidiff.evaluation.metrics import level_means

@@ -22,8 +22,7 @@ from sidiff.diffusion.histories import Positions, SampleBatch
 from sidiff.diffusion.item_softmax import item_softmax_loss, repeat_additions
 from sidiff.diffusion.joint import ItemTable, JointConfig, JointDenoiser, JointMemory
 from sidiff.diffusion.noising import masked_digits
-from sidiff.diffusion.noising.context import NoisingContext
-from sidiff.diffusion.noising.probe import confidence_probe
+from sidiff.diffusion.noising.context import NoisingContext, confidence_probe
 from sidiff.diffusion.objective import Loss
 from sidiff.reviews.sequences import sequence_rows, training_items
 from sidiff.training.denoising import Data, DenoiserTask
@@ -51,7 +50,7 @@ class JointTask(DenoiserTask):
             table.digits,
             table.codebook_size,
             data.max_history,
-            int(marked.sum()),
+            residual_items=int(marked.sum()),
         )
         self.joint = JointDenoiser(config)
         residual = marked if config.residual_items else None

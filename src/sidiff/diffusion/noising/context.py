@@ -1,12 +1,15 @@
-"""The inputs of noising strategies."""
+"""The inputs of noising strategies, the model's own confidence among them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from sidiff.diffusion.networks import Network
 
 Probe = Callable[[Tensor], Tensor]
 """From masked digits ``(B, L)`` to the confidence in each digit ``(B, L)``."""
@@ -37,7 +40,28 @@ class NoisingContext:
         """Numbers in [0, 1), one per digit of every view, ``(B, views, L)``."""
         batch, digits = self.targets.shape
         return torch.rand(
-            (batch, views, digits),
-            generator=self.generator,
-            device=self.targets.device,
+            (batch, views, digits), generator=self.generator, device=self.targets.device
         )
+
+
+def confidence_probe(network: Network, memory: Any, targets: Tensor) -> Probe:
+    """The model's confidence in each digit, without gradient and without dropout.
+
+    Args:
+        network: in training.
+        memory: the batch's histories, encoded as in the training pass.
+        targets: true codes ``(B, L)``, read at visible digits only.
+
+    Returns:
+        The function from masked digits to the log of each one's largest probability.
+    """
+
+    @torch.no_grad()
+    def probe(masked: Tensor) -> Tensor:
+        was_training = network.training
+        network.eval()
+        logits = network.logits(targets[:, None], masked[:, None], memory)[:, 0]
+        network.train(was_training)
+        return logits.log_softmax(-1).amax(-1)
+
+    return probe

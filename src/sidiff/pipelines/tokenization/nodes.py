@@ -69,19 +69,19 @@ def fit_whitening(
     so do the settings that the whitening is for.
     """
     from sidiff.sids import tokenizer
+    from sidiff.sids.extension import table_to_extend
 
     embeddings = to_embeddings(item_vectors)
     noted = {"settings": tokenizer.whitening_settings(tokenization)}
     if previous_whitening and previous_quantizer and previous_sid_table is not None:
-        extends = tokenizer.table_to_extend(
-            previous_sid_table,
-            tokenizer.unpack_whitening(*previous_whitening),
-            tokenizer.unpack_quantizer(*previous_quantizer),
-            catalogue["item_id"],
-            item_vectors["fingerprint"],
-            to_held_out(catalogue),
+        now = _origin(
+            item_vectors,
+            catalogue,
+            previous_whitening,
+            previous_quantizer,
             tokenization,
         )
+        extends = table_to_extend(previous_sid_table, now, tokenization)
         if extends is not None:
             return _noted(previous_whitening, {"extends": extends} | noted)
     whitening = tokenizer.learn_whitening(
@@ -127,31 +127,21 @@ def assign_sids(
 ) -> pl.DataFrame:
     """Give every item of the catalogue, or every new one, its semantic ID."""
     from sidiff.sids import tokenizer
-    from sidiff.sids.extension import Origin
+    from sidiff.sids.extension import earlier_table
 
     check_settings("whitening", whitening, tokenizer.whitening_settings(tokenization))
     check_settings("quantizer", quantizer, tokenizer.quantizer_settings(tokenization))
-    embeddings = to_embeddings(item_vectors)
-    parts = (
-        tokenizer.unpack_whitening(*whitening),
-        tokenizer.unpack_quantizer(*quantizer),
-    )
-    origin = Origin.of(
-        tokenization,
-        *parts,
-        catalogue["item_id"],
-        item_vectors["fingerprint"],
-        to_held_out(catalogue),
-    )
+    origin = _origin(item_vectors, catalogue, whitening, quantizer, tokenization)
     table = tokenizer.assign_sids(
-        embeddings,
+        to_embeddings(item_vectors),
         to_trained(catalogue),
         catalogue["item_id"],
-        *parts,
+        tokenizer.unpack_whitening(*whitening),
+        tokenizer.unpack_quantizer(*quantizer),
         tokenization,
-        origin.earlier(previous_sid_table, quantizer.metadata.get("extends")),
+        earlier_table(previous_sid_table, origin, quantizer.metadata.get("extends")),
     )
-    return origin.attach(table)
+    return table.to_frame().hstack(origin.drop("item_id"))
 
 
 def build_lattice(sid_table: pl.DataFrame) -> Model:
@@ -178,18 +168,35 @@ def report_sids(
     from sidiff.sids import report, tokenizer
 
     table = SidTable.from_frame(sid_table)
-    parts = (
-        tokenizer.unpack_whitening(*whitening),
-        tokenizer.unpack_quantizer(*quantizer),
-    )
     error = tokenizer.quantization_error(
         table,
         to_embeddings(item_vectors),
-        *parts,
+        tokenizer.unpack_whitening(*whitening),
+        tokenizer.unpack_quantizer(*quantizer),
         tokenization,
     )
     numbers = report.sid_report(table, to_trained(catalogue), error)
     return numbers, report.sid_figure(table)
+
+
+def _origin(
+    item_vectors: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    whitening: Model,
+    quantizer: Model,
+    tokenization: TokenizationParameters,
+) -> pl.DataFrame:
+    from sidiff.sids import tokenizer
+    from sidiff.sids.extension import origin
+
+    return origin(
+        tokenization,
+        tokenizer.unpack_whitening(*whitening),
+        tokenizer.unpack_quantizer(*quantizer),
+        catalogue["item_id"],
+        item_vectors["fingerprint"],
+        to_held_out(catalogue),
+    )
 
 
 def _noted(model: Model, made_of: dict[str, Any]) -> Model:

@@ -6,23 +6,18 @@ one: a class of ``Quantizer`` in a file here, and its line in ``QUANTIZERS``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sidiff.errors import SidiffError
+import numpy as np
+from numpy.typing import NDArray
+
 from sidiff.registry import Registry
-from sidiff.sids.faiss_training import gpu_wanted
 from sidiff.sids.quantizers.base import Quantizer
-from sidiff.sids.threads import faiss_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import numpy as np
-    from numpy.typing import NDArray
-
     from sidiff.sids.settings import TokenizationParameters
 
-__all__ = ["QUANTIZERS", "Quantizer", "fit_quantizer", "read_quantizer", "whitened"]
+__all__ = ["QUANTIZERS", "Quantizer", "fit_quantizer", "whitened"]
 
 QUANTIZERS: Registry[type[Quantizer]] = Registry(
     opq="sidiff.sids.quantizers.product:Product",
@@ -44,26 +39,19 @@ def fit_quantizer(
     Args:
         x_train: (n, d) float32, the training items: whitened embeddings or plain ones,
             as ``whitened`` says.
-        parameters: kind, digits, seed, threads and device are used.
+        parameters: kind, one of ``QUANTIZERS``, digits, seed, threads and device.
         codes: K, see ``choose_codes``.
 
     Raises:
-        SidiffError: the kind is not a trained one, or no GPU where one is demanded.
+        SidiffError: no GPU where one is demanded.
     """
-    if parameters.quantizer not in QUANTIZERS:
-        raise SidiffError(
-            f"The quantizer {parameters.quantizer!r} has nothing to train; use one of "
-            f"{', '.join(QUANTIZERS)}."
-        )
+    from sidiff.sids.faiss_training import (  # noqa: PLC0415 (slow to import)
+        faiss_threads,
+        gpu_wanted,
+    )
+
     use_gpu = gpu_wanted(parameters.device)
     with faiss_threads(parameters.threads):
         return QUANTIZERS[parameters.quantizer].fit(
             x_train, parameters.digits, codes, seed=parameters.seed, use_gpu=use_gpu
         )
-
-
-def read_quantizer(
-    tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
-) -> Quantizer:
-    """Rebuild what ``Quantizer.to_tensors`` took apart."""
-    return QUANTIZERS[metadata["kind"]].from_tensors(tensors)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sidiff.errors import SidiffError
 from sidiff.sids.threads import single_threaded_blas
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
 
 SCORES_AT_ONCE = 2**23
 """Point-centroid scores held in memory at a time (float64: 64 MiB)."""
@@ -24,8 +20,7 @@ SCORES_AT_ONCE = 2**23
 class Quantizer(ABC):
     """A fitted quantizer of d dimensions into L digits of K codes.
 
-    Its arrays are stored under the names of its fields; a field that is None is not
-    stored.
+    A field that is None is not stored.
 
     Attributes:
         kind: the name in the configuration and beside the stored arrays.
@@ -43,15 +38,9 @@ class Quantizer(ABC):
     @classmethod
     @abstractmethod
     def fit(
-        cls,
-        x_train: NDArray[np.float32],
-        digits: int,
-        codes: int,
-        *,
-        seed: int,
-        use_gpu: bool,
+        cls, x: NDArray[np.float32], digits: int, codes: int, seed: int, use_gpu: bool
     ) -> Self:
-        """Train on the rows of ``x_train`` (n, d)."""
+        """Train on the rows of ``x`` (n, d)."""
 
     @property
     def digits(self) -> int:
@@ -114,19 +103,14 @@ class Quantizer(ABC):
         """
 
     @property
-    def overlapping(self) -> NDArray[np.float64] | None:
-        """Codewords (L, K, d) that lie in one space; None where digits share none."""
-        return None
+    def overlapping(self) -> NDArray[np.float64]:
+        """Codewords (L, K, w) that lie in one space; w is 0 where digits share none."""
+        return np.zeros((self.digits, self.codebook_size, 0))
 
     def to_tensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-        """Arrays and metadata from which ``read_quantizer`` rebuilds this object."""
+        """Arrays by the names of the fields, and the kind, to be stored."""
         tensors = {name: part for name, part in vars(self).items() if part is not None}
         return tensors, {"kind": self.kind}
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Self:
-        """Rebuild one of this kind."""
-        return cls(**tensors)
 
 
 def nearest(

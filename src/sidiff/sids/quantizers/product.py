@@ -8,16 +8,13 @@ blocks of the rotation as projections f_l, Eqs. 6-7 of MDGR (arXiv 2601.19501).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sidiff.sids.faiss_training import train_product
 from sidiff.sids.quantizers.base import Quantizer, nearest
 from sidiff.sids.threads import single_threaded_blas
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -39,17 +36,12 @@ class Product(Quantizer):
 
     @classmethod
     def fit(
-        cls,
-        x_train: NDArray[np.float32],
-        digits: int,
-        codes: int,
-        *,
-        seed: int,
-        use_gpu: bool,
+        cls, x: NDArray[np.float32], digits: int, codes: int, seed: int, use_gpu: bool
     ) -> Self:
         """Train with faiss, see ``train_product``."""
-        fitted = train_product(x_train, digits, codes, seed=seed, use_gpu=use_gpu)
-        return cls(**fitted._asdict())
+        from sidiff.sids.faiss_training import train_product  # noqa: PLC0415 (slow)
+
+        return cls(**train_product(x, digits, codes, seed=seed, use_gpu=use_gpu))
 
     @property
     def dimensions(self) -> int:

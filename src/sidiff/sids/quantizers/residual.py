@@ -7,15 +7,12 @@ their product quantizers with.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sidiff.sids.faiss_training import RESIDUAL_ITERATIONS, train_kmeans
 from sidiff.sids.quantizers.base import Quantizer, nearest
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -31,26 +28,25 @@ class ResidualKMeans(Quantizer):
 
     @classmethod
     def fit(
-        cls,
-        x_train: NDArray[np.float32],
-        digits: int,
-        codes: int,
-        *,
-        seed: int,
-        use_gpu: bool,
+        cls, x: NDArray[np.float32], digits: int, codes: int, seed: int, use_gpu: bool
     ) -> Self:
         """Train one k-means a digit, each with a seed of its own."""
-        residual, codebooks = x_train, []
+        from sidiff.sids.faiss_training import (  # noqa: PLC0415 (slow)
+            RESIDUAL_ITERATIONS,
+            train_kmeans,
+        )
+
+        codebooks = []
         for digit in range(digits):
             codebook = train_kmeans(
-                residual,
+                x,
                 codes,
                 iterations=RESIDUAL_ITERATIONS,
                 seed=seed + digit,
                 use_gpu=use_gpu,
             )
             codebooks.append(codebook)
-            residual = residual - codebook[nearest(residual, codebook)]
+            x = x - codebook[nearest(x, codebook)]
         return cls(codebooks=np.stack(codebooks))
 
     @property
@@ -60,10 +56,9 @@ class ResidualKMeans(Quantizer):
 
     def _encode(self, x: NDArray[np.float32]) -> NDArray[np.uint16]:
         codes = np.empty((len(x), self.digits), dtype=np.uint16)
-        residual = x
         for digit, codebook in enumerate(self.codebooks):
-            codes[:, digit] = nearest(residual, codebook)
-            residual = residual - codebook[codes[:, digit]]
+            codes[:, digit] = nearest(x, codebook)
+            x = x - codebook[codes[:, digit]]
         return codes
 
     def reconstruct(self, codes: NDArray[np.integer]) -> NDArray[np.float32]:
