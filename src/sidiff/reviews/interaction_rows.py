@@ -14,7 +14,8 @@ from sidiff.errors import SidiffError
 from sidiff.reviews.ingestion import KEPT_TEXT
 from sidiff.reviews.layouts import LATEST_SECOND
 from sidiff.reviews.settings import InteractionColumns
-from sidiff.reviews.tables import FAULT, LINE, ROW, header_of, spelling
+from sidiff.reviews.streams import FAULT, LINE, ROW
+from sidiff.reviews.tables import header_of, spelling
 from sidiff.reviews.times import Time, is_moment_type, moments, ticks
 from sidiff.reviews.values import identifier, is_id_type, present
 

@@ -17,10 +17,8 @@ from sidiff.reviews.ingestion import ITEMS, KEPT_TEXT, REJECTED, Ingested
 from sidiff.reviews.layouts import ItemLayout, MalformedLineError, texts
 from sidiff.reviews.numbers import read_numbers
 from sidiff.reviews.settings import ItemColumns
+from sidiff.reviews.streams import FAULT, LINE, ROW
 from sidiff.reviews.tables import (
-    FAULT,
-    LINE,
-    ROW,
     column_names,
     find_format,
     header_of,

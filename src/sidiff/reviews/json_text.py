@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sidiff.errors import SidiffError
 from sidiff.reviews.encodings import TextForm, find_form, text_chunks
 from sidiff.reviews.layouts import MalformedLineError
 from sidiff.reviews.lines import numbered_lines, parse_literal
-from sidiff.reviews.streams import lazy
+from sidiff.reviews.streams import ACCOUNT, lazy
 from sidiff.reviews.values import id_text, plain_text
 
 ROWS_PER_BLOCK = 2**12
@@ -91,48 +91,30 @@ def check_keys(path: Path, found: Mapping[str, Any]) -> None:
         )
 
 
-def scan(
-    path: Path,
-    ids: Sequence[str],
-    others: Sequence[str],
-    row: str,
-    fault: str,
-    line: str,
-) -> pl.LazyFrame:
+def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
     """The rows of a file, not read yet.
 
     Args:
         path: the file.
         ids: keys whose values are to be ids, by ``values.id_text``.
         others: further keys, by ``values.plain_text``.
-        row: name of the column with the number of the line, or of the object.
-        fault: name of the column with the reason why a row is none, else null.
-        line: name of the column with the text of the row.
 
     Returns:
-        These (i64, str, str), and the columns asked for (str).
+        ``ROW``, ``FAULT``, ``LINE`` and the columns asked for (str).
     """
     rules = dict.fromkeys(others, plain_text) | dict.fromkeys(ids, id_text)
-    schema = pl.Schema(
-        {row: pl.Int64(), fault: pl.String(), line: pl.String()}
-        | dict.fromkeys(rules, pl.String())
-    )
+    schema = pl.Schema({**ACCOUNT, **dict.fromkeys(rules, pl.String())})
 
-    def frames(wanted: Collection[str]) -> Iterator[pl.DataFrame]:
-        kept = pl.Schema({name: schema[name] for name in schema if name in wanted})
+    def frames() -> Iterator[pl.DataFrame]:
         for block in objects(path):
             numbers, texts, values = zip(*block, strict=True)
-            rows = values
-            faults: Sequence[str | None] = [None] * len(values)
-            if set(map(type, values)) != {dict}:
-                faults = [value if isinstance(value, str) else None for value in values]
-                rows = tuple(v if isinstance(v, dict) else {} for v in values)
-            columns = {row: numbers, fault: faults, line: texts} | {
-                name: _column([value.get(name) for value in rows], rule)
+            faults = [value if isinstance(value, str) else None for value in values]
+            rows = [{} if isinstance(value, str) else value for value in values]
+            columns = [
+                _column([row.get(name) for row in rows], rule)
                 for name, rule in rules.items()
-                if name in kept
-            }
-            yield pl.DataFrame([columns[name] for name in kept], schema=kept)
+            ]
+            yield pl.DataFrame([numbers, faults, texts, *columns], schema=schema)
 
     return lazy(frames, schema)
 

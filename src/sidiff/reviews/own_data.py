@@ -37,9 +37,8 @@ from sidiff.reviews.interaction_rows import (
     check_rows,
 )
 from sidiff.reviews.settings import InteractionColumns, ItemColumns
+from sidiff.reviews.streams import LINE, ROW
 from sidiff.reviews.tables import (
-    LINE,
-    ROW,
     column_names,
     lines_of,
     readable,
@@ -47,9 +46,7 @@ from sidiff.reviews.tables import (
     second_order,
 )
 from sidiff.reviews.text import PRICE_TEXT
-from sidiff.reviews.times import (
-    PLAUSIBLE_SECOND,
-)
+from sidiff.reviews.times import PLAUSIBLE_SECOND
 
 logger = logging.getLogger(__name__)
 

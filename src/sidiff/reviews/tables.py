@@ -15,14 +15,7 @@ import polars as pl
 
 from sidiff.errors import SidiffError
 from sidiff.reviews import delimited, json_text, plain_json
-from sidiff.reviews.streams import lines
-
-ROW = "number of the row"
-"""From 1; of delimited text the header is not counted, of JSON lines every line is."""
-FAULT = "why the row is none"
-"""Null for a good row."""
-LINE = "the row as it stands in the file"
-"""Null where it is not at hand."""
+from sidiff.reviews.streams import ACCOUNT, ROW, lines
 
 _FORMATS = {
     ".parquet": "parquet",
@@ -91,20 +84,21 @@ def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
         the types they have, else texts. Blank lines are left out.
     """
     kind = find_format(path)
-    nothing = pl.lit(None, pl.String)
-    if kind == "json" and not plain_json.is_plain(path, ids, others):
-        return json_text.scan(path, ids, others, ROW, FAULT, LINE)
+    wanted = dict.fromkeys([*ids, *others])
     if kind == "delimited":
-        rows = delimited.scan(path, ROW, FAULT, LINE)
-    elif kind == "json":
-        rows = plain_json.scan(path, [*ids, *others], ROW)
-        rows = rows.with_columns(nothing.alias(FAULT), nothing.alias(LINE))
-    else:
+        rows = delimited.scan(path)
+    elif kind == "parquet":
         rows = pl.scan_parquet(path, glob=False, row_index_name=ROW, row_index_offset=1)
-        rows = rows.with_columns(
-            pl.col(ROW).cast(pl.Int64), nothing.alias(FAULT), nothing.alias(LINE)
-        )
-    return rows.select(ROW, FAULT, LINE, *dict.fromkeys([*ids, *others]))
+    elif plain_json.is_plain(path, tuple(ids), tuple(others)):
+        rows = plain_json.scan(path, list(wanted))
+    else:
+        rows = json_text.scan(path, ids, others)
+    there = rows.collect_schema()
+    account = [
+        pl.col(name).cast(dtype) if name in there else pl.lit(None, dtype).alias(name)
+        for name, dtype in ACCOUNT.items()
+    ]
+    return rows.select(*account, *wanted)
 
 
 def header_of(path: Path) -> dict[str, str]:
@@ -141,9 +135,9 @@ def lines_of(path: Path, rows: pl.Series) -> pl.DataFrame | None:
     kind = find_format(path)
     if kind == "parquet":
         return None
-    found = lines(path, ROW, LINE, skip=1 if kind == "delimited" else 0)
-    wanted = rows.cast(pl.Int64).alias(ROW).to_frame().lazy()
-    return found.join(wanted, on=ROW, how="semi").collect(engine="streaming")
+    found = lines(path, skip=1 if kind == "delimited" else 0)
+    wanted = found.filter(pl.col(ROW).is_in(rows.implode()))
+    return wanted.collect(engine="streaming")
 
 
 @contextmanager
