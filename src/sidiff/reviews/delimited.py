@@ -47,8 +47,8 @@ class Dialect:
     Attributes:
         form: encoding and line ends.
         separator: what stands between two fields.
-        names: of the columns, from the header; all different.
-        header: the same as they stand there.
+        names: of the columns, all different.
+        header: the same as they stand in the header.
         skipped: lines up to the header's end.
         certified: every line is one row with as many fields as names, or blank.
         habits: of its rows, where they are not certified.
@@ -235,10 +235,9 @@ def _habits(dialect: Dialect, first: Sequence[bytes]) -> Habits:
 
 def _has_backslash(path: Path) -> bool:
     with opened(path) as (stream, _):
-        while block := stream.read(BLOCK_BYTES):
-            if b"\\" in block:
-                return True
-    return False
+        return any(
+            b"\\" in block for block in iter(lambda: stream.read(BLOCK_BYTES), b"")
+        )
 
 
 def _tally(path: Path, dialect: Dialect) -> Tally:

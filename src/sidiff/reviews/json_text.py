@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -53,10 +53,10 @@ def objects(path: Path) -> Iterator[list[Object]]:
         SidiffError: the file is missing, damaged, or cannot be read.
     """
     form = find_form(path)
-    found = _of_document(path, form) if _is_document(path, form) else None
-    if found is None:
+    if not _is_document(path, form):
         yield from _of_lines(path, form)
         return
+    found = _of_document(path, form)
     while block := list(islice(found, ROWS_PER_BLOCK)):
         yield block
 
@@ -74,21 +74,13 @@ def keys(path: Path, wanted: Sequence[str] = ()) -> list[str]:
                 found.update(dict.fromkeys(value))
         if wanted and found.keys() >= set(wanted):
             break
-        check_keys(path, found)
+        # Then they are no names of columns, but values.
+        if len(found) > _MOST_KEYS:
+            raise SidiffError(
+                f"{path} has objects with more than {_MOST_KEYS:,} keys in all: give "
+                "one with a row an object."
+            )
     return list(found)
-
-
-def check_keys(path: Path, found: Mapping[str, Any]) -> None:
-    """Refuse a file in which keys are no names of columns, but values.
-
-    Raises:
-        SidiffError: there are more than 10,000.
-    """
-    if len(found) > _MOST_KEYS:
-        raise SidiffError(
-            f"{path} has objects with more than {_MOST_KEYS:,} keys in all: give one "
-            "with a row an object."
-        )
 
 
 def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
@@ -236,11 +228,9 @@ def _of_document(path: Path, form: TextForm) -> Iterator[Object]:
         number += 1
         try:
             shown, value = text.take()
+            yield number, shown, value if _is_object(value) else _NO_OBJECT
         except ValueError as error:
-            shown = text.drop(getattr(error, "pos", 0))
-            yield number, shown, _NOT_JSON
-            continue
-        yield number, shown, value if _is_object(value) else _NO_OBJECT
+            yield number, text.drop(getattr(error, "pos", 0)), _NOT_JSON
 
 
 class _Window:

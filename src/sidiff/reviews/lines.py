@@ -38,7 +38,17 @@ def numbered_lines(
     Raises:
         SidiffError: the file is missing, damaged, or cannot be read.
     """
-    with opened(path) as (stream, raw), _progress(path) as bar:
+    with (
+        opened(path) as (stream, raw),
+        tqdm(
+            total=path.stat().st_size,
+            desc=f"Reading {path.name}",
+            unit="B",
+            unit_scale=True,
+            delay=2,
+            leave=False,
+        ) as bar,
+    ):
         for number, line in enumerate(_lines(stream, form), start=1):
             if number % 1000 == 0:
                 bar.update(raw.tell() - bar.n)
@@ -114,14 +124,3 @@ def _read_line(stream: IO[AnyStr]) -> AnyStr:
     while len(rest) > _LONGEST_LINE and rest[-1:] not in ("\n", "\r", b"\n"):
         rest = stream.readline(_LONGEST_LINE + 1)
     return line
-
-
-def _progress(path: Path) -> tqdm[Any]:
-    return tqdm(
-        total=path.stat().st_size,
-        desc=f"Reading {path.name}",
-        unit="B",
-        unit_scale=True,
-        delay=2,
-        leave=False,
-    )

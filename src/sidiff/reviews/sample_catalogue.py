@@ -108,17 +108,17 @@ class Catalogue:
     def names(self) -> list[str]:
         """``"<brand> <variety> <type>"`` of each item."""
         names = []
-        for line, slot in zip(self.line.tolist(), self.slot.tolist(), strict=True):
-            department = _DEPARTMENTS[self.department[line]]
-            words = [
-                _BRANDS[self.brand[line]],
-                department.varieties[self.variety[line]],
-                department.types[slot],
-            ]
-            if self.series[line] > 1:
-                words.append(f"No. {self.series[line]}")
-            names.append(" ".join(words))
+        for item, line in enumerate(self.line.tolist()):
+            series = f" No. {self.series[line]}" if self.series[line] > 1 else ""
+            names.append(" ".join(self.words(item)) + series)
         return names
+
+    def words(self, item: int) -> tuple[str, str, str]:
+        """Brand, variety and type of an item."""
+        line = self.line[item]
+        department = _DEPARTMENTS[self.department[line]]
+        variety = department.varieties[self.variety[line]]
+        return _BRANDS[self.brand[line]], variety, department.types[self.slot[item]]
 
 
 def draw_catalogue(n_items: int, rng: np.random.Generator) -> Catalogue:
@@ -161,11 +161,8 @@ def metadata_lines(catalogue: Catalogue, rng: np.random.Generator) -> list[str]:
     present = rng.random((len(names), 3)) < np.array([0.9, 0.9, 0.85])
     lines = []
     for item in np.argsort(catalogue.asins).tolist():
-        line = catalogue.line[item]
-        department = _DEPARTMENTS[catalogue.department[line]]
-        kind = department.types[catalogue.slot[item]]
-        brand = _BRANDS[catalogue.brand[line]]
-        variety = department.varieties[catalogue.variety[line]]
+        department = _DEPARTMENTS[catalogue.department[catalogue.line[item]]]
+        brand, variety, kind = catalogue.words(item)
         has_description, has_price, has_brand = present[item]
         metadata: dict[str, object] = {"asin": catalogue.asins[item]}
         if has_description:

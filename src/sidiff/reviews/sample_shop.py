@@ -19,7 +19,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,37 +73,25 @@ def generate(parameters: SampleDataParameters) -> SampleShop:
     )
 
 
-@dataclass(frozen=True)
 class _Pools:
-    """The items in pools, drawn from by popularity.
+    """Items in pools, drawn from by popularity; ``keys`` says each item's pool."""
 
-    Attributes:
-        order: int64 ``[N]``, the items pool by pool.
-        cumulative: float64 ``[N + 1]``, sums of popularity along ``order``.
-        starts: int64 ``[pools + 1]``, where each pool begins in ``order``.
-    """
-
-    order: NDArray[np.int64]
-    cumulative: NDArray[np.float64]
-    starts: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, keys: NDArray[np.int64], weights: NDArray[np.float64]) -> Self:
-        """Pool the items by their keys, int64 ``[N]``."""
-        order = np.argsort(keys, kind="stable")
-        cumulative = np.concatenate([[0.0], np.cumsum(weights[order])])
-        starts = np.searchsorted(keys[order], np.arange(keys.max() + 2))
-        return cls(order, cumulative, starts)
+    def __init__(
+        self, keys: NDArray[np.int64], popularity: NDArray[np.float64]
+    ) -> None:
+        self._order = np.argsort(keys, kind="stable")
+        self._starts = np.searchsorted(keys[self._order], np.arange(keys.max() + 2))
+        self._cumulative = np.concatenate([[0.0], np.cumsum(popularity[self._order])])
 
     def draw(
         self, pools: NDArray[np.int64], rng: np.random.Generator
     ) -> NDArray[np.int64]:
         """Draw one item from each of the pools, none of which may be empty."""
-        first, after = self.starts[pools], self.starts[pools + 1]
-        low, high = self.cumulative[first], self.cumulative[after]
+        first, after = self._starts[pools], self._starts[pools + 1]
+        low, high = self._cumulative[first], self._cumulative[after]
         point = low + (high - low) * rng.random(pools.size)
-        place = np.searchsorted(self.cumulative, point, side="right") - 1
-        return self.order[np.clip(place, first, after - 1)]
+        place = np.searchsorted(self._cumulative, point, side="right") - 1
+        return self._order[np.clip(place, first, after - 1)]
 
 
 class _Shoppers:
@@ -114,9 +101,9 @@ class _Shoppers:
         self._catalogue = catalogue
         self._rng = rng
         line, popularity = catalogue.line, catalogue.popularity
-        self._all = _Pools.of(np.zeros_like(line), popularity)
-        self._of_variety = _Pools.of(catalogue.variety_keys()[line], popularity)
-        self._of_brand = _Pools.of(catalogue.brand_keys()[line], popularity)
+        self._all = _Pools(np.zeros_like(line), popularity)
+        self._of_variety = _Pools(catalogue.variety_keys()[line], popularity)
+        self._of_brand = _Pools(catalogue.brand_keys()[line], popularity)
         self._favourites = np.stack([self._any_line(n), self._any_line(n)], axis=1)
 
     def drift(self) -> None:
@@ -128,10 +115,9 @@ class _Shoppers:
     def by_taste(self, users: NDArray[np.int64]) -> NDArray[np.int64]:
         """One item each, of the variety or the brand of one of the favourites."""
         line = self._favourites[users, self._rng.integers(2, size=users.size)]
-        of_variety = self._of_variety.draw(
-            self._catalogue.variety_keys()[line], self._rng
-        )
-        of_brand = self._of_brand.draw(self._catalogue.brand_keys()[line], self._rng)
+        varieties, brands = self._catalogue.variety_keys(), self._catalogue.brand_keys()
+        of_variety = self._of_variety.draw(varieties[line], self._rng)
+        of_brand = self._of_brand.draw(brands[line], self._rng)
         coin = self._rng.integers(2, size=users.size)
         return np.where(coin, of_variety, of_brand)
 
@@ -144,9 +130,8 @@ class _Shoppers:
         routine = (mood < _P_ROUTINE) & (complement >= 0)
         taste = mood < _P_ROUTINE + _P_TASTE
         anything = self._all.draw(np.zeros_like(users), self._rng)
-        return np.where(
-            routine, complement, np.where(taste, self.by_taste(users), anything)
-        )
+        by_taste = self.by_taste(users)
+        return np.select([routine, taste], [complement, by_taste], anything)
 
     def _complement(self, items: NDArray[np.int64]) -> NDArray[np.int64]:
         """The item further on in the line; -1 where the line ends before it."""
@@ -197,7 +182,7 @@ def _review_lines(
 ) -> list[str]:
     """Write the purchases as reviews, grouped by item as in the genuine file."""
     days = _draw_days((len(purchases), _LONGEST), rng)
-    dates = _dates(int(days.max()))
+    dates = [_FIRST_DAY + timedelta(days=day) for day in range(int(days.max()) + 1)]
     names = catalogue.names()
     shoppers = random_ids("ASYN", 10, len(purchases), rng)
     users, steps = np.nonzero(purchases >= 0)
@@ -215,7 +200,7 @@ def _review_lines(
         helpful.tolist(),
         strict=True,
     ):
-        seconds, date = dates[day]
+        date = dates[day]
         review = {
             "reviewerID": shoppers[user],
             "asin": catalogue.asins[item],
@@ -224,18 +209,8 @@ def _review_lines(
             "reviewText": f"A made-up review of the {names[item]}.",
             "overall": float(rating),
             "summary": f"Synthetic review: {rating} of 5 stars",
-            "unixReviewTime": seconds,
-            "reviewTime": date,
+            "unixReviewTime": int(date.timestamp()),
+            "reviewTime": f"{date.month:02d} {date.day}, {date.year}",
         }
         lines.append(json.dumps(review))
     return lines
-
-
-def _dates(last_day: int) -> list[tuple[int, str]]:
-    """Seconds since 1970 and the layout's spelling of each day."""
-    dates = []
-    for day in range(last_day + 1):
-        moment = _FIRST_DAY + timedelta(days=day)
-        spelled = f"{moment.month:02d} {moment.day}, {moment.year}"
-        dates.append((int(moment.timestamp()), spelled))
-    return dates

@@ -18,15 +18,12 @@ from sidiff.reviews import delimited, json_text, plain_json
 from sidiff.reviews.streams import ACCOUNT, ROW, lines
 
 _FORMATS = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".csv": "delimited",
-    ".tsv": "delimited",
-    ".txt": "delimited",
-    ".json": "json",
-    ".jsonl": "json",
-    ".ndjson": "json",
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".csv", ".tsv", ".txt"), "delimited"),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "json"),
 }
+LISTED_CHARACTERS = 1000
+"""Of what stands in a file, so much is shown."""
 
 
 def find_format(path: Path) -> str:
@@ -39,7 +36,7 @@ def find_format(path: Path) -> str:
         raise SidiffError(f"{path} is a folder: name the files in it.")
     name = path.name.lower()
     kind = _FORMATS.get(Path(name.removesuffix(".gz")).suffix)
-    if kind is None or (kind == "parquet" and name.endswith(".gz")):
+    if kind is None or name.endswith((".parquet.gz", ".pq.gz")):
         raise SidiffError(
             f"{path} has no known format: give files that end in .parquet, .csv, "
             ".tsv, .txt, .json, .jsonl or .ndjson (texts also with .gz)."
@@ -71,13 +68,31 @@ def column_names(path: Path, wanted: Sequence[str] = ()) -> list[str]:
         return json_text.keys(path, wanted)
 
 
-def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
-    """Name the rows of a table.
+def check_columns(
+    path: Path, names: Sequence[str], wanted: Sequence[str], table: str
+) -> None:
+    """Stop at a file of which ``names`` are the columns, and ``wanted`` ones are not.
 
-    Args:
-        path: the file.
-        ids: columns that are to be ids.
-        others: further columns that are wanted.
+    Raises:
+        SidiffError: names those that there are.
+    """
+    if not names:
+        raise SidiffError(
+            f"{path} has no objects with named fields: give one object for each row "
+            f"of {table}."
+        )
+    for name in wanted:
+        if name not in names:
+            # A damaged header may be anything of any length.
+            there = " ".join(", ".join(names).split())[:LISTED_CHARACTERS]
+            raise SidiffError(
+                f"{path} has no column {name}, it has {there}: correct "
+                f"ingestion.{table} in parameters.yml."
+            )
+
+
+def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
+    """Name the rows of a table, of which ``ids`` are columns that are to be ids.
 
     Returns:
         ``ROW`` (i64), ``FAULT`` (str), ``LINE`` (str) and the columns: of Parquet with
@@ -123,11 +138,7 @@ def second_order(path: Path, row: int) -> SidiffError:
 
 
 def lines_of(path: Path, rows: pl.Series) -> pl.DataFrame | None:
-    """Look up how rows stand in a file whose scan has no ``LINE``.
-
-    Args:
-        path: the file.
-        rows: numbers as in ``ROW``.
+    """Look up how rows, numbered as in ``ROW``, stand in a file without ``LINE``.
 
     Returns:
         ``ROW`` and ``LINE``; None of a format without lines.
