@@ -40,7 +40,6 @@ _NEXT = re.compile(r"\n\s*(?=[\]{])|\}\s*,\s*(?=\{)")
 _NEXT_AFTER_ERROR = re.compile(r",\s*(?=\{)")
 _DECODER = json.JSONDecoder()
 _NOT_JSON = "not JSON"
-_NO_OBJECT = "not an object with named fields"
 
 Object = tuple[int, str, dict[str, Any] | str]
 """Number of its line (of a document: of the object), its text, it or its fault."""
@@ -86,13 +85,9 @@ def keys(path: Path, wanted: Sequence[str] = ()) -> list[str]:
 def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
     """The rows of a file, not read yet.
 
-    Args:
-        path: the file.
-        ids: keys whose values are to be ids, by ``values.id_text``.
-        others: further keys, by ``values.plain_text``.
-
     Returns:
-        ``ROW``, ``FAULT``, ``LINE`` and the columns asked for (str).
+        ``ROW``, ``FAULT``, ``LINE`` and the values of keys (str): those of ``ids`` by
+        ``values.id_text``, those of ``others`` by ``values.plain_text``.
     """
     rules = dict.fromkeys(others, plain_text) | dict.fromkeys(ids, id_text)
     schema = pl.Schema({**ACCOUNT, **dict.fromkeys(rules, pl.String())})
@@ -115,8 +110,6 @@ def _column(
     values: Sequence[object], rule: Callable[[object], str | None]
 ) -> Sequence[str | None]:
     kinds = set(map(type, values))
-    if kinds == {int}:
-        return list(map(str, values))
     if kinds == {str} and all(map(str.isascii, values)):  # type: ignore[arg-type]
         return values  # type: ignore[return-value]
     return list(map(rule, values))
@@ -159,10 +152,7 @@ def _parse_alone(number: int, raw: bytes) -> list[Object]:
             parts = [(text, parse_literal(text))]
         except MalformedLineError:
             return [(number, text, _NOT_JSON)]
-    return [
-        (number, part, value if _is_object(value) else _NO_OBJECT)
-        for part, value in parts
-    ]
+    return [(number, part, _checked(value)) for part, value in parts]
 
 
 def _several(text: str) -> list[tuple[str, Any]]:
@@ -179,8 +169,9 @@ def _several(text: str) -> list[tuple[str, Any]]:
     return found
 
 
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+def _checked(value: Any) -> dict[str, Any] | str:
+    named = isinstance(value, dict) and all(isinstance(key, str) for key in value)
+    return value if named else "not an object with named fields"
 
 
 def _skip(text: str, place: int) -> int:
@@ -228,7 +219,7 @@ def _of_document(path: Path, form: TextForm) -> Iterator[Object]:
         number += 1
         try:
             shown, value = text.take()
-            yield number, shown, value if _is_object(value) else _NO_OBJECT
+            yield number, shown, _checked(value)
         except ValueError as error:
             yield number, text.drop(getattr(error, "pos", 0)), _NOT_JSON
 

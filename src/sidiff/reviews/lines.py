@@ -28,12 +28,9 @@ _LONGEST_LITERAL = 2**20
 def numbered_lines(
     path: Path, form: TextForm = UTF8, *, blank: bool = False
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines of a file, gz or plain, numbered from 1.
+    """Yield the lines of a file, gz or plain, in UTF-8, numbered from 1.
 
-    Args:
-        path: the file.
-        form: its encoding and line ends; the lines are UTF-8, whatever the file is.
-        blank: yield the blank lines, too.
+    ``form`` is that of the file; ``blank`` lines are left out unless asked for.
 
     Raises:
         SidiffError: the file is missing, damaged, or cannot be read.

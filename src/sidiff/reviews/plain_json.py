@@ -48,10 +48,7 @@ _LINE = rf"^{_object(_VALUE)}{_BLANK}$"
 def is_plain(path: Path, ids: tuple[str, ...], others: tuple[str, ...]) -> bool:
     """Test that ``scan`` reads the file as ``json_text.scan`` does.
 
-    Args:
-        path: the file.
-        ids: keys whose values are to be ids.
-        others: further wanted keys, which may be numbers with fractions, too.
+    The values of ``ids`` are to be ids, ``others`` may be numbers with fractions, too.
 
     Raises:
         OSError: the file cannot be read.

@@ -94,11 +94,7 @@ class Sequences:
     def from_frame(
         cls, frame: pl.DataFrame, item_ids: Sequence[str] | pl.Series
     ) -> Self:
-        """Undo ``to_frame``.
-
-        Args:
-            frame: ``user_id`` (str) and ``items`` (list of item indices, none empty).
-            item_ids: the vocabulary, in index order.
+        """Undo ``to_frame``, with the vocabulary of items in index order.
 
         Raises:
             SidiffError: an item index lies outside the vocabulary.
@@ -347,7 +343,7 @@ def training_items(
 
 
 def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+    return np.insert(np.cumsum(lengths), 0, 0)
 
 
 def _count_up(counts: NDArray[np.int64]) -> NDArray[np.int64]:

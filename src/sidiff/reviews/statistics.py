@@ -34,11 +34,7 @@ def statistics(
 ) -> Statistics:
     """Describe the filtered data in flat, JSON-able numbers.
 
-    Args:
-        sequences: the users' items.
-        samples: int ``[S, 3]`` from ``training_samples``.
-        max_history: most items in a history.
-        held_out: bool ``[N]``, items held out of training.
+    ``samples`` are ``training_samples``; ``held_out``, bool ``[N]``, marks items.
 
     Returns:
         Counts, sequence lengths (items), and density (share of user-item pairs).
@@ -96,17 +92,11 @@ def concerns(
     merge_seconds: int | None,
     published: bool,
 ) -> list[str]:
-    """Say what in the data bends the results, and what to set.
+    """Sentences about what in the data bends the results, and what to set.
 
-    Args:
-        found: ``statistics`` with ``tied_share`` and ``ties_by_item_id``.
-        windows: the rule of ``training_samples``.
-        min_history: fewest items of a training sample's history.
-        merge_seconds: within how many seconds an event that comes again is the same.
-        published: whether the files are Amazon's, whose splits have fixed rules.
-
-    Returns:
-        Sentences, none where all is well.
+    ``found`` are ``statistics`` with ``tied_share`` and ``ties_by_item_id``; the
+    splits of Amazon's files have rules that are ``published``. The other arguments are
+    the parameters of filtering.
     """
     trained = found["trained_share"] * found["interactions"]
     may_train = trained + found["untrained_interactions"]
