@@ -29,7 +29,6 @@ from sidiff.pipelines.ingestion.nodes import (
 )
 from sidiff.reviews import download
 from sidiff.reviews.kcore import k_core
-from sidiff.reviews.layouts import find_layout
 from sidiff.reviews.sequences import training_samples
 from sidiff.sids import tokenizer
 from sidiff.sids.encoder import load_encoder
@@ -314,11 +313,6 @@ CASES = [
         "too many malformed lines",
         too_many_malformed,
         ("half.json: 1 of 2 lines", "ingestion.max_rejected_share", "rejected_*"),
-    ),
-    Case(
-        "an unknown layout",
-        lambda place: find_layout("amazon2015"),
-        ("amazon2015", "amazon2014, amazon2018, amazon2023"),
     ),
     # own tables
     Case(

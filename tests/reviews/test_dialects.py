@@ -22,6 +22,7 @@ from sidiff.errors import SidiffError
 from sidiff.reviews import json_text, own_data, plain_json, tables
 from sidiff.reviews.ingestion import Ingested
 from sidiff.reviews.settings import InteractionColumns, ItemColumns
+from sidiff.reviews.streams import LINE, ROW
 from sidiff.reviews.values import NOTHING
 
 NOW, TIME = 1_800_000_000, 1_700_000_000
@@ -485,27 +486,25 @@ def test_plain_json_is_read_as_any_other(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.ndjson"
         path.write_bytes("".join(text + end for text in texts).encode())
-        names = ["customer", "sku"], ["at"]
+        names = ("customer", "sku"), ("at",)
         if not plain_json.is_plain(path, *names):
             return
         assert not any(text in ODD_LINES and text != "{}" for text in texts)
-        found = plain_json.scan(path, ["customer", "sku", "at"], "row").collect()
-        wanted = json_text.scan(path, *names, "row", "fault", "line").collect()
+        found = plain_json.scan(path, ["customer", "sku", "at"]).collect()
+        wanted = json_text.scan(path, *names).collect()
         exact = pl.col("at").str.replace(r"\.0$", "")
         assert found.with_columns(exact).rows() == (
             wanted.select(found.columns).with_columns(exact).rows()
         )
-        shown = tables.lines_of(path, found["row"])
+        shown = tables.lines_of(path, found[ROW])
         assert shown is not None
-        assert (
-            shown[tables.LINE].str.strip_chars().to_list() == wanted["line"].to_list()
-        )
+        assert shown[LINE].str.strip_chars().to_list() == wanted[LINE].to_list()
 
 
 def test_plain_json_is_told(tmp_path: Path) -> None:
     path = tmp_path / "log.ndjson"
     path.write_text('{"sku": "é", "at": 1.5, "more": ["a", {}]}\n')
-    assert not plain_json.is_plain(path, ["sku"], ["at"])
+    assert not plain_json.is_plain(path, ("sku",), ("at",))
     path.write_text('{"sku": "\\u00e9 \\"b\\"", "at": 1.5, "more": {"a": 1}}\n{}\n')
-    assert plain_json.is_plain(path, ["sku"], ["at"])
-    assert not plain_json.is_plain(path, ["at"], [])
+    assert plain_json.is_plain(path, ("sku",), ("at",))
+    assert not plain_json.is_plain(path, ("at",), ())

@@ -4,11 +4,9 @@ from typing import Any
 
 import pytest
 
-from sidiff.errors import SidiffError
 from sidiff.reviews.layouts import (
     LAYOUTS,
     MalformedLineError,
-    find_layout,
     looks_like,
 )
 
@@ -184,8 +182,3 @@ def test_lines_are_recognised_by_their_keys() -> None:
     assert looks_like(ITEM_2018) == "amazon2018 metadata"
     assert looks_like(ITEM_2023) == "amazon2023 metadata"
     assert looks_like({"user": "a", "item": "b"}) == "no known layout"
-
-
-def test_an_unknown_layout_names_the_known_ones() -> None:
-    with pytest.raises(SidiffError, match="amazon2014, amazon2018, amazon2023"):
-        find_layout("amazon2020")

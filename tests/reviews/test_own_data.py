@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from sidiff.errors import SidiffError
-from sidiff.reviews import own_data
+from sidiff.reviews import interaction_tables, own_data
 from sidiff.reviews.ingestion import Ingested, ingest_items, ingest_reviews
 from sidiff.reviews.kcore import k_core
 from sidiff.reviews.sequences import (
@@ -379,7 +379,8 @@ def test_an_id_of_another_kind_is_refused(tmp_path: Path) -> None:
 def test_no_more_rejected_rows_are_kept_than_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own_data, "_KEPT_ROWS", 10)
+    for module in (own_data, interaction_tables):
+        monkeypatch.setattr(module, "KEPT_ROWS", 10)
     table = {"who": ["u", *[""] * 50], "what": ["i"] * 51, "at": [1] * 51}
     paths = [write(tmp_path / name, table) for name in ("a.csv", "b.csv")]
     read = own_data.ingest_interactions(paths, columns(), NOW)

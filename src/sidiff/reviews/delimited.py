@@ -15,25 +15,20 @@ vectorised pass and read by Polars; any other, row by row in blocks.
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from sidiff.reviews.encodings import BLOCK_BYTES, TextForm, find_form, opened
 from sidiff.reviews.lines import numbered_lines
 from sidiff.reviews.records import Habits, Record, Tally, records
 from sidiff.reviews.splitter import Splitter
-from sidiff.reviews.streams import lazy
-
-logger = logging.getLogger(__name__)
+from sidiff.reviews.streams import ACCOUNT, LINE, ROW, all_lines, lazy, remembered
 
 SEPARATORS = ",\t;|\x01"
 ROWS_PER_BLOCK = 2**14
@@ -43,7 +38,6 @@ _TALLEST_ROW = 20
 _QUOTED = re.compile(rb'"[^"]*"')
 # Spreadsheets may be told the separator in a line before the header.
 _TOLD = re.compile(rb'"?sep=(.)"?\s*', re.IGNORECASE)
-_FEED, _RETURN, _QUOTE = b"\n\r" + b'"'
 
 
 @dataclass(frozen=True)
@@ -53,8 +47,8 @@ class Dialect:
     Attributes:
         form: encoding and line ends.
         separator: what stands between two fields.
-        names: of the columns, from the header; all different.
-        header: the same as they stand there.
+        names: of the columns, all different.
+        header: the same as they stand in the header.
         skipped: lines up to the header's end.
         certified: every line is one row with as many fields as names, or blank.
         habits: of its rows, where they are not certified.
@@ -73,28 +67,17 @@ class Dialect:
     escape: bool
 
 
+@remembered
 def find_dialect(path: Path) -> Dialect:
     """Tell the dialect of a file from the whole of it.
 
     Raises:
         SidiffError: the file is missing, damaged, or cannot be read.
     """
-    state = path.stat()
-    return _find_dialect(path, state.st_size, state.st_mtime_ns)
-
-
-@lru_cache(maxsize=1024)
-def _find_dialect(path: Path, size: int, changed: int) -> Dialect:
-    """Of a file in one state: it is asked for more than once."""
-    del size, changed
     form = find_form(path)
-    first = [
-        line
-        for _, line in islice(numbered_lines(path, form, blank=True), _SAMPLED_LINES)
-    ]
-    before = 0
-    while before < len(first) and first[before].isspace():
-        before += 1
+    sampled = islice(numbered_lines(path, form, blank=True), _SAMPLED_LINES)
+    first = [line for _, line in sampled]
+    before = len(list(takewhile(bytes.isspace, first)))
     told = _TOLD.fullmatch(first[before]) if before < len(first) else None
     before += bool(told)
     plain = [line for line in first[before:] if not line.startswith(b"#")]
@@ -112,16 +95,15 @@ def _find_dialect(path: Path, size: int, changed: int) -> Dialect:
         skipped=before + height,
         certified=True,
         habits=Habits(len(names)),
-        quoting=False,
+        quoting=True,
         escape=False,
     )
     simple = form.valid and form.encoding == "utf-8" and form.newline == "\n"
     # A blank line behind the header would be Polars' first row.
     blank = any(line.isspace() for line in first[1:2])
-    if simple and before + height == 1 and not blank:
-        quotes = _certify(path, separator, len(names))
-        if quotes is not None:
-            return replace(dialect, quoting=quotes)
+    simple = simple and before + height == 1 and not blank
+    if simple and _is_plain(path, separator, len(names)):
+        return dialect
     return _judge(path, replace(dialect, certified=False), first[before:])
 
 
@@ -149,10 +131,8 @@ def _header(lines: Sequence[bytes], separator: str) -> tuple[tuple[str, ...], in
     texts = [line.decode("utf-8", errors="replace") for line in lines]
     if not texts:
         return (), 0
-    values, height = _row_at(texts, splitter) or (
-        splitter.loose(texts[0].rstrip("\r\n")),
-        1,
-    )
+    found = _row_at(texts, splitter)
+    values, height = found or (splitter.loose(texts[0].rstrip("\r\n")), 1)
     return tuple(values), height
 
 
@@ -212,72 +192,12 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _certify(path: Path, separator: str, width: int) -> bool | None:
-    """Presence of quotes in a file that Polars reads by the rules; None for others."""
-    quotes = False
-    rest = b""
-    with opened(path) as (stream, _):
-        stream.readline(_LONGEST_HEADER)
-        while block := stream.read(BLOCK_BYTES):
-            cut = block.rfind(b"\n") + 1
-            if cut:
-                whole, rest = rest + block[:cut], block[cut:]
-                if not _is_plain(whole, separator, width):
-                    return None
-                quotes = quotes or b'"' in whole
-            else:
-                rest += block
-                if len(rest) > 4 * BLOCK_BYTES:
-                    return None
-    if rest and not _is_plain(rest + b"\n", separator, width):
-        return None
-    return quotes or b'"' in rest
-
-
-def _is_plain(block: bytes, separator: str, width: int) -> bool:
-    """Test that each of some whole lines is a row of ``width`` fields, or blank."""
-    if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
-        return False
-    letters = np.frombuffer(block, dtype=np.uint8)
-    feeds, separators = letters == _FEED, letters == ord(separator)
-    if b'"' not in block:
-        # The usual case: every so many marks one ends a line, and no other does.
-        marks = feeds[np.flatnonzero(feeds | separators)]
-        lines, rest = divmod(len(marks), width)
-        if not rest and marks[width - 1 :: width].all() and marks.sum() == lines:
-            return True
-    ends, parted = np.flatnonzero(feeds), np.flatnonzero(separators)
-    if b'"' in block:
-        quotes = np.flatnonzero(letters == _QUOTE)
-        if not _are_well_set(letters, quotes, ends, ord(separator)):
-            return False
-        parted = parted[np.searchsorted(quotes, parted) % 2 == 0]
-    counts = np.diff(np.searchsorted(parted, ends), prepend=0)
-    lengths = np.diff(ends, prepend=-1) - 1
-    returns = (letters[ends - 1] == _RETURN) & (lengths == 1)
-    return bool(((counts == width - 1) | (lengths == 0) | returns).all())
-
-
-def _are_well_set(
-    letters: NDArray[np.uint8],
-    quotes: NDArray[np.intp],
-    ends: NDArray[np.intp],
-    separator: int,
-) -> bool:
-    """Test that quotes enclose whole fields of one line, and are doubled in them."""
-    if len(quotes) % 2:
-        return False
-    opening, closing = quotes[::2], quotes[1::2]
-    if (np.searchsorted(ends, opening) != np.searchsorted(ends, closing)).any():
-        return False
-    before = letters[opening - 1]
-    before[opening == 0] = _FEED
-    after = letters[closing + 1]  # the block ends with a line feed
-    begins = np.isin(before, (separator, _FEED, _QUOTE))
-    # A quote before an opening one must be the closing one of a doubled pair.
-    return bool(
-        begins.all() and np.isin(after, (separator, _FEED, _RETURN, _QUOTE)).all()
-    )
+def _is_plain(path: Path, separator: str, width: int) -> bool:
+    """Test that every line is a row that Polars reads by the rules, or blank."""
+    mark = re.escape(separator)
+    field = rf'(?:[^"\r{mark}]*|"(?:[^"\r]|"")*")'
+    row = rf"^(?:{field}(?:{mark}{field}){{{width - 1}}})?\r?$"
+    return all_lines(path, 1, pl.col(LINE).str.contains(row).fill_null(value=True))
 
 
 def _judge(path: Path, dialect: Dialect, first: Sequence[bytes]) -> Dialect:
@@ -315,88 +235,54 @@ def _habits(dialect: Dialect, first: Sequence[bytes]) -> Habits:
 
 def _has_backslash(path: Path) -> bool:
     with opened(path) as (stream, _):
-        while block := stream.read(BLOCK_BYTES):
-            if b"\\" in block:
-                return True
-    return False
+        return any(
+            b"\\" in block for block in iter(lambda: stream.read(BLOCK_BYTES), b"")
+        )
 
 
 def _tally(path: Path, dialect: Dialect) -> Tally:
     tally = Tally()
-    for _ in _records(path, dialect, tally):
-        pass
+    deque(_records(path, dialect, tally), maxlen=0)
     return tally
 
 
-def _records(
-    path: Path, dialect: Dialect, tally: Tally | None = None
-) -> Iterator[Record]:
+def _records(path: Path, dialect: Dialect, tally: Tally) -> Iterator[Record]:
     splitter = Splitter(
         dialect.separator, quoting=dialect.quoting, escape=dialect.escape
     )
-    lines = islice(
-        numbered_lines(path, dialect.form, blank=True), dialect.skipped, None
-    )
-    return records(
-        ((number - dialect.skipped, line) for number, line in lines),
-        splitter,
-        dialect.habits,
-        tally or Tally(),
-    )
+    lines = numbered_lines(path, dialect.form, blank=True)
+    behind = islice(lines, dialect.skipped, None)
+    numbered = ((number - dialect.skipped, line) for number, line in behind)
+    return records(numbered, splitter, dialect.habits, tally)
 
 
-def scan(path: Path, row: str, fault: str, line: str) -> pl.LazyFrame:
+def scan(path: Path) -> pl.LazyFrame:
     """The rows of a file as texts, not read yet.
 
-    Args:
-        path: the file.
-        row: name of the column with the number of the row's first line, from 1 after
-            the header.
-        fault: name of the column with the reason why a row is none, else null.
-        line: name of the column with the row as it stands in the file; null in a
-            certified file, whose rows are its lines.
-
     Returns:
-        These (i64, str, str), and the columns of the file (str).
+        ``ROW``, ``FAULT``, ``LINE`` and the columns of the file (str).
     """
     dialect = find_dialect(path)
-    if not dialect.certified:
-        return _scan_records(path, dialect, row, fault, line)
-    rows = pl.scan_csv(
-        path,
-        glob=False,
-        separator=dialect.separator,
-        quote_char='"' if dialect.quoting else None,
-        has_header=False,
-        skip_rows=1,
-        schema=dict.fromkeys(dialect.names, pl.String),
-        row_index_name=row,
-        row_index_offset=1,
-    )
-    blank = pl.all_horizontal(pl.col(*dialect.names).is_null())
-    nothing = pl.lit(None, pl.String)
-    return rows.filter(~blank).with_columns(
-        pl.col(row).cast(pl.Int64), nothing.alias(fault), nothing.alias(line)
-    )
+    columns = dict.fromkeys(dialect.names, pl.String())
+    if dialect.certified:
+        rows = pl.scan_csv(
+            path,
+            glob=False,
+            separator=dialect.separator,
+            has_header=False,
+            skip_rows=1,
+            schema=columns,
+            row_index_name=ROW,
+            row_index_offset=1,
+        )
+        return rows.filter(~pl.all_horizontal(pl.col(*columns).is_null()))
+    schema = pl.Schema({**ACCOUNT, **columns})
 
-
-def _scan_records(
-    path: Path, dialect: Dialect, row: str, fault: str, line: str
-) -> pl.LazyFrame:
-    names = dialect.names
-    schema = pl.Schema(
-        {row: pl.Int64(), fault: pl.String(), line: pl.String()}
-        | dict.fromkeys(names, pl.String())
-    )
-
-    def frames(wanted: Collection[str]) -> Iterator[pl.DataFrame]:
-        del wanted
-        read = _records(path, dialect)
+    def frames() -> Iterator[pl.DataFrame]:
+        read = _records(path, dialect, Tally())
         while block := list(islice(read, ROWS_PER_BLOCK)):
             numbers, texts, fields, faults = zip(*block, strict=True)
-            columns = zip(*fields, strict=True)
-            yield pl.DataFrame(
-                [numbers, faults, texts, *columns], schema=schema, orient="col"
-            )
+            account = [numbers, faults, texts]
+            yield pl.DataFrame([*account, *zip(*fields, strict=True)], schema=schema)
 
     return lazy(frames, schema)

@@ -14,7 +14,6 @@ import re
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +40,12 @@ class _InterruptedError(Exception):
     """The transfer stopped for a reason that may pass; the message is the reason."""
 
 
-@dataclass(frozen=True)
 class _Part:
     """The unfinished file and what is known of its origin."""
 
-    path: Path
-    version_path: Path
+    def __init__(self, destination: Path) -> None:
+        self.path = destination.with_name(destination.name + ".part")
+        self.version_path = destination.with_name(destination.name + ".part.version")
 
     def size(self) -> int:
         return self.path.stat().st_size if self.path.exists() else 0
@@ -64,14 +63,9 @@ class _Part:
 
 
 def fetch(url: str, destination: Path) -> Path:
-    """Download ``url`` to ``destination`` unless that exists.
+    """Download a http or https address to ``destination`` unless that exists.
 
-    Args:
-        url: http or https address.
-        destination: the final file; missing folders are made.
-
-    Returns:
-        ``destination``.
+    Missing folders are made.
 
     Raises:
         SidiffError: the address is wrong or not reachable, the size is not the
@@ -81,10 +75,7 @@ def fetch(url: str, destination: Path) -> Path:
         return destination
     if not re.match(r"https?://[^/]", url, re.IGNORECASE):
         raise SidiffError(f"{url!r} is no http or https address: correct the url.")
-    part = _Part(
-        destination.with_name(destination.name + ".part"),
-        destination.with_name(destination.name + ".part.version"),
-    )
+    part = _Part(destination)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         _transfer(url, part)
@@ -187,17 +178,12 @@ def _announced_size(response: Any, part: _Part) -> int | None:
         raise _InterruptedError("the server sent another range than asked for")
     if response.status != _OK:
         raise _InterruptedError(f"{response.status} {response.reason}")
-    part.clear(_version(response.headers))
+    # A validator that If-Range accepts; weak ETags do not vouch for bytes.
+    etag = str(response.headers.get("ETag") or "")
+    dated = str(response.headers.get("Last-Modified") or "")
+    part.clear(etag if etag.startswith('"') else dated)
     length = response.headers.get("Content-Length", "")
     return int(length) if length.isdecimal() else None
-
-
-def _version(headers: Any) -> str:
-    """A validator that ``If-Range`` accepts; weak ETags do not vouch for bytes."""
-    etag = str(headers.get("ETag") or "")
-    if etag.startswith('"'):
-        return etag
-    return str(headers.get("Last-Modified") or "")
 
 
 def _read(response: Any) -> bytes:

@@ -18,11 +18,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from operator import le
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from sidiff.errors import SidiffError
+from sidiff.reviews.streams import remembered
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +64,15 @@ _MISPLACED = re.compile(
     rb"\xb5\xb6\xb8\xb9\xbb\xbe\xbf\xf7]+(?=[a-z])"
     rb"|(?<=[a-z])[\x82\x84\x8a\x8c\x8e\x9f\xc0-\xd6\xd8-\xde]"
 )
-# "Thé" and "“Où?”" have short runs of such bytes; Cyrillic or Chinese words long ones.
-_MOST_UNDEFINED = 0.01
-_MOST_IN_SEQUENCES, _MOST_IN_RUNS, _MOST_ALONE, _MOST_MISPLACED = 0.1, 0.2, 0.5, 0.1
+# No western text has more of its bytes outside ASCII in these than such a share. "Thé"
+# and "“Où?”" have short runs of such bytes; Cyrillic or Chinese words long ones.
+_FOREIGN = (
+    (_NOT_IN_1252, 0.01),
+    (_SEQUENCE, 0.1),
+    (_RUN, 0.2),
+    (_LONE_LETTER, 0.5),
+    (_MISPLACED, 0.1),
+)
 
 
 @dataclass(frozen=True)
@@ -128,43 +135,45 @@ def text_chunks(path: Path, form: TextForm, letters: int) -> Iterator[str]:
         text.detach()
 
 
+@remembered
 def find_form(path: Path) -> TextForm:
     """Tell encoding and line ends of a text, gz or plain, from the whole file.
 
     Raises:
         SidiffError: as ``opened``.
     """
-    try:
-        state = path.stat()
-    except OSError:
-        return _find_form(path, 0, 0)
-    return _find_form(path, state.st_size, state.st_mtime_ns)
-
-
-@lru_cache(maxsize=1024)
-def _find_form(path: Path, size: int, changed: int) -> TextForm:
-    """Of a file in one state: it is asked for more than once."""
-    del size, changed
-    tally = _Tally()
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    valid, feeds, returns = True, False, False
+    high, foreign = 0, [0] * len(_FOREIGN)
     with opened(path) as (stream, _):
         block = stream.read(BLOCK_BYTES)
         wide, marked = _wide(block), block.startswith(codecs.BOM_UTF8)
         while block:
-            tally.add(block)
+            feeds, returns = feeds or b"\n" in block, returns or b"\r" in block
+            if not block.isascii() or decoder.getstate()[0]:
+                valid = valid and _decodes(decoder, block)
+                high += len(_HIGH.findall(block))
+                for place, (pattern, _) in enumerate(_FOREIGN):
+                    foreign[place] += sum(map(len, pattern.findall(block)))
             block = stream.read(BLOCK_BYTES)
-        tally.end()
-    newline = "\r" if tally.returns and not tally.feeds else "\n"
-    if wide:
-        form = TextForm(wide, newline, valid=True)
-    elif tally.valid:
-        form = TextForm("utf-8", newline, valid=True)
-    elif tally.western() and not marked:
-        form = TextForm("windows-1252", newline, valid=True)
-    else:
-        form = TextForm("utf-8", newline, valid=False)
-    if form.encoding != "utf-8":
-        logger.warning("%s is read as %s", path.name, form.encoding)
-    return form
+    valid = valid and _decodes(decoder, b"", final=True)
+    most = (share * high for _, share in _FOREIGN)
+    western = all(map(le, foreign, most)) and not marked
+    encoding = wide or ("utf-8" if valid or not western else "windows-1252")
+    if encoding != "utf-8":
+        logger.warning("%s is read as %s", path.name, encoding)
+    newline = "\r" if returns and not feeds else "\n"
+    return TextForm(encoding, newline, valid=valid or encoding != "utf-8")
+
+
+def _decodes(
+    decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool = False
+) -> bool:
+    try:
+        decoder.decode(block, final)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _wide(start: bytes) -> str | None:
@@ -178,46 +187,3 @@ def _wide(start: bytes) -> str | None:
     if max(zeros) > max(least, 4 * min(zeros)):
         return "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
     return None
-
-
-class _Tally:
-    """Evidence in the blocks of a file for its encoding."""
-
-    def __init__(self) -> None:
-        self.valid = True
-        self.feeds = self.returns = False
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._high = self._in_sequences = self._in_runs = self._undefined = 0
-        self._alone = self._misplaced = 0
-
-    def add(self, block: bytes) -> None:
-        self.feeds = self.feeds or b"\n" in block
-        self.returns = self.returns or b"\r" in block
-        if block.isascii() and not self._decoder.getstate()[0]:
-            return
-        if self.valid:
-            try:
-                self._decoder.decode(block)
-            except UnicodeDecodeError:
-                self.valid = False
-        self._high += len(_HIGH.findall(block))
-        self._in_sequences += sum(map(len, _SEQUENCE.findall(block)))
-        self._in_runs += sum(map(len, _RUN.findall(block)))
-        self._alone += len(_LONE_LETTER.findall(block))
-        self._misplaced += sum(map(len, _MISPLACED.findall(block)))
-        self._undefined += len(_NOT_IN_1252.findall(block))
-
-    def end(self) -> None:
-        try:
-            self._decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            self.valid = False
-
-    def western(self) -> bool:
-        return (
-            self._undefined <= _MOST_UNDEFINED * self._high
-            and self._in_sequences <= _MOST_IN_SEQUENCES * self._high
-            and self._in_runs <= _MOST_IN_RUNS * self._high
-            and self._alone <= _MOST_ALONE * self._high
-            and self._misplaced <= _MOST_MISPLACED * self._high
-        )

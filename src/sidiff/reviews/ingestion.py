@@ -18,10 +18,10 @@ import polars as pl
 
 from sidiff.errors import SidiffError
 from sidiff.reviews.layouts import (
+    LAYOUTS,
     ItemLayout,
     MalformedLineError,
     ReviewLayout,
-    find_layout,
     looks_like,
 )
 from sidiff.reviews.lines import numbered_lines, parse_line
@@ -65,6 +65,9 @@ REJECTED = pl.Schema(
 )
 
 
+_COUNTS = ("lines", "rows", "set_aside", "duplicates", "headers")
+
+
 @dataclass(frozen=True)
 class Ingested:
     """The typed rows of raw files.
@@ -87,17 +90,13 @@ class Ingested:
     lines: int
     rows: int
     set_aside: int
-    duplicates: int
+    duplicates: int = 0
     headers: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
 
 
 def ingest_reviews(path: Path, layout: str) -> Ingested:
     """Read a file of reviews, gz or plain.
-
-    Args:
-        path: the file.
-        layout: a name in ``sidiff.reviews.layouts.LAYOUTS``.
 
     Returns:
         ``frame`` has ``user_id``, ``item_id`` (str), ``timestamp`` (i64, seconds since
@@ -107,15 +106,11 @@ def ingest_reviews(path: Path, layout: str) -> Ingested:
     Raises:
         SidiffError: the file is missing, empty, damaged, or of another layout.
     """
-    return _ingest(path, find_layout(layout).reviews, INTERACTIONS)
+    return _ingest(path, LAYOUTS[layout].reviews, INTERACTIONS)
 
 
 def ingest_items(path: Path, layout: str) -> Ingested:
     """Read a file of item metadata, gz or plain; an item's first line counts.
-
-    Args:
-        path: the file.
-        layout: a name in ``sidiff.reviews.layouts.LAYOUTS``.
 
     Returns:
         ``frame`` has ``item_id``, ``title``, ``brand`` (str), ``categories`` (list of
@@ -125,7 +120,7 @@ def ingest_items(path: Path, layout: str) -> Ingested:
     Raises:
         SidiffError: the file is missing, empty, damaged, or of another layout.
     """
-    return first_of_each_item([_ingest(path, find_layout(layout).items, ITEMS)])
+    return first_of_each_item([_ingest(path, LAYOUTS[layout].items, ITEMS)])
 
 
 def join(parts: Sequence[Ingested]) -> Ingested:
@@ -133,11 +128,7 @@ def join(parts: Sequence[Ingested]) -> Ingested:
     return Ingested(
         frame=pl.concat([part.frame for part in parts], how="diagonal"),
         rejected=pl.concat([part.rejected for part in parts]),
-        lines=sum(part.lines for part in parts),
-        rows=sum(part.rows for part in parts),
-        set_aside=sum(part.set_aside for part in parts),
-        duplicates=sum(part.duplicates for part in parts),
-        headers=sum(part.headers for part in parts),
+        **{name: sum(getattr(part, name) for part in parts) for name in _COUNTS},
     )
 
 
@@ -145,25 +136,14 @@ def first_of_each_item(parts: Sequence[Ingested]) -> Ingested:
     """Take the files of one catalogue as one; an item's first row counts."""
     read = join(parts)
     items = read.frame.unique("item_id", keep="first", maintain_order=True).collect()
-    dropped = read.rows - len(items)
-    return replace(
-        read,
-        frame=items.lazy(),
-        rows=len(items),
-        duplicates=read.duplicates + dropped,
-    )
+    duplicates = read.duplicates + read.rows - len(items)
+    return replace(read, frame=items.lazy(), rows=len(items), duplicates=duplicates)
 
 
 def check_rejected(
     rejected: pl.DataFrame, set_aside: int, lines: int, max_share: float
 ) -> None:
-    """Stop when more lines are malformed than allowed.
-
-    Args:
-        rejected: as in ``Ingested``.
-        set_aside: number of malformed lines.
-        lines: number of all lines.
-        max_share: allowed share of the lines, 0 to 1.
+    """Stop when more than a share of all lines, 0 to 1, is set aside.
 
     Raises:
         SidiffError: names the count, the share, and the first such line.
@@ -186,9 +166,8 @@ def _ingest(
     rejected: list[tuple[str, int, str, str]] = []
     kinds: Counter[str] = Counter()
     lines = 0
-    with warnings.catch_warnings():
-        # Parsing a literal warns of odd escapes in it, straight to the console.
-        warnings.simplefilter("ignore")
+    # Parsing a literal warns of odd escapes in it, straight to the console.
+    with warnings.catch_warnings(action="ignore"):
         for number, raw in numbered_lines(path):
             lines += 1
             try:
@@ -211,7 +190,6 @@ def _ingest(
         lines=lines,
         rows=len(frame),
         set_aside=len(rejected),
-        duplicates=0,
     )
     _check_kind(path, layout.looks, kinds, part)
     if rejected:

@@ -17,10 +17,8 @@ from sidiff.reviews.ingestion import ITEMS, KEPT_TEXT, REJECTED, Ingested
 from sidiff.reviews.layouts import ItemLayout, MalformedLineError, texts
 from sidiff.reviews.numbers import read_numbers
 from sidiff.reviews.settings import ItemColumns
+from sidiff.reviews.streams import FAULT, LINE, ROW
 from sidiff.reviews.tables import (
-    FAULT,
-    LINE,
-    ROW,
     column_names,
     find_format,
     header_of,
@@ -72,7 +70,6 @@ def read(path: Path, columns: ItemColumns) -> Ingested:
         lines=lines,
         rows=len(frame),
         set_aside=len(rejected),
-        duplicates=0,
         headers=headers,
     )
 
@@ -80,12 +77,8 @@ def read(path: Path, columns: ItemColumns) -> Ingested:
 def with_prices(items: pl.DataFrame) -> pl.DataFrame:
     """Tell the prices as numbers, and unpack columns whose values have one part.
 
-    Args:
-        items: frames of ``read``, joined.
-
-    Returns:
-        Without the price as it is written, but with ``PRICE_TEXT`` where some price is
-        no single amount; of a very long one its beginning.
+    The price as it is written becomes ``PRICE_TEXT``, where some price is no single
+    amount; of a very long one its beginning.
     """
     written = items[_PRICE]
     price = read_numbers(written)
@@ -103,7 +96,7 @@ def with_prices(items: pl.DataFrame) -> pl.DataFrame:
 def _blocks(path: Path, item: str) -> Iterator[list[Row]]:
     if find_format(path) == "json":
         for objects in json_text.objects(path):
-            yield [(number, text, value) for number, text, value in objects]
+            yield list(objects)
         return
     rows = scan(path, [], column_names(path))
     schema = rows.collect_schema()
@@ -145,24 +138,22 @@ def _frame(
     block: Sequence[Row], layout: ItemLayout
 ) -> tuple[pl.DataFrame, list[tuple[int, str, str]]]:
     """The rows of a block, and number, reason and text of what is set aside."""
-    values = [row for _, _, row in block]
-    ids = pl.Series(
-        [None if isinstance(v, str) else id_text(v.get(layout.item)) for v in values],
-        dtype=pl.String,
-    )
-    taken = {layout.item, layout.price, *ITEMS, *(vars(layout).values())}
-    names = dict.fromkeys(
-        name for row in values if not isinstance(row, str) for name in row
-    )
+    values = [{} if isinstance(row, str) else row for _, _, row in block]
+    ids = pl.Series([id_text(v.get(layout.item)) for v in values], dtype=pl.String)
+    taken = {*ITEMS, *vars(layout).values()}
+    names = dict.fromkeys(name for row in values for name in row)
     further = [name for name in names if name not in taken]
     rows: list[tuple[Any, ...]] = []
     wrong: list[tuple[int, str, str]] = []
-    for (number, line, row), item in zip(block, tidy_ids(ids), strict=True):
+    for (number, line, row), value, item in zip(
+        block, values, tidy_ids(ids), strict=True
+    ):
         try:
             rows.append(_item(row, item, layout, further))
         except MalformedLineError as error:
-            shown = _shown(row) if line is None else line
-            wrong.append((number, str(error), shown[:KEPT_TEXT]))
+            in_text = ", ".join(f"{name}: {part}" for name, part in value.items())
+            text = in_text if line is None else line
+            wrong.append((number, str(error), text[:KEPT_TEXT]))
     schema = dict(ITEMS) | {_PRICE: pl.String()}
     schema |= dict.fromkeys(further, pl.List(pl.String))
     return pl.DataFrame(rows, schema=schema, orient="row"), wrong
@@ -193,10 +184,3 @@ def _price_text(value: object) -> str | None:
         found = in_words(value)
         parts = found if isinstance(found, list) else [found]
     return " / ".join(part for part in parts if isinstance(part, str)) or None
-
-
-def _shown(row: Mapping[str, Any] | str) -> str:
-    """A row in words, for one that has no line."""
-    if isinstance(row, str):
-        return row
-    return ", ".join(f"{name}: {value}" for name, value in row.items())

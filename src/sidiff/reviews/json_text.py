@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sidiff.errors import SidiffError
 from sidiff.reviews.encodings import TextForm, find_form, text_chunks
 from sidiff.reviews.layouts import MalformedLineError
 from sidiff.reviews.lines import numbered_lines, parse_literal
-from sidiff.reviews.streams import lazy
+from sidiff.reviews.streams import ACCOUNT, lazy
 from sidiff.reviews.values import id_text, plain_text
 
 ROWS_PER_BLOCK = 2**12
@@ -40,7 +40,6 @@ _NEXT = re.compile(r"\n\s*(?=[\]{])|\}\s*,\s*(?=\{)")
 _NEXT_AFTER_ERROR = re.compile(r",\s*(?=\{)")
 _DECODER = json.JSONDecoder()
 _NOT_JSON = "not JSON"
-_NO_OBJECT = "not an object with named fields"
 
 Object = tuple[int, str, dict[str, Any] | str]
 """Number of its line (of a document: of the object), its text, it or its fault."""
@@ -53,10 +52,10 @@ def objects(path: Path) -> Iterator[list[Object]]:
         SidiffError: the file is missing, damaged, or cannot be read.
     """
     form = find_form(path)
-    found = _of_document(path, form) if _is_document(path, form) else None
-    if found is None:
+    if not _is_document(path, form):
         yield from _of_lines(path, form)
         return
+    found = _of_document(path, form)
     while block := list(islice(found, ROWS_PER_BLOCK)):
         yield block
 
@@ -74,65 +73,35 @@ def keys(path: Path, wanted: Sequence[str] = ()) -> list[str]:
                 found.update(dict.fromkeys(value))
         if wanted and found.keys() >= set(wanted):
             break
-        check_keys(path, found)
+        # Then they are no names of columns, but values.
+        if len(found) > _MOST_KEYS:
+            raise SidiffError(
+                f"{path} has objects with more than {_MOST_KEYS:,} keys in all: give "
+                "one with a row an object."
+            )
     return list(found)
 
 
-def check_keys(path: Path, found: Mapping[str, Any]) -> None:
-    """Refuse a file in which keys are no names of columns, but values.
-
-    Raises:
-        SidiffError: there are more than 10,000.
-    """
-    if len(found) > _MOST_KEYS:
-        raise SidiffError(
-            f"{path} has objects with more than {_MOST_KEYS:,} keys in all: give one "
-            "with a row an object."
-        )
-
-
-def scan(
-    path: Path,
-    ids: Sequence[str],
-    others: Sequence[str],
-    row: str,
-    fault: str,
-    line: str,
-) -> pl.LazyFrame:
+def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
     """The rows of a file, not read yet.
 
-    Args:
-        path: the file.
-        ids: keys whose values are to be ids, by ``values.id_text``.
-        others: further keys, by ``values.plain_text``.
-        row: name of the column with the number of the line, or of the object.
-        fault: name of the column with the reason why a row is none, else null.
-        line: name of the column with the text of the row.
-
     Returns:
-        These (i64, str, str), and the columns asked for (str).
+        ``ROW``, ``FAULT``, ``LINE`` and the values of keys (str): those of ``ids`` by
+        ``values.id_text``, those of ``others`` by ``values.plain_text``.
     """
     rules = dict.fromkeys(others, plain_text) | dict.fromkeys(ids, id_text)
-    schema = pl.Schema(
-        {row: pl.Int64(), fault: pl.String(), line: pl.String()}
-        | dict.fromkeys(rules, pl.String())
-    )
+    schema = pl.Schema({**ACCOUNT, **dict.fromkeys(rules, pl.String())})
 
-    def frames(wanted: Collection[str]) -> Iterator[pl.DataFrame]:
-        kept = pl.Schema({name: schema[name] for name in schema if name in wanted})
+    def frames() -> Iterator[pl.DataFrame]:
         for block in objects(path):
             numbers, texts, values = zip(*block, strict=True)
-            rows = values
-            faults: Sequence[str | None] = [None] * len(values)
-            if set(map(type, values)) != {dict}:
-                faults = [value if isinstance(value, str) else None for value in values]
-                rows = tuple(v if isinstance(v, dict) else {} for v in values)
-            columns = {row: numbers, fault: faults, line: texts} | {
-                name: _column([value.get(name) for value in rows], rule)
+            faults = [value if isinstance(value, str) else None for value in values]
+            rows = [{} if isinstance(value, str) else value for value in values]
+            columns = [
+                _column([row.get(name) for row in rows], rule)
                 for name, rule in rules.items()
-                if name in kept
-            }
-            yield pl.DataFrame([columns[name] for name in kept], schema=kept)
+            ]
+            yield pl.DataFrame([numbers, faults, texts, *columns], schema=schema)
 
     return lazy(frames, schema)
 
@@ -141,8 +110,6 @@ def _column(
     values: Sequence[object], rule: Callable[[object], str | None]
 ) -> Sequence[str | None]:
     kinds = set(map(type, values))
-    if kinds == {int}:
-        return list(map(str, values))
     if kinds == {str} and all(map(str.isascii, values)):  # type: ignore[arg-type]
         return values  # type: ignore[return-value]
     return list(map(rule, values))
@@ -185,10 +152,7 @@ def _parse_alone(number: int, raw: bytes) -> list[Object]:
             parts = [(text, parse_literal(text))]
         except MalformedLineError:
             return [(number, text, _NOT_JSON)]
-    return [
-        (number, part, value if _is_object(value) else _NO_OBJECT)
-        for part, value in parts
-    ]
+    return [(number, part, _checked(value)) for part, value in parts]
 
 
 def _several(text: str) -> list[tuple[str, Any]]:
@@ -205,8 +169,9 @@ def _several(text: str) -> list[tuple[str, Any]]:
     return found
 
 
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+def _checked(value: Any) -> dict[str, Any] | str:
+    named = isinstance(value, dict) and all(isinstance(key, str) for key in value)
+    return value if named else "not an object with named fields"
 
 
 def _skip(text: str, place: int) -> int:
@@ -254,11 +219,9 @@ def _of_document(path: Path, form: TextForm) -> Iterator[Object]:
         number += 1
         try:
             shown, value = text.take()
+            yield number, shown, _checked(value)
         except ValueError as error:
-            shown = text.drop(getattr(error, "pos", 0))
-            yield number, shown, _NOT_JSON
-            continue
-        yield number, shown, value if _is_object(value) else _NO_OBJECT
+            yield number, text.drop(getattr(error, "pos", 0)), _NOT_JSON
 
 
 class _Window:

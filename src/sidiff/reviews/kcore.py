@@ -75,12 +75,9 @@ def k_core(
         times = interactions.select("timestamp").collect(engine="streaming")
         kept = _events(users, items, times.to_series().to_numpy(), merge_seconds)
         users, items = users[kept], items[kept]
-        logger.info(
-            "%s repeats within %d s merged",
-            f"{kept.size - users.size:,}",
-            merge_seconds,
-        )
     merged = kept.size - users.size
+    if merge_seconds is not None:
+        logger.info("%s repeats within %d s merged", f"{merged:,}", merge_seconds)
     core = _peel(users, items, least_user, least_item)
     if not core.any():
         raise SidiffError(_nothing_left(users, items, least_user, least_item))
@@ -92,12 +89,9 @@ def k_core(
         f"{core.sum():,}",
         f"{kept.size:,}",
     )
-    frame = (
-        pl.concat([interactions, pl.LazyFrame({_KEPT: kept})], how="horizontal")
-        .filter(_KEPT)
-        .drop(_KEPT)
-    )
-    return Core(frame, merged, int(core.size - core.sum()))
+    marked = pl.concat([interactions, pl.LazyFrame({_KEPT: kept})], how="horizontal")
+    left_out = int(core.size - core.sum())
+    return Core(marked.filter(_KEPT).drop(_KEPT), merged, left_out)
 
 
 def encode(
@@ -105,13 +99,8 @@ def encode(
 ) -> tuple[NDArray[np.int32], pl.Series]:
     """Replace each id by its place among the sorted distinct ids.
 
-    Args:
-        frame: has the string column ``column``, without nulls.
-        column: its name.
-        further: ids that count among the distinct ones as well.
-
     Returns:
-        int32 ``[E]``, and the distinct ids, sorted.
+        int32 ``[E]``, and the distinct ids, sorted; those of ``further`` count as well.
     """
     ids = frame.select(column).unique().collect(engine="streaming").to_series()
     if further is not None:

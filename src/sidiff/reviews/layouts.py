@@ -11,10 +11,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-
-from sidiff.errors import SidiffError
 
 LATEST_SECOND = 4_102_444_800
 """2100-01-01: a time beyond it is in other units than the layout says."""
@@ -38,15 +36,9 @@ class MalformedLineError(ValueError):
 
 @dataclass(frozen=True)
 class ReviewLayout:
-    """Keys of a review line.
+    """Keys of a review line, what ``looks_like`` calls it, and the unit of its time.
 
-    Attributes:
-        looks: what a line of this layout is called, as ``looks_like`` returns it.
-        user: key of the user id.
-        item: key of the item id.
-        timestamp: key of the time since 1970 (UTC).
-        ticks_per_second: unit of the time, 1 for seconds, 1000 for milliseconds.
-        rating: key of the rating.
+    Times count from 1970 UTC, in seconds (1 tick a second) or milliseconds (1000).
     """
 
     looks: str
@@ -83,17 +75,10 @@ class ReviewLayout:
 
 @dataclass(frozen=True)
 class ItemLayout:
-    """Keys of a metadata line.
+    """Keys of a metadata line, and what ``looks_like`` calls it.
 
-    Attributes:
-        looks: what a line of this layout is called, as ``looks_like`` returns it.
-        item: key of the item id.
-        title: key of the title.
-        brand: key of the brand.
-        categories: key of the categories, a list or a list of lists.
-        price: key of the price, a number or a text such as ``"$12.99"``.
-        features: key of the list of features.
-        description: key of the description, a text or a list of texts.
+    Categories are a list or a list of lists, a price is a number or a text such as
+    ``"$12.99"``, features are a list, the description is a text or a list of texts.
     """
 
     looks: str
@@ -156,16 +141,7 @@ _ITEMS_2014 = ItemLayout(
     features="feature",
     description="description",
 )
-_ITEMS_2018 = ItemLayout(
-    looks="amazon2018 metadata",
-    item="asin",
-    title="title",
-    brand="brand",
-    categories="category",
-    price="price",
-    features="feature",
-    description="description",
-)
+_ITEMS_2018 = replace(_ITEMS_2014, looks="amazon2018 metadata", categories="category")
 _ITEMS_2023 = ItemLayout(
     looks="amazon2023 metadata",
     item="parent_asin",
@@ -193,21 +169,6 @@ _SIGNATURES: tuple[tuple[str, frozenset[str]], ...] = (
 )
 
 
-def find_layout(name: str) -> Layout:
-    """Return the layout called ``name``.
-
-    Raises:
-        SidiffError: there is none; names those that there are.
-    """
-    try:
-        return LAYOUTS[name]
-    except KeyError:
-        known = ", ".join(LAYOUTS)
-        raise SidiffError(
-            f"There is no layout {name!r}: set ingestion.layout to one of {known}."
-        ) from None
-
-
 def looks_like(line: Mapping[str, Any]) -> str:
     """Say which layout's lines have such keys, for the message about a wrong one."""
     for name, keys in _SIGNATURES:
@@ -221,13 +182,9 @@ def texts(value: object) -> list[str] | None:
     if not isinstance(value, list):
         text = _text(value)
         return None if text is None else [text]
-    found: list[str] = []
-    for entry in value:
-        if isinstance(entry, list):
-            found.extend(text for part in entry if (text := _text(part)) is not None)
-        elif (text := _text(entry)) is not None:
-            found.append(text)
-    return found
+    lists = (entry if isinstance(entry, list) else [entry] for entry in value)
+    found = (_text(part) for entry in lists for part in entry)
+    return [text for text in found if text is not None]
 
 
 def _identifier(line: Mapping[str, Any], key: str) -> str:
@@ -245,15 +202,13 @@ def _encodable(value: str) -> str:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    if isinstance(value, int | float | str):
-        try:
-            number = float(value)
-        except (ValueError, OverflowError):
-            return None
-        return number if math.isfinite(number) else None
-    return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _text(value: object) -> str | None:

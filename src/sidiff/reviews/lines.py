@@ -28,17 +28,24 @@ _LONGEST_LITERAL = 2**20
 def numbered_lines(
     path: Path, form: TextForm = UTF8, *, blank: bool = False
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines of a file, gz or plain, numbered from 1.
+    """Yield the lines of a file, gz or plain, in UTF-8, numbered from 1.
 
-    Args:
-        path: the file.
-        form: its encoding and line ends; the lines are UTF-8, whatever the file is.
-        blank: yield the blank lines, too.
+    ``form`` is that of the file; ``blank`` lines are left out unless asked for.
 
     Raises:
         SidiffError: the file is missing, damaged, or cannot be read.
     """
-    with opened(path) as (stream, raw), _progress(path) as bar:
+    with (
+        opened(path) as (stream, raw),
+        tqdm(
+            total=path.stat().st_size,
+            desc=f"Reading {path.name}",
+            unit="B",
+            unit_scale=True,
+            delay=2,
+            leave=False,
+        ) as bar,
+    ):
         for number, line in enumerate(_lines(stream, form), start=1):
             if number % 1000 == 0:
                 bar.update(raw.tell() - bar.n)
@@ -114,14 +121,3 @@ def _read_line(stream: IO[AnyStr]) -> AnyStr:
     while len(rest) > _LONGEST_LINE and rest[-1:] not in ("\n", "\r", b"\n"):
         rest = stream.readline(_LONGEST_LINE + 1)
     return line
-
-
-def _progress(path: Path) -> tqdm[Any]:
-    return tqdm(
-        total=path.stat().st_size,
-        desc=f"Reading {path.name}",
-        unit="B",
-        unit_scale=True,
-        delay=2,
-        leave=False,
-    )

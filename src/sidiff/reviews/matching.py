@@ -12,10 +12,8 @@ _EXAMPLES = 3
 def check_matching(bought: pl.Series, described: pl.Series, least: float) -> None:
     """Stop when too few items of the interactions have a row among the items.
 
-    Args:
-        bought: ids of the items that interactions name, each once.
-        described: ids of the item table.
-        least: share of ``bought`` that must be in ``described``, 0 to 1.
+    Of the ids ``bought``, each there once, the share ``least``, 0 to 1, must be among
+    those ``described``.
 
     Raises:
         SidiffError: shows ids of both tables that have no partner.

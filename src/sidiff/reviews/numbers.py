@@ -34,14 +34,7 @@ _COMMA_LAST = r"^(?:\d+|\d{1,3}(?:\.\d{3})+)?,\d+$"
 
 
 def read_numbers(texts: pl.Series) -> pl.Series:
-    """Read a column of numbers by the rule of this module.
-
-    Args:
-        texts: as written, (n,).
-
-    Returns:
-        f64, (n,), null where no single amount can be told.
-    """
+    """Read a column of numbers: f64, null where no single amount can be told."""
     frame = texts.to_frame("text").select(bare=present(pl.col("text")))
     bare = pl.col("bare")
     frame = frame.with_columns(machine=bare.str.contains(_MACHINE))
@@ -50,8 +43,8 @@ def read_numbers(texts: pl.Series) -> pl.Series:
         amount = amount.str.replace_all(_THOUSANDS, "${1}${2}")
     # Blanks between digits part two numbers, which are no single amount.
     amount = amount.str.replace(_NO_CENTS, "").str.strip_chars()
-    for blank, kept in ((_BLANK_AFTER, "${1}"), (_BLANK_BEFORE, "${1}")):
-        amount = amount.str.replace_all(blank, kept)
+    for blank in (_BLANK_AFTER, _BLANK_BEFORE):
+        amount = amount.str.replace_all(blank, "${1}")
     frame = frame.with_columns(
         sign=amount.str.extract(_AMOUNT, 1), digits=amount.str.extract(_AMOUNT, 2)
     )
@@ -62,10 +55,8 @@ def read_numbers(texts: pl.Series) -> pl.Series:
     several = digits.str.count_matches(r"[.,]") > 1
     tells_point = point_last | (commas & several)
     tells_comma = comma_last | (points & several)
-    by_point, by_comma = frame.select(
-        tells_point.any(ignore_nulls=True).alias("point"),
-        (tells_comma.any(ignore_nulls=True)).alias("comma"),
-    ).row(0)
+    told = frame.select(point=tells_point.any(), comma=tells_comma.any())
+    by_point, by_comma = told.row(0)
     point, comma = tells_point, tells_comma
     doubtful = (points | commas) & ~several
     if by_comma and not by_point:
@@ -76,18 +67,14 @@ def read_numbers(texts: pl.Series) -> pl.Series:
         # A bare 1.299 was printed by a machine; a price like $1,299 by a person.
         shown = commas if not by_point else pl.lit(value=False)
         point = point | (doubtful & (pl.col("machine") | shown))
-    plain = digits.str.contains(r"^\d+$")
+    no_points = digits.str.replace_all(".", "", literal=True)
     number = (
-        pl.when(plain)
+        pl.when(digits.str.contains(r"^\d+$"))
         .then(digits)
         .when(point)
         .then(digits.str.replace_all(",", "", literal=True))
         .when(comma)
-        .then(
-            digits.str.replace_all(".", "", literal=True).str.replace(
-                ",", ".", literal=True
-            )
-        )
+        .then(no_points.str.replace(",", ".", literal=True))
     )
     signed = pl.concat_str("sign", number).cast(pl.Float64, strict=False)
     machine = pl.when(pl.col("machine") & digits.is_null()).then(bare)

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
 
 from sidiff.reviews.encodings import UTF8, find_form
-from sidiff.reviews.streams import lines
+from sidiff.reviews.streams import LINE, ROW, all_lines, remembered
 
 _BLANK = r"[ \t\r]*"
 _ESCAPE = (
@@ -45,59 +44,39 @@ _VALUE = rf"(?:{_SCALAR}|{_LIST}|{_object(_SCALAR)})"
 _LINE = rf"^{_object(_VALUE)}{_BLANK}$"
 
 
-def is_plain(path: Path, ids: Sequence[str], others: Sequence[str]) -> bool:
+@remembered
+def is_plain(path: Path, ids: tuple[str, ...], others: tuple[str, ...]) -> bool:
     """Test that ``scan`` reads the file as ``json_text.scan`` does.
 
-    Args:
-        path: the file.
-        ids: keys whose values are to be ids.
-        others: further wanted keys, which may be numbers with fractions, too.
+    The values of ``ids`` are to be ids, ``others`` may be numbers with fractions, too.
 
     Raises:
         OSError: the file cannot be read.
     """
-    state = path.stat()
-    return _is_plain(path, tuple(ids), tuple(others), state.st_size, state.st_mtime_ns)
-
-
-@lru_cache(maxsize=1024)
-def _is_plain(
-    path: Path, ids: tuple[str, ...], others: tuple[str, ...], size: int, changed: int
-) -> bool:
-    """Of a file in one state: it is asked for more than once."""
-    del size, changed
     with path.open("rb") as file:
         # Neither a byte order mark nor packed.
         if file.read(1) != b"{" or find_form(path) != UTF8:
             return False
-    line = pl.col("line")
+    line = pl.col(LINE)
     plain = [line.str.contains(_LINE)]
-    for names, number in ((ids, _WHOLE), (others, _NUMBER)):
-        for name in names:
-            key = rf'"{re.escape(name)}"{_BLANK}:'
-            good = rf"{key}{_BLANK}(?:{_TEXT}|{number}|null){_BLANK}[,}}]"
-            plain.append(line.str.count_matches(key) == line.str.count_matches(good))
-            plain.append(line.str.count_matches(key) <= 1)
-    try:
-        return bool(
-            lines(path, "number", "line", skip=0)
-            .select(pl.all_horizontal(plain).fill_null(value=False).all())
-            .collect(engine="streaming")
-            .item()
-        )
-    except pl.exceptions.PolarsError:
-        return False
+    for name in (*ids, *others):
+        number = _WHOLE if name in ids else _NUMBER
+        key = rf'"{re.escape(name)}"{_BLANK}:'
+        good = rf"{key}{_BLANK}(?:{_TEXT}|{number}|null){_BLANK}[,}}]"
+        plain.append(line.str.count_matches(key) == line.str.count_matches(good))
+        plain.append(line.str.count_matches(key) <= 1)
+    return all_lines(path, 0, pl.all_horizontal(plain).fill_null(value=False))
 
 
-def scan(path: Path, names: Sequence[str], row: str) -> pl.LazyFrame:
+def scan(path: Path, names: Sequence[str]) -> pl.LazyFrame:
     """The rows of a certified file, not read yet.
 
     Returns:
-        ``row`` (i64, from 1), and the values of the keys ``names`` (str).
+        ``ROW``, and the values of the keys ``names`` (str).
     """
     return pl.scan_ndjson(
         path,
         schema=dict.fromkeys(names, pl.String()),
-        row_index_name=row,
+        row_index_name=ROW,
         row_index_offset=1,
-    ).with_columns(pl.col(row).cast(pl.Int64))
+    )

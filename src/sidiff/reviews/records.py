@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -25,6 +25,8 @@ _FEWEST_ROWS, _SHARE_OF_SHAPE, _SHARE_OF_SHORT, _SHARE_OF_ROWS = 3, 0.9, 0.02, 2
 
 Record = tuple[int, str, Sequence[str | None], str | None]
 """Number of its first line, the text, the fields (None where missing), the fault."""
+_Row = tuple[int, str, list[str], str | None]
+_Line = tuple[int, str | None, str]
 
 
 @dataclass
@@ -82,7 +84,8 @@ class Habits:
         # Of few whole rows nothing is known, but for what all rows have in common.
         told = known or len({len(row) for row in rows}) == 1
         # A torn row leaves neighbours, of which one may have a single field.
-        runs = [list(run) for few, run in groupby(rows, _fewer_than(width)) if few]
+        grouped = groupby(rows, lambda row: len(row) < width)
+        runs = [list(run) for few, run in grouped if few]
         short = sum(
             sum(map(habits.fill, run))
             for run in runs
@@ -117,10 +120,6 @@ class Habits:
         return all('"' in value or shape.match(value) for shape, value in shapes)
 
 
-def _fewer_than(width: int) -> Callable[[Sequence[str]], bool]:
-    return lambda row: len(row) < width
-
-
 def _is_torn(lengths: Sequence[int], width: int) -> bool:
     """Test that neighbours with so many fields may be one row that was torn."""
     return len(lengths) > 1 and sum(lengths) - len(lengths) + 1 == width
@@ -140,16 +139,9 @@ def records(
     habits: Habits,
     tally: Tally,
 ) -> Iterator[Record]:
-    """Read lines as rows of ``habits.width`` fields.
+    """Every row of numbered lines but blank ones, of ``habits.width`` fields each.
 
-    Args:
-        lines: with their numbers, blank ones too, with their ends.
-        splitter: the dialect.
-        habits: of the file's rows.
-        tally: is added to.
-
-    Returns:
-        Every row but blank ones and repeated line ends; ``width`` fields each.
+    The lines have their ends, blank ones are among them; ``tally`` is added to.
     """
     return _without_halves(_Reader(lines, splitter, habits, tally).read(), habits)
 
@@ -165,7 +157,7 @@ class _Reader:
         tally: Tally,
     ) -> None:
         self._lines = lines
-        self._ahead: deque[tuple[int, str | None, str]] = deque()
+        self._ahead: deque[_Line] = deque()
         self._splitter = splitter
         self._habits = habits
         self._width = habits.width
@@ -175,21 +167,19 @@ class _Reader:
         # No quoted field ends before this line.
         self._barren = 0
 
-    def read(self) -> Iterator[tuple[int, str, list[str], str | None]]:
+    def read(self) -> Iterator[_Row]:
         while (taken := self._take()) is not None:
             number, line, shown = taken
             if line is None:
                 self._tally.faults += 1
                 yield number, shown, [], "not UTF-8 text"
                 continue
-            text = line.rstrip("\n").removesuffix("\r")
+            text = _bare(line)
             if text.strip(self._blanks) and not text.isspace():
                 self._tally.records += 1
                 yield self._row(number, line, text)
 
-    def _row(
-        self, number: int, line: str, text: str
-    ) -> tuple[int, str, list[str], str | None]:
+    def _row(self, number: int, line: str, text: str) -> _Row:
         splitter = self._splitter
         if splitter.is_simple(text):
             return number, text, *self._sized(splitter.raw(text))
@@ -225,13 +215,13 @@ class _Reader:
             place += 1
             pieces.append(later)
             letters += len(later)
-            bare = later.rstrip("\n").removesuffix("\r")
+            bare = _bare(later)
             if quoted and self._splitter.goes_on(bare):
                 continue
             inside = False
             if quoted and not self._splitter.closes(bare):
                 break
-            whole = "".join(pieces).rstrip("\n").removesuffix("\r")
+            whole = _bare("".join(pieces))
             fields = self._splitter.split(whole)
             if fields.exact and self._habits.fit(fields.values):
                 if self._are_rows(pieces):
@@ -255,7 +245,7 @@ class _Reader:
         few = self._width < 2 or (self._width == 2 and prose)  # noqa: PLR2004
         if few or self._habits.texts:
             return False
-        lines = [piece.rstrip("\n").removesuffix("\r") for piece in pieces]
+        lines = map(_bare, pieces)
         full = [line for line in lines if line.strip(self._blanks)]
         rows = [
             any(map(self._habits.looks_like_row, (split(line).values, raw(line))))
@@ -280,10 +270,10 @@ class _Reader:
         fault = None if fits else f"more than {self._width} fields"
         return values[: self._width], fault
 
-    def _take(self) -> tuple[int, str | None, str] | None:
+    def _take(self) -> _Line | None:
         return self._ahead.popleft() if self._ahead else self._next()
 
-    def _peek(self, place: int) -> tuple[int, str | None, str] | None:
+    def _peek(self, place: int) -> _Line | None:
         while len(self._ahead) <= place:
             following = self._next()
             if following is None:
@@ -291,7 +281,7 @@ class _Reader:
             self._ahead.append(following)
         return self._ahead[place]
 
-    def _next(self) -> tuple[int, str | None, str] | None:
+    def _next(self) -> _Line | None:
         number, raw = next(self._lines, (0, b""))
         if not number:
             return None
@@ -301,22 +291,22 @@ class _Reader:
             return number, None, raw.decode("utf-8", errors="replace").rstrip()
 
 
-def _without_halves(
-    rows: Iterator[tuple[int, str, list[str], str | None]], habits: Habits
-) -> Iterator[Record]:
+def _bare(line: str) -> str:
+    return line.rstrip("\n").removesuffix("\r")
+
+
+def _without_halves(rows: Iterator[_Row], habits: Habits) -> Iterator[Record]:
     """Set aside neighbours that a line break inside a field has torn apart.
 
     They have too few fields each, and together, with the torn one counted once, as
     many as the header.
     """
-    short: list[tuple[int, str, list[str], str | None]] = []
+    short: list[_Row] = []
     for row in rows:
         few = len(row[2]) < habits.width and row[3] is None
-        if few and len(short) < _MOST_HALVES:
-            short.append(row)
-            continue
-        yield from _marked(short, habits)
-        short = []
+        if not few or len(short) == _MOST_HALVES:
+            yield from _marked(short, habits)
+            short = []
         if few:
             short.append(row)
         else:
@@ -324,9 +314,7 @@ def _without_halves(
     yield from _marked(short, habits)
 
 
-def _marked(
-    short: Sequence[tuple[int, str, list[str], str | None]], habits: Habits
-) -> Iterator[Record]:
+def _marked(short: Sequence[_Row], habits: Habits) -> Iterator[Record]:
     width = habits.width
     first = 0
     while first < len(short):
@@ -344,11 +332,7 @@ def _marked(
         first = stop
 
 
-def _is_left_out(
-    short: Sequence[tuple[int, str, list[str], str | None]],
-    place: int,
-    habits: Habits,
-) -> bool:
+def _is_left_out(short: Sequence[_Row], place: int, habits: Habits) -> bool:
     """Test that a short row lacks its last fields, as most do or its neighbours."""
     pair = [len(row[2]) for row in short[place : place + 2]]
     around = {len(row[2]) for row in short[max(0, place - 2) : place + 3]}
@@ -357,11 +341,8 @@ def _is_left_out(
     return usual and not torn and habits.fill(short[place][2])
 
 
-def _filled(
-    row: tuple[int, str, Sequence[str | None], str | None], width: int
-) -> Record:
+def _filled(row: Record, width: int) -> Record:
     number, text, values, fault = row
-    if len(values) != width:
-        # A row that is none may have more.
-        values = [*values[:width], *[None] * (width - len(values))]
+    # A row that is none may have more.
+    values = [*values[:width], *[None] * (width - len(values))]
     return number, text, values, fault

@@ -19,18 +19,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sidiff.reviews.sample_catalogue import (
-    TYPES_PER_LINE,
-    Catalogue,
-    draw_catalogue,
-    metadata_lines,
-    random_ids,
-)
 from sidiff.reviews.settings import SampleDataParameters
 
 # Items per shopper: at least five, so that the 5-core keeps nearly all.
@@ -48,6 +40,183 @@ _RATING_SHARES = np.array([0.04, 0.05, 0.11, 0.2, 0.6])
 
 
 @dataclass(frozen=True)
+class Department:
+    """Product types in the order of a routine, and the varieties they come in."""
+
+    path: tuple[str, ...]
+    types: tuple[str, ...]
+    varieties: tuple[str, ...]
+    aspect: str
+
+
+_DEPARTMENTS = (
+    Department(
+        ("Beauty", "Hair Care"),
+        ("Shampoo", "Conditioner", "Hair Mask", "Leave-In Spray", "Hair Oil", "Gel"),
+        ("Lavender", "Coconut", "Argan", "Green Tea", "Citrus", "Rosemary"),
+        "Scent",
+    ),
+    Department(
+        ("Beauty", "Skin Care", "Face"),
+        ("Cleanser", "Toner", "Serum", "Moisturizer", "Sunscreen", "Night Cream"),
+        ("Dry Skin", "Oily Skin", "Sensitive Skin", "Mature Skin", "Acne", "All Skin"),
+        "Skin type",
+    ),
+    Department(
+        ("Beauty", "Makeup"),
+        ("Primer", "Foundation", "Concealer", "Blush", "Mascara", "Lipstick"),
+        ("Matte", "Dewy", "Shimmer", "Satin", "Mineral", "Waterproof"),
+        "Finish",
+    ),
+    Department(
+        ("Beauty", "Bath & Body"),
+        ("Body Wash", "Body Scrub", "Bath Salt", "Body Lotion", "Hand Cream", "Soap"),
+        ("Vanilla", "Rose", "Sandalwood", "Peppermint", "Honey", "Unscented"),
+        "Scent",
+    ),
+    Department(
+        ("Beauty", "Makeup", "Nails"),
+        ("Base Coat", "Nail Polish", "Top Coat", "Cuticle Oil", "Remover", "Nail File"),
+        ("Red", "Nude", "Pastel", "Glitter", "Neon", "French"),
+        "Colour",
+    ),
+    Department(
+        ("Health & Personal Care", "Shaving & Hair Removal", "Men's"),
+        ("Pre-Shave Oil", "Shaving Cream", "Razor", "Aftershave", "Beard Oil", "Wax"),
+        ("Cedar", "Menthol", "Bay Rum", "Leather", "Lime", "Tobacco"),
+        "Scent",
+    ),
+)
+_BRANDS = (
+    "Velora", "Nimbus & Fern", "Aurelle", "Okapi Botanics", "Lumière d'Or",
+    "Saltmarsh", "Brightwick", "Casa Añil", "Thistledown", "Polar Orchard",
+    "Mirabelle's", "Quince Lab", "Harrow & Vale", "Sundrift", "Kestrel", "Ondine",
+)  # fmt: skip
+_BRANDS_PER_DEPARTMENT = 8
+TYPES_PER_LINE = 6
+_SIZES = ("2 oz", "4 oz", "8 oz", "12 oz", "Travel Size", "Value Pack")
+# Spread of log popularity over lines, and over the items of a line.
+_LINE_SPREAD, _ITEM_SPREAD = 0.6, 0.4
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The ``N`` items, line after line, in the order of the routine within a line.
+
+    Attributes:
+        line: int64 ``[N]``, the item's line.
+        slot: int64 ``[N]``, place of the item's type in the routine.
+        department: int64 ``[lines]``.
+        brand: int64 ``[lines]``.
+        variety: int64 ``[lines]``.
+        series: int64 ``[lines]``, from 1; tells lines apart that are alike otherwise.
+        popularity: float64 ``[N]``, relative.
+        asins: the item ids, whose order says nothing about the items.
+    """
+
+    line: NDArray[np.int64]
+    slot: NDArray[np.int64]
+    department: NDArray[np.int64]
+    brand: NDArray[np.int64]
+    variety: NDArray[np.int64]
+    series: NDArray[np.int64]
+    popularity: NDArray[np.float64]
+    asins: list[str]
+
+    def variety_keys(self) -> NDArray[np.int64]:
+        """Equal for lines of one department and variety: int64 ``[lines]``."""
+        return self.department * len(_BRANDS) + self.variety
+
+    def brand_keys(self) -> NDArray[np.int64]:
+        """Equal for lines of one department and brand: int64 ``[lines]``."""
+        return self.department * len(_BRANDS) + self.brand
+
+    def names(self) -> list[str]:
+        """``"<brand> <variety> <type>"`` of each item."""
+        names = []
+        for item, line in enumerate(self.line.tolist()):
+            series = f" No. {self.series[line]}" if self.series[line] > 1 else ""
+            names.append(" ".join(self.words(item)) + series)
+        return names
+
+    def words(self, item: int) -> tuple[str, str, str]:
+        """Brand, variety and type of an item."""
+        line = self.line[item]
+        department = _DEPARTMENTS[self.department[line]]
+        variety = department.varieties[self.variety[line]]
+        return _BRANDS[self.brand[line]], variety, department.types[self.slot[item]]
+
+
+def draw_catalogue(n_items: int, rng: np.random.Generator) -> Catalogue:
+    """Draw ``n_items`` items; all lines are complete but, perhaps, the last."""
+    n_lines = -(-n_items // TYPES_PER_LINE)
+    # Departments take turns; within one, (brand, variety) pairs come in random order,
+    # and when they are used up the next series begins.
+    turn, department = np.divmod(np.arange(n_lines), len(_DEPARTMENTS))
+    n_varieties = len(_DEPARTMENTS[0].varieties)
+    n_pairs = _BRANDS_PER_DEPARTMENT * n_varieties
+    series, place = np.divmod(turn, n_pairs)
+    pairs = np.stack([rng.permutation(n_pairs) for _ in _DEPARTMENTS])
+    maker, variety = np.divmod(pairs[department, place], n_varieties)
+    makers = np.stack([rng.permutation(len(_BRANDS)) for _ in _DEPARTMENTS])
+    line, slot = np.divmod(np.arange(n_items), TYPES_PER_LINE)
+    log_popularity = _LINE_SPREAD * rng.standard_normal(n_lines)[line]
+    log_popularity += _ITEM_SPREAD * rng.standard_normal(n_items)
+    return Catalogue(
+        line=line,
+        slot=slot,
+        department=department,
+        brand=makers[department, maker],
+        variety=variety,
+        series=series + 1,
+        popularity=np.exp(log_popularity),
+        asins=random_ids("B0SYN", 5, n_items, rng),
+    )
+
+
+def metadata_lines(catalogue: Catalogue, rng: np.random.Generator) -> list[str]:
+    """Write the items as Python literals, sorted by id.
+
+    As in the genuine file, price, brand or description is missing here and there, and
+    values hold HTML and both kinds of quotes.
+    """
+    names = catalogue.names()
+    sizes = rng.choice(_SIZES, size=len(names)).tolist()
+    prices = np.round(rng.lognormal(2.4, 0.5, len(names)), 2).tolist()
+    ranks = (np.argsort(np.argsort(-catalogue.popularity)) + 1).tolist()
+    present = rng.random((len(names), 3)) < np.array([0.9, 0.9, 0.85])
+    lines = []
+    for item in np.argsort(catalogue.asins).tolist():
+        department = _DEPARTMENTS[catalogue.department[catalogue.line[item]]]
+        brand, variety, kind = catalogue.words(item)
+        has_description, has_price, has_brand = present[item]
+        metadata: dict[str, object] = {"asin": catalogue.asins[item]}
+        if has_description:
+            metadata["description"] = (
+                f"{kind} by {brand.replace('&', '&amp;')}. {department.aspect}: "
+                f"{variety}.<br /> Goes well with the other {variety} products of the "
+                "brand. A made-up product of a synthetic shop."
+            )
+        metadata["title"] = f"{names[item]}, {sizes[item]}"
+        if has_price:
+            metadata["price"] = prices[item]
+        metadata["salesRank"] = {"Beauty": ranks[item]}
+        if has_brand:
+            metadata["brand"] = brand
+        metadata["categories"] = [[*department.path, kind]]
+        lines.append(repr(metadata))
+    return lines
+
+
+def random_ids(prefix: str, digits: int, n: int, rng: np.random.Generator) -> list[str]:
+    """Draw ``n`` distinct ids: the prefix, then random base-36 digits."""
+    numbers = rng.choice(36**digits, size=n, replace=False)
+    alphabet = np.array(list("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+    letters = alphabet[numbers[:, None] // 36 ** np.arange(digits) % 36]
+    return [prefix + "".join(row) for row in letters.tolist()]
+
+
+@dataclass(frozen=True)
 class SampleShop:
     """Lines of the two raw files, without line ends."""
 
@@ -56,55 +225,36 @@ class SampleShop:
 
 
 def generate(parameters: SampleDataParameters) -> SampleShop:
-    """Draw the shop.
+    """Draw the shop: reviews as strict JSON, metadata as Python literals, by item.
 
-    Args:
-        parameters: numbers of users and items, and the seed. The same give the same
-            lines, byte for byte.
-
-    Returns:
-        Reviews as strict JSON, metadata as Python literals, both sorted by item.
+    The same parameters give the same lines, byte for byte.
     """
     rng = np.random.default_rng(parameters.seed)
     catalogue = draw_catalogue(parameters.items, rng)
     purchases = _draw_purchases(catalogue, parameters.users, rng)
-    return SampleShop(
-        review_lines=_review_lines(catalogue, purchases, rng),
-        metadata_lines=metadata_lines(catalogue, rng),
-    )
+    reviews = _review_lines(catalogue, purchases, rng)
+    return SampleShop(reviews, metadata_lines(catalogue, rng))
 
 
-@dataclass(frozen=True)
 class _Pools:
-    """The items in pools, drawn from by popularity.
+    """Items in pools, drawn from by popularity; ``keys`` says each item's pool."""
 
-    Attributes:
-        order: int64 ``[N]``, the items pool by pool.
-        cumulative: float64 ``[N + 1]``, sums of popularity along ``order``.
-        starts: int64 ``[pools + 1]``, where each pool begins in ``order``.
-    """
-
-    order: NDArray[np.int64]
-    cumulative: NDArray[np.float64]
-    starts: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, keys: NDArray[np.int64], weights: NDArray[np.float64]) -> Self:
-        """Pool the items by their keys, int64 ``[N]``."""
-        order = np.argsort(keys, kind="stable")
-        cumulative = np.concatenate([[0.0], np.cumsum(weights[order])])
-        starts = np.searchsorted(keys[order], np.arange(keys.max() + 2))
-        return cls(order, cumulative, starts)
+    def __init__(
+        self, keys: NDArray[np.int64], popularity: NDArray[np.float64]
+    ) -> None:
+        self._order = np.argsort(keys, kind="stable")
+        self._starts = np.searchsorted(keys[self._order], np.arange(keys.max() + 2))
+        self._cumulative = np.concatenate([[0.0], np.cumsum(popularity[self._order])])
 
     def draw(
         self, pools: NDArray[np.int64], rng: np.random.Generator
     ) -> NDArray[np.int64]:
         """Draw one item from each of the pools, none of which may be empty."""
-        first, after = self.starts[pools], self.starts[pools + 1]
-        low, high = self.cumulative[first], self.cumulative[after]
+        first, after = self._starts[pools], self._starts[pools + 1]
+        low, high = self._cumulative[first], self._cumulative[after]
         point = low + (high - low) * rng.random(pools.size)
-        place = np.searchsorted(self.cumulative, point, side="right") - 1
-        return self.order[np.clip(place, first, after - 1)]
+        place = np.searchsorted(self._cumulative, point, side="right") - 1
+        return self._order[np.clip(place, first, after - 1)]
 
 
 class _Shoppers:
@@ -114,9 +264,9 @@ class _Shoppers:
         self._catalogue = catalogue
         self._rng = rng
         line, popularity = catalogue.line, catalogue.popularity
-        self._all = _Pools.of(np.zeros_like(line), popularity)
-        self._of_variety = _Pools.of(catalogue.variety_keys()[line], popularity)
-        self._of_brand = _Pools.of(catalogue.brand_keys()[line], popularity)
+        self._all = _Pools(np.zeros_like(line), popularity)
+        self._of_variety = _Pools(catalogue.variety_keys()[line], popularity)
+        self._of_brand = _Pools(catalogue.brand_keys()[line], popularity)
         self._favourites = np.stack([self._any_line(n), self._any_line(n)], axis=1)
 
     def drift(self) -> None:
@@ -128,10 +278,9 @@ class _Shoppers:
     def by_taste(self, users: NDArray[np.int64]) -> NDArray[np.int64]:
         """One item each, of the variety or the brand of one of the favourites."""
         line = self._favourites[users, self._rng.integers(2, size=users.size)]
-        of_variety = self._of_variety.draw(
-            self._catalogue.variety_keys()[line], self._rng
-        )
-        of_brand = self._of_brand.draw(self._catalogue.brand_keys()[line], self._rng)
+        varieties, brands = self._catalogue.variety_keys(), self._catalogue.brand_keys()
+        of_variety = self._of_variety.draw(varieties[line], self._rng)
+        of_brand = self._of_brand.draw(brands[line], self._rng)
         coin = self._rng.integers(2, size=users.size)
         return np.where(coin, of_variety, of_brand)
 
@@ -144,9 +293,8 @@ class _Shoppers:
         routine = (mood < _P_ROUTINE) & (complement >= 0)
         taste = mood < _P_ROUTINE + _P_TASTE
         anything = self._all.draw(np.zeros_like(users), self._rng)
-        return np.where(
-            routine, complement, np.where(taste, self.by_taste(users), anything)
-        )
+        by_taste = self.by_taste(users)
+        return np.select([routine, taste], [complement, by_taste], anything)
 
     def _complement(self, items: NDArray[np.int64]) -> NDArray[np.int64]:
         """The item further on in the line; -1 where the line ends before it."""
@@ -197,7 +345,7 @@ def _review_lines(
 ) -> list[str]:
     """Write the purchases as reviews, grouped by item as in the genuine file."""
     days = _draw_days((len(purchases), _LONGEST), rng)
-    dates = _dates(int(days.max()))
+    dates = [_FIRST_DAY + timedelta(days=day) for day in range(int(days.max()) + 1)]
     names = catalogue.names()
     shoppers = random_ids("ASYN", 10, len(purchases), rng)
     users, steps = np.nonzero(purchases >= 0)
@@ -215,7 +363,7 @@ def _review_lines(
         helpful.tolist(),
         strict=True,
     ):
-        seconds, date = dates[day]
+        date = dates[day]
         review = {
             "reviewerID": shoppers[user],
             "asin": catalogue.asins[item],
@@ -224,18 +372,8 @@ def _review_lines(
             "reviewText": f"A made-up review of the {names[item]}.",
             "overall": float(rating),
             "summary": f"Synthetic review: {rating} of 5 stars",
-            "unixReviewTime": seconds,
-            "reviewTime": date,
+            "unixReviewTime": int(date.timestamp()),
+            "reviewTime": f"{date.month:02d} {date.day}, {date.year}",
         }
         lines.append(json.dumps(review))
     return lines
-
-
-def _dates(last_day: int) -> list[tuple[int, str]]:
-    """Seconds since 1970 and the layout's spelling of each day."""
-    dates = []
-    for day in range(last_day + 1):
-        moment = _FIRST_DAY + timedelta(days=day)
-        spelled = f"{moment.month:02d} {moment.day}, {moment.year}"
-        dates.append((int(moment.timestamp()), spelled))
-    return dates

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, Self
 
@@ -65,6 +65,16 @@ class Sequences:
         """Sequence lengths, int64 ``[U]``."""
         return np.diff(self.offsets)
 
+    @property
+    def users(self) -> NDArray[np.int64]:
+        """The user of every item, int64 ``[E]``."""
+        return np.repeat(np.arange(self.n_users), self.lengths)
+
+    @property
+    def training(self) -> NDArray[np.bool_]:
+        """Marks of the positions up to L-3, bool ``[E]``."""
+        return np.arange(self.items.size) < (self.offsets[1:] - _HELD_OUT)[self.users]
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the items' ids and of what every user had, in order."""
@@ -76,12 +86,7 @@ class Sequences:
 
     def to_frame(self) -> pl.DataFrame:
         """One row per user: ``user_id`` (str) and ``items`` (list of i32)."""
-        flat = pl.DataFrame(
-            {
-                "user": np.repeat(np.arange(self.n_users), self.lengths),
-                "items": self.items,
-            }
-        )
+        flat = pl.DataFrame({"user": self.users, "items": self.items})
         lists = flat.group_by("user", maintain_order=True).agg("items")
         return lists.select(self.user_ids.alias("user_id"), "items")
 
@@ -89,11 +94,7 @@ class Sequences:
     def from_frame(
         cls, frame: pl.DataFrame, item_ids: Sequence[str] | pl.Series
     ) -> Self:
-        """Undo ``to_frame``.
-
-        Args:
-            frame: ``user_id`` (str) and ``items`` (list of item indices, none empty).
-            item_ids: the vocabulary, in index order.
+        """Undo ``to_frame``, with the vocabulary of items in index order.
 
         Raises:
             SidiffError: an item index lies outside the vocabulary.
@@ -161,12 +162,8 @@ def build_sequences(
     if tie_break == "item_id":
         keys.insert(0, items)
     order = np.lexsort(keys)
-    sequences = Sequences(
-        items=items[order],
-        offsets=_offsets(np.bincount(users)),
-        user_ids=user_ids,
-        item_ids=item_ids,
-    )
+    offsets = _offsets(np.bincount(users))
+    sequences = Sequences(items[order], offsets, user_ids, item_ids)
     return sequences, _ties(sequences, times.to_numpy()[order])
 
 
@@ -189,18 +186,11 @@ def _ties(sequences: Sequences, times: NDArray[np.int64]) -> Ties:
 def draw_held_out(item_ids: pl.Series, share: float, seed: int) -> NDArray[np.bool_]:
     """Draw the items that training must not see: bool ``[N]``.
 
-    Each id is drawn by itself, from a hash of it and the seed. So the share is met in
+    Each id is drawn by itself, from a hash of it and the seed. So ``share`` is met in
     expectation, and items that join the catalogue later change nobody's lot.
-
-    Args:
-        item_ids: string ``[N]``.
-        share: probability of an item to be drawn.
-        seed: another seed draws other items.
     """
-    hashes = (
-        hashlib.sha256(f"{seed} {item_id}".encode()).digest()[:8]
-        for item_id in item_ids.to_list()
-    )
+    spelt = (f"{seed} {item_id}".encode() for item_id in item_ids.to_list())
+    hashes = (hashlib.sha256(text).digest()[:8] for text in spelt)
     numbers = np.frombuffer(b"".join(hashes), dtype=">u8")
     return np.asarray(numbers < share * 2.0**64)
 
@@ -210,22 +200,11 @@ def hold_out(sequences: Sequences, held_out: NDArray[np.bool_]) -> Sequences:
 
     The last two positions, validation and test target, stay as they are. Every user
     stays: one who becomes too short has no training sample, and a history of one item
-    or more at the test.
-
-    Args:
-        sequences: the users' items.
-        held_out: bool ``[N]``, the items to take out.
+    or more at the test. ``held_out`` marks the items, bool ``[N]``.
     """
-    lengths = sequences.lengths
-    training = _count_up(lengths) < np.repeat(lengths - _HELD_OUT, lengths)
-    stays = ~(training & held_out[sequences.items])
-    users = np.repeat(np.arange(sequences.n_users), lengths)
-    return Sequences(
-        items=sequences.items[stays],
-        offsets=_offsets(np.bincount(users[stays], minlength=sequences.n_users)),
-        user_ids=sequences.user_ids,
-        item_ids=sequences.item_ids,
-    )
+    stays = ~(sequences.training & held_out[sequences.items])
+    lengths = np.bincount(sequences.users[stays], minlength=sequences.n_users)
+    return replace(sequences, items=sequences.items[stays], offsets=_offsets(lengths))
 
 
 def training_samples(
@@ -238,14 +217,9 @@ def training_samples(
     released rule: only histories that start at position 0, so no target beyond position
     ``max_history``. ``all`` takes every contiguous window.
 
-    Args:
-        sequences: the users' items.
-        windows: the rule.
-        min_history: fewest items in a history.
-        max_history: most items in a history.
-
     Returns:
-        int32 ``[S, 3]`` with columns user, start, end, sorted by user, end, start.
+        int32 ``[S, 3]`` with columns user, start, end, sorted by user, end, start; a
+        history has ``min_history`` to ``max_history`` items.
 
     Raises:
         SidiffError: no user is long enough for a single sample.
@@ -290,29 +264,26 @@ def sequence_rows(sequences: Sequences, max_history: int) -> NDArray[np.int32]:
     targets = np.maximum(sequences.lengths - 3, 0)
     rows = -(-targets // max_history)
     users = np.repeat(np.arange(sequences.n_users), rows)
-    nth = np.arange(users.size) - np.repeat(np.cumsum(rows) - rows, rows)
-    ends = targets[users] - nth * max_history
-    starts = np.maximum(ends - max_history, 0)
-    return np.stack([users, starts, ends], axis=1).astype(np.int32)
+    return _samples(users, targets[users] - _count_up(rows) * max_history, max_history)
 
 
 def evaluation_samples(
     sequences: Sequences, split: Split, max_history: int
 ) -> NDArray[np.int32]:
-    """List one sample per user whose target is held out.
-
-    Args:
-        sequences: the users' items.
-        split: ``validation`` (target L-2) or ``test`` (target L-1).
-        max_history: most items in a history; the last ones are kept.
+    """List one sample per user, whose target is L-2 (validation) or L-1 (test).
 
     Returns:
-        int32 ``[U', 3]`` with columns user, start, end. Users whose history would be
-        empty are left out.
+        int32 ``[U', 3]`` with columns user, start, end, a history being the last
+        ``max_history`` items. Users whose history would be empty are left out.
     """
     ends = sequences.lengths - (1 if split == "test" else _HELD_OUT)
     users = np.flatnonzero(ends >= 1)
-    ends = ends[users]
+    return _samples(users, ends[users], max_history)
+
+
+def _samples(
+    users: NDArray[np.int64], ends: NDArray[np.int64], max_history: int
+) -> NDArray[np.int32]:
     starts = np.maximum(ends - max_history, 0)
     return np.stack([users, starts, ends], axis=1).astype(np.int32)
 
@@ -321,10 +292,6 @@ def seen_items(
     sequences: Sequences, samples: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """List what each sample's user had before the target, however long ago.
-
-    Args:
-        sequences: the users' items.
-        samples: int ``[S, 3]``: user, start, end.
 
     Returns:
         Row of the sample, ascending, and item index, both ``[sum of ends]``. An item
@@ -339,9 +306,8 @@ def training_part(
     sequences: Sequences,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Items and users of all interactions at positions up to L-3, in order."""
-    lengths = sequences.lengths
-    seen = _count_up(lengths) < np.repeat(lengths - _HELD_OUT, lengths)
-    return sequences.items[seen], np.repeat(np.arange(sequences.n_users), lengths)[seen]
+    seen = sequences.training
+    return sequences.items[seen], sequences.users[seen]
 
 
 def training_counts(sequences: Sequences) -> NDArray[np.int64]:
@@ -353,12 +319,7 @@ def training_counts(sequences: Sequences) -> NDArray[np.int64]:
 def trained_places(
     samples: NDArray[np.int32], sequences: Sequences
 ) -> NDArray[np.bool_]:
-    """Mark the interactions in any training sample, as history or target: bool ``[E]``.
-
-    Args:
-        samples: int ``[S, 3]`` from ``training_samples``.
-        sequences: the sequences it was made from.
-    """
+    """Mark the interactions in any sample, as history or target: bool ``[E]``."""
     user, start, end = samples.T.astype(np.int64)
     first = sequences.offsets[user] + start
     last = sequences.offsets[user] + end
@@ -375,7 +336,6 @@ def training_items(
 
     These are the items on which whitening and quantizer are fitted. An item of a
     user too short for a sample, or beyond the reach of ``prefix``, is not among them.
-    Arguments as of ``trained_places``.
     """
     marked = np.zeros(sequences.n_items, dtype=bool)
     marked[sequences.items[trained_places(samples, sequences)]] = True
@@ -383,7 +343,7 @@ def training_items(
 
 
 def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+    return np.insert(np.cumsum(lengths), 0, 0)
 
 
 def _count_up(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -103,14 +103,12 @@ class Splitter:
         if not (self.escape and "\\" in text):
             return self.raw(text)
         found, place = [], 0
-        while True:
+        while place <= len(text):
             bare = self._bare.match(text, place)
             value = bare[0] if bare else ""
             found.append(self._plain(value))
-            place += len(value)
-            if place >= len(text):
-                return found
-            place += 1
+            place += len(value) + 1
+        return found
 
     def _plain(self, value: str) -> str:
         if not (self.escape and "\\" in value):

@@ -34,11 +34,7 @@ def statistics(
 ) -> Statistics:
     """Describe the filtered data in flat, JSON-able numbers.
 
-    Args:
-        sequences: the users' items.
-        samples: int ``[S, 3]`` from ``training_samples``.
-        max_history: most items in a history.
-        held_out: bool ``[N]``, items held out of training.
+    ``samples`` are ``training_samples``; ``held_out``, bool ``[N]``, marks items.
 
     Returns:
         Counts, sequence lengths (items), and density (share of user-item pairs).
@@ -49,6 +45,7 @@ def statistics(
         user's first that equal the one before them.
     """
     lengths = sequences.lengths
+    validation = evaluation_samples(sequences, "validation", max_history)
     test = evaluation_samples(sequences, "test", max_history)
     targets = sequences.items[sequences.offsets[test[:, 0]] + test[:, 2]]
     trained = trained_places(samples, sequences)
@@ -72,9 +69,7 @@ def statistics(
         "untrained_interactions": items.size - n_trained,
         "out_of_reach": int(sampled[users].sum()) - n_trained,
         "repeated_targets": _repeated(sequences),
-        "validation_users": len(
-            evaluation_samples(sequences, "validation", max_history)
-        ),
+        "validation_users": len(validation),
         "test_users": len(test),
         "cold_items": sequences.n_items - trained_items,
         "held_out_items": int(held_out.sum()),
@@ -97,79 +92,58 @@ def concerns(
     merge_seconds: int | None,
     published: bool,
 ) -> list[str]:
-    """Say what in the data bends the results, and what to set.
+    """Sentences about what in the data bends the results, and what to set.
 
-    Args:
-        found: ``statistics`` with ``tied_share`` and ``ties_by_item_id``.
-        windows: the rule of ``training_samples``.
-        min_history: fewest items of a training sample's history.
-        merge_seconds: within how many seconds an event that comes again is the same.
-        published: whether the files are Amazon's, whose splits have fixed rules.
-
-    Returns:
-        Sentences, none where all is well.
+    ``found`` are ``statistics`` with ``tied_share`` and ``ties_by_item_id``; the
+    splits of Amazon's files have rules that are ``published``. The other arguments are
+    the parameters of filtering.
     """
-    return [
-        *_out_of_samples(found, windows, min_history),
-        *_tied(found, published),
-        *_again(found, merge_seconds),
-    ]
-
-
-def _out_of_samples(
-    found: Mapping[str, int | float], windows: Windows, min_history: int
-) -> list[str]:
-    untrained, beyond = found["untrained_interactions"], found["out_of_reach"]
     trained = found["trained_share"] * found["interactions"]
-    of = f"of the {round(trained + untrained):,} interactions that may train"
+    may_train = trained + found["untrained_interactions"]
+    beyond = found["out_of_reach"]
+    short = found["untrained_interactions"] - beyond
+    of = f"of the {round(may_train):,} interactions that may train are"
     said = []
-    if beyond > _MANY_UNTRAINED * (trained + untrained):
+    if beyond > _MANY_UNTRAINED * may_train:
         said.append(
-            f"{beyond:,} {of} are beyond the reach of filtering.windows={windows}; "
+            f"{beyond:,} {of} beyond the reach of filtering.windows={windows}; "
             "set filtering.windows=sliding to train on each user's newest as well."
         )
-    short = untrained - beyond
-    if short > _MANY_UNTRAINED * (trained + untrained):
+    if short > _MANY_UNTRAINED * may_train:
         lower = "set filtering.min_history=1 to use more of them"
         said.append(
-            f"{short:,} {of} are of users too short for a training sample; "
+            f"{short:,} {of} of users too short for a training sample; "
             f"{lower if min_history > 1 else 'bring longer histories'}."
+        )
+    if found["tied_share"] > _MANY_TIED:
+        said.append(
+            f"{found['tied_share']:.0%} of the interactions share their time with "
+            "another of the same user, and their order, which decides test items too, "
+            f"is that of {_order_of_ties(found['ties_by_item_id'], published)}."
+        )
+    if found["repeated_targets"] > _MANY_REPEATED:
+        once = (
+            "; if the log notes events twice, set filtering.merge_seconds (10, for "
+            "example)."
+        )
+        merged = (
+            f", more than {merge_seconds} seconds later; if these are slips of the log "
+            "too, set filtering.merge_seconds higher."
+        )
+        said.append(
+            f"{found['repeated_targets']:.0%} of all targets are the item before them"
+            f"{once if merge_seconds is None else merged}"
         )
     return said
 
 
-def _tied(found: Mapping[str, int | float], published: bool) -> list[str]:
-    if found["tied_share"] <= _MANY_TIED:
-        return []
-    upwards = found["ties_by_item_id"]
-    start = (
-        f"{found['tied_share']:.0%} of the interactions share their time with another "
-        "of the same user, and their order, which decides test items too, is that of "
-    )
+def _order_of_ties(upwards: float, published: bool) -> str:
     away = "which gives the last item away to every method"
     if published:
-        return [f"{start}the item ids, as in the published splits, {away}."]
+        return f"the item ids, as in the published splits, {away}"
     if not 1 - _SORTED < upwards < _SORTED:
-        return [
-            f"{start}the file, where they are sorted by item id, {away}; give finer "
-            "times, or a file in the order in which they happened."
-        ]
-    return [
-        f"{start}the file; give finer times if that is not the order in which they "
-        "happened."
-    ]
-
-
-def _again(found: Mapping[str, int | float], merge_seconds: int | None) -> list[str]:
-    if found["repeated_targets"] <= _MANY_REPEATED:
-        return []
-    start = f"{found['repeated_targets']:.0%} of all targets are the item before them"
-    if merge_seconds is None:
-        return [
-            f"{start}; if the log notes events twice, set filtering.merge_seconds (10, "
-            "for example)."
-        ]
-    return [
-        f"{start}, more than {merge_seconds} seconds later; if these are slips of the "
-        "log too, set filtering.merge_seconds higher."
-    ]
+        return (
+            f"the file, where they are sorted by item id, {away}; give finer times, or "
+            "a file in the order in which they happened"
+        )
+    return "the file; give finer times if that is not the order in which they happened"

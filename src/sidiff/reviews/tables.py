@@ -15,25 +15,15 @@ import polars as pl
 
 from sidiff.errors import SidiffError
 from sidiff.reviews import delimited, json_text, plain_json
-from sidiff.reviews.streams import lines
-
-ROW = "number of the row"
-"""From 1; of delimited text the header is not counted, of JSON lines every line is."""
-FAULT = "why the row is none"
-"""Null for a good row."""
-LINE = "the row as it stands in the file"
-"""Null where it is not at hand."""
+from sidiff.reviews.streams import ACCOUNT, ROW, lines
 
 _FORMATS = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".csv": "delimited",
-    ".tsv": "delimited",
-    ".txt": "delimited",
-    ".json": "json",
-    ".jsonl": "json",
-    ".ndjson": "json",
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".csv", ".tsv", ".txt"), "delimited"),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "json"),
 }
+LISTED_CHARACTERS = 1000
+"""Of what stands in a file, so much is shown."""
 
 
 def find_format(path: Path) -> str:
@@ -46,7 +36,7 @@ def find_format(path: Path) -> str:
         raise SidiffError(f"{path} is a folder: name the files in it.")
     name = path.name.lower()
     kind = _FORMATS.get(Path(name.removesuffix(".gz")).suffix)
-    if kind is None or (kind == "parquet" and name.endswith(".gz")):
+    if kind is None or name.endswith((".parquet.gz", ".pq.gz")):
         raise SidiffError(
             f"{path} has no known format: give files that end in .parquet, .csv, "
             ".tsv, .txt, .json, .jsonl or .ndjson (texts also with .gz)."
@@ -78,33 +68,52 @@ def column_names(path: Path, wanted: Sequence[str] = ()) -> list[str]:
         return json_text.keys(path, wanted)
 
 
-def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
-    """Name the rows of a table.
+def check_columns(
+    path: Path, names: Sequence[str], wanted: Sequence[str], table: str
+) -> None:
+    """Stop at a file of which ``names`` are the columns, and ``wanted`` ones are not.
 
-    Args:
-        path: the file.
-        ids: columns that are to be ids.
-        others: further columns that are wanted.
+    Raises:
+        SidiffError: names those that there are.
+    """
+    if not names:
+        raise SidiffError(
+            f"{path} has no objects with named fields: give one object for each row "
+            f"of {table}."
+        )
+    for name in wanted:
+        if name not in names:
+            # A damaged header may be anything of any length.
+            there = " ".join(", ".join(names).split())[:LISTED_CHARACTERS]
+            raise SidiffError(
+                f"{path} has no column {name}, it has {there}: correct "
+                f"ingestion.{table} in parameters.yml."
+            )
+
+
+def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
+    """Name the rows of a table, of which ``ids`` are columns that are to be ids.
 
     Returns:
         ``ROW`` (i64), ``FAULT`` (str), ``LINE`` (str) and the columns: of Parquet with
         the types they have, else texts. Blank lines are left out.
     """
     kind = find_format(path)
-    nothing = pl.lit(None, pl.String)
-    if kind == "json" and not plain_json.is_plain(path, ids, others):
-        return json_text.scan(path, ids, others, ROW, FAULT, LINE)
+    wanted = dict.fromkeys([*ids, *others])
     if kind == "delimited":
-        rows = delimited.scan(path, ROW, FAULT, LINE)
-    elif kind == "json":
-        rows = plain_json.scan(path, [*ids, *others], ROW)
-        rows = rows.with_columns(nothing.alias(FAULT), nothing.alias(LINE))
-    else:
+        rows = delimited.scan(path)
+    elif kind == "parquet":
         rows = pl.scan_parquet(path, glob=False, row_index_name=ROW, row_index_offset=1)
-        rows = rows.with_columns(
-            pl.col(ROW).cast(pl.Int64), nothing.alias(FAULT), nothing.alias(LINE)
-        )
-    return rows.select(ROW, FAULT, LINE, *dict.fromkeys([*ids, *others]))
+    elif plain_json.is_plain(path, tuple(ids), tuple(others)):
+        rows = plain_json.scan(path, list(wanted))
+    else:
+        rows = json_text.scan(path, ids, others)
+    there = rows.collect_schema()
+    account = [
+        pl.col(name).cast(dtype) if name in there else pl.lit(None, dtype).alias(name)
+        for name, dtype in ACCOUNT.items()
+    ]
+    return rows.select(*account, *wanted)
 
 
 def header_of(path: Path) -> dict[str, str]:
@@ -129,11 +138,7 @@ def second_order(path: Path, row: int) -> SidiffError:
 
 
 def lines_of(path: Path, rows: pl.Series) -> pl.DataFrame | None:
-    """Look up how rows stand in a file whose scan has no ``LINE``.
-
-    Args:
-        path: the file.
-        rows: numbers as in ``ROW``.
+    """Look up how rows, numbered as in ``ROW``, stand in a file without ``LINE``.
 
     Returns:
         ``ROW`` and ``LINE``; None of a format without lines.
@@ -141,9 +146,9 @@ def lines_of(path: Path, rows: pl.Series) -> pl.DataFrame | None:
     kind = find_format(path)
     if kind == "parquet":
         return None
-    found = lines(path, ROW, LINE, skip=1 if kind == "delimited" else 0)
-    wanted = rows.cast(pl.Int64).alias(ROW).to_frame().lazy()
-    return found.join(wanted, on=ROW, how="semi").collect(engine="streaming")
+    found = lines(path, skip=1 if kind == "delimited" else 0)
+    wanted = found.filter(pl.col(ROW).is_in(rows.implode()))
+    return wanted.collect(engine="streaming")
 
 
 @contextmanager

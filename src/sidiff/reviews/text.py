@@ -57,20 +57,30 @@ def render_texts(
         SidiffError: ``items`` has no such field; names those that it has.
     """
     fields = list(dict.fromkeys(part.field for part in template))
-    _check_fields(fields, items.columns)
+    there = [name for name in items.columns if name != "item_id"]
+    for name in fields:
+        if name not in there:
+            raise SidiffError(
+                f"The items have no field {name} ({', '.join(there)}): correct "
+                "embedding.text."
+            )
     wanted = pl.DataFrame({"item_id": pl.Series(item_ids, dtype=pl.String)})
     known = items.unique("item_id", keep="first", maintain_order=True)
-    written = [PRICE_TEXT] if PRICE_TEXT in items.columns else []
+    written = [PRICE_TEXT] if "price" in fields and PRICE_TEXT in there else []
     rows = wanted.join(
         known.select("item_id", *dict.fromkeys([*fields, *written])),
         on="item_id",
         how="left",
         maintain_order="left",
     )
+    if written:
+        number = pl.col("price").replace(0.0, None).cast(pl.String)
+        rows = rows.with_columns(price=pl.coalesce(number, PRICE_TEXT))
     clean = without_markup if own else _without_tags
-    pieces = [_piece(_values(rows, part.field), part.label, clean) for part in template]
-    joined = pl.concat_str(pieces, separator=" ", ignore_nulls=True)
-    text = pl.select(joined).to_series()
+    pieces = [_piece(rows[part.field], part.label, clean) for part in template]
+    text = pl.select(
+        pl.concat_str(pieces, separator=" ", ignore_nulls=True)
+    ).to_series()
     bare = rows["item_id"].filter(text == "")
     if len(bare):
         logger.warning(
@@ -85,16 +95,6 @@ def render_texts(
         text=pl.when(text != "").then(text).otherwise("item_id"),
         has_metadata=pl.col("item_id").is_in(known["item_id"].implode()),
     )
-
-
-def _check_fields(fields: Sequence[str], columns: Sequence[str]) -> None:
-    there = [name for name in columns if name != "item_id"]
-    for name in fields:
-        if name not in there:
-            raise SidiffError(
-                f"The items have no field {name} ({', '.join(there)}): correct "
-                "embedding.text."
-            )
 
 
 def _tell_of_doubtful(texts: pl.Series) -> None:
@@ -115,14 +115,6 @@ def _tell_of_doubtful(texts: pl.Series) -> None:
         )
 
 
-def _values(rows: pl.DataFrame, field: str) -> pl.Series:
-    """A field's values; of prices, those as written where they are no number."""
-    if field != "price" or PRICE_TEXT not in rows.columns:
-        return rows[field]
-    number = pl.col("price").replace(0.0, None).cast(pl.String)
-    return rows.select(pl.coalesce(number, PRICE_TEXT)).to_series()
-
-
 def _piece(values: pl.Series, label: str, clean: Cleaner) -> pl.Series:
     """``"<label>: <value>."`` per row, null where there is no value."""
     if values.dtype == pl.Float64:
@@ -140,16 +132,14 @@ def _piece(values: pl.Series, label: str, clean: Cleaner) -> pl.Series:
 
 def _join(lists: pl.Series, clean: Cleaner) -> pl.Series:
     """Clean the atoms of each list and join what is left by ``", "``."""
-    row = pl.int_range(len(lists), dtype=pl.UInt32, eager=True)
-    atoms = pl.DataFrame({"row": row, "atom": lists}).explode("atom")
-    atoms = atoms.with_columns(_clean(atoms["atom"], clean).alias("atom"))
-    joined = (
-        atoms.filter(pl.col("atom") != "")
-        .group_by("row", maintain_order=True)
-        .agg(pl.col("atom").str.join(", "))
+    atoms = (
+        lists.to_frame("atom").with_row_index("row").explode("atom", empty_as_null=True)
     )
-    rows = pl.DataFrame({"row": row})
-    return rows.join(joined, on="row", how="left", maintain_order="left")["atom"]
+    atoms = atoms.with_columns(_clean(atoms["atom"], clean).alias("atom"))
+    kept = pl.col("atom").filter(pl.col("atom") != "")
+    # The text of a list without atoms is empty, as that of no list.
+    joined = atoms.group_by("row", maintain_order=True).agg(kept.str.join(", "))
+    return joined["atom"]
 
 
 def _clean(values: pl.Series, clean: Cleaner) -> pl.Series:

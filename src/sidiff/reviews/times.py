@@ -84,14 +84,12 @@ def ticks(column: pl.Expr, dtype: DataType, unit: str) -> Time:
         real = number.cast(pl.Float64, strict=False)
         whole = pl.coalesce(whole, real.floor().cast(pl.Int64, strict=False))
         rest = ((whole % size + (real - real.floor())) * (_MICRO / size)).floor()
-    coarser = [size for size in TICKS.values() if size < TICKS[unit]]
-    other = pl.any_horizontal(
-        pl.lit(value=False),
-        *(
-            whole.is_between(PLAUSIBLE_SECOND * size, LATEST_SECOND * size)
-            for size in coarser
-        ),
+    coarser = (
+        whole.is_between(PLAUSIBLE_SECOND * coarse, LATEST_SECOND * coarse)
+        for coarse in TICKS.values()
+        if coarse < size
     )
+    other = pl.any_horizontal(pl.lit(value=False), *coarser)
     return Time(whole // size, rest.cast(pl.Int32, strict=False), other)
 
 
@@ -123,8 +121,12 @@ def _read_any(texts: pl.Series) -> pl.Series:
     parts = padded.select(pl.col("text").str.extract_groups(_ISO))
     parts = parts.unnest("text")
 
-    def number(name: str, absent: int | None = 0) -> pl.Expr:
-        return pl.col(name).cast(pl.Int64).fill_null(absent)
+    def number(name: str) -> pl.Expr:
+        return pl.col(name).cast(pl.Int64).fill_null(0)
+
+    def seconds(prefix: str = "") -> pl.Expr:
+        hours, minutes = number(f"{prefix}hour"), number(f"{prefix}minute")
+        return _HOUR * hours + _MINUTE * minutes + number(f"{prefix}second")
 
     def made(form: str, *names: str) -> pl.Expr:
         text = pl.concat_str(names, separator="-")
@@ -146,18 +148,13 @@ def _read_any(texts: pl.Series) -> pl.Series:
         .otherwise(1)
     )
     fraction = pl.concat_str(pl.lit("0."), pl.col("fraction").str.slice(1))
-    whole = _HOUR * number("hour") + _MINUTE * number("minute") + number("second")
-    within = whole * _MICRO + (
+    within = seconds() * _MICRO + (
         # A little more, for a decimal fraction is hardly ever exact.
         (fraction.cast(pl.Float64).fill_null(0.0) * unit * _MICRO + 1e-3)
         .floor()
         .cast(pl.Int64)
     )
-    zone = (
-        _HOUR * number("zone_hour")
-        + _MINUTE * number("zone_minute")
-        + number("zone_second")
-    )
+    zone = seconds("zone_")
     ahead = pl.when(pl.col("sign") == "+").then(1).otherwise(-1)
     legal = (
         first.is_not_null()

@@ -34,11 +34,10 @@ NOTHING = sorted(
 )
 """Texts that databases, pandas, R, Java and JavaScript print where nothing is."""
 
+_NOTHING = frozenset(NOTHING)
 # Whole numbers from here on may stand for several that a float cannot tell apart.
-_LARGEST_WHOLE: dict[DataType, float] = {
-    pl.Float64(): 2.0**53,
-    pl.Float32(): 2.0**24,
-}
+_LARGEST = 2.0**53
+_LARGEST_WHOLE: dict[DataType, float] = {pl.Float64(): _LARGEST, pl.Float32(): 2.0**24}
 _NUMBER_AS_TEXT = r"^-?\d+\.0+$"
 _EMPTY_FRACTION = r"^(-?(?:0|[1-9]\d*))\.0+$"
 _CUT_NUMBER = r"^-?\d([.,]\d+)?[eE]\+\d+$|^-?\d[.,]\d+[eE]\d\d+$|\x{fffd}"
@@ -120,7 +119,7 @@ def id_text(value: object) -> str | None:
         return None
     if isinstance(value, float | Decimal):
         whole = math.isfinite(value) and value == int(value)
-        exact = isinstance(value, Decimal) or abs(value) < _LARGEST_WHOLE[pl.Float64()]
+        exact = isinstance(value, Decimal) or abs(value) < _LARGEST
         return str(int(value)) if whole and exact else None
     if isinstance(value, int):
         return str(value)
@@ -158,7 +157,10 @@ def words(value: object) -> str | list[Any] | None:
         text = _decoded(value) or ""
         value = text if all(c.isprintable() or c.isspace() for c in text) else None
     if isinstance(value, str):
-        return _text_or_list(value)
+        text = value.strip()
+        value = None if text in _NOTHING else value
+        several = _list_as_text(text) if value else None
+        return value if several is None else words(several)
     if isinstance(value, Mapping):
         pairs = ((name, _joined(words(part))) for name, part in value.items())
         return [f"{name}: {part}" for name, part in pairs if part]
@@ -166,7 +168,7 @@ def words(value: object) -> str | list[Any] | None:
         vector = len(value) > _LONGEST_NUMBERS
         return [words(v) for v in value if not (vector and isinstance(v, float))]
     if isinstance(value, float):
-        whole = value.is_integer() and abs(value) < _LARGEST_WHOLE[pl.Float64()]
+        whole = value.is_integer() and abs(value) < _LARGEST
         return str(int(value) if whole else value) if math.isfinite(value) else None
     return str(value) if isinstance(value, int | Decimal | date | time) else None
 
@@ -177,17 +179,6 @@ def _joined(found: str | list[Any] | None) -> str | None:
         parts = (_joined(part) for part in found)
         return ", ".join(part for part in parts if part)
     return found
-
-
-def _text_or_list(value: str) -> str | list[Any] | None:
-    text = value.strip()
-    if text in _NOTHING:
-        return None
-    several = _list_as_text(text)
-    return value if several is None else words(several)
-
-
-_NOTHING = frozenset(NOTHING)
 
 
 def _decoded(value: object) -> str | None:
@@ -204,14 +195,12 @@ def _decoded(value: object) -> str | None:
 
 def _moment(value: object) -> object:
     """The content of ``$date``: a text, or milliseconds since 1970 as a text."""
+    if not isinstance(value, int | float | str):
+        return value
     try:
-        ticks = int(value) if isinstance(value, int | float | str) else None
-        if ticks is None:
-            return value
-        moment = _EPOCH + timedelta(milliseconds=ticks)
+        return (_EPOCH + timedelta(milliseconds=int(value))).isoformat()
     except (ValueError, OverflowError):
         return value
-    return moment.isoformat()
 
 
 def _list_as_text(text: str) -> list[Any] | None:

@@ -19,7 +19,8 @@ import polars as pl
 from sidiff.errors import SidiffError
 from sidiff.reviews.own_data import ingest_interactions
 from sidiff.reviews.settings import InteractionColumns
-from sidiff.reviews.tables import FAULT, LINE, column_names, find_format, readable, scan
+from sidiff.reviews.streams import FAULT, LINE
+from sidiff.reviews.tables import column_names, find_format, readable, scan
 
 logger = logging.getLogger(__name__)
 
