@@ -191,7 +191,7 @@ def plot_ablation(
     comparison: pl.DataFrame, history: pl.DataFrame, masking: pl.DataFrame
 ) -> tuple[Figure, Figure, Figure]:
     """Draw the variants at both levels, their courses, and what they masked."""
-    from sidiff.evaluation.comparison_figures import comparison_figure
+    from sidiff.evaluation.figures import comparison_figure
     from sidiff.training.figures import courses_figure, variants_masking_figure
 
     return (
