@@ -192,10 +192,10 @@ def plot_ablation(
 ) -> tuple[Figure, Figure, Figure]:
     """Draw the variants at both levels, their courses, and what they masked."""
     from sidiff.evaluation.figures import comparison_figure
-    from sidiff.training.figures import courses_figure, variants_masking_figure
+    from sidiff.training.figures import courses_figure, masking_figure
 
     return (
         comparison_figure(comparison),
         courses_figure(history),
-        variants_masking_figure(masking),
+        masking_figure(masking),
     )
