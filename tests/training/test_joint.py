@@ -19,7 +19,7 @@ from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
 from sidiff.training import joint as joint_module
-from sidiff.training.denoising import Data
+from sidiff.training.denoising import Job
 from sidiff.training.joint import JointTask, partial_views_loss
 from sidiff.training.loop import Fitted, fit
 from tests.training.test_loop import parameters
@@ -55,7 +55,7 @@ def task(**changes: Any) -> JointTask:
     still = {"network.dropout": 0.0, "network.residual_dropout": 0.0}
     p = parameters(**still | changes)
     samples = np.empty((0, 3), dtype=np.int32)
-    made = JointTask(Data(sequences, samples, table, p, LONGEST, None))
+    made = JointTask(Job(sequences, samples, table, p, LONGEST))
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in made.joint.parameters():
@@ -208,7 +208,7 @@ def test_new_items_are_ranked_by_their_codes() -> None:
     table = SidTable(codes, sequences.item_ids, CODES)
     given = parameters(epochs=40, **{"network.residual_dropout": 0.3})
     samples = np.empty((0, 3), dtype=np.int32)
-    fitted = fit(sequences, samples, table, given, LONGEST, lambda *_: None)
+    fitted = fit(Job(sequences, samples, table, given, LONGEST), lambda *_: None)
     assert fitted.config["known_items"] == [f"i{i:02}" for i in range(half)]
     # Beside its old twin, which only the residual tells apart.
     assert fitted.history["validation/item/ndcg_at_10"].max() > 0.6
@@ -243,7 +243,7 @@ def trained_by_codes_alone(items: int, method: str) -> Fitted:
         **{"validation.level": "sid"},
     )
     samples = np.empty((0, 3), dtype=np.int32)
-    return fit(sequences, samples, table, given, LONGEST, lambda *_: None)
+    return fit(Job(sequences, samples, table, given, LONGEST), lambda *_: None)
 
 
 @pytest.mark.parametrize("method", ["items", "cpd"])

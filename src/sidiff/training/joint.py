@@ -26,7 +26,7 @@ from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.diffusion.noising.probe import confidence_probe
 from sidiff.diffusion.objective import Loss
 from sidiff.reviews.sequences import sequence_rows, training_items
-from sidiff.training.denoising import Data, DenoiserTask
+from sidiff.training.denoising import DenoiserTask, Job
 
 
 class JointTask(DenoiserTask):
@@ -37,25 +37,21 @@ class JointTask(DenoiserTask):
         known: the items that were there in training; those of the softmax.
     """
 
-    def __init__(self, data: Data) -> None:
-        """Draw the weights and lay the data out.
-
-        Raises:
-            SidiffError: no user is long enough.
-        """
-        sequences, table, parameters = data.sequences, data.table, data.parameters
-        rows = sequence_rows(sequences, data.max_history)
-        marked = training_items(rows, sequences)
+    def __init__(self, job: Job) -> None:
+        """Draw the weights and lay the data out."""
+        table = job.table
+        rows = sequence_rows(job.sequences, job.max_history)
+        marked = training_items(rows, job.sequences)
         config = JointConfig.build(
-            parameters.network,
+            job.parameters.network,
             table.digits,
             table.codebook_size,
-            data.max_history,
+            job.max_history,
             int(marked.sum()),
         )
         self.joint = JointDenoiser(config)
         residual = marked if config.residual_items else None
-        super().__init__(data, self.joint, rows, residual)
+        super().__init__(job, self.joint, rows, residual)
         items = self.histories.table
         known = torch.from_numpy(np.flatnonzero(marked)).to(self.device)
         self.known = ItemTable(items.codes[known], items.residuals[known])
@@ -103,8 +99,8 @@ class JointTask(DenoiserTask):
         progress: float,
     ) -> Tensor:
         """Mean loss at one position of each sequence, with some digits filled."""
-        noising, device = self.parameters.noising, self.device
-        draws = torch.rand(len(batch.lengths), generator=self.noise, device=device)
+        size = len(batch.lengths)
+        draws = torch.rand(size, generator=self.noise, device=self.device)
         ends = 1 + (draws * batch.lengths).long().clamp(max=batch.lengths - 1)
         first = batch.lengths.cumsum(0) - batch.lengths
         targets = positions.targets[first + ends - 1]
@@ -118,7 +114,7 @@ class JointTask(DenoiserTask):
             probe=confidence_probe(self.joint, memory, codes),
             generator=self.noise,
         )
-        masked = masked_digits(context, noising)
+        masked = masked_digits(context, self.parameters.noising)
         self.masking.add(context, masked)
         views = codes[:, None].expand_as(masked)
         loss = partial_views_loss(
