@@ -18,7 +18,7 @@ from sidiff.diffusion.networks import network_from_saved
 from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
-from sidiff.training import joint as joint_module
+from sidiff.training import denoising as denoising_module
 from sidiff.training.denoising import Job
 from sidiff.training.joint import JointTask, partial_views_loss
 from sidiff.training.loop import Fitted, fit
@@ -107,13 +107,13 @@ def test_partial_views_are_those_of_the_history_before_the_drawn_position(
     order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[NoisingContext, torch.Tensor]] = []
-    noise = joint_module.masked_digits
+    noise = denoising_module.masked_digits
 
     def kept(context: NoisingContext, noising: Any) -> torch.Tensor:
         seen.append((context, noise(context, noising)))
         return seen[-1][1]
 
-    monkeypatch.setattr(joint_module, "masked_digits", kept)
+    monkeypatch.setattr(denoising_module, "masked_digits", kept)
     shared = {"noising.order": order}
     alone, both = (task(partial_weight=w, **shared) for w in (0.0, 0.7))
     samples = torch.from_numpy(both.samples)
@@ -152,13 +152,13 @@ def test_the_position_of_partial_views_is_drawn_evenly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[torch.Tensor] = []
-    noise = joint_module.masked_digits
+    noise = denoising_module.masked_digits
 
     def kept(context: NoisingContext, noising: Any) -> torch.Tensor:
         seen.append(context.lengths)
         return noise(context, noising)
 
-    monkeypatch.setattr(joint_module, "masked_digits", kept)
+    monkeypatch.setattr(denoising_module, "masked_digits", kept)
     made = task(partial_weight=0.3)
     lengths = made.samples[:, 2] - made.samples[:, 1]
     (longest, *_) = made.samples[lengths == LONGEST]

@@ -147,9 +147,6 @@ def flat_report(comparison: pl.DataFrame) -> dict[str, float]:
 
     Every mean has an entry; those at the largest cutoff have ``_sd``, ``_low`` and
     ``_high`` beside it where they exist. ``METHOD/users`` counts the users.
-
-    Args:
-        comparison: as ``compare`` returns it.
     """
     ending = f"_at_{largest_cutoff(comparison)}"
     report: dict[str, float] = {}

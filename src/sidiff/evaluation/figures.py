@@ -1,4 +1,7 @@
-"""Metrics, methods at both levels, and the trade-off of decoders, drawn."""
+"""Metrics, methods at both levels, and the trade-off of decoders, drawn.
+
+``comparison`` is what ``sidiff.evaluation.comparison.compare`` returns.
+"""
 
 from __future__ import annotations
 
@@ -84,11 +87,7 @@ def metrics_figure(metrics: Mapping[str, float]) -> Figure:
 
 
 def comparison_figure(comparison: pl.DataFrame) -> Figure:
-    """Dots with whiskers of NDCG at both levels, best method on top, and the costs.
-
-    Args:
-        comparison: as ``sidiff.evaluation.comparison.compare`` returns it.
-    """
+    """Dots with whiskers of NDCG at both levels, best method on top, and the costs."""
     lines = headlines(comparison)
     size = (11, 1.7 + 0.34 * len(lines))
     figure = Figure(figsize=size, layout="constrained", dpi=120)
@@ -124,9 +123,6 @@ def breakdown_figure(comparison: pl.DataFrame) -> Figure:
 
     The main methods are the first decoder, which is the configured one, and all
     baselines; the other decoders differ from it by less than can be seen here.
-
-    Args:
-        comparison: as ``sidiff.evaluation.comparison.compare`` returns it.
     """
     lines = headlines(comparison)
     first = comparison.filter(pl.col("kind") == "decoder")["method"].head(1).to_list()
@@ -258,11 +254,8 @@ def trade_off_figure(comparison: pl.DataFrame, methods: Mapping[str, str]) -> go
 
     Interactive: a point says whose it is, and a family can be switched off. The line
     joins the decoders than which no other is both cheaper and better; the dashed one
-    is ``ALMOST`` of CPD.
-
-    Args:
-        comparison: as ``sidiff.evaluation.comparison.compare`` returns it.
-        methods: of the searches to draw, by the names of their decoders.
+    is ``ALMOST`` of CPD. ``methods`` are those of the searches to draw, by the names of
+    their decoders.
     """
     lines = [
         line

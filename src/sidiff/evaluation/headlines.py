@@ -1,4 +1,7 @@
-"""The comparison in one line per method, and as a page of Markdown."""
+"""The comparison in one line per method, and as a page of Markdown.
+
+``comparison`` is what ``sidiff.evaluation.comparison.compare`` returns.
+"""
 
 from __future__ import annotations
 
@@ -89,9 +92,6 @@ def headlines(comparison: pl.DataFrame) -> list[Headline]:
 
     Methods that cover fewer users follow those that cover all: by chance theirs may be
     easier, and a common order would say otherwise.
-
-    Args:
-        comparison: as ``sidiff.evaluation.comparison.compare`` returns it.
     """
     k, most = largest_cutoff(comparison), comparison["users"].max()
     lines = []
@@ -152,12 +152,7 @@ def percent(share: float, digits: int = 0) -> str:
 
 
 def comparison_table(comparison: pl.DataFrame, dataset: str) -> str:
-    """The comparison as a page of Markdown.
-
-    Args:
-        comparison: as ``sidiff.evaluation.comparison.compare`` returns it.
-        dataset: name for the title.
-    """
+    """The comparison as a page of Markdown; ``dataset`` is for the title."""
     lines = headlines(comparison)
     confidence = comparison["confidence"][0]
     k = largest_cutoff(comparison)

@@ -101,4 +101,4 @@ def strip(probabilities: NDArray[np.float32], chosen: int | None) -> str:
 def _ticks(top: float) -> list[float]:
     """Round numbers from 0 to ``top`` or the next beyond it."""
     locator = MaxNLocator(STEPS, steps=[1, 2, 2.5, 5, 10])
-    return locator.tick_values(0.0, top or 1.0).tolist()
+    return list(map(float, locator.tick_values(0.0, top or 1.0)))

@@ -219,6 +219,25 @@ class DenoiserTask(Task):
         share = parameters.ndcg_weight
         return figures | {SCORE: share * ndcg + (1.0 - share) * recall}
 
+    def mask(
+        self,
+        targets: Tensor,
+        history: Tensor,
+        lengths: Tensor,
+        memory: Any,
+        progress: float,
+    ) -> Tensor:
+        """Mask digits of a part of a batch, and count them: ``(B, V, L)`` bool.
+
+        ``memory`` is what the model's confidences are asked with; the other arguments
+        are those of ``NoisingContext``.
+        """
+        probe = confidence_probe(self.network, memory, targets)
+        context = NoisingContext(targets, history, lengths, progress, probe, self.noise)
+        masked = masked_digits(context, self.parameters.noising)
+        self.masking.add(context, masked)
+        return masked
+
     def end_step(self, workers: Workers) -> None:
         """Count what all workers masked."""
         self.masking.end_step(workers)
@@ -248,16 +267,9 @@ class DigitTask(DenoiserTask):
         probed = memory
         if parameters.noising.probe_kv == "raw":
             probed = denoiser.unprojected(memory)
-        context = NoisingContext(
-            targets=batch.targets,
-            history=batch.history,
-            lengths=batch.lengths,
-            progress=progress,
-            probe=confidence_probe(denoiser, probed, batch.targets),
-            generator=self.noise,
+        masked = self.mask(
+            batch.targets, batch.history, batch.lengths, probed, progress
         )
-        masked = masked_digits(context, parameters.noising)
-        self.masking.add(context, masked)
         codes = batch.targets[:, None].expand_as(masked)
         return denoising_loss(
             denoiser.logits(codes, masked, memory),

@@ -1,4 +1,7 @@
-"""The course of a training run, drawn."""
+"""The course of a training run, drawn.
+
+``history`` and ``masking`` are those of ``sidiff.training.loop.Fitted``.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,6 @@ def training_figure(history: pl.DataFrame) -> go.Figure:
     """Loss and learning rate beside the validation scores, epoch by epoch.
 
     Interactive: kedro-viz shows the numbers under the pointer.
-
-    Args:
-        history: as ``sidiff.training.loop.Fitted.history``.
     """
     figure = make_subplots(
         cols=2,

@@ -10,6 +10,8 @@ drawn evenly, with digits filled as the recipe's noising says.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,9 +23,6 @@ from sidiff.diffusion.blocks import Packing
 from sidiff.diffusion.histories import Positions, SampleBatch
 from sidiff.diffusion.item_softmax import item_softmax_loss, repeat_additions
 from sidiff.diffusion.joint import ItemTable, JointConfig, JointDenoiser, JointMemory
-from sidiff.diffusion.noising import masked_digits
-from sidiff.diffusion.noising.context import NoisingContext
-from sidiff.diffusion.noising.probe import confidence_probe
 from sidiff.diffusion.objective import Loss
 from sidiff.reviews.sequences import sequence_rows, training_items
 from sidiff.training.denoising import DenoiserTask, Job
@@ -60,7 +59,13 @@ class JointTask(DenoiserTask):
 
     def loss(self, samples: Tensor, progress: float) -> Loss:
         """Cross-entropy of all positions, and that of partial views beside it."""
-        network, batch = self.joint, self._known_only(samples)
+        network, batch = self.joint, self.histories.gather(samples)
+        # Items as indices into the known ones.
+        batch = replace(
+            batch,
+            history_items=self._place_of_item[batch.history_items],
+            target_items=self._place_of_item[batch.target_items],
+        )
         vectors = network.item_vectors(self.known)
         states, packing = network.states(
             F.embedding(batch.history_items, vectors), batch.lengths
@@ -78,18 +83,6 @@ class JointTask(DenoiserTask):
             total = total + share * weight * beside
         return Loss(total, weight)
 
-    def _known_only(self, samples: Tensor) -> SampleBatch:
-        """A batch whose items are indices into the known ones."""
-        batch = self.histories.gather(samples)
-        place = self._place_of_item
-        return SampleBatch(
-            batch.history,
-            batch.lengths,
-            place[batch.history_items],
-            place[batch.target_items],
-            batch.targets,
-        )
-
     def _partial_views(
         self,
         batch: SampleBatch,
@@ -106,16 +99,7 @@ class JointTask(DenoiserTask):
         targets = positions.targets[first + ends - 1]
         codes = self.known.codes[targets]
         memory = self.joint.memory(states, packing, batch.history_items, ends)
-        context = NoisingContext(
-            targets=codes,
-            history=batch.history,
-            lengths=ends,
-            progress=progress,
-            probe=confidence_probe(self.joint, memory, codes),
-            generator=self.noise,
-        )
-        masked = masked_digits(context, self.parameters.noising)
-        self.masking.add(context, masked)
+        masked = self.mask(codes, batch.history, ends, memory, progress)
         views = codes[:, None].expand_as(masked)
         loss = partial_views_loss(
             self.joint, views, masked, memory, targets, self.known, self._inverted
