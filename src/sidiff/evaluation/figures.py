@@ -188,10 +188,10 @@ def _write_costs(axes: Axes, lines: Sequence[Headline]) -> None:
         "calls per\nbatch": [f"{one:.3g}" if one else NONE for one in calls],
         "users per\nsecond": [rate_text(line.users_per_second) for line in lines],
     }
+    style: dict[str, Any] = {"ha": "right", "fontsize": 8}
+    above: dict[str, Any] = {"xycoords": "axes fraction", "xytext": (0, 4)}
     for right, (title, texts) in zip((0.3, 0.65, 1.0), columns.items(), strict=True):
-        style: dict[str, Any] = {"ha": "right", "fontsize": 8}
-        top = {"xycoords": "axes fraction", "xytext": (0, 4)}
-        axes.annotate(title, (right, 1), **top, **style, **BESIDE)
+        axes.annotate(title, (right, 1), **above, **style, **BESIDE)
         for place, text in enumerate(texts):
             axes.text(right, place, text, va="center", color=INK, **style)
 

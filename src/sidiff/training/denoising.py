@@ -206,8 +206,10 @@ class DenoiserTask(Task):
             items[rows], sids[rows] = ranking.items, ranking.sids
         lists = [torch.from_numpy(part).to(self.device) for part in (items, sids)]
         workers.add_up(lists)
+        items, sids = (part.cpu().numpy() for part in lists)
         figures = level_means(
-            *(part.cpu().numpy() for part in lists),
+            items,
+            sids,
             self.validation_targets,
             self.groups,
             [SCORE_CUTOFF],
