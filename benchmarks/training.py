@@ -38,10 +38,9 @@ from benchmarks.common import (
 from benchmarks.inputs import MAX_HISTORY, Shop
 from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.reviews.sequences import training_samples
-from sidiff.training.denoising import Data, DigitTask
+from sidiff.training.denoising import DigitTask, Job, MaskingLog
 from sidiff.training.joint import JointTask
 from sidiff.training.loop import budget_of
-from sidiff.training.masking import MaskingLog
 from sidiff.training.progress import Checkpoints
 from sidiff.training.settings import TrainingParameters
 from sidiff.training.trainer import Trainer
@@ -142,9 +141,7 @@ def prepare(
 ) -> tuple[Trainer, DigitTask, NDArray[np.int32]]:
     """Trainer and task as ``sidiff.training.loop.fit`` makes them; samples (S, 3)."""
     samples = training_samples(shop.sequences, "prefix", MIN_HISTORY, MAX_HISTORY)
-    task = DigitTask(
-        Data(shop.sequences, samples, shop.table, parameters, MAX_HISTORY, None)
-    )
+    task = DigitTask(Job(shop.sequences, samples, shop.table, parameters, MAX_HISTORY))
     return Trainer(task, samples, budget_of(parameters)), task, samples
 
 
@@ -153,8 +150,7 @@ def prepare_default(
 ) -> tuple[Trainer, NDArray[np.int32]]:
     """Trainer of the posterior over items, and its sequences (S, 3)."""
     nothing = np.empty((0, 3), dtype=np.int32)
-    data = Data(shop.sequences, nothing, shop.table, parameters, MAX_HISTORY, None)
-    task = JointTask(data)
+    task = JointTask(Job(shop.sequences, nothing, shop.table, parameters, MAX_HISTORY))
     return Trainer(task, task.samples, budget_of(parameters)), task.samples
 
 

@@ -22,6 +22,7 @@ from sidiff.reviews.sequences import Sequences, evaluation_samples, training_sam
 from sidiff.sids import tokenizer
 from sidiff.sids.quantizers import QUANTIZERS
 from sidiff.sids.table import SidTable
+from sidiff.training.denoising import Job
 from sidiff.training.loop import fit
 from tests.settings import evaluation, model
 from tests.training.test_loop import parameters
@@ -133,7 +134,7 @@ def test_strategies_of_ones_own_go_from_configuration_to_lists() -> None:
         },
     )
     samples = training_samples(sequences, "prefix", 2, 10)
-    fitted = fit(sequences, samples, table, settings, 10, lambda *_: None)
+    fitted = fit(Job(sequences, samples, table, settings, 10), lambda *_: None)
     shares = fitted.masking.filter(of="digit", epoch=2).sort("value")["share"]
     assert shares.to_list() == [1.0, 1.0, 0.0]
     assert sum(sys.modules["own.counted"].users) == sequences.n_users

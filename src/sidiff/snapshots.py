@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
@@ -31,6 +31,8 @@ from sidiff.storage import (
 )
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 ENDING = ".snapshot"
 _ABSENT = (FileNotFoundError, NotADirectoryError)
@@ -179,3 +181,13 @@ def decode(content: bytes) -> Snapshot:
     if _STATE not in arrays:
         raise ValueError("it has no state, as if of another version of sidiff")
     return Snapshot(arrays, json.loads(arrays.pop(_STATE).tobytes()))
+
+
+def below(name: str, named: Mapping[str, T]) -> dict[str, T]:
+    """What has a name that begins with ``NAME/``, without that."""
+    start = f"{name}/"
+    return {
+        key.removeprefix(start): value
+        for key, value in named.items()
+        if key.startswith(start)
+    }

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from sidiff.engines import Job, train
+from sidiff.engines.launch import train
 from sidiff.errors import SidiffError
 from sidiff.snapshots import SnapshotFolder
+from sidiff.training.denoising import Job
 from sidiff.training.loop import Fitted, fit
 from sidiff.training.settings import TrainingParameters
 from tests.training.crashing import MAX_HISTORY, parameters, shop
@@ -139,7 +140,7 @@ def workers(parent: int) -> list[int]:
             words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError):
             return False
-        launcher = b"sidiff.engines.launcher" in words
+        launcher = b"sidiff.engines.processes" in words
         return b"sidiff.engines.worker" in words and not launcher
 
     return sorted(filter(trains, children(parent)))
@@ -258,4 +259,4 @@ def test_each_worker_must_have_work() -> None:
         engine="local", workers=4, batch_size=32, samples_per_pass=16
     )
     sequences, samples, table = shop()
-    fit(sequences, samples, table, alone, MAX_HISTORY, lambda *_: None)
+    fit(Job(sequences, samples, table, alone, MAX_HISTORY), lambda *_: None)

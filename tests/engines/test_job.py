@@ -12,12 +12,19 @@ from fsspec.implementations.dirfs import DirFileSystem
 
 from sidiff.decoding.lattice import Lattice
 from sidiff.engines.exchange import FolderExchange, reported
-from sidiff.engines.job import Job, result_from_bytes, result_to_bytes
+from sidiff.engines.job import (
+    checkpoints_to_json,
+    from_bytes,
+    result_from_bytes,
+    result_to_bytes,
+    to_bytes,
+)
 from sidiff.engines.launch import _Reports
 from sidiff.errors import SidiffError
 from sidiff.reviews.sequences import Sequences
 from sidiff.snapshots import Snapshot, SnapshotFolder
 from sidiff.storage import StorageError
+from sidiff.training.denoising import Job
 from tests.training.crashing import MAX_HISTORY, parameters, shop, train
 
 
@@ -35,7 +42,7 @@ def test_a_job_is_read_back(tmp_path: Path, with_lattice: bool) -> None:
     (tmp_path / "checkpoints").mkdir()
     kept = SnapshotFolder(Path("checkpoints"), DirFileSystem(str(tmp_path)))
     job = Job(sequences, samples, table, parameters(), MAX_HISTORY, lattice, kept)
-    read = Job.from_bytes(job.to_bytes(), job.checkpoints_to_json())
+    read = from_bytes(to_bytes(job), checkpoints_to_json(kept))
     assert read.sequences.fingerprint == sequences.fingerprint
     assert read.sequences.user_ids.equals(sequences.user_ids)
     assert np.array_equal(read.samples, samples)
@@ -62,8 +69,8 @@ def test_ids_are_in_the_body_of_a_job_not_in_its_header() -> None:
         offsets = np.append(sequences.offsets, [sequences.offsets[-1]] * users)
         ids = sequences.user_ids.append(more)
         sequences = Sequences(sequences.items, offsets, ids, sequences.item_ids)
-        content = Job(sequences, samples, table, parameters(), MAX_HISTORY).to_bytes()
-        read = Job.from_bytes(content, "null")
+        content = to_bytes(Job(sequences, samples, table, parameters(), MAX_HISTORY))
+        read = from_bytes(content, "null")
         assert read.sequences.user_ids.equals(ids)
         # Behind the digest of 32 bytes.
         return int.from_bytes(content[32:40], "little")
@@ -76,8 +83,8 @@ def test_a_job_does_not_hold_the_stores_secret(tmp_path: Path) -> None:
     files = fsspec.filesystem("s3", key="who", secret="hush-hush")  # noqa: S106
     kept = SnapshotFolder(tmp_path, files)
     job = Job(sequences, samples, table, parameters(), MAX_HISTORY, None, kept)
-    assert b"hush-hush" not in job.to_bytes()
-    assert "hush-hush" in job.checkpoints_to_json()
+    assert b"hush-hush" not in to_bytes(job)
+    assert "hush-hush" in checkpoints_to_json(kept)
 
 
 def test_a_result_is_read_back() -> None:

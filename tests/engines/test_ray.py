@@ -14,14 +14,14 @@ import pytest
 import torch
 
 from sidiff.diffusion.joint import JointConfig, JointDenoiser
-from sidiff.engines import Job, train
 from sidiff.engines.cluster import cluster
-from sidiff.engines.encoding import RayEncoder
-from sidiff.engines.ranking import RayEvaluator
+from sidiff.engines.inference import RayEncoder, RayEvaluator
+from sidiff.engines.launch import train
 from sidiff.errors import SidiffError
-from sidiff.evaluation.run import Evaluator, Layout
+from sidiff.evaluation.run import Evaluator
 from sidiff.sids.encoder import embed, load_encoder
 from sidiff.snapshots import SnapshotFolder
+from sidiff.training.denoising import Job
 from tests.engines.test_ddp import close, wait_for_step
 from tests.settings import decoding, evaluation
 from tests.training.crashing import MAX_HISTORY, parameters, shop
@@ -123,9 +123,9 @@ def test_users_get_the_lists_of_one_process(method: str, exclude_seen: bool) -> 
     with torch.no_grad():
         denoiser.correction.weight.normal_()
     residuals = np.arange(1, size + 1)
-    layout = Layout(sequences, table, residuals, None, asked, MAX_HISTORY)
-    alone, spread = Evaluator(layout), RayEvaluator(layout, None)
-    users = np.random.default_rng(0).permutation(len(alone.samples))[:50]
+    layout = (sequences, table, residuals, None, asked, MAX_HISTORY)
+    alone, spread = Evaluator(*layout), RayEvaluator(*layout, address=None)
+    users = np.random.default_rng(0).permutation(len(alone.users.samples))[:50]
     search = decoding(method=method, merge="max", constraint="items")
     expected = alone.rank(denoiser.eval(), search, None, users)
     found = spread.rank(denoiser, search, None, users)

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from sidiff.errors import SidiffError
 from sidiff.evaluation import bootstrap
 from sidiff.evaluation.bootstrap import bootstrap_intervals
-from sidiff.evaluation.buckets import bucket_names
-from sidiff.evaluation.comparison import compare, flat_report
-from sidiff.evaluation.comparison_figures import breakdown_figure, comparison_figure
+from sidiff.evaluation.comparison import bucket_names, compare, flat_report
+from sidiff.evaluation.figures import breakdown_figure, comparison_figure
 from sidiff.evaluation.headlines import comparison_table, headlines, rate_text
 from sidiff.evaluation.settings import BootstrapParameters, ComparisonParameters
 from sidiff.ranking.results import Cost, Results

@@ -16,7 +16,6 @@ from sidiff.errors import SidiffError
 from sidiff.evaluation.run import (
     Evaluation,
     Evaluator,
-    Layout,
     compare_decoders,
     evaluate,
 )
@@ -55,7 +54,7 @@ SMALL = {
 
 def evaluator(shop, max_history: int = 10, **changes: object) -> Evaluator:
     p = settings.evaluation(SMALL | changes)
-    return Evaluator(Layout(*shop, RESIDUALS, None, p, max_history))
+    return Evaluator(*shop, RESIDUALS, None, p, max_history)
 
 
 def joint() -> JointDenoiser:
@@ -152,7 +151,7 @@ def test_what_followed_in_training_leads_the_list_at_a_large_weight(shop) -> Non
             "transitions": {"weight": 1000.0, "scale": 1e-6},
         }
     )
-    results = Evaluator(Layout(sequences, table, RESIDUALS, None, p, 10)).rank(
+    results = Evaluator(sequences, table, RESIDUALS, None, p, 10).rank(
         joint(), p.ranking, None
     )
     counts = np.zeros((ITEMS, ITEMS))

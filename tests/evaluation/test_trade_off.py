@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidiff.evaluation.comparison import SCHEMA
-from sidiff.evaluation.trade_off import pareto_front, trade_off_figure
+from sidiff.evaluation.figures import pareto_front, trade_off_figure
 from sidiff.ranking.results import Cost
 
 POINTS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidiff.report.build import Stored, build
+from sidiff.report.build import build
 from sidiff.report.charts import _ticks, line_chart
 from sidiff.report.examples import choose_examples, neighbours
 from sidiff.report.walk import Step
@@ -45,7 +46,7 @@ SIDS = {
 CODES = np.array([[0, 1], [0, 2], [1, 1], [2, 0]])
 
 
-def stored() -> Stored:
+def stored() -> dict[str, Any]:
     results = pl.DataFrame(
         {
             "method": ["two_stage"] * 2,
@@ -54,8 +55,9 @@ def stored() -> Stored:
             "target": [2, 3],
             "items": [[2, 1], [0, 1]],
         },
+        schema_overrides={"items": pl.Array(pl.Int32, 2)},
     )
-    return Stored(
+    return dict(
         data=DATA,
         sids=SIDS,
         catalogue=pl.DataFrame(
@@ -109,7 +111,7 @@ class Balanced(HTMLParser):
 
 
 def test_the_page_is_whole_and_refers_to_nothing() -> None:
-    page = build(stored())
+    page = build(**stored())
     parser = Balanced()
     parser.feed(page)
     assert parser.open == []
@@ -126,7 +128,7 @@ def test_the_page_is_whole_and_refers_to_nothing() -> None:
 
 def test_examples_are_hits_at_the_first_place_and_misses() -> None:
     made = stored()
-    good, bad = choose_examples(made.results, made.sequences, [*"abcd"], 3)
+    good, bad = choose_examples(made["results"], made["sequences"], [*"abcd"], 3)
     assert [(e.target, e.listed, e.history) for e in good] == [
         ("c", ["c", "b"], ["b", "a", "b"])
     ]

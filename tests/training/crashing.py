@@ -10,6 +10,7 @@ import polars as pl
 from sidiff.reviews.sequences import Sequences, training_samples
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
+from sidiff.training.denoising import Job
 from sidiff.training.loop import Fitted, fit
 from sidiff.training.settings import TrainingParameters
 from tests.settings import training
@@ -67,16 +68,15 @@ def train(
     """Train, and return the result and the epochs that were reported."""
     sequences, all_samples, table = shop()
     epochs: list[int] = []
-    fitted = fit(
+    job = Job(
         sequences,
         all_samples if samples is None else samples,
         table,
         p,
         MAX_HISTORY,
-        lambda epoch, _: epochs.append(epoch),
         checkpoints=None if checkpoints is None else SnapshotFolder(checkpoints),
     )
-    return fitted, epochs
+    return fit(job, lambda epoch, _: epochs.append(epoch)), epochs
 
 
 def train_in_a_process(checkpoints: Path, posterior: str) -> None:

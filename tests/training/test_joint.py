@@ -18,8 +18,8 @@ from sidiff.diffusion.networks import network_from_saved
 from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
-from sidiff.training import joint as joint_module
-from sidiff.training.denoising import Data
+from sidiff.training import denoising as denoising_module
+from sidiff.training.denoising import Job
 from sidiff.training.joint import JointTask, partial_views_loss
 from sidiff.training.loop import Fitted, fit
 from tests.training.test_loop import parameters
@@ -55,7 +55,7 @@ def task(**changes: Any) -> JointTask:
     still = {"network.dropout": 0.0, "network.residual_dropout": 0.0}
     p = parameters(**still | changes)
     samples = np.empty((0, 3), dtype=np.int32)
-    made = JointTask(Data(sequences, samples, table, p, LONGEST, None))
+    made = JointTask(Job(sequences, samples, table, p, LONGEST))
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in made.joint.parameters():
@@ -107,13 +107,13 @@ def test_partial_views_are_those_of_the_history_before_the_drawn_position(
     order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[NoisingContext, torch.Tensor]] = []
-    noise = joint_module.masked_digits
+    noise = denoising_module.masked_digits
 
     def kept(context: NoisingContext, noising: Any) -> torch.Tensor:
         seen.append((context, noise(context, noising)))
         return seen[-1][1]
 
-    monkeypatch.setattr(joint_module, "masked_digits", kept)
+    monkeypatch.setattr(denoising_module, "masked_digits", kept)
     shared = {"noising.order": order}
     alone, both = (task(partial_weight=w, **shared) for w in (0.0, 0.7))
     samples = torch.from_numpy(both.samples)
@@ -152,13 +152,13 @@ def test_the_position_of_partial_views_is_drawn_evenly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[torch.Tensor] = []
-    noise = joint_module.masked_digits
+    noise = denoising_module.masked_digits
 
     def kept(context: NoisingContext, noising: Any) -> torch.Tensor:
         seen.append(context.lengths)
         return noise(context, noising)
 
-    monkeypatch.setattr(joint_module, "masked_digits", kept)
+    monkeypatch.setattr(denoising_module, "masked_digits", kept)
     made = task(partial_weight=0.3)
     lengths = made.samples[:, 2] - made.samples[:, 1]
     (longest, *_) = made.samples[lengths == LONGEST]
@@ -208,7 +208,7 @@ def test_new_items_are_ranked_by_their_codes() -> None:
     table = SidTable(codes, sequences.item_ids, CODES)
     given = parameters(epochs=40, **{"network.residual_dropout": 0.3})
     samples = np.empty((0, 3), dtype=np.int32)
-    fitted = fit(sequences, samples, table, given, LONGEST, lambda *_: None)
+    fitted = fit(Job(sequences, samples, table, given, LONGEST), lambda *_: None)
     assert fitted.config["known_items"] == [f"i{i:02}" for i in range(half)]
     # Beside its old twin, which only the residual tells apart.
     assert fitted.history["validation/item/ndcg_at_10"].max() > 0.6
@@ -243,7 +243,7 @@ def trained_by_codes_alone(items: int, method: str) -> Fitted:
         **{"validation.level": "sid"},
     )
     samples = np.empty((0, 3), dtype=np.int32)
-    return fit(sequences, samples, table, given, LONGEST, lambda *_: None)
+    return fit(Job(sequences, samples, table, given, LONGEST), lambda *_: None)
 
 
 @pytest.mark.parametrize("method", ["items", "cpd"])

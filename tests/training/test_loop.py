@@ -12,7 +12,7 @@ from sidiff.errors import SidiffError
 from sidiff.reviews.sequences import Sequences, sequence_rows, training_samples
 from sidiff.sids.table import SidTable
 from sidiff.training import trainer as trainer_module
-from sidiff.training.denoising import Data
+from sidiff.training.denoising import Job
 from sidiff.training.loop import TASKS, Fitted, budget_of, fit
 from sidiff.training.settings import TrainingParameters
 from sidiff.training.trainer import Trainer, by_length
@@ -80,9 +80,8 @@ def shop() -> tuple[Sequences, np.ndarray, SidTable]:
 def run(shop: tuple, p: TrainingParameters) -> tuple[Fitted, list]:
     sequences, samples, table = shop
     calls: list = []
-    fitted = fit(
-        sequences, samples, table, p, MAX_HISTORY, lambda *call: calls.append(call)
-    )
+    job = Job(sequences, samples, table, p, MAX_HISTORY)
+    fitted = fit(job, lambda *call: calls.append(call))
     return fitted, calls
 
 
@@ -145,7 +144,7 @@ def test_passes_of_any_size_make_the_same_step(shop, posterior, reduction) -> No
             "loss_reduction": reduction,
         }
         p = parameters(posterior, **whole)
-        task = TASKS[posterior](Data(sequences, samples, table, p, MAX_HISTORY, None))
+        task = TASKS[posterior](Job(sequences, samples, table, p, MAX_HISTORY))
         trainer = Trainer(task, task.samples, budget_of(p))
         task.model.train()
         seen: list[torch.Tensor] = []
@@ -231,7 +230,7 @@ def test_no_samples_is_one_clear_error(shop, posterior) -> None:
     )
     given = parameters(posterior)
     with pytest.raises(SidiffError, match="min_history"):
-        fit(short, samples[:0], table, given, MAX_HISTORY, lambda *_: None)
+        fit(Job(short, samples[:0], table, given, MAX_HISTORY), lambda *_: None)
 
 
 def test_parts_of_a_batch_are_sorted_by_length_and_complete() -> None:
@@ -249,7 +248,8 @@ def test_threads_are_set_for_the_run_and_restored(shop, monkeypatch) -> None:
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     seen: list[list[int]] = []
     p = parameters(epochs=1, threads=1)
-    fit(sequences, samples, table, p, MAX_HISTORY, lambda *_: seen.append(asked.copy()))
+    job = Job(sequences, samples, table, p, MAX_HISTORY)
+    fit(job, lambda *_: seen.append(asked.copy()))
     assert seen == [[1]]
     assert asked == [1, 7]
 

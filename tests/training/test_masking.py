@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from sidiff.diffusion.noising.context import NoisingContext
-from sidiff.training.masking import MaskingLog
+from sidiff.training.denoising import MaskingLog
 from sidiff.training.workers import ALONE
 
 BATCH, VIEWS, DIGITS, CODES = 30, 3, 4, 5

@@ -7,8 +7,9 @@ import math
 
 import pytest
 
-from sidiff.training.schedule import EarlyStopping, learning_rate
+from sidiff.training.progress import EarlyStopping
 from sidiff.training.settings import OptimizerParameters
+from sidiff.training.trainer import learning_rate
 from tests.settings import training
 
 

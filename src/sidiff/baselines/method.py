@@ -23,7 +23,7 @@ from sidiff.ranking.markov import Chain
 from sidiff.ranking.ranker import Ranker
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
-from sidiff.snapshots import SnapshotFolder
+from sidiff.snapshots import SnapshotFolder, below
 from sidiff.training.progress import Checkpoints
 from sidiff.training.settings import TrainingParameters
 from sidiff.training.trainer import SCORE, Budget, Task, Trained, Trainer, by_length
@@ -191,13 +191,3 @@ class Baseline(ABC):
         self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]
     ) -> Ranker:
         """The method over a catalogue, with one of its networks, both empty without."""
-
-
-def below(name: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights whose names begin with ``NAME/``, without that."""
-    start = f"{name}/"
-    return {
-        key.removeprefix(start): tensor
-        for key, tensor in weights.items()
-        if key.startswith(start)
-    }

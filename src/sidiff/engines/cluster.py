@@ -44,14 +44,6 @@ def check_cluster(address: str | None) -> None:
         raise _no_cluster(address, error.strerror or str(error)) from error
 
 
-def _has_token() -> bool:
-    named = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-    return (
-        any(os.environ.get(name) for name in named)
-        or (Path.home() / ".ray/auth_token").exists()
-    )
-
-
 def _no_cluster(address: str | None, reason: str) -> SidiffError:
     return SidiffError(
         f"There is no Ray cluster to join at ray.address {address!r} ({reason}); start "
@@ -76,16 +68,30 @@ def cluster(address: str | None, processes: int) -> Iterator[Any]:
     # Its files have the rest; the screen is for what a person must see.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     check_cluster(address)
-    if address is not None and _has_token():
+    tokens = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    token = Path.home() / ".ray/auth_token"
+    if address is not None and (any(map(os.environ.get, tokens)) or token.exists()):
         # What ray start asks for unless told otherwise, and ray.init does not give; a
         # cluster that does not ask does not mind.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray  # noqa: PLC0415 (an extra, and slow to import)
 
-    if ray.is_initialized():  # the program around this one has joined already
-        with _clear_errors(ray):
-            yield ray
-        return
+    # Where it is, the program around this one has joined already, and leaves.
+    joins = not ray.is_initialized()
+    if joins:
+        _join(ray, address, processes)
+    try:
+        yield ray
+    except ray.exceptions.RayError as error:
+        reason = last_line(error)
+        reason = reason.removeprefix(f"{SidiffError.__module__}.SidiffError: ")
+        raise SidiffError(f"The work on the Ray cluster failed: {reason}") from error
+    finally:
+        if joins:
+            ray.shutdown()
+
+
+def _join(ray: Any, address: str | None, processes: int) -> None:
     options: dict[str, Any] = {"address": address}
     if address is None:
         options = {
@@ -102,60 +108,11 @@ def cluster(address: str | None, processes: int) -> Iterator[Any]:
             f"{last_line(error)}; a cluster that asks for a token takes the one in "
             "RAY_AUTH_TOKEN or ~/.ray/auth_token",
         ) from error
-    try:
-        with _clear_errors(ray):
-            yield ray
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _clear_errors(ray: Any) -> Iterator[None]:
-    try:
-        yield
-    except ray.exceptions.RayError as error:
-        reason = last_line(error)
-        reason = reason.removeprefix(f"{SidiffError.__module__}.SidiffError: ")
-        raise SidiffError(f"The work on the Ray cluster failed: {reason}") from error
 
 
 def last_line(error: Exception) -> str:
     """Of a long report, the error of the process that failed."""
     return str(error).strip().rpartition("\n")[2] or type(error).__name__
-
-
-def mapped(
-    ray: Any,
-    rows: list[dict[str, Any]],
-    work: type,
-    arguments: tuple[Any, ...],
-    processes: int,
-    device: Device,
-) -> Iterator[dict[str, Any]]:
-    """Map rows by Ray Data, in their order, as they are done.
-
-    Args:
-        ray: the module, its cluster joined.
-        rows: what is to be done, one task each.
-        work: made once in every process from ``arguments``; called with a row, it
-            returns one.
-        arguments: see ``work``.
-        processes: number of processes.
-        device: "auto", "cpu" or "cuda"; whether each of them is given a GPU.
-    """
-    from ray.data import ActorPoolStrategy, DataContext  # noqa: PLC0415 (an extra)
-
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = True
-    data = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-        work,
-        fn_constructor_args=arguments,
-        compute=ActorPoolStrategy(size=processes),
-        num_gpus=1 if uses_gpus(ray, device, processes) else 0,
-    )
-    yield from data.iter_rows()
 
 
 def source_paths() -> str:

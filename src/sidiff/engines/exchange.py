@@ -1,4 +1,9 @@
-"""The exchange between the workers of a training and the process that asked for it."""
+"""The exchange between the workers of a training and the process that asked for it.
+
+An exchange is a place that both reach. The job is there before the workers are, and the
+result is the last thing that the first of them leaves. Events are pairs of a kind and
+something that JSON knows.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +14,13 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from sidiff.engines.job import Job
+from sidiff.engines.job import from_bytes
 from sidiff.errors import SidiffError
 from sidiff.files import whole_file
 from sidiff.storage import StorageError
+from sidiff.training.denoising import Job
 
 REFUSED = "refused"
 """Event of an error that the user must see to; starting again would not help."""
@@ -26,36 +32,9 @@ With it go whether it is a sentence for the user, and the error: where one worke
 the others lose their connection to it, of which nobody wants to read.
 """
 
-WORKERS_FAILED = 3
-"""Exit status of the launcher where workers were lost more often than they may be
-started again."""
-
 CHECKPOINTS = "SIDIFF_CHECKPOINTS"
-"""Environment variable with ``Job.checkpoints_to_json``: it has credentials, and a file
+"""Environment variable with ``checkpoints_to_json``: it has credentials, and a file
 would outlive a process that is killed."""
-
-
-class Exchange(Protocol):
-    """A place that the workers and the process that asked both reach.
-
-    The job is there before the workers are, and the result is the last thing that the
-    first of them leaves. Events are pairs of a kind and something that JSON knows.
-    """
-
-    def job(self) -> Job:
-        """The job."""
-
-    def report(self, kind: str, content: Any) -> None:
-        """Leave an event."""
-
-    def events(self) -> Iterator[tuple[str, Any]]:
-        """The events since the last call on this object."""
-
-    def finish(self, result: bytes) -> None:
-        """Leave the result."""
-
-    def result(self) -> bytes | None:
-        """The result; None while there is none."""
 
 
 class FolderExchange:
@@ -71,12 +50,12 @@ class FolderExchange:
         self._events = folder / "events.ndjson"
         self._position = 0
         if job is not None:
-            self._write("job", job)
+            with whole_file(folder / "job") as part:
+                part.write_bytes(job)
 
     def job(self) -> Job:
         """The job, in a process that has ``CHECKPOINTS`` in its environment."""
-        content = (self.folder / "job").read_bytes()
-        return Job.from_bytes(content, os.environ[CHECKPOINTS])
+        return from_bytes((self.folder / "job").read_bytes(), os.environ[CHECKPOINTS])
 
     def report(self, kind: str, content: Any) -> None:
         """Leave an event."""
@@ -106,7 +85,8 @@ class FolderExchange:
         Raises:
             SidiffError: the disk is full or refuses.
         """
-        self._write("result", result)
+        with whole_file(self.folder / "result") as part:
+            part.write_bytes(result)
 
     def result(self) -> bytes | None:
         """The result; None while there is none."""
@@ -115,9 +95,67 @@ class FolderExchange:
         except FileNotFoundError:
             return None
 
-    def _write(self, name: str, content: bytes) -> None:
-        with whole_file(self.folder / name) as part:
-            part.write_bytes(content)
+
+class Desk:
+    """What a ``RayExchange`` exchanges, in an actor of the cluster."""
+
+    def __init__(self, job: bytes, checkpoints: str) -> None:
+        # Apart, since the job is large enough for Ray to lay it on a disk.
+        self._held: dict[str, Any] = {"job": job, "checkpoints": checkpoints}
+        self._events: list[tuple[str, Any]] = []
+
+    def hold(self, name: str, content: bytes) -> None:
+        """Keep something."""
+        self._held[name] = content
+
+    def held(self, name: str) -> Any:
+        """Return what is kept; None where nothing is."""
+        return self._held.get(name)
+
+    def report(self, kind: str, content: Any) -> None:
+        """Keep an event."""
+        self._events.append((kind, content))
+
+    def events(self, first: int) -> list[tuple[str, Any]]:
+        """Return the events from number ``first`` on."""
+        return self._events[first:]
+
+
+class RayExchange:
+    """An actor of a Ray cluster."""
+
+    def __init__(self, desk: Any) -> None:
+        """Talk to the actor ``desk``."""
+        import ray  # noqa: PLC0415 (an extra)
+
+        self._desk, self._get = desk, ray.get
+        self._read = 0
+
+    def job(self) -> Job:
+        """The job."""
+        content = self._get(self._desk.held.remote("job"))
+        return from_bytes(content, self._get(self._desk.held.remote("checkpoints")))
+
+    def report(self, kind: str, content: Any) -> None:
+        """Leave an event."""
+        self._get(self._desk.report.remote(kind, content))
+
+    def events(self) -> Iterator[tuple[str, Any]]:
+        """The events since the last call on this object."""
+        events = self._get(self._desk.events.remote(self._read))
+        self._read += len(events)
+        yield from events
+
+    def finish(self, result: bytes) -> None:
+        """Leave the result."""
+        self._get(self._desk.hold.remote("result", result))
+
+    def result(self) -> bytes | None:
+        """The result; None while there is none."""
+        return self._get(self._desk.held.remote("result"))
+
+
+Exchange = FolderExchange | RayExchange
 
 
 class LogReports(logging.Handler):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
 from fsspec import AbstractFileSystem
@@ -16,114 +14,71 @@ from numpy.typing import NDArray
 from sidiff.decoding.lattice import Lattice
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
-from sidiff.snapshots import Snapshot, SnapshotFolder, decode, encode
-from sidiff.training.loop import Fitted, fit
+from sidiff.snapshots import Snapshot, SnapshotFolder, below, decode, encode
+from sidiff.training.denoising import Job
+from sidiff.training.loop import Fitted
 from sidiff.training.settings import TrainingParameters
-from sidiff.training.trainer import OnEpoch
-from sidiff.training.workers import ALONE, Workers
-
-_LATTICE = "lattice/"
 
 
-@dataclass(frozen=True)
-class Job:
-    """Arguments of ``sidiff.training.loop.fit`` that all processes share; see there."""
+def to_bytes(job: Job) -> bytes:
+    """A job as a snapshot, but for ``checkpoints``."""
+    users, table = job.sequences, job.table
+    arrays: dict[str, NDArray[Any]] = {
+        "items": users.items,
+        "offsets": users.offsets,
+        "samples": job.samples,
+        "codes": table.codes,
+        "generation": table.generation,
+    }
+    state: dict[str, Any] = {
+        "user_ids": users.user_ids.to_list(),
+        "item_ids": users.item_ids.to_list(),
+        "sid_item_ids": table.item_ids.to_list(),
+        "codebook_size": table.codebook_size,
+        "parameters": job.parameters.model_dump(),
+        "max_history": job.max_history,
+        "lattice": None,
+    }
+    if job.lattice is not None:
+        tensors, state["lattice"] = job.lattice.to_tensors()
+        arrays |= {f"lattice/{name}": array for name, array in tensors.items()}
+    return encode(Snapshot(arrays, state))
 
-    sequences: Sequences
-    samples: NDArray[np.int32]
-    table: SidTable
-    parameters: TrainingParameters
-    max_history: int
-    lattice: Lattice | None = None
-    checkpoints: SnapshotFolder | None = None
 
-    def run(self, on_epoch: OnEpoch, workers: Workers = ALONE) -> Fitted:
-        """Do it, in this process, as one of ``workers``."""
-        return fit(
-            self.sequences,
-            self.samples,
-            self.table,
-            self.parameters,
-            self.max_history,
-            on_epoch,
-            self.lattice,
-            self.checkpoints,
-            workers,
-        )
+def checkpoints_to_json(kept: SnapshotFolder | None) -> str:
+    """The place of checkpoints, with the credentials of their store.
 
-    def to_bytes(self) -> bytes:
-        """The job as a snapshot, but for ``checkpoints``."""
-        users, table = self.sequences, self.table
-        arrays: dict[str, NDArray[Any]] = {
-            "items": users.items,
-            "offsets": users.offsets,
-            "samples": self.samples,
-            "codes": table.codes,
-            "generation": table.generation,
-        }
-        state: dict[str, Any] = {
-            "user_ids": users.user_ids.to_list(),
-            "item_ids": users.item_ids.to_list(),
-            "sid_item_ids": table.item_ids.to_list(),
-            "codebook_size": table.codebook_size,
-            "parameters": self.parameters.model_dump(),
-            "max_history": self.max_history,
-            "lattice": None,
-        }
-        if self.lattice is not None:
-            tensors, state["lattice"] = self.lattice.to_tensors()
-            arrays |= {_LATTICE + name: array for name, array in tensors.items()}
-        return encode(Snapshot(arrays, state))
+    Apart from the rest of a job, because this must not be left on a disk.
+    """
+    if kept is None:
+        return "null"
+    return json.dumps([kept.location.as_posix(), kept.files.to_json()])
 
-    def checkpoints_to_json(self) -> str:
-        """The place of the checkpoints, with the credentials of their store.
 
-        Apart from the rest, because this must not be left on a disk.
-        """
-        if self.checkpoints is None:
-            return "null"
-        kept = self.checkpoints
-        return json.dumps([kept.location.as_posix(), kept.files.to_json()])
-
-    @classmethod
-    def from_bytes(cls, content: bytes, checkpoints: str) -> Job:
-        """Undo ``to_bytes`` and ``checkpoints_to_json``."""
-        found = decode(content)
-        arrays, state = found.arrays, found.state
-        lattice = kept = None
-        if state["lattice"] is not None:
-            tensors = {
-                name.removeprefix(_LATTICE): array
-                for name, array in arrays.items()
-                if name.startswith(_LATTICE)
-            }
-            lattice = Lattice.from_tensors(tensors, state["lattice"])
-        place = json.loads(checkpoints)
-        if place is not None:
-            path, files = place
-            kept = SnapshotFolder(Path(path), AbstractFileSystem.from_json(files))
-        sequences = Sequences(
-            arrays["items"],
-            arrays["offsets"],
-            pl.Series(state["user_ids"], dtype=pl.String),
-            pl.Series(state["item_ids"], dtype=pl.String),
-        )
-        table = SidTable(
-            arrays["codes"],
-            pl.Series(state["sid_item_ids"], dtype=pl.String),
-            state["codebook_size"],
-            arrays["generation"],
-        )
-        parameters = TrainingParameters.model_validate(state["parameters"])
-        return cls(
-            sequences,
-            arrays["samples"],
-            table,
-            parameters,
-            state["max_history"],
-            lattice,
-            kept,
-        )
+def from_bytes(content: bytes, checkpoints: str) -> Job:
+    """Undo ``to_bytes`` and ``checkpoints_to_json``."""
+    found = decode(content)
+    arrays, state = found.arrays, found.state
+    lattice = kept = None
+    if state["lattice"] is not None:
+        lattice = Lattice.from_tensors(below("lattice", arrays), state["lattice"])
+    if (place := json.loads(checkpoints)) is not None:
+        path, files = place
+        kept = SnapshotFolder(Path(path), AbstractFileSystem.from_json(files))
+    user_ids, item_ids, sid_item_ids = (
+        pl.Series(state[name], dtype=pl.String)
+        for name in ("user_ids", "item_ids", "sid_item_ids")
+    )
+    size, generation = state["codebook_size"], arrays["generation"]
+    return Job(
+        Sequences(arrays["items"], arrays["offsets"], user_ids, item_ids),
+        arrays["samples"],
+        SidTable(arrays["codes"], sid_item_ids, size, generation),
+        TrainingParameters.model_validate(state["parameters"]),
+        state["max_history"],
+        lattice,
+        kept,
+    )
 
 
 def result_to_bytes(fitted: Fitted) -> bytes:
@@ -140,10 +95,9 @@ def result_to_bytes(fitted: Fitted) -> bytes:
 def result_from_bytes(content: bytes) -> Fitted:
     """Undo ``result_to_bytes``."""
     found = decode(content)
-    state = found.state
     return Fitted(
         {name: torch.from_numpy(array) for name, array in found.arrays.items()},
-        state["config"],
-        pl.DataFrame(state["history"], infer_schema_length=None),
-        pl.DataFrame(state["masking"], infer_schema_length=None),
+        found.state["config"],
+        pl.DataFrame(found.state["history"], infer_schema_length=None),
+        pl.DataFrame(found.state["masking"], infer_schema_length=None),
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 
 from sidiff.engines.exchange import FAILED, REFUSED, Exchange
-from sidiff.engines.job import Job, result_from_bytes
+from sidiff.engines.job import result_from_bytes
 from sidiff.engines.on_ray import run_on_ray
 from sidiff.engines.processes import run_ddp
 from sidiff.errors import SidiffError
-from sidiff.training.loop import Fitted
+from sidiff.training.denoising import Job
+from sidiff.training.loop import Fitted, fit
 from sidiff.training.trainer import OnEpoch
 
 
@@ -27,7 +28,7 @@ def train(job: Job, on_epoch: OnEpoch, address: str | None = None) -> Fitted:
     """
     parameters = job.parameters
     if parameters.engine == "local":
-        return job.run(on_epoch)
+        return fit(job, on_epoch)
     reports = _Reports(on_epoch)
     if parameters.engine == "ddp":
         result = run_ddp(job, reports.pass_on)

@@ -16,13 +16,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import torch
+import torch.distributed as dist
 
 from sidiff.engines.cluster import cluster, uses_gpus
-from sidiff.engines.exchange import Exchange, reported
-from sidiff.engines.job import Job
+from sidiff.engines.exchange import Desk, Exchange, RayExchange, reported
+from sidiff.engines.job import checkpoints_to_json, to_bytes
 from sidiff.engines.processes import POLL_SECONDS
+from sidiff.engines.worker import work
 from sidiff.snapshots import SnapshotFolder
+from sidiff.training.denoising import Job
+from sidiff.training.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +42,13 @@ def run_on_ray(
         SidiffError: as ``cluster``.
     """
     parameters = job.parameters
-    with cluster(address, parameters.workers) as ray, _runs(job.checkpoints) as place:
+    with cluster(address, parameters.workers) as ray, _runs(job.checkpoints) as notes:
         from ray.train import FailureConfig, RunConfig, ScalingConfig  # noqa: PLC0415
         from ray.train.torch import TorchTrainer  # noqa: PLC0415
 
         # Beside the workers' own CPUs: the actor only waits.
-        held = ray.put(job.to_bytes())
-        actor = ray.remote(num_cpus=0)(_Desk).remote(held, job.checkpoints_to_json())
+        place = checkpoints_to_json(job.checkpoints)
+        actor = ray.remote(num_cpus=0)(Desk).remote(ray.put(to_bytes(job)), place)
         exchange = RayExchange(actor)
         gpus = uses_gpus(ray, parameters.device, parameters.workers)
         trainer = TorchTrainer(
@@ -53,7 +56,7 @@ def run_on_ray(
             train_loop_config={"desk": actor},
             scaling_config=ScalingConfig(num_workers=parameters.workers, use_gpu=gpus),
             run_config=RunConfig(
-                failure_config=FailureConfig(max_failures=parameters.restarts), **place
+                failure_config=FailureConfig(max_failures=parameters.restarts), **notes
             ),
         )
         # Beside this thread, to which MLflow's run belongs.
@@ -64,69 +67,6 @@ def run_on_ray(
             time.sleep(POLL_SECONDS)
         pass_on(exchange)
         return exchange.result()
-
-
-class _Desk:
-    """The mailbox between the workers and the process that asked; an actor of Ray."""
-
-    def __init__(self, job: bytes, checkpoints: str) -> None:
-        self._job, self._checkpoints = job, checkpoints
-        self._events: list[tuple[str, Any]] = []
-        self._result: bytes | None = None
-
-    def job(self) -> bytes:
-        return self._job
-
-    def checkpoints(self) -> str:
-        # Not with the job, which is large enough for Ray to lay it on a disk.
-        return self._checkpoints
-
-    def report(self, kind: str, content: Any) -> None:
-        self._events.append((kind, content))
-
-    def events(self, first: int) -> list[tuple[str, Any]]:
-        return self._events[first:]
-
-    def finish(self, result: bytes) -> None:
-        self._result = result
-
-    def result(self) -> bytes | None:
-        return self._result
-
-
-class RayExchange:
-    """An actor of the cluster; see ``Exchange``."""
-
-    def __init__(self, desk: Any) -> None:
-        """Talk to the actor ``desk``."""
-        import ray  # noqa: PLC0415 (an extra)
-
-        self._desk, self._get = desk, ray.get
-        self._read = 0
-
-    def job(self) -> Job:
-        """The job."""
-        content = self._get(self._desk.job.remote())
-        return Job.from_bytes(content, self._get(self._desk.checkpoints.remote()))
-
-    def report(self, kind: str, content: Any) -> None:
-        """Leave an event."""
-        self._get(self._desk.report.remote(kind, content))
-
-    def events(self) -> Iterator[tuple[str, Any]]:
-        """The events since the last call on this object."""
-        events = self._get(self._desk.events.remote(self._read))
-        self._read += len(events)
-        yield from events
-
-    def finish(self, result: bytes) -> None:
-        """Leave the result."""
-        self._get(self._desk.finish.remote(result))
-
-    def result(self) -> bytes | None:
-        """The result; None while there is none."""
-        found = self._get(self._desk.result.remote())
-        return None if found is None else bytes(found)
 
 
 @contextmanager
@@ -160,14 +100,8 @@ def _fit(trainer: Any) -> None:
 
 
 def _work(settings: dict[str, Any]) -> None:
-    """The work of each worker, connected to the others."""
-    from sidiff.engines.worker import work  # noqa: PLC0415 (imported where it runs)
-    from sidiff.training.workers import Workers  # noqa: PLC0415
-
+    """The work of each worker; Ray has connected it and chosen its GPU."""
     exchange = RayExchange(settings["desk"])
-    if torch.cuda.is_available():
-        from ray.train.torch import get_device  # noqa: PLC0415
-
-        torch.cuda.set_device(get_device())
     with reported(exchange):
-        work(exchange.job(), exchange, Workers.connected())
+        workers = Workers(dist.get_rank(), dist.get_world_size())
+        work(exchange.job(), exchange, workers)

@@ -1,4 +1,9 @@
-"""Trainings in several processes of this machine, by torch's elastic launcher."""
+"""Trainings in several processes of this machine, by torch's elastic launcher.
+
+``python -m sidiff.engines.processes`` is that launcher, ``torch.distributed.run``,
+without its reports: what ended a worker reaches the process that asked by the exchange,
+in one sentence.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +21,19 @@ from sidiff.devices import resolve
 from sidiff.engines.cluster import source_paths
 from sidiff.engines.exchange import (
     CHECKPOINTS,
-    WORKERS_FAILED,
     Exchange,
     FolderExchange,
 )
-from sidiff.engines.job import Job
+from sidiff.engines.job import checkpoints_to_json, to_bytes
 from sidiff.errors import SidiffError
 from sidiff.parameters import Device
+from sidiff.training.denoising import Job
 
 POLL_SECONDS = 0.2
+
+WORKERS_FAILED = 3
+"""Exit status of the launcher where workers were lost more often than they may be
+started again."""
 
 
 def run_ddp(job: Job, pass_on: Callable[[Exchange], None]) -> bytes | None:
@@ -43,9 +52,9 @@ def run_ddp(job: Job, pass_on: Callable[[Exchange], None]) -> bytes | None:
     with tempfile.TemporaryDirectory(
         prefix="sidiff-", ignore_cleanup_errors=True
     ) as folder:
-        exchange = FolderExchange(Path(folder), job.to_bytes())
+        exchange = FolderExchange(Path(folder), to_bytes(job))
         command = [
-            *(sys.executable, "-m", "sidiff.engines.launcher", "--standalone"),
+            *(sys.executable, "-m", "sidiff.engines.processes", "--standalone"),
             f"--nproc-per-node={parameters.workers}",
             f"--max-restarts={parameters.restarts}",
             f"--log-dir={folder}",
@@ -53,7 +62,7 @@ def run_ddp(job: Job, pass_on: Callable[[Exchange], None]) -> bytes | None:
         ]
         environment = dict(os.environ) | {
             "PYTHONPATH": source_paths(),
-            CHECKPOINTS: job.checkpoints_to_json(),
+            CHECKPOINTS: checkpoints_to_json(job.checkpoints),
             # Of torch's own reports on lost workers; ours do not follow these.
             "LOGLEVEL": "CRITICAL",
             "TORCH_CPP_LOG_LEVEL": "FATAL",
@@ -92,3 +101,13 @@ def check_devices(device: Device, workers: int) -> None:
             f"training.workers is {workers} but this machine has {devices} "
             "CUDA devices; set training.workers to at most that."
         )
+
+
+if __name__ == "__main__":
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main as launch
+
+    try:
+        launch()
+    except ChildFailedError:
+        sys.exit(WORKERS_FAILED)

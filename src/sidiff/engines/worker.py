@@ -25,7 +25,9 @@ from sidiff.engines.exchange import (
     LogReports,
     reported,
 )
-from sidiff.engines.job import Job, result_to_bytes
+from sidiff.engines.job import result_to_bytes
+from sidiff.training.denoising import Job
+from sidiff.training.loop import fit
 from sidiff.training.workers import Workers
 
 
@@ -38,8 +40,10 @@ def work(job: Job, exchange: Exchange, workers: Workers) -> None:
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
     try:
-        fitted = job.run(
-            lambda epoch, figures: exchange.report("epoch", [epoch, figures]), workers
+        fitted = fit(
+            job,
+            lambda epoch, figures: exchange.report("epoch", [epoch, figures]),
+            workers,
         )
         if workers.first:
             used = [] if job.checkpoints is None else job.checkpoints.used
@@ -63,28 +67,24 @@ def main() -> None:
 
 
 def _join_and_work(exchange: FolderExchange) -> None:
+    """Join the other workers of this attempt, and work with them."""
     job = exchange.job()
-    device = resolve(job.parameters.device)
-    if device.type == "cuda":
+    on_gpu = resolve(job.parameters.device).type == "cuda"
+    if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    _connect("nccl" if device.type == "cuda" else "gloo")
-    try:
-        work(job, exchange, Workers.connected())
-    finally:
-        dist.destroy_process_group()
-
-
-def _connect(backend: str) -> None:
-    """Join the other workers of this attempt.
-
-    The launcher keeps one store for all attempts; without a prefix the workers that
-    are started again find the addresses of the lost ones, and wait for them.
-    """
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = TCPStore(address, port, size, is_master=False)
+    # The launcher keeps one store for all attempts; without a prefix the workers that
+    # are started again find the addresses of the lost ones, and wait for them.
     attempt = PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
-    dist.init_process_group(backend, store=attempt, rank=rank, world_size=size)
+    dist.init_process_group(
+        "nccl" if on_gpu else "gloo", store=attempt, rank=rank, world_size=size
+    )
+    try:
+        work(job, exchange, Workers(rank, size))
+    finally:
+        dist.destroy_process_group()
 
 
 def _end_with_the_run(folder: Path) -> None:

@@ -8,8 +8,9 @@ every row says how many, and a difference between two methods takes the users of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,6 @@ import polars as pl
 from sidiff.errors import SidiffError
 from sidiff.evaluation import metrics as m
 from sidiff.evaluation.bootstrap import bootstrap_intervals
-from sidiff.evaluation.buckets import buckets_of
 from sidiff.ranking.results import Cost
 
 if TYPE_CHECKING:
@@ -45,22 +45,24 @@ SCHEMA = {
 POPULAR_SHARE = 0.01
 """Share of the catalogue that counts as the most popular items."""
 
+Key = tuple[str, str, str, str, str, str]
+"""The columns method to bucket of a row."""
 
-@dataclass(frozen=True)
-class _Column:
-    """One figure per user, and its mean in each seed.
+
+class _Column(NamedTuple):
+    """One figure per user.
 
     Attributes:
-        key: the columns method to bucket of the result.
+        key: of its row.
         values: mean over seeds, NaN for a user left out, ``(U,)``.
         seeds: number of seeds.
-        means: mean over users in each seed that has any.
+        sd: over seeds, of the means over users.
     """
 
-    key: tuple[str, str, str, str, str, str]
+    key: Key
     values: NDArray[np.float64]
     seeds: int
-    means: NDArray[np.float64]
+    sd: float | None
 
 
 def compare(
@@ -107,22 +109,100 @@ def compare(
     """
     users = _all_users(results, len(catalogue))
     named = _by_method(results, parameters.references)
-    buckets = buckets_of(users, catalogue, parameters)
+    buckets = _buckets(users, catalogue, parameters)
     columns: list[_Column] = []
-    lists: list[dict[str, Any]] = []
     for (kind, name), frame in named.items():
         columns += _columns(kind, name, frame, users, sid_of_item, cutoffs, buckets)
-        lists += _list_rows(kind, name, frame, catalogue, max(cutoffs))
     measured = list(columns)
     for reference in parameters.references:
         columns += _differences(measured, reference, max(cutoffs))
-    rows = _rows(columns, parameters) + lists
+    values = np.stack([column.values for column in columns], axis=1)
+    rows = [
+        (*column.key, int(covered), column.seeds, float(mean), column.sd, low, high)
+        for column, covered, mean, low, high in zip(
+            columns,
+            (~np.isnan(values)).sum(axis=0),
+            np.nanmean(values, axis=0),
+            *bootstrap_intervals(values, parameters.bootstrap).tolist(),
+            strict=True,
+        )
+    ]
     for (kind, name), frame in named.items():
-        rows += _cost_rows(kind, name, costs[kind], frame["user"].n_unique())
+        figures = _of_lists(frame, catalogue, max(cutoffs)) | _of_cost(
+            name, costs[kind]
+        )
+        for (level, metric), of_seeds in figures.items():
+            key = (name, kind, level, metric, "all", "all")
+            mean, sd = float(of_seeds.mean()), _spread(of_seeds)
+            covered = frame["user"].n_unique()
+            rows.append((*key, covered, len(of_seeds), mean, sd, None, None))
     place = {name: index for index, (_, name) in enumerate(named)}
-    rows.sort(key=lambda row: place[row["method"]])
-    confidence = {"confidence": parameters.bootstrap.level}
-    return pl.DataFrame([row | confidence for row in rows], SCHEMA, orient="row")
+    rows.sort(key=lambda row: place[row[0]])
+    confidence = parameters.bootstrap.level
+    return pl.DataFrame([(*row, confidence) for row in rows], SCHEMA, orient="row")
+
+
+def flat_report(comparison: pl.DataFrame) -> dict[str, float]:
+    """The figures by name, such as ``sasrec/item/ndcg_at_10``, ready for JSON.
+
+    Every mean has an entry; those at the largest cutoff have ``_sd``, ``_low`` and
+    ``_high`` beside it where they exist. ``METHOD/users`` counts the users.
+    """
+    ending = f"_at_{largest_cutoff(comparison)}"
+    report: dict[str, float] = {}
+    for row in comparison.iter_rows(named=True):
+        name = f"{row['method']}/{row['level']}/{row['metric']}"
+        if row["by"] != "all":
+            # MLflow takes no plus sign in a name.
+            bucket = row["bucket"].replace("+", " or more").replace(" ", "_")
+            report[f"{name}/{row['by']}/{bucket}"] = row["mean"]
+            continue
+        report.setdefault(f"{row['method']}/users", row["users"])
+        report[name] = row["mean"]
+        if name.endswith(ending) or "_minus_" in name:
+            for key in ("sd", "low", "high"):
+                if row[key] is not None:
+                    report[f"{name}_{key}"] = row[key]
+    return report
+
+
+def largest_cutoff(comparison: pl.DataFrame) -> int:
+    """The k of the headline figures."""
+    cutoffs = comparison["metric"].str.extract(r"^recall_at_(\d+)$").cast(pl.Int64)
+    return int(cutoffs.drop_nulls().max())  # type: ignore[arg-type]
+
+
+def _all_users(results: Mapping[str, pl.DataFrame], items: int) -> pl.DataFrame:
+    """User, target and history of everybody whom any method ranked, by user."""
+    for kind, frame in results.items():
+        if frame.is_empty():
+            wrong = "are empty"
+        elif frame.select("method", "seed", "user").is_duplicated().any():
+            wrong = "rank a user twice with one method and seed"
+        else:
+            continue
+        raise SidiffError(
+            f"The stored {kind}_results {wrong}; run their pipeline again."
+        )
+    users = (
+        pl.concat([f.select("user", "target", "history") for f in results.values()])
+        .group_by("user")
+        # A method may look at the end of a history only; its length is the longest.
+        .agg(
+            pl.col("target").first(),
+            pl.col("target").n_unique().alias("targets"),
+            pl.col("history").max(),
+        )
+        .sort("user")
+    )
+    known = users["target"].is_between(0, items - 1)
+    if not (known & (users["targets"] == 1)).all():
+        raise SidiffError(
+            f"The stored {' and '.join(f'{kind}_results' for kind in results)} were "
+            "made for other users or items; run kedro run --pipeline=full again, or "
+            "choose matching --load-versions."
+        )
+    return users
 
 
 def _by_method(
@@ -150,71 +230,38 @@ def _by_method(
     return named
 
 
-def flat_report(comparison: pl.DataFrame) -> dict[str, float]:
-    """The figures by name, such as ``sasrec/item/ndcg_at_10``, ready for JSON.
+def _buckets(
+    users: pl.DataFrame, catalogue: pl.DataFrame, parameters: ComparisonParameters
+) -> dict[tuple[str, str], NDArray[np.bool_]]:
+    """The users of every bucket that has any: (by, bucket) to ``(U,)``."""
+    of_targets = catalogue[users["target"]]
+    counts, lengths = of_targets["training_count"], users["history"]
+    buckets = {}
+    for by, values, edges, least in (
+        ("popularity", counts, parameters.popularity_edges, 0),
+        ("history", lengths, parameters.history_edges, 1),
+    ):
+        index = np.searchsorted(edges, values.to_numpy(), side="right")
+        for place, name in enumerate(bucket_names(edges, least)):
+            buckets[by, name] = index == place
+    # Items that were kept out of training on purpose.
+    if "held_out" in catalogue.columns:
+        buckets["held_out", "held out"] = of_targets["held_out"].to_numpy()
+    return {key: chosen for key, chosen in buckets.items() if chosen.any()}
 
-    Every mean has an entry; those at the largest cutoff have ``_sd``, ``_low`` and
-    ``_high`` beside it where they exist. ``METHOD/users`` counts the users.
+
+def bucket_names(edges: Sequence[int], least: int) -> list[str]:
+    """Names of the buckets: below the first edge, between edges, from the last on.
 
     Args:
-        comparison: as ``compare`` returns it.
+        edges: the smallest value of every bucket but the first, ascending.
+        least: the smallest value there is.
     """
-    ends = (f"_at_{largest_cutoff(comparison)}", "_minus_")
-    report: dict[str, float] = {}
-    for row in comparison.iter_rows(named=True):
-        name = f"{row['method']}/{row['level']}/{row['metric']}"
-        if row["by"] == "all":
-            report.setdefault(f"{row['method']}/users", row["users"])
-        else:
-            # MLflow takes no plus sign in a name.
-            bucket = row["bucket"].replace("+", " or more").replace(" ", "_")
-            name += f"/{row['by']}/{bucket}"
-        report[name] = row["mean"]
-        if row["by"] == "all" and (name.endswith(ends[0]) or ends[1] in name):
-            for key in ("sd", "low", "high"):
-                if row[key] is not None:
-                    report[f"{name}_{key}"] = row[key]
-    return report
-
-
-def largest_cutoff(comparison: pl.DataFrame) -> int:
-    """The k of the headline figures."""
-    cutoffs = comparison["metric"].str.extract(r"^recall_at_(\d+)$").cast(pl.Int64)
-    return int(cutoffs.drop_nulls().max())  # type: ignore[arg-type]
-
-
-def _all_users(results: Mapping[str, pl.DataFrame], items: int) -> pl.DataFrame:
-    """User, target and history of everybody whom any method ranked, by user."""
-    for kind, frame in results.items():
-        if not len(frame):
-            raise SidiffError(
-                f"The stored {kind}_results are empty; run their pipeline again."
-            )
-        if frame.select("method", "seed", "user").is_duplicated().any():
-            raise SidiffError(
-                f"The stored {kind}_results rank a user twice with one method and "
-                "seed; run their pipeline again."
-            )
-    users = (
-        pl.concat([f.select("user", "target", "history") for f in results.values()])
-        .group_by("user")
-        # A method may look at the end of a history only; its length is the longest.
-        .agg(
-            pl.col("target").first(),
-            pl.col("target").n_unique().alias("targets"),
-            pl.col("history").max(),
-        )
-        .sort("user")
-    )
-    if (users["targets"] > 1).any() or not users["target"].is_between(
-        0, items - 1
-    ).all():
-        raise SidiffError(
-            f"The stored {' and '.join(f'{kind}_results' for kind in results)} were "
-            "made for other users or items; run kedro run --pipeline=full again, or "
-            "choose matching --load-versions."
-        )
-    return users
+    bounded = [
+        str(low) if high == low + 1 else f"{low}-{high - 1}"
+        for low, high in pairwise([least, *edges])
+    ]
+    return [*bounded, f"{edges[-1]}+"]
 
 
 def _columns(
@@ -231,7 +278,7 @@ def _columns(
     for level in ("item", "sid"):
         values: dict[str, NDArray[np.float64]] = {}
         for index, seed in enumerate(seeds):
-            rows = np.searchsorted(users["user"].to_numpy(), seed["user"].to_numpy())
+            rows = users["user"].search_sorted(seed["user"]).to_numpy()
             for name, value in _hits(seed, level, sid_of_item, cutoffs).items():
                 values.setdefault(name, np.full((len(seeds), len(users)), np.nan))
                 values[name][index, rows] = value
@@ -256,7 +303,7 @@ def _hits(
     cutoffs: Sequence[int],
 ) -> m.Values:
     """Metrics of each row of one method and seed."""
-    ranked = frame["items" if level == "item" else "sids"].to_numpy()
+    ranked = frame[f"{level}s"].to_numpy()
     if ranked.shape[1] < max(cutoffs):
         raise SidiffError(
             f"The stored results of {frame['method'][0]} hold {ranked.shape[1]} "
@@ -268,23 +315,21 @@ def _hits(
     )
 
 
-def _column(
-    key: tuple[str, str, str, str, str, str], values: NDArray[np.float64]
-) -> _Column:
+def _column(key: Key, values: NDArray[np.float64]) -> _Column:
     """Average ``(seeds, U)`` with NaN for absent users over either."""
     present = ~np.isnan(values)
     filled = np.where(present, values, 0.0)
     by_user, by_seed = present.sum(axis=0), present.sum(axis=1)
     mean = np.full(values.shape[1], np.nan)
     np.divide(filled.sum(axis=0), by_user, out=mean, where=by_user > 0)
-    filled_seeds = by_seed > 0
-    means = filled.sum(axis=1)[filled_seeds] / by_seed[filled_seeds]
-    return _Column(key, mean, len(values), means)
+    some = by_seed > 0
+    sd = _spread(filled.sum(axis=1)[some] / by_seed[some])
+    return _Column(key, mean, len(values), sd)
 
 
 def _differences(
     columns: Sequence[_Column], reference: str, cutoff: int
-) -> list[_Column]:
+) -> Iterator[_Column]:
     """NDCG of each method less that of the reference, on the users of both."""
     metric = f"ndcg_at_{cutoff}"
     found = {
@@ -293,95 +338,46 @@ def _differences(
         if column.key[2:] == ("item", metric, "all", "all")
     }
     (base,) = (column for (name, _), column in found.items() if name == reference)
-    differences = []
     for (name, kind), column in found.items():
         values = column.values - base.values
         if name != reference and not np.isnan(values).all():
             # No spread over seeds: those of two methods have nothing in common.
             key = (name, kind, "item", f"{metric}_minus_{reference}", "all", "all")
-            differences.append(_Column(key, values, column.seeds, np.empty(0)))
-    return differences
+            yield _Column(key, values, column.seeds, None)
 
 
-def _rows(
-    columns: Sequence[_Column], parameters: ComparisonParameters
-) -> list[dict[str, Any]]:
-    values = np.stack([column.values for column in columns], axis=1)
-    low, high = bootstrap_intervals(values, parameters.bootstrap)
-    means, counts = np.nanmean(values, axis=0), (~np.isnan(values)).sum(axis=0)
-    return [
-        _row(
-            column.key,
-            users=int(counts[index]),
-            seeds=column.seeds,
-            mean=float(means[index]),
-            sd=_spread(column.means),
-            low=float(low[index]),
-            high=float(high[index]),
-        )
-        for index, column in enumerate(columns)
-    ]
-
-
-def _list_rows(
-    kind: str, method: str, frame: pl.DataFrame, catalogue: pl.DataFrame, k: int
-) -> list[dict[str, Any]]:
-    """Coverage, and how much of the lists the most popular items take."""
+def _of_lists(
+    frame: pl.DataFrame, catalogue: pl.DataFrame, k: int
+) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """Coverage, and how much of the lists the most popular items take, per seed."""
     items = len(catalogue)
-    counts = catalogue["training_count"].to_numpy()
+    counts = catalogue["training_count"].to_numpy().astype(np.int64)
     popular = np.zeros(items, dtype=bool)
     most = max(1, round(POPULAR_SHARE * items))
-    popular[np.argsort(-counts.astype(np.int64), kind="stable")[:most]] = True
+    popular[np.argsort(-counts, kind="stable")[:most]] = True
     coverage, share = [], []
     for seed in frame.partition_by("seed", maintain_order=True):
         listed = seed["items"].to_numpy()[:, :k].ravel()
         listed = listed[listed >= 0]
         coverage.append(len(np.unique(listed)) / items)
         share.append(float(popular[listed].mean()) if len(listed) else 0.0)
-    users = frame["user"].n_unique()
-    figures = {f"coverage_at_{k}": coverage, f"popular_share_at_{k}": share}
-    return [
-        _seed_row(kind, method, "lists", name, users, np.array(values))
-        for name, values in figures.items()
-    ]
+    return {
+        ("lists", f"coverage_at_{k}"): np.array(coverage),
+        ("lists", f"popular_share_at_{k}"): np.array(share),
+    }
 
 
-def _cost_rows(
-    kind: str, method: str, costs: pl.DataFrame, users: int
-) -> list[dict[str, Any]]:
-    rows = []
-    mine = costs.filter(pl.col("method") == method)
+def _of_cost(
+    method: str, costs: pl.DataFrame
+) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """The fields of ``Cost``, per seed that has a finite one."""
+    mine, found = costs.filter(pl.col("method") == method), {}
     for field in fields(Cost):
-        values = mine[field.name].cast(pl.Float64).drop_nulls().to_numpy()
-        values = values[np.isfinite(values)]
+        values = mine[field.name].cast(pl.Float64)
+        values = values.filter(values.is_finite())
         if len(values):
-            rows.append(_seed_row(kind, method, "cost", field.name, users, values))
-    return rows
-
-
-def _seed_row(
-    kind: str,
-    method: str,
-    level: str,
-    metric: str,
-    users: int,
-    values: NDArray[np.float64],
-) -> dict[str, Any]:
-    """A figure that is of a seed as a whole and of no single user."""
-    return _row(
-        (method, kind, level, metric, "all", "all"),
-        users=users,
-        seeds=len(values),
-        mean=float(values.mean()),
-        sd=_spread(values),
-        low=None,
-        high=None,
-    )
-
-
-def _row(key: tuple[str, str, str, str, str, str], **figures: Any) -> dict[str, Any]:
-    names = ("method", "kind", "level", "metric", "by", "bucket")
-    return dict(zip(names, key, strict=True)) | figures
+            found["cost", field.name] = values.to_numpy()
+    return found
 
 
 def _spread(values: NDArray[np.float64]) -> float | None:

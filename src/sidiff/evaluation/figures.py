@@ -1,18 +1,64 @@
-"""Test metrics, drawn."""
+"""Metrics, methods at both levels, and the trade-off of decoders, drawn.
+
+``comparison`` is what ``sidiff.evaluation.comparison.compare`` returns.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from matplotlib.axes import Axes
+import polars as pl
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from plotly import graph_objects as go
+from plotly.colors import DEFAULT_PLOTLY_COLORS as PALETTE
+from plotly.subplots import make_subplots
+
+from sidiff.evaluation.comparison import largest_cutoff
+from sidiff.evaluation.headlines import (
+    NONE,
+    Headline,
+    bucket_sizes,
+    headlines,
+    label,
+    metric_title,
+    percent,
+    rate_text,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
 
 ROWS = {
     "test/sid": "sidiff, SID level",
     "test/item": "sidiff, item level",
     "test/popularity": "popularity, item level",
 }
+
+ALMOST = 0.99
+"""Share of the serial decoder's NDCG that a faster one should keep."""
+
+COSTS = {"denoiser_calls": 1.0, "users_per_second": -1.0}
+"""Costs of a decoder, one for each panel, and the sign that makes less better."""
+
+TITLES = ("denoiser calls per user", "users per second (wall clock)")
+
+INK, GRID = "#33414f", "#d7dde3"
+COLOURS = {"decoder": "#4878a8", "baseline": "#c8773a", "training": "#5a9367"}
+MARKERS = {"decoder": "o", "baseline": "D", "training": "s"}
+"""Kinds differ in shape as well as in colour."""
+
+LINES = ("#4878a8", "#c8773a", "#5a9367", "#8d6a9f", "#b5495b", "#7a7a7a", "#c0a030")
+SHAPES = "oDs^vPX"
+
+FEW_USERS = 30
+"""Below this number of users a whisker may leave the picture."""
+
+BESIDE: dict[str, Any] = {"textcoords": "offset points", "color": INK}
+"""Of notes that stand a few points beside their place."""
 
 
 def metrics_figure(metrics: Mapping[str, float]) -> Figure:
@@ -26,28 +72,256 @@ def metrics_figure(metrics: Mapping[str, float]) -> Figure:
     ]
     figure = Figure(figsize=(7, 4), layout="constrained", dpi=120)
     axes = figure.subplots()
-    bars = {
-        label: [metrics[f"{row}/{n}"] for n in names] for row, label in ROWS.items()
-    }
-    _draw_bars(axes, bars, names)
+    places, width = np.arange(len(names)), 0.8 / len(ROWS)
+    for index, (row, title) in enumerate(ROWS.items()):
+        values = [metrics[f"{row}/{name}"] for name in names]
+        shift = (index - (len(ROWS) - 1) / 2) * width
+        bars = axes.bar(places + shift, values, width, label=title)
+        axes.bar_label(bars, fmt="{:.3g}", fontsize=6.5, padding=1)
+    axes.set_xticks(places, map(metric_title, names))
+    axes.margins(y=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, ncols=len(ROWS), loc="upper center")
     axes.set_title(f"Test split, {metrics['n_users']:,.0f} users")
     return figure
 
 
-def _draw_bars(
-    axes: Axes, bars: Mapping[str, Sequence[float]], names: Sequence[str]
-) -> None:
-    """One group of bars per metric, one bar per row, with its value on top."""
-    places = np.arange(len(names))
-    width = 0.8 / len(bars)
-    for index, (label, values) in enumerate(bars.items()):
-        drawn = axes.bar(
-            places + (index - (len(bars) - 1) / 2) * width, values, width, label=label
+def comparison_figure(comparison: pl.DataFrame) -> Figure:
+    """Dots with whiskers of NDCG at both levels, best method on top, and the costs."""
+    lines = headlines(comparison)
+    size = (11, 1.7 + 0.34 * len(lines))
+    figure = Figure(figsize=size, layout="constrained", dpi=120)
+    item, sid, costs = figure.subplots(1, 3, sharey=True, width_ratios=(5, 5, 3))
+    for axes, level, title in ((item, "item", "Item"), (sid, "sid", "Semantic-ID")):
+        _draw_level(axes, lines, level)
+        axes.set_xlabel(f"NDCG@{lines[0].cutoff}", fontsize=9)
+        axes.set_title(f"{title} level", loc="left", fontsize=11)
+    item.set_yticks(range(len(lines)), [line.label for line in lines])
+    item.set_ylim(len(lines) - 0.5, -0.5)
+    _write_costs(costs, lines)
+    handles = [
+        Line2D([], [], ls="", marker=MARKERS[kind], color=COLOURS[kind], label=kind)
+        for kind in dict.fromkeys(line.kind for line in lines)
+    ]
+    everybody = sum(line.everybody for line in lines)
+    if everybody < len(lines):
+        for axes in (item, sid):
+            axes.axhline(everybody - 0.5, color=INK, lw=0.8, ls=(0, (4, 3)))
+        handles.append(
+            Line2D([], [], ls="", marker="o", mfc="w", color=INK, label="fewer users")
         )
-        axes.bar_label(drawn, fmt="{:.3g}", fontsize=6.5, padding=1)
-    titles = [name.replace("_at_", "@") for name in names]
-    titles = [t.replace("recall", "Recall").replace("ndcg", "NDCG") for t in titles]
-    axes.set_xticks(places, titles)
-    axes.margins(y=0.25)
+    interval = f"{percent(lines[0].confidence)} interval over users"
+    handles.append(Line2D([], [], color=INK, lw=1.2, label=interval))
+    figure.legend(
+        handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=8
+    )
+    return figure
+
+
+def breakdown_figure(comparison: pl.DataFrame) -> Figure:
+    """Recall by popularity of the target and by history length, for the main methods.
+
+    The main methods are the first decoder, which is the configured one, and all
+    baselines; the other decoders differ from it by less than can be seen here.
+    """
+    lines = headlines(comparison)
+    first = comparison.filter(pl.col("kind") == "decoder")["method"].head(1).to_list()
+    methods = [
+        line.method for line in lines if line.kind == "baseline" or line.method in first
+    ]
+    parts = {
+        by: comparison.filter(pl.col("by") == by)
+        for by in ("held_out", "popularity", "history")
+    }
+    figure = Figure(figsize=(12, 4.2), layout="constrained", dpi=120)
+    popularity, history = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    # Held-out targets stand apart, before those that happen not to occur.
+    _draw_buckets(popularity, [parts["held_out"], parts["popularity"]], methods)
+    _draw_buckets(history, [parts["history"]], methods)
+    popularity.set_xlabel("training occurrences of the target", fontsize=9)
+    popularity.set_ylabel(f"Recall@{lines[0].cutoff}, item level", fontsize=9)
+    popularity.set_title("By popularity of the target", loc="left", fontsize=11)
+    history.set_xlabel("items in the history", fontsize=9)
+    history.set_title("By length of the history", loc="left", fontsize=11)
+    drawn = pl.concat(parts.values()).filter(pl.col("method").is_in(methods))
+    popularity.set_ylim(0, _top(drawn))
+    figure.legend(
+        *popularity.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=len(methods),
+        frameon=False,
+        fontsize=8,
+        title=f"whiskers: {percent(lines[0].confidence)} bootstrap interval over users",
+        title_fontsize=8,
+    )
+    return figure
+
+
+def _draw_level(axes: Axes, lines: Sequence[Headline], level: str) -> None:
+    for place, line in enumerate(lines):
+        estimate = line.ndcg if level == "item" else line.sid_ndcg
+        axes.plot([estimate.low, estimate.high], [place, place], color=INK, lw=1.2)
+        axes.plot(
+            estimate.mean,
+            place,
+            MARKERS[line.kind],
+            color=COLOURS[line.kind],
+            mfc=None if line.everybody else "w",
+            ms=5,
+        )
+        text, at = f"{estimate.mean:.4f}", (estimate.high, place)
+        axes.annotate(text, at, xytext=(5, 0), va="center", fontsize=7.5, **BESIDE)
+    axes.set_xlim(left=0)
+    # Room for the value behind the longest whisker.
+    axes.set_xlim(right=axes.get_xlim()[1] * 1.12)
+    _tidy(axes, "x")
+    axes.tick_params(axis="y", length=0, labelsize=9)
+
+
+def _write_costs(axes: Axes, lines: Sequence[Headline]) -> None:
+    """Users, denoiser calls and rate as a table in line with the dots."""
+    axes.set_axis_off()
+    axes.set_xlim(0, 1)
+    calls = (line.denoiser_calls for line in lines)
+    columns = {
+        "users": [f"{line.users:,}" for line in lines],
+        "calls per\nbatch": [f"{one:.3g}" if one else NONE for one in calls],
+        "users per\nsecond": [rate_text(line.users_per_second) for line in lines],
+    }
+    style: dict[str, Any] = {"ha": "right", "fontsize": 8}
+    above: dict[str, Any] = {"xycoords": "axes fraction", "xytext": (0, 4)}
+    for right, (title, texts) in zip((0.3, 0.65, 1.0), columns.items(), strict=True):
+        axes.annotate(title, (right, 1), **above, **style, **BESIDE)
+        for place, text in enumerate(texts):
+            axes.text(right, place, text, va="center", color=INK, **style)
+
+
+def _top(drawn: pl.DataFrame) -> float:
+    """Room for every dot, and for whiskers of buckets that are not tiny.
+
+    One whisker of ten users would press all others against the axis; it leaves the
+    picture instead.
+    """
+    sure = drawn.filter(pl.col("users") >= FEW_USERS)["high"]
+    highest = max(float(value) for value in (*drawn["mean"], *sure))
+    return 1.08 * highest if highest else 1.0
+
+
+def _draw_buckets(
+    axes: Axes, parts: Sequence[pl.DataFrame], methods: Sequence[str]
+) -> None:
+    """Dots of all methods side by side over each bucket."""
+    first, ticks = 0, []
+    for part in parts:
+        sizes = bucket_sizes(part)
+        places = {bucket: first + index for index, bucket in enumerate(sizes)}
+        for index, method in enumerate(methods):
+            mine = part.filter(pl.col("method") == method)
+            shift = (index - (len(methods) - 1) / 2) * 0.7 / len(methods)
+            x = np.array([places[bucket] + shift for bucket in mine["bucket"]])
+            colour = LINES[index % len(LINES)]
+            axes.plot([x, x], [mine["low"], mine["high"]], color=colour, lw=1.0)
+            axes.plot(
+                x,
+                mine["mean"],
+                SHAPES[index % len(SHAPES)],
+                color=colour,
+                ms=5,
+                ls="",
+                clip_on=False,
+                label=label(method) if part is parts[-1] else "_",
+            )
+        ticks += [f"{bucket}\n{size:,} users" for bucket, size in sizes.items()]
+        first += len(sizes)
+    axes.set_xticks(range(first), ticks)
+    axes.set_xlim(-0.6, first - 0.4)
+    for border in range(1, first):
+        axes.axvline(border - 0.5, color=GRID, lw=0.6)
+    _tidy(axes, "y")
+    axes.tick_params(axis="x", length=0, pad=7)
+
+
+def _tidy(axes: Axes, values: Literal["x", "y"]) -> None:
+    """Leave the lines that help to read the axis of the values."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, ncols=len(bars), loc="upper center")
+    axes.grid(axis=values, color=GRID, lw=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8)
+
+
+def trade_off_figure(comparison: pl.DataFrame, methods: Mapping[str, str]) -> go.Figure:
+    """NDCG against denoiser calls, and against users per second.
+
+    Interactive: a point says whose it is, and a family can be switched off. The line
+    joins the decoders than which no other is both cheaper and better; the dashed one
+    is ``ALMOST`` of CPD. ``methods`` are those of the searches to draw, by the names of
+    their decoders.
+    """
+    lines = [
+        line
+        for line in headlines(comparison)
+        if line.method in methods and line.users_per_second is not None
+    ]
+    figure = make_subplots(cols=2, shared_yaxes=True)
+    serial = next((line for line in lines if line.method == "cpd"), None)
+    for place, (cost, title) in enumerate(zip(COSTS, TITLES, strict=True), 1):
+        for trace in _traces(lines, methods, cost, legend=place == 1):
+            figure.add_trace(trace, row=1, col=place)
+        figure.update_xaxes(title=title, row=1, col=place)
+        if serial is not None:
+            level = ALMOST * serial.ndcg.mean
+            figure.add_hline(level, line_dash="dash", line_width=1, row=1, col=place)
+    figure.update_xaxes(rangemode="tozero", row=1, col=1)
+    figure.update_xaxes(type="log", row=1, col=2)
+    figure.update_yaxes(
+        title=f"NDCG@{largest_cutoff(comparison)}, item level", row=1, col=1
+    )
+    figure.update_layout(template="plotly_white")
+    return figure
+
+
+def pareto_front(lines: list[Headline], cost: str) -> list[Headline]:
+    """The decoders than which no other is as good for less, the cheapest first."""
+    ordered = sorted(
+        lines, key=lambda line: (COSTS[cost] * getattr(line, cost), -line.ndcg.mean)
+    )
+    front: list[Headline] = []
+    for line in ordered:
+        if not front or line.ndcg.mean > front[-1].ndcg.mean:
+            front.append(line)
+    return front
+
+
+def _traces(
+    lines: list[Headline], methods: Mapping[str, str], cost: str, *, legend: bool
+) -> list[go.Scatter]:
+    """The front as a line, then the points of each family of decoders."""
+    front = pareto_front(lines, cost)
+    traces = [
+        go.Scatter(
+            x=[getattr(line, cost) for line in front],
+            y=[line.ndcg.mean for line in front],
+            mode="lines",
+            line={"width": 1, "color": "gray"},
+            name="not dominated",
+            hoverinfo="skip",
+            showlegend=legend,
+        )
+    ]
+    families = dict.fromkeys(methods[line.method] for line in lines)
+    for place, family in enumerate(families):
+        members = [line for line in lines if methods[line.method] == family]
+        traces.append(
+            go.Scatter(
+                x=[getattr(line, cost) for line in members],
+                y=[line.ndcg.mean for line in members],
+                mode="markers",
+                marker={"size": 9, "color": PALETTE[place % len(PALETTE)]},
+                text=[line.label for line in members],
+                hovertemplate="%{text}<br>%{x:.4g}, NDCG %{y:.4f}",
+                name=label(family),
+                legendgroup=family,
+                showlegend=legend,
+            )
+        )
+    return traces

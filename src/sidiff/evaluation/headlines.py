@@ -1,4 +1,7 @@
-"""The comparison in one line per method, and as a page of Markdown."""
+"""The comparison in one line per method, and as a page of Markdown.
+
+``comparison`` is what ``sidiff.evaluation.comparison.compare`` returns.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from typing import Any
 
 import polars as pl
 
@@ -24,13 +28,7 @@ NONE = "\u2013"
 """The text of an empty cell."""
 
 _MILLION, _TENS = 1e6, 10.0
-
-_OF_A_SEARCH = (
-    "denoiser_calls",
-    "distinct_states",
-    "valid_share",
-    "completed_share",
-)
+_OF_A_SEARCH = ("denoiser_calls", "distinct_states", "valid_share", "completed_share")
 """Costs of methods that decode semantic IDs; others have none of them."""
 
 
@@ -56,12 +54,7 @@ class Headline:
     Attributes:
         method: its parameter name.
         kind: decoder, baseline or training (a variant of it).
-        users: number of users.
-        seeds: number of seeds.
-        recall: at item level.
-        ndcg: at item level.
-        sid_recall: at SID level.
-        sid_ndcg: at SID level.
+        recall: at item level, as ``ndcg``.
         cutoff: the k of the figures.
         confidence: level of their intervals.
         everybody: whether no other method covers more users.
@@ -99,9 +92,6 @@ def headlines(comparison: pl.DataFrame) -> list[Headline]:
 
     Methods that cover fewer users follow those that cover all: by chance theirs may be
     easier, and a common order would say otherwise.
-
-    Args:
-        comparison: as ``sidiff.evaluation.comparison.compare`` returns it.
     """
     k, most = largest_cutoff(comparison), comparison["users"].max()
     lines = []
@@ -110,35 +100,41 @@ def headlines(comparison: pl.DataFrame) -> list[Headline]:
         .partition_by("method", "kind", as_dict=True, maintain_order=True)
         .items()
     ):
-        rows = {
-            (row["level"], row["metric"]): row for row in frame.iter_rows(named=True)
-        }
-        figures = {
-            key: Estimate(*(row[name] for name in ("mean", "low", "high", "users")))
-            for key, row in rows.items()
-            if key[0] in ("item", "sid")
-        }
-        costs = {
-            name: row["mean"] for (level, name), row in rows.items() if level == "cost"
-        }
+        rows = _by(frame, "level", "metric")
+        recall, ndcg, sid_recall, sid_ndcg = (
+            Estimate(row["mean"], row["low"], row["high"], row["users"])
+            for row in (
+                rows[level, f"{name}_at_{k}"]
+                for level in ("item", "sid")
+                for name in ("recall", "ndcg")
+            )
+        )
+        costs = {key[1]: row["mean"] for key, row in rows.items() if key[0] == "cost"}
         lines.append(
             Headline(
                 method=method,
                 kind=kind,
-                users=figures["item", f"ndcg_at_{k}"].users,
+                users=ndcg.users,
                 seeds=rows["item", f"ndcg_at_{k}"]["seeds"],
-                recall=figures["item", f"recall_at_{k}"],
-                ndcg=figures["item", f"ndcg_at_{k}"],
-                sid_recall=figures["sid", f"recall_at_{k}"],
-                sid_ndcg=figures["sid", f"ndcg_at_{k}"],
+                recall=recall,
+                ndcg=ndcg,
+                sid_recall=sid_recall,
+                sid_ndcg=sid_ndcg,
                 cutoff=k,
                 confidence=frame["confidence"][0],
-                everybody=rows["item", f"ndcg_at_{k}"]["users"] == most,
+                everybody=ndcg.users == most,
                 users_per_second=costs.get("users_per_second"),
                 denoiser_calls=costs.get("denoiser_calls"),
             )
         )
     return sorted(lines, key=lambda line: (not line.everybody, -line.ndcg.mean))
+
+
+def _by(part: pl.DataFrame, *names: str) -> dict[tuple[str, ...], dict[str, Any]]:
+    """The rows of a part of the comparison by what is in the columns ``names``."""
+    return {
+        tuple(row[name] for name in names): row for row in part.iter_rows(named=True)
+    }
 
 
 def rate_text(rate: float | None) -> str:
@@ -156,12 +152,7 @@ def percent(share: float, digits: int = 0) -> str:
 
 
 def comparison_table(comparison: pl.DataFrame, dataset: str) -> str:
-    """The comparison as a page of Markdown.
-
-    Args:
-        comparison: as ``sidiff.evaluation.comparison.compare`` returns it.
-        dataset: name for the title.
-    """
+    """The comparison as a page of Markdown; ``dataset`` is for the title."""
     lines = headlines(comparison)
     confidence = comparison["confidence"][0]
     k = largest_cutoff(comparison)
@@ -229,13 +220,13 @@ def _level(comparison: pl.DataFrame, lines: Sequence[Headline], level: str) -> s
         & ~pl.col("metric").str.contains("_minus_")
     )
     names = part["metric"].unique(maintain_order=True).to_list()
-    found = {(row["method"], row["metric"]): row for row in part.iter_rows(named=True)}
+    found = _by(part, "method", "metric")
 
     def cells(line: Headline) -> Iterator[str]:
         yield from (line.label, f"{line.users:,}", str(line.seeds))
         for name in names:
             row = found[line.method, name]
-            yield _with_interval(row["mean"], row["low"], row["high"], "{:.4f}")
+            yield _with_interval(row)
             yield NONE if row["sd"] is None else f"{row['sd']:.4f}"
 
     titles = chain.from_iterable((metric_title(name), "sd") for name in names)
@@ -243,33 +234,25 @@ def _level(comparison: pl.DataFrame, lines: Sequence[Headline], level: str) -> s
 
 
 def _differences(part: pl.DataFrame, lines: Sequence[Headline]) -> str:
-    found = {row["method"]: row for row in part.iter_rows(named=True)}
-    rows = [found[line.method] for line in lines if line.method in found]
-    return _table(
-        ["method", "users of both", "difference"],
-        (
-            [
-                label(row["method"]),
-                f"{row['users']:,}",
-                _with_interval(row["mean"], row["low"], row["high"], "{:+.4f}"),
-            ]
-            for row in rows
-        ),
-    )
+    found = _by(part, "method")
+    rows = [
+        [line.label, f"{row['users']:,}", _with_interval(row, "{:+.4f}")]
+        for line in lines
+        if (row := found.get((line.method,)))
+    ]
+    return _table(["method", "users of both", "difference"], rows)
 
 
 def _breakdown(part: pl.DataFrame, lines: Sequence[Headline]) -> str:
     """One column per bucket; where a method has fewer users, their number."""
-    sizes = bucket_sizes(part)
-    found = {(row["method"], row["bucket"]): row for row in part.iter_rows(named=True)}
+    sizes, found = bucket_sizes(part), _by(part, "method", "bucket")
 
     def cell(method: str, bucket: str) -> str:
         row = found.get((method, bucket))
         if row is None:
             return NONE
-        text = _with_interval(row["mean"], row["low"], row["high"], "{:.4f}")
         fewer = row["users"] < sizes[bucket]
-        return f"{text} ({row['users']:,})" if fewer else text
+        return _with_interval(row) + (f" ({row['users']:,})" if fewer else "")
 
     return _table(
         ["method", *(f"{name} ({size:,} users)" for name, size in sizes.items())],
@@ -280,28 +263,25 @@ def _breakdown(part: pl.DataFrame, lines: Sequence[Headline]) -> str:
 def _lists_and_costs(
     comparison: pl.DataFrame, lines: Sequence[Headline], k: int
 ) -> str:
-    columns: dict[tuple[str, str], tuple[str, Callable[[float], str]]] = {
-        ("lists", f"coverage_at_{k}"): ("coverage", partial(percent, digits=1)),
-        ("lists", f"popular_share_at_{k}"): ("popular", partial(percent, digits=1)),
-        ("cost", "denoiser_calls"): ("calls", "{:.3g}".format),
-        ("cost", "users_per_second"): ("users per second", rate_text),
-        ("cost", "distinct_states"): ("distinct states", partial(percent, digits=1)),
-        ("cost", "valid_share"): ("valid SIDs", partial(percent, digits=1)),
-        ("cost", "completed_share"): ("lists completed", partial(percent, digits=1)),
+    share = partial(percent, digits=1)
+    columns: dict[str, tuple[str, Callable[[float], str]]] = {
+        f"coverage_at_{k}": ("coverage", share),
+        f"popular_share_at_{k}": ("popular", share),
+        "denoiser_calls": ("calls", "{:.3g}".format),
+        "users_per_second": ("users per second", rate_text),
+        "distinct_states": ("distinct states", share),
+        "valid_share": ("valid SIDs", share),
+        "completed_share": ("lists completed", share),
     }
-    part = comparison.filter(pl.col("level").is_in(["lists", "cost"]))
-    found = {
-        (row["method"], row["level"], row["metric"]): row["mean"]
-        for row in part.iter_rows(named=True)
-    }
+    found = _by(comparison, "method", "metric")
 
     def cells(line: Headline) -> Iterator[str]:
         yield from (line.label, f"{line.users:,}")
-        for key, (_, write) in columns.items():
-            value = found.get((line.method, *key))
+        for name, (_, write) in columns.items():
+            row = found.get((line.method, name))
             # Without calls there is nothing to count in their states either.
-            idle = not line.denoiser_calls and key[1] in _OF_A_SEARCH
-            yield NONE if value is None or idle else write(value)
+            idle = not line.denoiser_calls and name in _OF_A_SEARCH
+            yield NONE if row is None or idle else write(row["mean"])
 
     titles = [title for title, _ in columns.values()]
     return _table(["method", "users", *titles], map(cells, lines))
@@ -313,13 +293,9 @@ def metric_title(name: str) -> str:
     return name.replace("recall", "Recall").replace("ndcg", "NDCG")
 
 
-def _with_interval(
-    mean: float, low: float | None, high: float | None, form: str
-) -> str:
-    text = form.format(mean)
-    if low is None or high is None:
-        return text
-    return f"{text} [{form.format(low)}, {form.format(high)}]"
+def _with_interval(row: dict[str, Any], form: str = "{:.4f}") -> str:
+    mean, low, high = (form.format(row[name]) for name in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
 
 
 def _table(titles: Sequence[str], rows: Iterable[Iterable[str]]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -30,11 +30,7 @@ from sidiff.ranking.methods import network_ranker
 from sidiff.ranking.results import Results, cost_frame
 from sidiff.ranking.settings import RankingParameters
 from sidiff.ranking.users import Users, rank_users
-from sidiff.reviews.sequences import (
-    Sequences,
-    evaluation_samples,
-    training_counts,
-)
+from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
 from sidiff.reviews.transitions import transition_counts
 from sidiff.sids.table import SidTable
 
@@ -62,33 +58,32 @@ class Evaluation:
     rates: dict[str, float]
 
 
-class Layout(NamedTuple):
-    """The data of an evaluation.
-
-    Attributes:
-        sequences: the users' items.
-        table: the items' SIDs.
-        residuals: row of each item in the networks' tables of residuals, 0 for none,
-            ``(N,)``.
-        lattice: the lattice of the SIDs; None where they are too long for one.
-        parameters: decoding, lists, filters.
-        max_history: most items of a history.
-    """
-
-    sequences: Sequences
-    table: SidTable
-    residuals: NDArray[np.int64]
-    lattice: Lattice | None
-    parameters: EvaluationParameters
-    max_history: int
-
-
 class Evaluator:
     """The test split of one data set, decoded as often as needed."""
 
-    def __init__(self, layout: Layout) -> None:
-        """Lay out the test split."""
-        sequences, table, residuals, lattice, parameters, max_history = layout
+    def __init__(
+        self,
+        sequences: Sequences,
+        table: SidTable,
+        residuals: NDArray[np.int64],
+        lattice: Lattice | None,
+        parameters: EvaluationParameters,
+        max_history: int,
+    ) -> None:
+        """Lay out the test split.
+
+        Args:
+            sequences: the users' items.
+            table: the items' SIDs.
+            residuals: row of each item in the networks' tables of residuals, 0 for
+                none, ``(N,)``.
+            lattice: of the SIDs; None where they are too long for one.
+            parameters: decoding, lists, filters.
+            max_history: most items of a history.
+
+        Raises:
+            SidiffError: a list of items cannot be read, or leaves none.
+        """
         self.parameters = parameters
         self.device = resolve(parameters.device)
         allowed = allowed_items(
@@ -97,22 +92,15 @@ class Evaluator:
         self.sequences, self.table = sequences, table
         self.groups = table.groups()
         self.histories = Histories(sequences, table.codes, residuals, self.device)
-        self.catalogue = Catalogue.build(
-            self.groups,
-            table.codebook_size,
-            training_counts(sequences),
-            self.device,
-            lattice,
-        )
+        counts, size = training_counts(sequences), table.codebook_size
+        catalogue = Catalogue.build(self.groups, size, counts, self.device, lattice)
         if allowed is not None:
-            self.catalogue = self.catalogue.restrict(
-                torch.from_numpy(allowed).to(self.device)
-            )
-        self.samples = evaluation_samples(sequences, "test", max_history)
+            catalogue = catalogue.restrict(torch.from_numpy(allowed).to(self.device))
+        self.catalogue = catalogue
         self.users = Users(
             sequences,
             self.histories,
-            self.samples,
+            evaluation_samples(sequences, "test", max_history),
             parameters.top_k,
             parameters.exclude_seen,
             parameters.users_per_batch,
@@ -158,12 +146,20 @@ class Evaluator:
                 None if label is None else f"ranking, {label}",
             )
 
-    def frames(
-        self, results: Results, name: str, seed: int
-    ) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Results and their cost as rows of one method and seed."""
-        frame = results.to_frame(name, seed)
-        return frame, cost_frame(name, seed, results.cost)
+    def chosen_users(self) -> NDArray[np.int64]:
+        """Rows of the users for whom all decoders rank, drawn at random."""
+        users, wanted = len(self.users.samples), self.parameters.decoder_users
+        if not 0 < wanted < users:
+            return np.arange(users)
+        generator = np.random.default_rng(self.parameters.decoding.seed)
+        return np.sort(generator.choice(users, wanted, replace=False))
+
+
+def to_frames(
+    results: Results, method: str, seed: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Results and their cost as rows of one method and seed."""
+    return results.to_frame(method, seed), cost_frame(method, seed, results.cost)
 
 
 def evaluate(
@@ -182,19 +178,18 @@ def evaluate(
             label = f"all users, seed {seed}"
             results = evaluator.rank(denoiser, parameters.ranking, label)
             if seed in parameters.seeds:
-                parts.append(evaluator.frames(results, CONFIGURED, seed))
+                parts.append(to_frames(results, CONFIGURED, seed))
             if seed == main:
                 chosen = results
     frames, costs = zip(*parts, strict=True)
-    cost = chosen.cost
     return Evaluation(
         recommendations(evaluator.sequences, evaluator.table, chosen),
         pl.concat(frames),
         pl.concat(costs),
         _metrics(evaluator, chosen),
         {
-            "test/decoding/users_per_second": cost.users_per_second,
-            "test/decoding/seconds": cost.seconds,
+            "test/decoding/users_per_second": chosen.cost.users_per_second,
+            "test/decoding/seconds": chosen.cost.seconds,
         },
     )
 
@@ -242,12 +237,11 @@ def compare_decoders(
         Results and costs of every (method, seed), as in
         ``sidiff.ranking.results``; on ``decoder_users`` random users.
     """
-    parameters = evaluator.parameters
-    users = chosen_users(len(evaluator.samples), parameters)
-    parts = []
+    decoders = evaluator.parameters.other_decoders()
+    users, parts = evaluator.chosen_users(), []
     with evaluator.ready():
         for seed, denoiser in denoisers.items():
-            for name, ranking in parameters.other_decoders().items():
+            for name, ranking in decoders.items():
                 if ranking.by_items and not isinstance(denoiser, JointDenoiser):
                     logger.info(
                         "Decoder %s is left out: the network of seed %d has no "
@@ -258,7 +252,7 @@ def compare_decoders(
                     continue
                 label = f"{name}, seed {seed}"
                 ranked = evaluator.rank(denoiser, ranking, label, users)
-                parts.append(evaluator.frames(ranked, name, seed))
+                parts.append(to_frames(ranked, name, seed))
     if not parts:
         raise SidiffError(
             "No decoder was left to compare; name one in evaluation.decoders, for "
@@ -266,15 +260,6 @@ def compare_decoders(
         )
     frames, costs = zip(*parts, strict=True)
     return pl.concat(frames), pl.concat(costs)
-
-
-def chosen_users(users: int, parameters: EvaluationParameters) -> NDArray[np.int64]:
-    """Rows of the users whom all decoders rank for, drawn with the decoding seed."""
-    wanted = parameters.decoder_users
-    if not 0 < wanted < users:
-        return np.arange(users)
-    generator = np.random.default_rng(parameters.decoding.seed)
-    return np.sort(generator.choice(users, wanted, replace=False))
 
 
 def recommendations(

@@ -99,14 +99,8 @@ class ComparisonParameters(Parameters):
 
     references: Annotated[list[MethodName], Field(min_length=1)]
     bootstrap: BootstrapParameters
-    popularity_edges: Annotated[
-        list[Count],
-        Field(min_length=1),
-    ]
-    history_edges: Annotated[
-        list[Annotated[int, Field(ge=2)]],
-        Field(min_length=1),
-    ]
+    popularity_edges: Annotated[list[Count], Field(min_length=1)]
+    history_edges: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _edges_increase(self) -> Self:

@@ -13,14 +13,14 @@ from sidiff.errors import SidiffError
 from sidiff.fingerprints import short
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
+from sidiff.snapshots import SnapshotFolder, below
 from sidiff.training.settings import TrainingParameters
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sidiff.decoding.lattice import Lattice
-    from sidiff.engines import Job
-    from sidiff.snapshots import SnapshotFolder
+    from sidiff.training.denoising import Job
 
 _SAMPLE = ("user", "start", "end")
 
@@ -89,7 +89,7 @@ def to_job(
     checkpoints: SnapshotFolder,
 ) -> Job:
     """Gather what a training needs."""
-    from sidiff.engines import Job  # noqa: PLC0415 (imports torch)
+    from sidiff.training.denoising import Job  # noqa: PLC0415 (imports torch)
 
     return Job(
         to_sequences(sequences, catalogue),
@@ -115,14 +115,7 @@ def join_models(models: Mapping[str, Model]) -> Model:
 def split_models(joined: Model) -> dict[str, Model]:
     """Undo ``join_models``."""
     return {
-        key: Model(
-            {
-                name.removeprefix(f"{key}/"): tensor
-                for name, tensor in joined.tensors.items()
-                if name.startswith(f"{key}/")
-            },
-            metadata,
-        )
+        key: Model(below(key, joined.tensors), metadata)
         for key, metadata in joined.metadata.items()
     }
 

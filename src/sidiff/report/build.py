@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -30,11 +29,24 @@ SCORES = {
 }
 
 
-@dataclass(frozen=True)
-class Stored:
-    """The results of a run, as far as the page shows them.
+def build(
+    *,
+    data: Mapping[str, Any],
+    sids: Mapping[str, Any],
+    catalogue: pl.DataFrame,
+    codes: NDArray[np.integer],
+    sequences: pl.DataFrame,
+    history: pl.DataFrame,
+    walk: Sequence[Step],
+    walked: int,
+    results: pl.DataFrame,
+    comparison: pl.DataFrame,
+    settings: Mapping[str, Any],
+    names: Mapping[str, str],
+) -> str:
+    """Return the page of a run as one HTML text that refers to no other file.
 
-    Attributes:
+    Args:
         data: the report ``data_statistics``.
         sids: the report ``sid_report``.
         catalogue: item_index, item_id, title.
@@ -49,34 +61,12 @@ class Stored:
         settings: parameters by group.
         names: data set, recipe, preset.
     """
-
-    data: Mapping[str, Any]
-    sids: Mapping[str, Any]
-    catalogue: pl.DataFrame
-    codes: NDArray[np.integer]
-    sequences: pl.DataFrame
-    history: pl.DataFrame
-    walk: Sequence[Step]
-    walked: int
-    results: pl.DataFrame
-    comparison: pl.DataFrame
-    settings: Mapping[str, Any]
-    names: Mapping[str, str]
-
-
-def build(stored: Stored) -> str:
-    """Return the page as one HTML text that refers to no other file.
-
-    Args:
-        stored: what the run stored.
-    """
-    lines = headlines(stored.comparison)
-    one = stored.results.filter(
-        method=stored.results["method"][0], seed=stored.results["seed"][0]
-    )
+    lines = headlines(comparison)
+    one = results.filter(method=results["method"][0], seed=results["seed"][0])
     main = next(line for line in lines if line.method == one["method"][0])
-    titles = titles_of(stored.catalogue)
-    good, bad = choose_examples(one, stored.sequences, titles, EXAMPLES)
+    titles = titles_of(catalogue)
+    good, bad = choose_examples(one, sequences, titles, EXAMPLES)
+    popular = int(sequences["items"].explode().mode().sort()[0])
     environment = Environment(
         loader=PackageLoader("sidiff.report", ""),
         autoescape=True,
@@ -85,22 +75,20 @@ def build(stored: Stored) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template("page.html").render(
-        names=stored.names,
-        data=stored.data,
-        sids=stored.sids,
+        names=names,
+        data=data,
+        sids=sids,
         main=main,
         lines=lines,
         longest=max(line.ndcg.high for line in lines) or 1.0,
         percent=percent,
         rate_text=rate_text,
-        digits=_code_use(stored.codes, int(stored.sids["codebook_size"])),
-        near=neighbours(stored.codes, titles, _popular(stored.sequences), NEIGHBOURS),
-        loss=_loss(stored.history),
-        scores=_scores(stored.history),
-        kept=_kept(stored.history),
-        walk=_walk(stored, titles),
+        digits=_code_use(codes, int(sids["codebook_size"])),
+        near=neighbours(codes, titles, popular, NEIGHBOURS),
+        **_course(history),
+        walk=_walk(walk, codes, titles, sequences["items"][walked].to_list()),
         groups={FOUND: good, MISSED: bad},
-        settings=yaml.safe_dump(dict(stored.settings), sort_keys=False, width=78),
+        settings=yaml.safe_dump(dict(settings), sort_keys=False, width=78),
         versions=_versions(),
     )
 
@@ -116,41 +104,37 @@ def titles_of(catalogue: pl.DataFrame) -> list[str]:
     return titles
 
 
-def _popular(sequences: pl.DataFrame) -> int:
-    """The item that most users took."""
-    return int(sequences["items"].explode().mode().sort()[0])
-
-
 def _code_use(codes: NDArray[np.integer], size: int) -> list[list[float]]:
     """The use of every code, relative to the digit's most frequent one."""
     counts = [np.bincount(digit, minlength=size) for digit in codes.T]
     return [(count / count.max()).round(3).tolist() for count in counts]
 
 
-def _loss(history: pl.DataFrame) -> str:
-    points = list(zip(history["epoch"], history["train/loss"], strict=True))
-    return line_chart({"training loss": points}, "epoch", None)
-
-
-def _scores(history: pl.DataFrame) -> str:
+def _course(history: pl.DataFrame) -> dict[str, Any]:
+    """Charts of the loss and of the scores, and the epoch whose weights are kept."""
     scored = history.drop_nulls("validation/score")
-    lines = {
-        name: list(zip(scored["epoch"], scored[column], strict=True))
+    kept = int(scored["epoch"][int(scored["validation/score"].arg_max() or 0)])
+    loss = list(history.select("epoch", "train/loss").iter_rows())
+    scores = {
+        name: list(scored.select("epoch", column).iter_rows())
         for name, column in SCORES.items()
     }
-    return line_chart(lines, "epoch", _kept(history))
+    return {
+        "loss": line_chart({"training loss": loss}, "epoch", None),
+        "scores": line_chart(scores, "epoch", kept),
+        "kept": kept,
+    }
 
 
-def _kept(history: pl.DataFrame) -> int:
-    scored = history.drop_nulls("validation/score")
-    return int(scored["epoch"][int(scored["validation/score"].arg_max() or 0)])
-
-
-def _walk(stored: Stored, titles: list[str]) -> dict[str, Any]:
-    sequence = stored.sequences["items"][stored.walked].to_list()
-    codes = [-1] * stored.codes.shape[1]
+def _walk(
+    walk: Sequence[Step],
+    of_items: NDArray[np.integer],
+    titles: list[str],
+    sequence: list[int],
+) -> dict[str, Any]:
+    codes = [-1] * of_items.shape[1]
     rows = []
-    for step in stored.walk:
+    for step in walk:
         codes[step.digit] = step.code
         rows.append(
             {
@@ -166,11 +150,11 @@ def _walk(stored: Stored, titles: list[str]) -> dict[str, Any]:
                 "filled": step.filled.tolist(),
             }
         )
-    found = (stored.codes == np.array(codes)).all(1).nonzero()[0]
+    found = (of_items == np.array(codes)).all(1).nonzero()[0]
     return {
         "history": [titles[item] for item in sequence[:-1][-5:]],
         "target": titles[sequence[-1]],
-        "target_codes": stored.codes[sequence[-1]].tolist(),
+        "target_codes": of_items[sequence[-1]].tolist(),
         "rows": rows,
         "codes": codes,
         "found": titles[int(found[0])] if len(found) else None,

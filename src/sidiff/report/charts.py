@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 480, 250
@@ -99,9 +100,5 @@ def strip(probabilities: NDArray[np.float32], chosen: int | None) -> str:
 
 def _ticks(top: float) -> list[float]:
     """Round numbers from 0 to ``top`` or the next beyond it."""
-    if top <= 0:
-        return [0.0, 1.0]
-    power = 10.0 ** np.floor(np.log10(top / STEPS))
-    sizes = (float(power * size) for size in (1, 2, 2.5, 5, 10))
-    step = next(size for size in sizes if top / size <= STEPS)
-    return [round(step * place, 10) for place in range(int(np.ceil(top / step)) + 1)]
+    locator = MaxNLocator(STEPS, steps=[1, 2, 2.5, 5, 10])
+    return list(map(float, locator.tick_values(0.0, top or 1.0)))

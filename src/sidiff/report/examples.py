@@ -39,20 +39,17 @@ def choose_examples(
     They are spread evenly over the test users, and not picked by how they look.
 
     Args:
-        results: user (row of ``sequences``), target and items (their indices, all
-            lists of one length), of one method and seed.
+        results: user (row of ``sequences``), target and items (array of their
+            indices), of one method and seed.
         sequences: items (indices, oldest first) of every user.
         titles: of every item, ``(N,)``.
         each: how many of either kind.
     """
-    width = len(results["items"][0])
-    listed = results["items"].cast(pl.Array(pl.Int64, width)).to_numpy()
+    listed = results["items"].to_numpy()
     hits = listed == results["target"].to_numpy()[:, None]
-    rows = (hits[:, 0].nonzero()[0], (~hits.any(1)).nonzero()[0])
 
     def example(row: int, *, hit: bool) -> Example:
-        sequence = sequences["items"][int(results["user"][row])].to_list()
-        history = sequence[:-1]
+        history = sequences["items"][int(results["user"][row])].to_list()[:-1]
         return Example(
             max(0, len(history) - SHOWN),
             [titles[item] for item in history[-SHOWN:]],
@@ -62,16 +59,17 @@ def choose_examples(
         )
 
     return (
-        [example(int(row), hit=True) for row in _spread(rows[0], each)],
-        [example(int(row), hit=False) for row in _spread(rows[1], each)],
+        [example(row, hit=True) for row in _spread(hits[:, 0], each)],
+        [example(row, hit=False) for row in _spread(~hits.any(1), each)],
     )
 
 
-def _spread(rows: NDArray[np.int64], number: int) -> NDArray[np.int64]:
-    """Up to ``number`` of ``rows``, from the middle of as many equal parts."""
+def _spread(chosen: NDArray[np.bool_], number: int) -> list[int]:
+    """Up to ``number`` of the chosen rows, from the middle of as many equal parts."""
+    rows = chosen.nonzero()[0]
     number = min(number, len(rows))
     places = (np.arange(number) + 0.5) * len(rows) / max(number, 1)
-    return rows[places.astype(np.int64)]
+    return rows[places.astype(np.int64)].tolist()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ digit, ``sidiff.training.joint`` a posterior over items.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,6 +23,7 @@ from sidiff.diffusion.histories import Histories, residual_rows
 from sidiff.diffusion.networks import Network
 from sidiff.diffusion.noising import masked_digits
 from sidiff.diffusion.noising.context import NoisingContext, confidence_probe
+from sidiff.diffusion.noising.orders import history_counts
 from sidiff.diffusion.objective import Loss, denoising_loss
 from sidiff.errors import SidiffError
 from sidiff.evaluation.metrics import level_means
@@ -29,22 +31,25 @@ from sidiff.ranking.methods import network_ranker
 from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
 from sidiff.sids.table import SidTable
-from sidiff.training.masking import MaskingLog
+from sidiff.snapshots import SnapshotFolder
 from sidiff.training.settings import TrainingParameters
 from sidiff.training.trainer import SCORE, SCORE_CUTOFF, Task
 from sidiff.training.workers import Workers
 
 
-class Data(NamedTuple):
+@dataclass(frozen=True)
+class Job:
     """The data and settings of a denoiser's training.
 
     Attributes:
-        sequences: all users' items.
+        sequences: all users' items; training sees only positions in ``samples``.
         samples: training windows ``(S, 3)``: user, start, end; read by ``DigitTask``.
         table: the items' SIDs.
         parameters: network, noising, loss, optimiser, validation.
-        max_history: longest history of the network.
+        max_history: longest history of the network; fixes the position table.
         lattice: of the SIDs, for validation; None: made anew.
+        checkpoints: where unfinished runs lie, each under its own fingerprint; None
+            to keep none. They stay until the caller clears the folder.
     """
 
     sequences: Sequences
@@ -52,7 +57,66 @@ class Data(NamedTuple):
     table: SidTable
     parameters: TrainingParameters
     max_history: int
-    lattice: Lattice | None
+    lattice: Lattice | None = None
+    checkpoints: SnapshotFolder | None = None
+
+
+class MaskingLog:
+    """Counts of masked digits since the last ``rows``.
+
+    Attributes:
+        total: views with 0, 1, ... L digits masked; views in which each digit is
+            masked; digits that the history has not, and has, the code of, each as how
+            many there were and how many were masked. ``(L + 1 + L + 4,)``.
+    """
+
+    def __init__(self, digits: int, device: torch.device) -> None:
+        """Nothing counted yet."""
+        self._digits = digits
+        self.total = torch.zeros(2 * digits + 5, dtype=torch.int64, device=device)
+        self._step = torch.zeros_like(self.total)
+
+    def add(self, context: NoisingContext, masked: Tensor) -> None:
+        """Count the views ``masked`` ``(B, V, L)`` bool of a part of a batch."""
+        sizes, digits, explained = self._split(self._step)
+        sizes += masked.sum(2).flatten().bincount(minlength=len(sizes))
+        digits += masked.sum((0, 1))
+        known = (history_counts(context) > 0).long()
+        times = masked.sum(1)
+        explained[:, 0] += masked.shape[1] * known.flatten().bincount(minlength=2)
+        explained[:, 1].scatter_add_(0, known.flatten(), times.flatten())
+
+    def end_step(self, workers: Workers) -> None:
+        """Take what all workers counted since the last step into the total."""
+        workers.add_up([self._step])
+        self.total += self._step
+        self._step.zero_()
+
+    def rows(self, epoch: int) -> list[dict[str, Any]]:
+        """Shares of ``epoch``, and start anew: epoch, of, value, share.
+
+        ``of`` says what is counted: ``views`` with ``value`` masked digits, among all
+        views; ``digit`` number ``value`` masked; masked digits among those that the
+        history has the code of (``in_history`` 1) or not (0).
+        """
+        sizes, digits, explained = self._split(self.total)
+        views = sizes.sum().clamp(min=1)
+        shares = {
+            "views": sizes / views,
+            "digit": digits / views,
+            "in_history": explained[:, 1] / explained[:, 0].clamp(min=1),
+        }
+        self.total.zero_()
+        return [
+            {"epoch": epoch, "of": of, "value": value, "share": share}
+            for of, tensor in shares.items()
+            for value, share in enumerate(tensor.tolist())
+        ]
+
+    def _split(self, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Views: sizes ``(L + 1,)``, digits ``(L,)``, explained ``(2, 2)``."""
+        sizes, digits, explained = counts.split([self._digits + 1, self._digits, 4])
+        return sizes, digits, explained.view(2, 2)
 
 
 class DenoiserTask(Task):
@@ -69,7 +133,7 @@ class DenoiserTask(Task):
 
     def __init__(
         self,
-        data: Data,
+        job: Job,
         network: Network,
         samples: NDArray[np.int32],
         residual_items: NDArray[np.bool_] | None,
@@ -77,7 +141,7 @@ class DenoiserTask(Task):
         """Draw the weights and lay the data out.
 
         Args:
-            data: what all tasks have.
+            job: data and settings.
             network: not initialised yet.
             samples: training rows ``(S, 3)``.
             residual_items: items that have a residual ``(N,)``; None for none.
@@ -85,7 +149,7 @@ class DenoiserTask(Task):
         Raises:
             SidiffError: no samples.
         """
-        sequences, table, parameters = data.sequences, data.table, data.parameters
+        sequences, table, parameters = job.sequences, job.table, job.parameters
         if len(samples) == 0:
             raise SidiffError(
                 "There are no training samples: every user is too short for "
@@ -109,16 +173,18 @@ class DenoiserTask(Task):
         self.histories = Histories(sequences, table.codes, rows, device)
         counts, size = training_counts(sequences), table.codebook_size
         self.groups = table.groups()
-        self.catalogue = Catalogue.build(
-            self.groups, size, counts, device, data.lattice
-        )
-        settings = parameters.validation
+        self.catalogue = Catalogue.build(self.groups, size, counts, device, job.lattice)
+        asked = parameters.validation
         chosen = validation_samples(
-            sequences, data.max_history, settings.max_users, parameters.seed
+            sequences, job.max_history, asked.max_users, parameters.seed
         )
-        per_batch = settings.users_per_batch
         self.validation = Users(
-            sequences, self.histories, chosen, SCORE_CUTOFF, False, per_batch
+            sequences,
+            self.histories,
+            chosen,
+            SCORE_CUTOFF,
+            exclude_seen=False,
+            per_batch=asked.users_per_batch,
         )
         users, _, ends = chosen.T
         targets = sequences.items[sequences.offsets[users] + ends]
@@ -137,7 +203,9 @@ class DenoiserTask(Task):
             )
             ranking = rank_users(ranker, users.take(rows), None)
             items[rows], sids[rows] = ranking.items, ranking.sids
-        items, sids = workers.add_up_arrays([items, sids], self.device)
+        lists = [torch.from_numpy(part).to(self.device) for part in (items, sids)]
+        workers.add_up(lists)
+        items, sids = (part.cpu().numpy() for part in lists)
         figures = level_means(
             items,
             sids,
@@ -152,6 +220,25 @@ class DenoiserTask(Task):
         share = parameters.ndcg_weight
         return figures | {SCORE: share * ndcg + (1.0 - share) * recall}
 
+    def mask(
+        self,
+        targets: Tensor,
+        history: Tensor,
+        lengths: Tensor,
+        memory: Any,
+        progress: float,
+    ) -> Tensor:
+        """Mask digits of a part of a batch, and count them: ``(B, V, L)`` bool.
+
+        ``memory`` is what the model's confidences are asked with; the other arguments
+        are those of ``NoisingContext``.
+        """
+        probe = confidence_probe(self.network, memory, targets)
+        context = NoisingContext(targets, history, lengths, progress, probe, self.noise)
+        masked = masked_digits(context, self.parameters.noising)
+        self.masking.add(context, masked)
+        return masked
+
     def end_step(self, workers: Workers) -> None:
         """Count what all workers masked."""
         self.masking.end_step(workers)
@@ -164,21 +251,14 @@ class DenoiserTask(Task):
 class DigitTask(DenoiserTask):
     """The papers' network and its objective: a softmax per masked digit."""
 
-    def __init__(self, data: Data) -> None:
-        """Draw the weights and lay the data out.
-
-        Raises:
-            SidiffError: no samples.
-        """
-        table = data.table
+    def __init__(self, job: Job) -> None:
+        """Draw the weights and lay the data out."""
+        digits, size = job.table.digits, job.table.codebook_size
         config = DenoiserConfig.build(
-            data.parameters.network,
-            table.digits,
-            table.codebook_size,
-            data.max_history,
+            job.parameters.network, digits, size, job.max_history
         )
         self.denoiser = Denoiser(config)
-        super().__init__(data, self.denoiser, data.samples, None)
+        super().__init__(job, self.denoiser, job.samples, None)
 
     def loss(self, samples: Tensor, progress: float) -> Loss:
         """Cross-entropy of the digits that the noising masks."""
@@ -188,16 +268,9 @@ class DigitTask(DenoiserTask):
         probed = memory
         if parameters.noising.probe_kv == "raw":
             probed = denoiser.unprojected(memory)
-        context = NoisingContext(
-            targets=batch.targets,
-            history=batch.history,
-            lengths=batch.lengths,
-            progress=progress,
-            probe=confidence_probe(denoiser, probed, batch.targets),
-            generator=self.noise,
+        masked = self.mask(
+            batch.targets, batch.history, batch.lengths, probed, progress
         )
-        masked = masked_digits(context, parameters.noising)
-        self.masking.add(context, masked)
         codes = batch.targets[:, None].expand_as(masked)
         return denoising_loss(
             denoiser.logits(codes, masked, memory),

@@ -1,8 +1,11 @@
-"""The course of a training run, drawn."""
+"""The course of a training run, drawn.
+
+``history`` and ``masking`` are those of ``sidiff.training.loop.Fitted``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 from matplotlib.axes import Axes
@@ -21,32 +24,23 @@ def training_figure(history: pl.DataFrame) -> go.Figure:
     """Loss and learning rate beside the validation scores, epoch by epoch.
 
     Interactive: kedro-viz shows the numbers under the pointer.
-
-    Args:
-        history: as ``sidiff.training.loop.Fitted.history``.
     """
     figure = make_subplots(
         cols=2,
         specs=[[{"secondary_y": True}, {}]],
         subplot_titles=("Training", "Validation"),
     )
-    for column, name, second in (
-        ("train/loss", "loss", False),
-        ("train/learning_rate", "learning rate", True),
-    ):
-        line = go.Scatter(
-            x=history["epoch"].to_list(),
-            y=history[column].to_list(),
-            name=name,
-            line={"dash": "dot"} if second else {},
-        )
-        figure.add_trace(line, row=1, col=1, secondary_y=second)
     scored = history.drop_nulls("validation/score")
+
+    def draw(rows: pl.DataFrame, column: str, name: str, **place: Any) -> None:
+        line = {"dash": "dot"} if place.get("secondary_y") else {}
+        x, y = rows["epoch"].to_list(), rows[column].to_list()
+        figure.add_trace(go.Scatter(x=x, y=y, name=name, line=line), row=1, **place)
+
+    draw(history, "train/loss", "loss", col=1, secondary_y=False)
+    draw(history, "train/learning_rate", "learning rate", col=1, secondary_y=True)
     for column, name in SCORES.items():
-        line = go.Scatter(
-            x=scored["epoch"].to_list(), y=scored[column].to_list(), name=name
-        )
-        figure.add_trace(line, row=1, col=2)
+        draw(scored, column, name, col=2)
     best = scored["epoch"][int(scored["validation/score"].arg_max() or 0)]
     figure.add_vline(
         best, line_dash="dot", annotation_text=f"kept: epoch {best}", row=1, col=2
@@ -62,24 +56,29 @@ def masking_figure(masking: pl.DataFrame) -> Figure:
     """Masked digits: how many, which ones, and whether in the history.
 
     Args:
-        masking: as ``sidiff.training.loop.Fitted.masking``.
+        masking: as ``sidiff.training.loop.Fitted.masking``; with method and seed beside
+            it, one row of panels per method, of its first seed.
     """
-    return _masking_rows({"": masking})
-
-
-def variants_masking_figure(masking: pl.DataFrame) -> Figure:
-    """``masking_figure``, one row per method; of its first seed.
-
-    Args:
-        masking: rows of ``Fitted.masking`` with method and seed beside them.
-    """
-    parts = masking.partition_by("method", as_dict=True, maintain_order=True)
-    return _masking_rows(
-        {
-            str(method): part.filter(pl.col("seed") == part["seed"][0])
-            for (method,), part in parts.items()
-        }
-    )
+    parts = {("",): masking}
+    if "method" in masking.columns:
+        parts = masking.partition_by("method", as_dict=True, maintain_order=True)
+    size = (12, 0.6 + 2.6 * len(parts))
+    figure = Figure(figsize=size, layout="constrained", dpi=120)
+    grid = figure.subplots(len(parts), 3, squeeze=False)
+    for (sizes, digits, known), ((name,), part) in zip(
+        grid, parts.items(), strict=True
+    ):
+        if name:
+            part = part.filter(pl.col("seed") == part["seed"][0])  # noqa: PLW2901
+        views = part.filter(of="views").filter(pl.col("value") > 0)
+        _draw_shares(sizes, views, "digits masked")
+        _draw_shares(digits, part.filter(of="digit"), "digit")
+        _draw_known(known, part.filter(of="in_history"))
+        prefix = f"{name}: " if name else ""
+        sizes.set_title(f"{prefix}how many are masked", loc="left", fontsize=11)
+        digits.set_title("which", loc="left", fontsize=11)
+        known.set_title("by what the history has", loc="left", fontsize=11)
+    return figure
 
 
 def courses_figure(history: pl.DataFrame) -> Figure:
@@ -99,37 +98,17 @@ def courses_figure(history: pl.DataFrame) -> Figure:
                 axes.plot(seed["epoch"], seed[column], color=f"C{place}", marker=".")
             axes.plot([], [], color=f"C{place}", marker=".", label=str(method))
         axes.set_title(f"Validation {title}", loc="left", fontsize=11)
-        axes.set_xlabel("epoch")
         axes.set_ylim(bottom=0)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
+        _tidy(axes)
     return figure
 
 
-def _masking_rows(parts: Mapping[str, pl.DataFrame]) -> Figure:
-    size = (12, 0.6 + 2.6 * len(parts))
-    figure = Figure(figsize=size, layout="constrained", dpi=120)
-    grid = figure.subplots(len(parts), 3, squeeze=False)
-    for (sizes, digits, known), (name, part) in zip(grid, parts.items(), strict=True):
-        views = part.filter(of="views").filter(pl.col("value") > 0)
-        _draw_shares(sizes, views, "digits masked", "share of views")
-        _draw_shares(digits, part.filter(of="digit"), "digit", "share of views")
-        _draw_known(known, part.filter(of="in_history"))
-        prefix = f"{name}: " if name else ""
-        sizes.set_title(f"{prefix}how many are masked", loc="left", fontsize=11)
-        digits.set_title("which", loc="left", fontsize=11)
-        known.set_title("by what the history has", loc="left", fontsize=11)
-    return figure
-
-
-def _draw_shares(axes: Axes, rows: pl.DataFrame, what: str, share: str) -> None:
+def _draw_shares(axes: Axes, rows: pl.DataFrame, what: str) -> None:
     """A value per row, an epoch per column, its share as a shade."""
     table = rows.pivot(on="epoch", index="value", values="share")
-    shares = table.drop("value").to_numpy()
     epochs, values = rows["epoch"].unique().sort(), table["value"]
     image = axes.imshow(
-        shares,
+        table.drop("value").to_numpy(),
         aspect="auto",
         origin="lower",
         cmap="Blues",
@@ -146,16 +125,21 @@ def _draw_shares(axes: Axes, rows: pl.DataFrame, what: str, share: str) -> None:
         axis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel(what)
-    axes.figure.colorbar(image, ax=axes, label=share)
+    axes.figure.colorbar(image, ax=axes, label="share of views")
 
 
 def _draw_known(axes: Axes, rows: pl.DataFrame) -> None:
     for value, title in ((1, "in the history"), (0, "not in the history")):
         part = rows.filter(value=value)
         axes.plot(part["epoch"], part["share"], marker=".", label=f"code {title}")
-    axes.set_xlabel("epoch")
     axes.set_ylabel("share of digits masked")
     axes.set_ylim(0, 1)
+    _tidy(axes)
+
+
+def _tidy(axes: Axes) -> None:
+    """Axes of lines over the epochs."""
+    axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

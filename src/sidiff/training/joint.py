@@ -10,6 +10,8 @@ drawn evenly, with digits filled as the recipe's noising says.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,11 +23,9 @@ from sidiff.diffusion.blocks import Packing
 from sidiff.diffusion.histories import Positions, SampleBatch
 from sidiff.diffusion.item_softmax import item_softmax_loss, repeat_additions
 from sidiff.diffusion.joint import ItemTable, JointConfig, JointDenoiser, JointMemory
-from sidiff.diffusion.noising import masked_digits
-from sidiff.diffusion.noising.context import NoisingContext, confidence_probe
 from sidiff.diffusion.objective import Loss
 from sidiff.reviews.sequences import sequence_rows, training_items
-from sidiff.training.denoising import Data, DenoiserTask
+from sidiff.training.denoising import DenoiserTask, Job
 
 
 class JointTask(DenoiserTask):
@@ -36,25 +36,21 @@ class JointTask(DenoiserTask):
         known: the items that were there in training; those of the softmax.
     """
 
-    def __init__(self, data: Data) -> None:
-        """Draw the weights and lay the data out.
-
-        Raises:
-            SidiffError: no user is long enough.
-        """
-        sequences, table, parameters = data.sequences, data.table, data.parameters
-        rows = sequence_rows(sequences, data.max_history)
-        marked = training_items(rows, sequences)
+    def __init__(self, job: Job) -> None:
+        """Draw the weights and lay the data out."""
+        table = job.table
+        rows = sequence_rows(job.sequences, job.max_history)
+        marked = training_items(rows, job.sequences)
         config = JointConfig.build(
-            parameters.network,
+            job.parameters.network,
             table.digits,
             table.codebook_size,
-            data.max_history,
+            job.max_history,
             residual_items=int(marked.sum()),
         )
         self.joint = JointDenoiser(config)
         residual = marked if config.residual_items else None
-        super().__init__(data, self.joint, rows, residual)
+        super().__init__(job, self.joint, rows, residual)
         items = self.histories.table
         known = torch.from_numpy(np.flatnonzero(marked)).to(self.device)
         self.known = ItemTable(items.codes[known], items.residuals[known])
@@ -63,7 +59,13 @@ class JointTask(DenoiserTask):
 
     def loss(self, samples: Tensor, progress: float) -> Loss:
         """Cross-entropy of all positions, and that of partial views beside it."""
-        network, batch = self.joint, self._known_only(samples)
+        network, batch = self.joint, self.histories.gather(samples)
+        # Items as indices into the known ones.
+        batch = replace(
+            batch,
+            history_items=self._place_of_item[batch.history_items],
+            target_items=self._place_of_item[batch.target_items],
+        )
         vectors = network.item_vectors(self.known)
         states, packing = network.states(
             F.embedding(batch.history_items, vectors), batch.lengths
@@ -81,18 +83,6 @@ class JointTask(DenoiserTask):
             total = total + share * weight * beside
         return Loss(total, weight)
 
-    def _known_only(self, samples: Tensor) -> SampleBatch:
-        """A batch whose items are indices into the known ones."""
-        batch = self.histories.gather(samples)
-        place = self._place_of_item
-        return SampleBatch(
-            batch.history,
-            batch.lengths,
-            place[batch.history_items],
-            place[batch.target_items],
-            batch.targets,
-        )
-
     def _partial_views(
         self,
         batch: SampleBatch,
@@ -102,23 +92,14 @@ class JointTask(DenoiserTask):
         progress: float,
     ) -> Tensor:
         """Mean loss at one position of each sequence, with some digits filled."""
-        noising, device = self.parameters.noising, self.device
-        draws = torch.rand(len(batch.lengths), generator=self.noise, device=device)
+        size = len(batch.lengths)
+        draws = torch.rand(size, generator=self.noise, device=self.device)
         ends = 1 + (draws * batch.lengths).long().clamp(max=batch.lengths - 1)
         first = batch.lengths.cumsum(0) - batch.lengths
         targets = positions.targets[first + ends - 1]
         codes = self.known.codes[targets]
         memory = self.joint.memory(states, packing, batch.history_items, ends)
-        context = NoisingContext(
-            targets=codes,
-            history=batch.history,
-            lengths=ends,
-            progress=progress,
-            probe=confidence_probe(self.joint, memory, codes),
-            generator=self.noise,
-        )
-        masked = masked_digits(context, noising)
-        self.masking.add(context, masked)
+        masked = self.mask(codes, batch.history, ends, memory, progress)
         views = codes[:, None].expand_as(masked)
         loss = partial_views_loss(
             self.joint, views, masked, memory, targets, self.known, self._inverted

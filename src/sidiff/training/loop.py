@@ -12,19 +12,15 @@ import polars as pl
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sidiff.decoding.lattice import Lattice
 from sidiff.devices import cpu_threads
-from sidiff.reviews.sequences import Sequences
-from sidiff.sids.table import SidTable
-from sidiff.snapshots import SnapshotFolder
-from sidiff.training.denoising import Data, DenoiserTask, DigitTask
+from sidiff.training.denoising import DenoiserTask, DigitTask, Job
 from sidiff.training.joint import JointTask
 from sidiff.training.progress import Checkpoints
 from sidiff.training.settings import TrainingParameters
-from sidiff.training.trainer import Budget, OnEpoch, Trained, Trainer, unheard
+from sidiff.training.trainer import Budget, OnEpoch, Trainer, unheard
 from sidiff.training.workers import ALONE, Workers
 
-TASKS: dict[str, Callable[[Data], DenoiserTask]] = {
+TASKS: dict[str, Callable[[Job], DenoiserTask]] = {
     "items": JointTask,
     "digits": DigitTask,
 }
@@ -44,7 +40,7 @@ class Fitted:
         history: one row per epoch: loss, learning rate, validation metrics; the same
             for every run of the same settings.
         masking: what the noising masked in every epoch: epoch, of, value, share; see
-            ``sidiff.training.masking.MaskingLog.rows``.
+            ``sidiff.training.denoising.MaskingLog.rows``.
     """
 
     weights: dict[str, Tensor]
@@ -53,80 +49,59 @@ class Fitted:
     masking: pl.DataFrame
 
 
-def fit(
-    sequences: Sequences,
-    samples: NDArray[np.int32],
-    table: SidTable,
-    parameters: TrainingParameters,
-    max_history: int,
-    on_epoch: OnEpoch,
-    lattice: Lattice | None = None,
-    checkpoints: SnapshotFolder | None = None,
-    workers: Workers = ALONE,
-) -> Fitted:
+def fit(job: Job, on_epoch: OnEpoch, workers: Workers = ALONE) -> Fitted:
     """Train a denoiser and keep the weights of its best validated epoch.
 
     A run that was cut off goes on from its last checkpoint and ends as if it had not
     been, to the last bit on a CPU; one that was finished is not repeated.
 
     Args:
-        sequences: all users' items; training sees only positions in ``samples``.
-        samples: training windows ``(S, 3)``: user, start, end.
-        table: the items' SIDs.
-        parameters: network, noising, loss, optimiser, validation.
-        max_history: longest history of the network; fixes the position table.
+        job: data and settings.
         on_epoch: receives each epoch's figures; those of epochs before a resumption
             once more.
-        lattice: of the SIDs, for validation; made anew where it is not given.
-        checkpoints: where unfinished runs lie, each under its own fingerprint; None
-            to keep none. They stay until the caller clears the folder.
-        workers: the processes that run this at once on the same arguments; all get
-            the same weights, and the first alone writes, logs and calls ``on_epoch``.
+        workers: the processes that run this at once on the same job; all get the same
+            weights, and the first alone writes, logs and calls ``on_epoch``.
 
     Raises:
         SidiffError: no samples, a setting that does not fit the data, a loss that is
             no number any more, or a checkpoint that cannot be written.
     """
+    parameters = job.parameters
     with cpu_threads(parameters.threads):
-        data = Data(sequences, samples, table, parameters, max_history, lattice)
-        task = TASKS[parameters.network.posterior](data)
+        task = TASKS[parameters.network.posterior](job)
         decides = {
             "model": "denoiser",
             "parameters": parameters.model_dump(exclude=_WITHOUT_EFFECT),
             "workers": workers.size,
-            "max_history": max_history,
-            "sequences": sequences.fingerprint,
-            "sid_table": table.fingerprint,
+            "max_history": job.max_history,
+            "sequences": job.sequences.fingerprint,
+            "sid_table": job.table.fingerprint,
             "samples": samples_fingerprint(task.samples),
         }
         kept = Checkpoints(
-            checkpoints if workers.first else None,
+            job.checkpoints if workers.first else None,
             "Denoiser",
             decides,
             parameters.checkpoint_seconds,
         )
         trainer = Trainer(task, task.samples, budget_of(parameters), workers)
         trained = trainer.train(kept, on_epoch if workers.first else unheard)
-    return Fitted(
-        trained.weights,
-        _config(task, data, trained),
-        pl.DataFrame(trained.rows, infer_schema_length=None),
-        pl.DataFrame(trained.notes),
-    )
-
-
-def _config(task: DenoiserTask, data: Data, trained: Trained) -> dict[str, Any]:
-    """The shape of a network, and how its weights came about."""
-    return task.network.saved_config() | {
-        "sid_table": data.table.fingerprint,
-        "sequences": data.sequences.fingerprint,
+    config = task.network.saved_config() | {
+        "sid_table": job.table.fingerprint,
+        "sequences": job.sequences.fingerprint,
         "known_items": task.known_items,
-        "seed": data.parameters.seed,
+        "seed": parameters.seed,
         "best_epoch": trained.epoch,
         "best_score": trained.score,
         "epochs_run": trained.epochs_run,
         "parameters": sum(p.numel() for p in task.network.parameters()),
     }
+    return Fitted(
+        trained.weights,
+        config,
+        pl.DataFrame(trained.rows, infer_schema_length=None),
+        pl.DataFrame(trained.notes),
+    )
 
 
 def budget_of(parameters: TrainingParameters) -> Budget:

@@ -1,10 +1,10 @@
-"""The progress of a training: what a checkpoint holds and how it is resumed."""
+"""The progress of a training: when it ends, its checkpoints, and how it is resumed."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import sidiff
-from sidiff.snapshots import Snapshot, SnapshotFolder
-from sidiff.training.schedule import EarlyStopping
+from sidiff.fingerprints import of_values
+from sidiff.snapshots import Snapshot, SnapshotFolder, below
+from sidiff.training.settings import StoppingParameters
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,43 @@ DECIDING_CODE = (
     *("reviews/sequences.py", "sids/table.py"),
 )
 """Code of which a change makes older checkpoints those of another program."""
+_OWN = ("rows", "notes", "batch", "step", "finished")
+_OF_STOPPING = ("best_score", "best_epoch", "stale")
+"""What a snapshot's state has of a ``Progress`` and of its ``EarlyStopping``."""
+
+
+class EarlyStopping:
+    """Remembers the best validation score and when to give up.
+
+    Attributes:
+        best_score: highest score so far; -inf before the first.
+        best_epoch: its epoch; 0 before the first.
+    """
+
+    def __init__(self, parameters: StoppingParameters) -> None:
+        self.parameters = parameters
+        self.best_score = -math.inf
+        self.best_epoch = 0
+        self.stale = 0
+
+    def due(self, epoch: int, last_epoch: int) -> bool:
+        """Epochs after which to validate: test of ``epoch``; the last one always is."""
+        since = epoch - self.parameters.first_epoch
+        regular = since >= 0 and since % self.parameters.every_epochs == 0
+        return regular or epoch == last_epoch
+
+    def update(self, epoch: int, score: float) -> bool:
+        """Record a score; True when it is the best so far."""
+        if score > self.best_score:
+            self.best_score, self.best_epoch, self.stale = score, epoch, 0
+            return True
+        self.stale += 1
+        return False
+
+    @property
+    def exhausted(self) -> bool:
+        """Test that ``patience`` validations in a row brought nothing."""
+        return self.stale >= self.parameters.patience
 
 
 class Progress:
@@ -54,16 +91,14 @@ class Progress:
         stopping: EarlyStopping,
         order: torch.Generator,
         device: torch.device,
-        counts: Mapping[str, Tensor] | None = None,
+        counts: dict[str, Tensor],
     ) -> None:
-        self.model = model
-        self.optimizer = optimizer
-        self.stopping = stopping
-        self.order = order
+        self.model, self.optimizer = model, optimizer
+        self.stopping, self.order = stopping, order
         self.best = cpu_weights(model)
         self.rows: list[dict[str, Any]] = []
         self.notes: list[dict[str, Any]] = []
-        self.counts = dict(counts or {})
+        self.counts = counts
         self.batch = self.step = 0
         self.sums = torch.zeros(2, device=device)
         self.finished = False
@@ -107,16 +142,8 @@ class Progress:
         tensors |= {f"counts/{k}": v for k, v in self.counts.items()}
         tensors["order"] = self._order_before
         tensors["sums"] = self.sums
-        state = {
-            "rows": self.rows,
-            "notes": self.notes,
-            "batch": self.batch,
-            "step": self.step,
-            "finished": self.finished,
-            "best_score": self.stopping.best_score,
-            "best_epoch": self.stopping.best_epoch,
-            "stale": self.stopping.stale,
-        }
+        state = {name: getattr(self, name) for name in _OWN}
+        state |= {name: getattr(self.stopping, name) for name in _OF_STOPPING}
         arrays = {
             name: tensor.detach().cpu().contiguous().numpy()
             for name, tensor in tensors.items()
@@ -125,27 +152,26 @@ class Progress:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Undo ``snapshot``, in an object made of the same settings."""
-        arrays, state = snapshot.arrays, snapshot.state
-        self.model.load_state_dict(_below("weights", arrays))
-        self.best = _below("best", arrays)
+        state = snapshot.state
+        tensors = {name: torch.tensor(array) for name, array in snapshot.arrays.items()}
+        self.model.load_state_dict(below("weights", tensors))
+        self.best = below("best", tensors)
         moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _below("optimizer", arrays).items():
+        for name, tensor in below("optimizer", tensors).items():
             index, key = name.split("/")
             moments.setdefault(int(index), {})[key] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         # The epoch that runs draws its order once more.
-        self.order.set_state(torch.tensor(arrays["order"]))
-        self._order_before = self.order.get_state()
-        self.sums = torch.tensor(arrays["sums"]).to(self._device)
+        self.order.set_state(tensors["order"])
+        self._order_before = tensors["order"]
+        self.sums = tensors["sums"].to(self._device)
         for name, count in self.counts.items():
-            count.copy_(torch.tensor(arrays[f"counts/{name}"]))
-        self.rows, self.notes = list(state["rows"]), list(state["notes"])
-        self.batch, self.step = state["batch"], state["step"]
-        self.finished = state["finished"]
-        self.stopping.best_score = state["best_score"]
-        self.stopping.best_epoch = state["best_epoch"]
-        self.stopping.stale = state["stale"]
+            count.copy_(tensors[f"counts/{name}"])
+        for name in _OWN:
+            setattr(self, name, state[name])
+        for name in _OF_STOPPING:
+            setattr(self.stopping, name, state[name])
 
 
 class Checkpoints:
@@ -173,7 +199,15 @@ class Checkpoints:
         """
         self._folder = folder
         self._label = label
-        self._fingerprint = _fingerprint(decides)
+        # With what decides it on this machine and with this software.
+        here = {
+            "sidiff": _code(),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "arithmetic": torch.backends.cpu.get_cpu_capability(),
+            "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        }
+        self._fingerprint = of_values({"here": here, "run": decides})
         self._name = f"{label.lower().replace(' ', '_')}_{self._fingerprint[:16]}"
         self._every_seconds = every_seconds
         self._written = time.monotonic()
@@ -203,18 +237,14 @@ class Checkpoints:
             else f"{progress.epochs} epochs and {progress.batch} batches are done",
         )
 
-    def write_if_due(self, progress: Progress) -> None:
-        """Write ``progress`` down, if the last time is long enough ago."""
-        if time.monotonic() - self._written >= self._every_seconds:
-            self.write(progress)
-
-    def write(self, progress: Progress) -> None:
-        """Write ``progress`` down.
+    def write(self, progress: Progress, *, if_due: bool = False) -> None:
+        """Write ``progress`` down; ``if_due``: if the last time is long enough ago.
 
         Raises:
             SidiffError: the disk is full or refuses; the last checkpoint is untouched.
         """
-        if self._folder is None:
+        seconds = time.monotonic() - self._written
+        if self._folder is None or (if_due and seconds < self._every_seconds):
             return
         snapshot = progress.snapshot()
         snapshot.state["fingerprint"] = self._fingerprint
@@ -225,14 +255,14 @@ class Checkpoints:
         beginning = self._name.removesuffix(self._fingerprint[:16])
         # Those of this very run, for another seed or setting, are not left over.
         names = set(folder.names()) - set(folder.used)
-        others = [name for name in names if name.startswith(beginning)]
+        others = sum(name.startswith(beginning) for name in names)
         if others:
             logger.info(
                 "%s training starts anew: %d checkpoint(s) in %s are of other "
                 "settings, data or software and stay there; delete what you do not "
                 "want to go on with",
                 self._label,
-                len(others),
+                others,
                 folder.address,
             )
 
@@ -241,19 +271,6 @@ def cpu_weights(model: nn.Module) -> dict[str, Tensor]:
     """A copy of a model's current weights on the CPU."""
     state = model.state_dict()
     return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
-
-
-def _fingerprint(decides: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) of what decides a run, here and with this software."""
-    here = {
-        "sidiff": _code(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "arithmetic": torch.backends.cpu.get_cpu_capability(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-    text = json.dumps({"here": here, "run": decides}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @cache
@@ -265,13 +282,3 @@ def _code() -> str:
         for file in sorted((root / name).rglob("*.py")) or [root / name]:
             digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
-    """The arrays whose names begin with ``prefix/``, as tensors of their own."""
-    start = f"{prefix}/"
-    return {
-        name.removeprefix(start): torch.tensor(array)
-        for name, array in arrays.items()
-        if name.startswith(start)
-    }

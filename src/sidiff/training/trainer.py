@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,12 @@ from tqdm.auto import tqdm
 from sidiff.diffusion.objective import Loss
 from sidiff.errors import SidiffError
 from sidiff.snapshots import decode, encode
-from sidiff.training.progress import Checkpoints, Progress, cpu_weights
-from sidiff.training.schedule import EarlyStopping, learning_rate
+from sidiff.training.progress import (
+    Checkpoints,
+    EarlyStopping,
+    Progress,
+    cpu_weights,
+)
 from sidiff.training.settings import OptimizerParameters, StoppingParameters
 from sidiff.training.workers import ALONE, Workers
 
@@ -125,15 +129,7 @@ class Trained:
 
 
 class Trainer:
-    """Optimiser, order and progress of one run.
-
-    Attributes:
-        task: the network and its loss.
-        samples: ``(S, 3)``: user, start, end.
-        budget: the schedule.
-        optimizer: AdamW.
-        progress: all that changes while it trains.
-    """
+    """Optimiser, order and progress of one run."""
 
     def __init__(
         self,
@@ -142,6 +138,14 @@ class Trainer:
         budget: Budget,
         workers: Workers = ALONE,
     ) -> None:
+        """Begin a run.
+
+        Args:
+            task: the network and its loss.
+            samples: ``(S, 3)``: user, start, end.
+            budget: the schedule.
+            workers: the processes that train together.
+        """
         self.task = task
         self.samples = torch.from_numpy(samples)
         self.budget = budget
@@ -165,10 +169,8 @@ class Trainer:
     def train(self, kept: Checkpoints, on_epoch: OnEpoch = unheard) -> Trained:
         """Train until the budget is spent or validation no longer improves.
 
-        Args:
-            kept: where the progress is written down.
-            on_epoch: receives each epoch's figures; those of epochs before a
-                resumption once more.
+        Progress is written down where ``kept`` says; ``on_epoch`` receives each
+        epoch's figures, those of epochs before a resumption once more.
 
         Raises:
             SidiffError: a loss that is no number any more, or a checkpoint that
@@ -176,7 +178,12 @@ class Trainer:
         """
         progress, budget = self.progress, self.budget
         kept.resume(progress)
-        self._agree()
+        if self.workers.size > 1:
+            # Every worker begins where the first one does.
+            content = encode(progress.snapshot()) if self.workers.first else b""
+            content = self.workers.from_first(content, self.task.device)
+            if not self.workers.first:
+                progress.restore(decode(content))
         for row in progress.rows:
             on_epoch(row["epoch"], {k: v for k, v in row.items() if k != "epoch"})
         size = len(self.samples)
@@ -218,7 +225,6 @@ class Trainer:
         if progress.stopping.due(epoch, budget.epochs):
             task.model.eval()
             figures |= task.validate(self.workers)
-            task.model.train()
             if self.workers.first:
                 logger.info(
                     "%s, epoch %d of %d: loss %.3f, validation score %.4f, "
@@ -245,7 +251,7 @@ class Trainer:
             loss = self.step(batch, learning_rate(progress.step, self.steps, schedule))
             progress.advance(loss.total, loss.weight)
             bar.update(len(batch))
-            kept.write_if_due(progress)
+            kept.write(progress, if_due=True)
         # Of the last step, which may have been taken before a crash.
         rate = learning_rate(progress.step - 1, self.steps, schedule)
         total, weight = progress.sums
@@ -256,7 +262,7 @@ class Trainer:
         task, weights = self.task, list(self.task.model.parameters())
         total = torch.zeros((), device=task.device)
         weight = torch.zeros((), device=task.device)
-        parts = list(by_length(batch, self.budget.samples_per_pass))
+        parts = by_length(batch, self.budget.samples_per_pass)
         for number, part in self.workers.share(parts):
             self._seed_draws(number)
             loss = task.loss(part, self.progress.step / self.steps)
@@ -289,17 +295,26 @@ class Trainer:
             # Not torch.manual_seed, which sees to every kind of device each time.
             torch.default_generator.manual_seed(dropout)
 
-    def _agree(self) -> None:
-        """Let every worker begin where the first one does."""
-        if self.workers.size == 1:
-            return
-        content = encode(self.progress.snapshot()) if self.workers.first else b""
-        content = self.workers.from_first(content, self.task.device)
-        if not self.workers.first:
-            self.progress.restore(decode(content))
 
-
-def by_length(batch: Tensor, samples_per_pass: int) -> Iterator[Tensor]:
+def by_length(batch: Tensor, samples_per_pass: int) -> tuple[Tensor, ...]:
     """Cut a batch ``(B, 3)`` into parts of similar history length."""
     lengths = batch[:, 2] - batch[:, 1]
-    yield from batch[lengths.argsort(dim=0, stable=True)].split(samples_per_pass)
+    return batch[lengths.argsort(dim=0, stable=True)].split(samples_per_pass)
+
+
+def learning_rate(
+    step: int, total_steps: int, parameters: OptimizerParameters
+) -> float:
+    """Rate at optimiser step ``step`` (from 0).
+
+    Linear warm-up from 0 over ``warmup_steps``, then half a cosine that reaches 0 at
+    ``total_steps``. A warm-up longer than the run never ends, as in the
+    papers' settings.
+    """
+    peak = parameters.learning_rate
+    if step < parameters.warmup_steps:
+        return peak * step / parameters.warmup_steps
+    progress = (step - parameters.warmup_steps) / max(
+        1, total_steps - parameters.warmup_steps
+    )
+    return peak * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))

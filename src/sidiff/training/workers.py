@@ -15,7 +15,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
 from torch import Tensor
 
 T = TypeVar("T")
@@ -32,13 +31,6 @@ class Workers:
 
     rank: int = 0
     size: int = 1
-
-    @classmethod
-    def connected(cls) -> Workers:
-        """Return the group that ``torch.distributed`` was initialised with, if any."""
-        if dist.is_available() and dist.is_initialized():
-            return cls(dist.get_rank(), dist.get_world_size())
-        return cls()
 
     @property
     def first(self) -> bool:
@@ -59,14 +51,6 @@ class Workers:
         sizes = [tensor.numel() for tensor in tensors]
         for tensor, summed in zip(tensors, flat.split(sizes), strict=True):
             tensor.copy_(summed.view_as(tensor))
-
-    def add_up_arrays(
-        self, arrays: Sequence[NDArray[np.int64]], device: torch.device
-    ) -> list[NDArray[np.int64]]:
-        """Sum each array over all processes, by way of ``device``."""
-        tensors = [torch.from_numpy(array).to(device) for array in arrays]
-        self.add_up(tensors)
-        return [tensor.cpu().numpy() for tensor in tensors]
 
     def add_up_gradients(self, weights: Sequence[Tensor]) -> None:
         """Sum the gradients of ``weights`` over all processes.

@@ -72,7 +72,7 @@ def train_variants(
     ray_address: str | None,
 ) -> tuple[Model, pl.DataFrame, pl.DataFrame]:
     """Train every variant with every seed; epochs and masks of all of them."""
-    from sidiff.engines import train
+    from sidiff.engines.launch import train
 
     job = to_job(
         sequences,
@@ -117,7 +117,7 @@ def rank_variants(
     """Decode the test split with the network of every variant and seed."""
     from sidiff.diffusion.networks import network_from_saved
     from sidiff.evaluation.metrics import level_means
-    from sidiff.evaluation.run import chosen_users
+    from sidiff.evaluation.run import to_frames
     from sidiff.pipelines.evaluation.nodes import evaluator_of
 
     ranking = evaluation.other_decoders()[ablation.decoder]
@@ -132,7 +132,7 @@ def rank_variants(
             network_from_saved(model.tensors, model.metadata),
             ranking,
             f"{method}, seed {seed}",
-            chosen_users(len(evaluator.samples), evaluation),
+            evaluator.chosen_users(),
         )
         figures = level_means(
             ranked.items,
@@ -149,7 +149,7 @@ def rank_variants(
             figures[f"test/item/ndcg_at_{cutoff}"],
             ranked.cost.users_per_second,
         )
-        parts.append(evaluator.frames(ranked, method, int(seed)))
+        parts.append(to_frames(ranked, method, int(seed)))
     results, costs = zip(*parts, strict=True)
     return pl.concat(results), pl.concat(costs)
 
@@ -191,11 +191,11 @@ def plot_ablation(
     comparison: pl.DataFrame, history: pl.DataFrame, masking: pl.DataFrame
 ) -> tuple[Figure, Figure, Figure]:
     """Draw the variants at both levels, their courses, and what they masked."""
-    from sidiff.evaluation.comparison_figures import comparison_figure
-    from sidiff.training.figures import courses_figure, variants_masking_figure
+    from sidiff.evaluation.figures import comparison_figure
+    from sidiff.training.figures import courses_figure, masking_figure
 
     return (
         comparison_figure(comparison),
         courses_figure(history),
-        variants_masking_figure(masking),
+        masking_figure(masking),
     )

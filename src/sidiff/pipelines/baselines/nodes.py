@@ -14,7 +14,7 @@ from sidiff.datasets import Model
 from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.pipelines.frames import to_samples, to_sequences
 from sidiff.sids.table import SidTable
-from sidiff.snapshots import SnapshotFolder
+from sidiff.snapshots import SnapshotFolder, below
 from sidiff.training.settings import TrainingParameters
 
 
@@ -67,7 +67,7 @@ def rank_baselines(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rank the test split by every baseline; return the lists and what they took."""
     from sidiff.baselines import run
-    from sidiff.baselines.method import Fitted, below
+    from sidiff.baselines.method import Fitted
     from sidiff.evaluation.filters import allowed_items
     from sidiff.ranking.results import cost_frame
 

@@ -68,8 +68,11 @@ def plot_comparison(
     comparison: pl.DataFrame, evaluation: EvaluationParameters
 ) -> tuple[Figure, Figure, Interactive]:
     """Draw all methods at both levels, the main ones by bucket, decoders by cost."""
-    from sidiff.evaluation.comparison_figures import breakdown_figure, comparison_figure
-    from sidiff.evaluation.trade_off import trade_off_figure
+    from sidiff.evaluation.figures import (
+        breakdown_figure,
+        comparison_figure,
+        trade_off_figure,
+    )
 
     decoders = evaluation.other_decoders()
     searched = {

@@ -41,7 +41,7 @@ def embed_items(
     )
     count_unread(item_texts["text"], [part.label for part in embedding.text], local)
     if embedding.engine == "ray":
-        from sidiff.engines.encoding import RayEncoder
+        from sidiff.engines.inference import RayEncoder
 
         encoder = RayEncoder(local, embedding.device, embedding.workers, ray_address)
     return embed(

@@ -108,7 +108,7 @@ def evaluator_of(
         SidiffError: the network or the lattice is of another SID table.
     """
     from sidiff.diffusion.histories import residual_rows
-    from sidiff.evaluation.run import Evaluator, Layout
+    from sidiff.evaluation.run import Evaluator
 
     table = SidTable.from_frame(sid_table)
     check_trained_on(denoiser, table)
@@ -121,7 +121,7 @@ def evaluator_of(
             short(denoiser.metadata.get("sequences")),
             short(users.fingerprint),
         )
-    layout = Layout(
+    layout = (
         users,
         table,
         residual_rows(denoiser.metadata.get("known_items", []), table.item_ids),
@@ -130,10 +130,10 @@ def evaluator_of(
         int(denoiser.metadata["max_history"]),
     )
     if evaluation.engine == "ray":
-        from sidiff.engines.ranking import RayEvaluator
+        from sidiff.engines.inference import RayEvaluator
 
-        return RayEvaluator(layout, ray_address)
-    return Evaluator(layout)
+        return RayEvaluator(*layout, address=ray_address)
+    return Evaluator(*layout)
 
 
 def plot_metrics(metrics: dict[str, float]) -> Figure:

@@ -45,27 +45,25 @@ def write_run_report(
 
     ``settings`` are the values of ``NAMES``, then those of ``GROUPS``.
     """
-    from sidiff.report.build import Stored, build
+    from sidiff.report.build import build
 
     user = int(evaluation_results["user"][0])
     return build(
-        Stored(
-            data=data_statistics,
-            sids=sid_report,
-            catalogue=catalogue,
-            codes=SidTable.from_frame(sid_table).codes,
-            sequences=sequences,
-            history=training_history,
-            walk=denoise_user(sequences, catalogue, sid_table, denoiser, user),
-            walked=user,
-            results=evaluation_results,
-            comparison=comparison,
-            settings={
-                name: group.model_dump(mode="json")
-                for name, group in zip(GROUPS, settings[len(NAMES) :], strict=True)
-            },
-            names=dict(zip(NAMES, settings, strict=False)),
-        )
+        data=data_statistics,
+        sids=sid_report,
+        catalogue=catalogue,
+        codes=SidTable.from_frame(sid_table).codes,
+        sequences=sequences,
+        history=training_history,
+        walk=denoise_user(sequences, catalogue, sid_table, denoiser, user),
+        walked=user,
+        results=evaluation_results,
+        comparison=comparison,
+        settings={
+            name: group.model_dump(mode="json")
+            for name, group in zip(GROUPS, settings[len(NAMES) :], strict=True)
+        },
+        names=dict(zip(NAMES, settings, strict=False)),
     )
 
 

@@ -33,7 +33,7 @@ def train_denoiser(
     ray_address: str | None,
 ) -> tuple[Model, pl.DataFrame, pl.DataFrame]:
     """Train; the best epoch's denoiser, one row per epoch, and what was masked."""
-    from sidiff.engines import train
+    from sidiff.engines.launch import train
 
     job = to_job(
         sequences,
@@ -62,7 +62,7 @@ def train_more_seeds(
     ray_address: str | None,
 ) -> Model:
     """Train one denoiser more for every seed to compare beside the main one."""
-    from sidiff.engines import train
+    from sidiff.engines.launch import train
 
     job = to_job(
         sequences,
