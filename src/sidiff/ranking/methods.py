@@ -14,7 +14,6 @@ from sidiff.diffusion.networks import Network
 from sidiff.errors import SidiffError
 from sidiff.ranking.items import ItemRanker, PosteriorItems
 from sidiff.ranking.markov import Chain
-from sidiff.ranking.ranker import Ranker
 from sidiff.ranking.searched import SearchRanker
 from sidiff.ranking.settings import RankingParameters
 
@@ -35,28 +34,6 @@ def search_model(
         posterior = Posterior(network, items)
         return posterior, posterior.encode
     return network, lambda batch: network.encode(batch.history, batch.lengths)
-
-
-def network_ranker(
-    network: Network,
-    parameters: RankingParameters,
-    catalogue: Catalogue,
-    items: ItemTable,
-    chain: Chain | None = None,
-    share: float = 0.0,
-) -> Ranker:
-    """A method of ranking by a trained network; see ``method_ranker``.
-
-    Args:
-        network: in evaluation mode.
-        parameters: the method, and its search where it is one.
-        catalogue: the existing SIDs and the items that may be recommended.
-        items: codes and residual rows of all items.
-        chain: of the ``mixture``; not read by other methods.
-        share: of the chain.
-    """
-    model = search_model(network, items)
-    return method_ranker(model, parameters, catalogue, chain, share)
 
 
 def method_ranker(
