@@ -37,11 +37,12 @@ from benchmarks.common import (
 from benchmarks.inputs import MAX_HISTORY, Shop
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.decoders import DECODERS
+from sidiff.decoding.search import Search
 from sidiff.diffusion.denoiser import Denoiser
 from sidiff.diffusion.histories import Histories
 from sidiff.diffusion.networks import Network
 from sidiff.ranking.markov import Chain, Transitions
-from sidiff.ranking.methods import network_ranker
+from sidiff.ranking.methods import method_ranker, search_model
 from sidiff.ranking.ranker import Ranker
 from sidiff.ranking.results import Cost
 from sidiff.ranking.searched import SearchRanker
@@ -229,11 +230,10 @@ class Ours:
         return time.perf_counter() - began
 
     def _ranker(self, search: RankingParameters) -> Ranker:
-        return network_ranker(
-            self.denoiser,
+        return method_ranker(
+            search_model(self.denoiser, self.histories.table),
             search,
             self.catalogue,
-            self.histories.table,
             self.transitions,
         )
 
@@ -245,11 +245,13 @@ class Ours:
         if not isinstance(ranker, SearchRanker):
             raise TypeError(f"{search.method} is no search")
         decoded = DECODERS[search.method](
-            ranker.denoiser,
-            ranker.encode(batch),
-            search,
-            self.catalogue,
-            batch.history_items[:, :0],
+            Search(
+                ranker.denoiser,
+                ranker.encode(batch),
+                search,
+                self.catalogue,
+                batch.history_items[:, :0],
+            )
         )
         found: Sids = []
         for codes, scores in zip(decoded.codes, decoded.scores, strict=True):

@@ -56,9 +56,9 @@ from sidiff.decoding import one_pass
 
 users = []
 
-def decode(denoiser, memory, parameters, catalogue, excluded):
-    users.append(len(excluded))
-    return one_pass.decode(denoiser, memory, parameters, catalogue, excluded)
+def decode(search):
+    users.append(len(search.excluded))
+    return one_pass.decode(search)
 """,
     "following": """
 from sidiff.baselines.method import Baseline

@@ -19,6 +19,7 @@ from sidiff.baselines.autoregressive_training import fit_autoregressive
 from sidiff.baselines.method import Lessons
 from sidiff.decoding import cpd
 from sidiff.decoding.keys import SidIndex
+from sidiff.decoding.search import Search
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig, Memory
 from sidiff.evaluation.metrics import expected_item_metrics
 from sidiff.reviews.sequences import training_samples
@@ -164,7 +165,7 @@ def test_any_beam_is_the_search_in_fixed_order(beam, size) -> None:
     rows, scores = beam_search(model, memory, Prefixes(catalogue.index), beam)
     search = decoding(order="fixed", beam=beam, constraint="items")
     nothing = torch.empty(USERS, 0, dtype=torch.int64)
-    decoded = cpd.decode(model, memory, search, catalogue, nothing)
+    decoded = cpd.decode(Search(model, memory, search, catalogue, nothing))
     width = scores.shape[1]
     assert (decoded.scores[:, width:] == -torch.inf).all()
     torch.testing.assert_close(scores, decoded.scores[:, :width], rtol=1e-4, atol=1e-4)

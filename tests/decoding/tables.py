@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sidiff.decoding.results import Decoded
+from sidiff.decoding.decoders import Decoded
 from sidiff.decoding.settings import DecodingParameters
 from sidiff.reference import Search, Sid, State
 

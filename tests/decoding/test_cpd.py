@@ -12,6 +12,7 @@ import torch
 
 from sidiff.decoding import one_pass, scan
 from sidiff.decoding.cpd import decode
+from sidiff.decoding.search import Search
 from sidiff.reference import best_order, cpd
 from tests.decoding.catalogues import catalogue_of
 from tests.decoding.tables import USERS, TableModel, assert_same, listed
@@ -28,7 +29,9 @@ NOTHING = torch.empty(USERS, 0, dtype=torch.int64)
 def test_a_beam_that_holds_everything_finds_every_sid_by_its_best_order(seed) -> None:
     model = TableModel(seed)
     everything = CODES**DIGITS * math.factorial(DIGITS)
-    decoded = decode(model, model.memory, decoding(beam=everything), EVERY_SID, NOTHING)
+    decoded = decode(
+        Search(model, model.memory, decoding(beam=everything), EVERY_SID, NOTHING)
+    )
     for user in range(USERS):
         found: dict[tuple[int, ...], float] = {}
         for sid, score in listed(decoded, user):
@@ -51,7 +54,7 @@ WAYS = [
 def test_any_beam_equals_the_plain_search(merge, last_step, beam) -> None:
     model = TableModel(seed=beam)
     p = decoding(beam=beam, merge=merge, last_step=last_step)
-    decoded = decode(model, model.memory, p, EVERY_SID, NOTHING)
+    decoded = decode(Search(model, model.memory, p, EVERY_SID, NOTHING))
     for user in range(USERS):
         search = model.search(user, p)
         expected = cpd(search, greedy=last_step == "greedy")
@@ -62,7 +65,7 @@ def test_any_beam_equals_the_plain_search(merge, last_step, beam) -> None:
 def test_fixed_order_fills_digits_from_first_to_last() -> None:
     model = TableModel(seed=11)
     p = decoding(order="fixed", beam=5)
-    decoded = decode(model, model.memory, p, EVERY_SID, NOTHING)
+    decoded = decode(Search(model, model.memory, p, EVERY_SID, NOTHING))
     for user in range(USERS):
         expected = cpd(model.search(user, p), range(DIGITS))
         assert [s for s, _ in listed(decoded, user)] == [s for s, _ in expected]
@@ -73,7 +76,7 @@ def test_random_order_is_one_permutation_named_by_its_seed() -> None:
     orders = set()
     for seed in range(12):
         p = decoding(order="random", beam=5, seed=seed)
-        decoded = decode(model, model.memory, p, EVERY_SID, NOTHING)
+        decoded = decode(Search(model, model.memory, p, EVERY_SID, NOTHING))
         matching = [
             order
             for order in itertools.permutations(range(DIGITS))
@@ -85,7 +88,7 @@ def test_random_order_is_one_permutation_named_by_its_seed() -> None:
         ]
         assert len(matching) == 1
         orders.add(matching[0])
-        again = decode(model, model.memory, p, EVERY_SID, NOTHING)
+        again = decode(Search(model, model.memory, p, EVERY_SID, NOTHING))
         assert torch.equal(decoded.codes, again.codes)
     assert len(orders) > 1
 
@@ -94,10 +97,14 @@ def test_merged_beams_are_distinct_states_and_never_worse() -> None:
     better = 0
     for seed in range(30):
         model = TableModel(seed, spread=1.0)
-        plain = decode(model, model.memory, decoding(beam=6), EVERY_SID, NOTHING)
+        plain = decode(
+            Search(model, model.memory, decoding(beam=6), EVERY_SID, NOTHING)
+        )
         model.states_seen.clear()
         merged = decode(
-            model, model.memory, decoding(beam=6, merge="max"), EVERY_SID, NOTHING
+            Search(
+                model, model.memory, decoding(beam=6, merge="max"), EVERY_SID, NOTHING
+            )
         )
         assert merged.distinct_states == 1.0
         for states in model.states_seen:
@@ -114,7 +121,7 @@ def test_merged_beams_are_distinct_states_and_never_worse() -> None:
 def test_unmerged_beams_report_their_repeats() -> None:
     model = TableModel(seed=1, spread=0.3)
     p = decoding(beam=60)
-    decoded = decode(model, model.memory, p, EVERY_SID, NOTHING)
+    decoded = decode(Search(model, model.memory, p, EVERY_SID, NOTHING))
     calls = len(model.states_seen)
     distinct = total = asked = 0
     for step in range(DIGITS):
@@ -142,7 +149,7 @@ def test_constrained_search_equals_the_plain_one(merge, last_step, beam, size) -
     sids = np.unique(rng.integers(0, CODES, (size, DIGITS)), axis=0)
     p = decoding(beam=beam, merge=merge, last_step=last_step, constraint="items")
     catalogue = catalogue_of(sids, CODES)
-    decoded = decode(model, model.memory, p, catalogue, NOTHING)
+    decoded = decode(Search(model, model.memory, p, catalogue, NOTHING))
     items = [tuple(sid) for sid in sids.tolist()]
     for user in range(USERS):
         search = model.search(user, p, items)
@@ -160,7 +167,7 @@ def test_one_pass_scores_every_sid_exactly(monkeypatch, chunk, beam) -> None:
     sids = np.unique(rng.integers(0, CODES, (30, DIGITS)), axis=0)
     catalogue = catalogue_of(sids, CODES)
     decoded = one_pass.decode(
-        model, model.memory, decoding(beam=beam), catalogue, NOTHING
+        Search(model, model.memory, decoding(beam=beam), catalogue, NOTHING)
     )
     assert decoded.denoiser_calls == len(model.states_seen) == 1
     start = (None,) * DIGITS

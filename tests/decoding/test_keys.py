@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidiff.decoding.keys import Distinct, SidIndex, among, state_keys
-from sidiff.decoding.results import Decoded
+from sidiff.decoding.decoders import Decoded
+from sidiff.decoding.keys import SidIndex, among, distinct_columns, state_keys
 from sidiff.ranking.lists import rank_sids
 from tests.decoding.catalogues import catalogue_of
 
@@ -98,13 +98,11 @@ def test_among_equals_plain_comparison(users, asked, width, seed) -> None:
 def test_equal_keys_share_one_place(users, width, values, seed) -> None:
     rng = np.random.default_rng(seed)
     keys = torch.from_numpy(rng.integers(-1, values, (users, width)))
-    found = Distinct.of(keys)
+    first, owner = distinct_columns(keys)
     counts = [len(set(row)) for row in keys.tolist()]
-    assert found.first.shape == (users, max(counts))
-    chosen = keys.gather(1, found.first)
-    assert torch.equal(chosen.gather(1, found.place), keys)
-    for row, places, count in zip(
-        chosen.tolist(), found.place.tolist(), counts, strict=True
-    ):
+    assert first.shape == (users, max(counts))
+    chosen = keys.gather(1, first)
+    assert torch.equal(chosen.gather(1, owner), keys)
+    for row, places, count in zip(chosen.tolist(), owner.tolist(), counts, strict=True):
         assert len(set(row[:count])) == count
         assert set(places) == set(range(count))

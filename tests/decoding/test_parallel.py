@@ -14,6 +14,7 @@ import torch
 from sidiff import reference
 from sidiff.decoding import adaptive, cpd, one_pass, two_stage
 from sidiff.decoding.parallel import most_confident
+from sidiff.decoding.search import Search
 from sidiff.decoding.settings import DecodingParameters
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from tests.decoding.catalogues import catalogue_of
@@ -52,7 +53,7 @@ def test_two_stages_equal_the_plain_search(merge, beam, warmup, together) -> Non
     """Every schedule of a network of 3 digits of 4 codes."""
     model = TableModel(seed=beam + warmup, spread=0.7)
     p = stages(warmup, together, beam=beam, merge=merge)
-    decoded = two_stage.decode(model, model.memory, p, EVERYTHING, NOTHING)
+    decoded = two_stage.decode(Search(model, model.memory, p, EVERYTHING, NOTHING))
     for user in range(USERS):
         assert_same(
             listed(decoded, user),
@@ -74,7 +75,9 @@ def test_constrained_stages_equal_the_plain_search(
     sids = np.unique(rng.integers(0, 4, (size, 3)), axis=0)
     p = stages(warmup, together, beam=200, merge=merge, constraint="items")
     items = [tuple(sid) for sid in sids.tolist()]
-    decoded = two_stage.decode(model, model.memory, p, catalogue_of(sids, 4), NOTHING)
+    decoded = two_stage.decode(
+        Search(model, model.memory, p, catalogue_of(sids, 4), NOTHING)
+    )
     for user in range(USERS):
         expected = reference.two_stage(model.search(user, p, items), warmup, together)
         assert_same(listed(decoded, user), expected)
@@ -84,8 +87,8 @@ def test_the_serial_decoder_is_not_cpd() -> None:
     """A path expands its surest digit only; CPD pools all of them."""
     model = model_of(seed=3)
     p = stages(DIGITS, 1, beam=20)
-    serial = two_stage.decode(model, model.memory, p, EVERYTHING, NOTHING)
-    pooled = cpd.decode(model, model.memory, p, EVERYTHING, NOTHING)
+    serial = two_stage.decode(Search(model, model.memory, p, EVERYTHING, NOTHING))
+    pooled = cpd.decode(Search(model, model.memory, p, EVERYTHING, NOTHING))
     assert serial.denoiser_calls == DIGITS
     assert any(listed(serial, user) != listed(pooled, user) for user in range(USERS))
 
@@ -100,8 +103,8 @@ def test_random_digits_are_open_and_each_paths_own(together, constraint) -> None
     """Every SID is found by some order, scored by it, and orders differ by path."""
     model = model_of(seed=5, spread=0.5)
     p = stages(1, together, beam=81, order="random", constraint=constraint)
-    decoded = two_stage.decode(model, model.memory, p, EVERYTHING, NOTHING)
-    again = two_stage.decode(model, model.memory, p, EVERYTHING, NOTHING)
+    decoded = two_stage.decode(Search(model, model.memory, p, EVERYTHING, NOTHING))
+    again = two_stage.decode(Search(model, model.memory, p, EVERYTHING, NOTHING))
     assert torch.equal(decoded.codes, again.codes)
     # One path begins; what is filled next differs among the paths of one user.
     assert (model.masks_seen[1].sum(2) == DIGITS - 1).all()
@@ -115,7 +118,7 @@ def test_random_digits_are_open_and_each_paths_own(together, constraint) -> None
                 for steps in [[order[:1], *chunks(order[1:], together)]]
             )
     alone = two_stage.decode(
-        model, model.memory.take(torch.tensor([2])), p, EVERYTHING, NOTHING[:1]
+        Search(model, model.memory.take(torch.tensor([2])), p, EVERYTHING, NOTHING[:1])
     )
     assert listed(alone, 0) == listed(decoded, 2)
 
@@ -143,7 +146,7 @@ def test_every_step_reads_the_row_of_the_digits_still_masked(warmup, together) -
 
     model.logits = watched
     p = stages(warmup, together, beam=6)
-    two_stage.decode(model, memory, p, EVERYTHING, NOTHING)
+    two_stage.decode(Search(model, memory, p, EVERYTHING, NOTHING))
     numbers = [int(masked.sum(2).unique()) for _, masked in asked]
     left, expected = DIGITS, []
     while left:
@@ -170,9 +173,11 @@ def test_never_being_sure_is_cpd(merge, constraint, last_step) -> None:
     sids = np.unique(rng.integers(0, CODES, (30, DIGITS)), axis=0)
     shared = dict(beam=7, merge=merge, constraint=constraint, last_step=last_step)
     catalogue = catalogue_of(sids, CODES)
-    serial = cpd.decode(model, model.memory, decoding(**shared), catalogue, NOTHING)
+    serial = cpd.decode(
+        Search(model, model.memory, decoding(**shared), catalogue, NOTHING)
+    )
     p = stages(0, 2, threshold=1.0, **shared)
-    actual = adaptive.decode(model, model.memory, p, catalogue, NOTHING)
+    actual = adaptive.decode(Search(model, model.memory, p, catalogue, NOTHING))
     for user in range(USERS):
         assert listed(actual, user) == listed(serial, user)
     assert actual.denoiser_calls == serial.denoiser_calls == DIGITS
@@ -183,8 +188,8 @@ def test_one_shot_is_the_exact_best_of_independent_digits() -> None:
     """Unconstrained over all SIDs it must equal scoring all of them in one pass."""
     model = model_of(seed=8)
     p = stages(0, DIGITS, beam=25)
-    shot = two_stage.decode(model, model.memory, p, EVERYTHING, NOTHING)
-    scored = one_pass.decode(model, model.memory, p, EVERYTHING, NOTHING)
+    shot = two_stage.decode(Search(model, model.memory, p, EVERYTHING, NOTHING))
+    scored = one_pass.decode(Search(model, model.memory, p, EVERYTHING, NOTHING))
     for user in range(USERS):
         assert_same(listed(shot, user), listed(scored, user))
     assert shot.denoiser_calls == 1
@@ -212,7 +217,7 @@ def test_long_ids_take_the_stated_number_of_calls(digits, constraint) -> None:
     sids = np.unique(rng.integers(0, CODES, (200, digits)), axis=0)
     p = stages(2, 3, beam=300, merge="max", constraint=constraint)
     catalogue = catalogue_of(sids, CODES)
-    decoded = two_stage.decode(model, model.memory, p, catalogue, NOTHING)
+    decoded = two_stage.decode(Search(model, model.memory, p, catalogue, NOTHING))
     assert decoded.denoiser_calls == 2 + math.ceil((digits - 2) / 3)
     for user in range(USERS):
         found = listed(decoded, user)
@@ -238,7 +243,7 @@ def test_blocked_sids_are_never_reached_together(blocked_share) -> None:
     p = stages(1, 3, beam=100, merge="max", constraint="items")
     catalogue = catalogue_of(sids, CODES)
     for decode in (two_stage.decode, adaptive.decode):
-        decoded = decode(model, model.memory, p, catalogue, excluded)
+        decoded = decode(Search(model, model.memory, p, catalogue, excluded))
         for user in range(USERS):
             left = {tuple(sid) for sid in sids[~chosen[user]].tolist()}
             assert {sid for sid, _ in listed(decoded, user)} == left
@@ -257,7 +262,7 @@ def test_adaptive_decoding_equals_the_plain_search(
     items = [tuple(sid) for sid in sids.tolist()]
     p = stages(warmup, 1, threshold, beam=200, merge=merge, constraint=constraint)
     catalogue = catalogue_of(sids, CODES)
-    decoded = adaptive.decode(model, model.memory, p, catalogue, NOTHING)
+    decoded = adaptive.decode(Search(model, model.memory, p, catalogue, NOTHING))
     calls = []
     for user in range(USERS):
         search = model.search(user, p, items)
@@ -273,7 +278,7 @@ def test_adaptive_decoding_costs_users_what_they_need() -> None:
     for seed in range(6):
         model = model_of(seed)
         p = stages(0, 1, 0.55, beam=20, merge="max")
-        decoded = adaptive.decode(model, model.memory, p, EVERYTHING, NOTHING)
+        decoded = adaptive.decode(Search(model, model.memory, p, EVERYTHING, NOTHING))
         assert 1 <= decoded.denoiser_calls <= DIGITS
         counts |= {len(states) for states in model.states_seen}
     assert len(counts) > 1
@@ -310,5 +315,5 @@ def test_users_who_may_get_nothing_end_as_well(merge) -> None:
         catalogue = catalogue_of(sids, size)
         catalogue = catalogue.restrict(torch.arange(len(sids)) < allowed)
         model = Watched(seed, 4.0, digits, size)
-        decoded = adaptive.decode(model, model.memory, p, catalogue, excluded)
+        decoded = adaptive.decode(Search(model, model.memory, p, catalogue, excluded))
         assert (decoded.scores == -torch.inf).all()

@@ -173,7 +173,7 @@ def test_titles_are_no_html(bundle: Bundle) -> None:
     steps = item.steps or ()
     assert page.count("<tr>") == 1 + len(steps)
     codes = sum(
-        len({step.code, *(code for code, _ in step.likeliest)}) for step in steps
+        len({step.code, *(one.code for one in step.likeliest)}) for step in steps
     )
     assert page.count("such as ") == codes, "a runner-up has its items as well"
     assert "from the network" in reason(item, found)

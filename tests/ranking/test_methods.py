@@ -18,7 +18,7 @@ from sidiff.diffusion.histories import SampleBatch
 from sidiff.diffusion.joint import ItemTable, JointDenoiser, JointMemory
 from sidiff.errors import SidiffError
 from sidiff.ranking.markov import Chain, Transitions
-from sidiff.ranking.methods import network_ranker
+from sidiff.ranking.methods import method_ranker, search_model
 from sidiff.ranking.searched import SearchRanker
 from sidiff.ranking.settings import TransitionParameters
 from tests.decoding.catalogues import catalogue_of
@@ -84,8 +84,11 @@ def test_lists_of_items_are_those_of_dense_probabilities(
     added = TransitionParameters(weight=0.5, scale=0.01)
     transitions = Transitions(Chain.of(counts, p, CPU), added)
     with torch.inference_mode():
-        ranker = network_ranker(
-            model, decoding(method=method), catalogue, table, transitions
+        ranker = method_ranker(
+            search_model(model, table),
+            decoding(method=method),
+            catalogue,
+            transitions,
         )
         lists = ranker.rank(batch, excluded, k)
         softmax = softmax_of(model, table, batch)
@@ -136,7 +139,7 @@ def test_an_endless_search_ranks_by_the_best_order_of_marginals(
     batch, (catalogue, excluded) = histories(table, seed), filtered(table, seed)
     p = decoding(method="cpd", beam=500, merge="max", constraint=constraint)
     with torch.inference_mode():
-        ranker = network_ranker(model, p, catalogue, table)
+        ranker = method_ranker(search_model(model, table), p, catalogue)
         lists = ranker.rank(batch, excluded, k)
     place = {item: n for n, item in enumerate(catalogue.by_popularity.tolist())}
     sids = [tuple(codes) for codes in table.codes.tolist()]
@@ -168,7 +171,7 @@ def test_no_search_of_a_posterior_needs_a_constraint(beam: int, merge: str) -> N
     for constraint in ("items", "none"):
         p = decoding(beam=beam, merge=merge, constraint=constraint, method="cpd")
         with torch.inference_mode():
-            ranker = network_ranker(model, p, catalogue, table)
+            ranker = method_ranker(search_model(model, table), p, catalogue)
             lists.append(ranker.rank(batch, nothing, min(beam, ITEMS)))
     bound, free = lists
     found = free.items >= 0
@@ -184,9 +187,10 @@ def test_a_network_of_digits_ranks_no_items() -> None:
     digits = Denoiser(config).initialize(torch.Generator().manual_seed(0)).eval()
     table = shop()
     catalogue, _ = filtered(table, 0)
+    found = search_model(digits, table)
     for method in ("items", "items_markov"):
         with pytest.raises(SidiffError, match=rf"by {method} needs .*posterior: items"):
-            network_ranker(digits, decoding(method=method), catalogue, table)
-    ranker = network_ranker(digits, decoding(), catalogue, table)
+            method_ranker(found, decoding(method=method), catalogue)
+    ranker = method_ranker(found, decoding(), catalogue)
     assert isinstance(ranker, SearchRanker)
     assert ranker.denoiser is digits

@@ -18,7 +18,9 @@ from sidiff.decoding import lattice
 from sidiff.decoding.inverted_index import InvertedIndex
 from sidiff.decoding.lattice import Lattice
 from sidiff.diffusion.denoiser import Memory
-from sidiff.ranking.searched import search
+from sidiff.diffusion.histories import HistoryBatch
+from sidiff.ranking.ranker import Lists
+from sidiff.ranking.searched import SearchRanker
 from sidiff.reference import State, best_order
 from tests.decoding.catalogues import catalogue_of
 from tests.settings import decoding
@@ -52,6 +54,14 @@ class HashModel:
         memory = Memory(torch.tensor([user]), (), (), torch.zeros(1, 1, 1, 1))
         logits = self.logits(codes, masked, memory)[0, 0, digit]
         return float(logits.log_softmax(-1)[code])
+
+
+def search(model, memory, parameters, catalogue, excluded, k) -> Lists:
+    """The lists of users of whom ``memory`` is known."""
+    users = torch.arange(model.users)
+    batch = HistoryBatch(users, users, users)  # not read
+    ranker = SearchRanker(model, lambda _: memory, parameters, catalogue)
+    return ranker.rank(batch, excluded, k)
 
 
 @hypothesis_settings(max_examples=25)

@@ -89,7 +89,7 @@ def test_options_reach_the_recommender(
     assert item.steps is not None
     assert step["code"] == item.steps[0].code
     assert step["probability"] == item.steps[0].probability
-    assert step["likeliest"][0]["code"] == item.steps[0].likeliest[0][0]
+    assert step["likeliest"][0]["code"] == item.steps[0].likeliest[0].code
 
 
 def test_similar_items(server: Server, recommender: Recommender) -> None:

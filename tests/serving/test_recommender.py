@@ -291,9 +291,9 @@ def test_the_steps_are_the_denoisers(
                 assert step.code == int(sid[step.digit])
                 assert step.probability == pytest.approx(max(own), rel=1e-4)
                 best = p[step.digit].sort(descending=True).values[:5]
-                values = [value for _, value in step.likeliest]
+                values = [one.probability for one in step.likeliest]
                 np.testing.assert_allclose(values, best, rtol=1e-4)
-                assert p[step.digit, step.likeliest[0][0]] == p[step.digit].max()
+                assert p[step.digit, step.likeliest[0].code] == p[step.digit].max()
                 masked[step.digit] = False
             assert not masked.any()
 

@@ -47,16 +47,6 @@ class Beams(NamedTuple):
         return keys.masked_fill(self.scores == -torch.inf, -1)
 
 
-def start(batch: int, digits: int, device: torch.device) -> Beams:
-    """One fully masked SID per user."""
-    return Beams(
-        torch.zeros(batch, 1, digits, dtype=torch.int64, device=device),
-        torch.ones(batch, 1, digits, dtype=torch.bool, device=device),
-        torch.zeros(batch, 1, device=device),
-        torch.zeros(batch, 1, dtype=torch.int64, device=device),
-    )
-
-
 def fill(beams: Beams, choice: Tensor, size: int, tree: Continuations | None) -> Beams:
     """Fill one digit of each beam; ``choice`` is digit * K + code, ``(B, A)``."""
     digit, code = choice // size, choice % size
@@ -92,11 +82,3 @@ def keep_best(beams: Beams, width: int, codebook_size: int) -> Beams:
     scores = beams.scores.masked_fill(again, -torch.inf)
     scores, kept = scores.topk(min(width, scores.shape[1]), dim=1)
     return beams.take(kept, scores)
-
-
-def expand_max(
-    beams: Beams, log_p: Tensor, width: int, filled: int, tree: Continuations | None
-) -> Beams:
-    """The best distinct children, each by its best arrival; ``filled`` digits each."""
-    children = best_children(beams, log_p, width * filled, tree)
-    return keep_best(children, width, log_p.shape[3])

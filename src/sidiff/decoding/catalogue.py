@@ -22,12 +22,18 @@ class Continuations(Protocol):
     """The continuations of partial SIDs; ``Lattice`` or ``InvertedIndex``."""
 
     def counts(self, codes: Tensor, masked: Tensor, nodes: Tensor) -> Tensor:
-        """Number of SIDs behind each (digit, code), int32 ``(B, A, L, K)``."""
+        """Number of SIDs behind each (digit, code), int32 ``(B, A, L, K)``.
+
+        Args:
+            codes: of the states ``(B, A, L)``.
+            masked: ``(B, A, L)`` bool.
+            nodes: where ``follow`` led to ``(B, A)``.
+        """
 
     def counts_at(
         self, codes: Tensor, masked: Tensor, nodes: Tensor, digit: Tensor
     ) -> Tensor:
-        """The same for one open digit of each state, int32 ``(B, A, K)``."""
+        """The same for one open ``digit`` ``(B, A)`` of each state, ``(B, A, K)``."""
 
     def follow(self, nodes: Tensor, digit: Tensor, code: Tensor) -> Tensor:
         """The nodes of the states after one more digit."""
@@ -159,30 +165,3 @@ class Catalogue:
         number -= torch.searchsorted(ordered, sids)
         whole = (sids >= 0) & (number == self.sizes[sids.clamp(min=0)])
         return sids.masked_fill(~whole | repeats(sids), -1)
-
-    def expand(self, sids: Tensor, scores: Tensor, width: int) -> tuple[Tensor, Tensor]:
-        """Items of ranked SIDs, SID by SID.
-
-        Args:
-            sids: rows, best first, -1 for none, ``(B, A)``.
-            scores: ``(B, A)``.
-            width: items wanted, M.
-
-        Returns:
-            Item indices ``(B, M)``, -1 where there are no more, and the scores of
-            their SIDs, -inf there.
-        """
-        sizes = self.sizes[sids.clamp(min=0)] * (sids >= 0)
-        ends = sizes.cumsum(1)
-        places = torch.arange(width, device=sids.device).expand(len(sids), -1)
-        # Column of the SID that holds place p: as many SIDs end at or before p.
-        column = torch.searchsorted(ends, places.contiguous(), right=True)
-        filled = column < sids.shape[1]
-        column = column.clamp(max=sids.shape[1] - 1)
-        sid = sids.gather(1, column).clamp(min=0)
-        inside = places - (ends - sizes).gather(1, column)
-        where = (self.starts[sid] + inside).clamp(0, len(self.items) - 1)
-        return (
-            self.items[where].masked_fill(~filled, -1),
-            scores.gather(1, column).masked_fill(~filled, -torch.inf),
-        )

@@ -12,52 +12,30 @@ beam may only take steps behind which there is an item that may be recommended.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from sidiff.decoding import beams as b
 from sidiff.decoding.beams import Beams
-from sidiff.decoding.catalogue import Catalogue, Continuations
-from sidiff.decoding.results import Decoded
+from sidiff.decoding.decoders import Decoded
 from sidiff.decoding.search import Search
-from sidiff.decoding.settings import DecodingParameters
-from sidiff.diffusion.denoiser import DenoisingModel
 
 
 @torch.inference_mode()
-def decode(
-    denoiser: DenoisingModel,
-    memory: Any,
-    parameters: DecodingParameters,
-    catalogue: Catalogue,
-    excluded: Tensor,
-) -> Decoded:
-    """Generate SIDs for a batch of users.
+def decode(search: Search) -> Decoded:
+    """Up to ``beam`` complete SIDs for each user of a batch.
 
-    Args:
-        denoiser: the trained network.
-        memory: the users' encoded histories, batch size B.
-        parameters: beam width, order, merging, constraint, form of the last step.
-        catalogue: the existing SIDs; read only under ``constraint: items``.
-        excluded: rows of SIDs that a user must not get, -1 for none, ``(B, E)``; read
-            only under ``constraint: items``.
-
-    Returns:
-        Up to ``beam`` complete SIDs per user. Equal SIDs may repeat unless merged;
-        unconstrained, a SID need not belong to an item.
+    Equal SIDs may repeat unless merged; unconstrained, a SID need not belong to an
+    item.
     """
-    search = Search.build(denoiser, parameters, catalogue, excluded)
-    beams = b.start(len(excluded), denoiser.config.digits, excluded.device)
-    for filled in range(denoiser.config.digits):
-        log_p = search.log_p(beams, memory, search.constraint)
-        beams = fill_one(search, beams, log_p, filled)
+    beams = search.start()
+    for filled in range(beams.codes.shape[2]):
+        beams = fill_one(search, beams, search.log_p(beams), filled)
     return search.decoded(beams)
 
 
 def fill_one(search: Search, beams: Beams, log_p: Tensor, filled: int) -> Beams:
-    """Fill one digit: the best children over all beams, open digits and codes.
+    """The best children over all beams, open digits and codes.
 
     Args:
         search: parameters, order and constraint.
@@ -65,27 +43,17 @@ def fill_one(search: Search, beams: Beams, log_p: Tensor, filled: int) -> Beams:
         log_p: their steps ``(B, A, L, K)``.
         filled: number of filled digits.
     """
-    parameters = search.parameters
-    tree = None if search.constraint is None else search.constraint.tree
+    p, tree, size = search.parameters, search.constraint.tree, log_p.shape[3]
     log_p = search.allowed(log_p, filled, 1)
-    if filled == log_p.shape[2] - 1 and parameters.last_step == "greedy":
-        return _fill_greedily(beams, log_p, parameters, tree)
-    if parameters.merge == "none":
-        return b.best_children(beams, log_p, parameters.beam, tree)
-    return b.expand_max(beams, log_p, parameters.beam, filled + 1, tree)
-
-
-def _fill_greedily(
-    beams: Beams,
-    log_p: Tensor,
-    parameters: DecodingParameters,
-    tree: Continuations | None,
-) -> Beams:
-    """The release's last step: each beam takes the best code of its open digit."""
-    score, choice = log_p.flatten(2).max(2)
-    scores, parent = (beams.scores + score).sort(dim=1, descending=True, stable=True)
-    choice = choice.gather(1, parent)
-    children = b.fill(beams.take(parent, scores), choice, log_p.shape[3], tree)
-    if parameters.merge == "none":
-        return children
-    return b.keep_best(children, parameters.beam, log_p.shape[3])
+    merged = p.merge != "none"
+    if filled == log_p.shape[2] - 1 and p.last_step == "greedy":
+        # As the release: each beam takes the best code of its open digit.
+        score, choice = log_p.flatten(2).max(2)
+        scores = beams.scores + score
+        scores, parent = scores.sort(dim=1, descending=True, stable=True)
+        children = beams.take(parent, scores)
+        children = b.fill(children, choice.gather(1, parent), size, tree)
+    else:
+        width = p.beam * (filled + 1) if merged else p.beam
+        children = b.best_children(beams, log_p, width, tree)
+    return b.keep_best(children, p.beam, size) if merged else children

@@ -1,35 +1,37 @@
-"""Decoders by name."""
+"""Decoders by name, and the result of every one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sidiff.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sidiff.decoding.catalogue import Catalogue
-    from sidiff.decoding.results import Decoded
-    from sidiff.decoding.settings import DecodingParameters
-    from sidiff.diffusion.denoiser import DenoisingModel
+    from sidiff.decoding.search import Search
 
 
-class Decoder(Protocol):
-    """From a batch of encoded histories to complete SIDs."""
+@dataclass(frozen=True)
+class Decoded:
+    """Complete SIDs of every user, best first.
 
-    def __call__(
-        self,
-        denoiser: DenoisingModel,
-        memory: Any,
-        parameters: DecodingParameters,
-        catalogue: Catalogue,
-        excluded: Tensor,
-    ) -> Decoded:
-        """Decode; see ``sidiff.decoding.cpd.decode``."""
+    Attributes:
+        codes: ``(B, A, L)`` int64, A at most the beam width.
+        scores: summed log-probabilities ``(B, A)``; -inf marks an unused slot.
+        denoiser_calls: decoder passes made, mean over the users.
+        distinct_states: share of distinct states among those given to the denoiser.
+    """
+
+    codes: Tensor
+    scores: Tensor
+    denoiser_calls: float
+    distinct_states: float
 
 
-DECODERS: Registry[Decoder] = Registry(
+DECODERS: Registry[Callable[[Search], Decoded]] = Registry(
     cpd="sidiff.decoding.cpd:decode",
     two_stage="sidiff.decoding.two_stage:decode",
     adaptive="sidiff.decoding.adaptive:decode",

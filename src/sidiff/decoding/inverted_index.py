@@ -49,61 +49,45 @@ class InvertedIndex:
         return cls(codes, codebook_size, sids[order // digits], starts)
 
     def counts(self, codes: Tensor, masked: Tensor, nodes: Tensor) -> Tensor:
-        """Number of SIDs behind each continuation, int32 ``(B, A, L, K)``.
+        """As of ``Continuations``; ``nodes`` are unused.
 
-        Args:
-            codes: of the states ``(B, A, L)``.
-            masked: ``(B, A, L)`` bool; a state has all digits masked or none of its
-                codes without a SID.
-            nodes: unused.
+        Either all states of a call have every digit masked, or none has.
         """
         del nodes
         digits, size = self.codes.shape[1], self.codebook_size
-        lengths = self.starts.diff()
+        shape = (*masked.shape, size)
         if bool(masked.all()):
-            shape = (*masked.shape[:2], digits, size)
-            return lengths.to(torch.int32).view(digits, size).expand(shape).clone()
+            lengths = self.starts.diff().to(torch.int32)
+            return lengths.view(digits, size).expand(shape)
         owner, sid = self.agreeing(codes, masked)
         first = torch.arange(digits, device=codes.device) * size
         place = owner[:, None] * (digits * size) + first + self.codes[sid]
         place = place[masked.flatten(0, 1)[owner]]
-        result = torch.zeros(
-            masked.numel() * size, dtype=torch.int32, device=codes.device
-        )
-        result.index_add_(0, place, torch.ones_like(place, dtype=torch.int32))
-        return result.view(*masked.shape[:2], digits, size)
+        counts = place.bincount(minlength=masked.numel() * size)
+        return counts.to(torch.int32).view(shape)
 
     def counts_at(
         self, codes: Tensor, masked: Tensor, nodes: Tensor, digit: Tensor
     ) -> Tensor:
-        """Number of SIDs behind the codes of one open digit, int32 ``(B, A, K)``.
-
-        Args:
-            codes: of the states ``(B, A, L)``.
-            masked: ``(B, A, L)`` bool; no state has all digits masked.
-            nodes: unused.
-            digit: ``(B, A)``.
-        """
+        """As of ``Continuations``; no state may have every digit masked."""
         del nodes
         size = self.codebook_size
         owner, sid = self.agreeing(codes, masked)
         place = owner * size + self.codes[sid, digit.flatten()[owner]]
-        result = torch.zeros(
-            digit.numel() * size, dtype=torch.int32, device=codes.device
-        )
-        result.index_add_(0, place, torch.ones_like(place, dtype=torch.int32))
-        return result.view(*digit.shape, size)
+        counts = place.bincount(minlength=digit.numel() * size)
+        return counts.to(torch.int32).view(*digit.shape, size)
 
     def agreeing(self, codes: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
         """Pairs of a state, numbered through ``(B, A)``, and a SID that agrees with it.
 
-        No state may have all its digits masked.
+        States with every digit masked are left out.
         """
         flat, open_ = codes.flatten(0, 1), masked.flatten(0, 1)
         digits = torch.arange(flat.shape[1], device=codes.device)
         symbols = flat + digits * self.codebook_size
         listed = self.starts.diff()[symbols].masked_fill(open_, len(self.codes) + 1)
         shortest, digit = listed.min(1)
+        shortest = shortest.masked_fill(open_.all(1), 0)
         symbol = symbols.gather(1, digit[:, None])[:, 0]
         owner, entry = slices(self.starts[symbol], shortest)
         sid = self.rows[entry]

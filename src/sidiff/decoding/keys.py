@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -53,30 +51,22 @@ def among(values: Tensor, others: Tensor) -> Tensor:
     return ordered.gather(1, place.clamp(max=others.shape[1] - 1)) == values
 
 
-class Distinct(NamedTuple):
-    """Equal keys of a row, told apart from different ones.
+def distinct_columns(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Equal keys of each row ``(B, A)``, told apart from different ones.
 
-    Attributes:
-        first: a column of every distinct key of the row ``(B, D)``; rows with fewer
-            than D repeat some.
-        place: which of them each key is ``(B, A)``.
+    Returns:
+        A column of every distinct key of the row ``(B, D)``, where rows with fewer than
+        D repeat some; and which of them each key is ``(B, A)``.
     """
-
-    first: Tensor
-    place: Tensor
-
-    @classmethod
-    def of(cls, keys: Tensor) -> Distinct:
-        """Sort out keys ``(B, A)``."""
-        ordered, column = keys.sort(dim=1, stable=True)
-        new = torch.ones_like(ordered, dtype=torch.bool)
-        new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-        rank = new.cumsum(1) - 1
-        count = int(rank[:, -1].max()) + 1
-        # What is not new goes to a column that is cut off.
-        first = keys.new_zeros(len(keys), count + 1)
-        first.scatter_(1, torch.where(new, rank, count), column)
-        return cls(first[:, :count], torch.zeros_like(rank).scatter(1, column, rank))
+    ordered, column = keys.sort(dim=1, stable=True)
+    new = torch.ones_like(ordered, dtype=torch.bool)
+    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    rank = new.cumsum(1) - 1
+    count = int(rank[:, -1].max()) + 1
+    # What is not new goes to a column that is cut off.
+    first = keys.new_zeros(len(keys), count + 1)
+    first.scatter_(1, torch.where(new, rank, count), column)
+    return first[:, :count], torch.zeros_like(rank).scatter(1, column, rank)
 
 
 def padded_rows(

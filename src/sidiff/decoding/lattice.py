@@ -12,7 +12,7 @@ continuations of a node are a slice of it, and following an edge is a binary sea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sidiff.diffusion.slices import slices
-from sidiff.errors import SidiffError
 
 MAX_EDGES = 2**25
 """Edges, at most, of a lattice that is worth its memory: 16 bytes each, half a GiB."""
 
 MAX_DIGITS = 10
 """Beyond these even a small lattice is a hundred times the inverted index."""
+
+_ARRAYS = ("edges", "children", "starts", "rows", "sids")
 
 
 def fits(sids: int, digits: int) -> bool:
@@ -62,17 +63,8 @@ class Lattice:
 
     @classmethod
     def build(cls, codes: NDArray[np.integer], codebook_size: int) -> Lattice:
-        """Build the lattice of distinct SIDs ``codes`` ``(S, L)``, on the CPU.
-
-        Raises:
-            SidiffError: they are too many for their length, see ``fits``.
-        """
+        """The lattice, on the CPU, of distinct SIDs ``codes`` ``(S, L)`` that fit."""
         size, digits = codes.shape
-        if not fits(size, digits):
-            raise SidiffError(
-                f"The lattice of {size:,} semantic IDs of {digits} digits would be too "
-                "large; use an inverted index."
-            )
         columns = codes.T.astype(np.int64)
         # node[s][i]: the node of SID i restricted to the digits in bit set s.
         node = [np.zeros(size, dtype=np.int64)]
@@ -143,9 +135,10 @@ class Lattice:
         sids[complete] = allowed[self.rows[complete]].to(sids.dtype)
         symbols = self.digits * self.codebook_size
         parents = self.edges // symbols
-        # An edge that fills its parent's lowest open digit: each SID below a node is
-        # counted once by following these only.
-        lowest = self._lowest_edges(parents)
+        # An edge that fills its parent's lowest open digit, the first of the parent's:
+        # each SID below a node is counted once by following these only.
+        digit = self.edges % symbols // self.codebook_size
+        lowest = digit == digit[self.starts[parents]]
         for _ in range(self.digits):
             counted = torch.zeros_like(sids)
             counted.index_add_(0, parents[lowest], sids[self.children[lowest]])
@@ -161,43 +154,30 @@ class Lattice:
         )
 
     def counts(self, codes: Tensor, masked: Tensor, nodes: Tensor) -> Tensor:
-        """Number of SIDs behind each continuation, int32 ``(B, A, L, K)``.
-
-        Args:
-            codes: of the states, unused: the node says it all.
-            masked: likewise.
-            nodes: ``(B, A)``.
-        """
+        """As of ``Continuations``; the nodes say it all."""
         del codes, masked
         flat = nodes.flatten()
-        starts, counts = self.starts[flat], self.starts[flat + 1] - self.starts[flat]
-        owner, edge = slices(starts, counts)
         symbols = self.digits * self.codebook_size
-        result = torch.zeros(len(flat) * symbols, dtype=torch.int32, device=flat.device)
-        place = owner * symbols + self.edges[edge] % symbols
-        result[place] = self.sids[self.children[edge]].to(torch.int32)
+        result = self._counted(self.starts[flat], self.starts[flat + 1], symbols)
         return result.view(*nodes.shape, self.digits, self.codebook_size)
 
     def counts_at(
         self, codes: Tensor, masked: Tensor, nodes: Tensor, digit: Tensor
     ) -> Tensor:
-        """Number of SIDs behind the codes of one open digit, int32 ``(B, A, K)``.
-
-        Args:
-            codes: of the states, unused: the node says it all.
-            masked: likewise.
-            nodes: ``(B, A)``.
-            digit: ``(B, A)``.
-        """
+        """As of ``Continuations``; the nodes say it all."""
         del codes, masked
         size = self.codebook_size
         first = ((nodes * self.digits + digit) * size).flatten()
         bounds = torch.searchsorted(self.edges, torch.stack([first, first + size]))
-        owner, edge = slices(bounds[0], bounds[1] - bounds[0])
-        result = torch.zeros(len(first) * size, dtype=torch.int32, device=nodes.device)
-        place = owner * size + self.edges[edge] % size
+        return self._counted(bounds[0], bounds[1], size).view(*nodes.shape, size)
+
+    def _counted(self, first: Tensor, last: Tensor, symbols: int) -> Tensor:
+        """SIDs behind the edges ``first .. last - 1`` ``(n,)``, ``[n * symbols]``."""
+        owner, edge = slices(first, last - first)
+        place = owner * symbols + self.edges[edge] % symbols
+        result = first.new_zeros(len(first) * symbols, dtype=torch.int32)
         result[place] = self.sids[self.children[edge]].to(torch.int32)
-        return result.view(*nodes.shape, size)
+        return result
 
     def follow(self, nodes: Tensor, digit: Tensor, code: Tensor) -> Tensor:
         """The node reached by filling ``digit`` with ``code``; all shapes equal.
@@ -209,18 +189,3 @@ class Lattice:
         key = (nodes * self.digits + digit) * self.codebook_size + code
         place = torch.searchsorted(self.edges, key).clamp(max=len(self.edges) - 1)
         return self.children[place]
-
-    def _lowest_edges(self, parents: Tensor) -> Tensor:
-        """Edges that fill the lowest open digit of their parent; bool ``[E]``."""
-        digit = self.edges % (self.digits * self.codebook_size)
-        digit = digit // self.codebook_size
-        # Edges are sorted by parent, then digit: a parent's first edge has its lowest.
-        first = digit[self.starts[parents]]
-        return digit == first
-
-
-_ARRAYS = tuple(
-    field.name
-    for field in fields(Lattice)
-    if field.name not in ("digits", "codebook_size")
-)

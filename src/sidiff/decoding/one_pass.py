@@ -7,40 +7,33 @@ the history, so it is the baseline that every decoder with more calls must beat.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sidiff.decoding.catalogue import Catalogue
-from sidiff.decoding.results import Decoded
+from sidiff.decoding.decoders import Decoded
 from sidiff.decoding.scan import best_rows
-from sidiff.decoding.settings import DecodingParameters
-from sidiff.diffusion.denoiser import DenoisingModel
+from sidiff.decoding.search import Search
 
 
 @torch.inference_mode()
-def decode(
-    denoiser: DenoisingModel,
-    memory: Any,
-    parameters: DecodingParameters,
-    catalogue: Catalogue,
-    excluded: Tensor,
-) -> Decoded:
-    """The best ``beam`` existing SIDs of every user; arguments as for CPD."""
-    batch, digits = memory.bias.shape[0], catalogue.codes.shape[1]
-    device = memory.bias.device
-    codes = torch.zeros(batch, 1, digits, dtype=torch.int64, device=device)
-    masked = torch.ones_like(codes, dtype=torch.bool)
-    log_p = denoiser.logits(codes, masked, memory)[:, 0].log_softmax(-1)
+def decode(search: Search) -> Decoded:
+    """The best ``beam`` existing SIDs of every user."""
+    catalogue, beams = search.catalogue, search.start()
+    logits = search.denoiser.logits(beams.codes, beams.masked, search.memory)
+    log_p = logits[:, 0].log_softmax(-1)
     table = log_p.flatten(1).T.contiguous()  # (L * K, B)
-    first_row = torch.arange(digits, device=device) * catalogue.codebook_size
+    digits = torch.arange(log_p.shape[1], device=log_p.device)
+    first_row = digits * catalogue.codebook_size
 
     def score(rows: Tensor) -> Tensor:
         return F.embedding_bag(catalogue.codes[rows] + first_row, table, mode="sum").T
 
     rows, best = best_rows(
-        len(catalogue.codes), score, parameters.beam, catalogue.allowed_sids, excluded
+        len(catalogue.codes),
+        score,
+        search.parameters.beam,
+        catalogue.allowed_sids,
+        search.excluded,
     )
     return Decoded(catalogue.codes[rows], best, denoiser_calls=1, distinct_states=1.0)

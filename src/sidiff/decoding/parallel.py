@@ -13,27 +13,13 @@ every step leads to an item.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from sidiff.decoding import beams as b
 from sidiff.decoding.beams import Beams
 from sidiff.decoding.constraint import Constraint
-from sidiff.decoding.search import Search
-
-
-class _Choice(NamedTuple):
-    """The digits that every beam fills, best first.
-
-    Attributes:
-        digits: ``(B, A, count)``.
-        log_p: log-probabilities of their codes ``(B, A, count, K)``.
-    """
-
-    digits: Tensor
-    log_p: Tensor
+from sidiff.decoding.settings import DecodingParameters
 
 
 def most_confident(log_p: Tensor, count: int) -> Tensor:
@@ -51,31 +37,30 @@ def most_confident(log_p: Tensor, count: int) -> Tensor:
 
 
 def fill_many(
-    search: Search,
+    parameters: DecodingParameters,
     beams: Beams,
     log_p: Tensor,
     digits: Tensor,
-    constraint: Constraint | None,
+    constraint: Constraint,
 ) -> Beams:
-    """Fill several digits of every beam and keep the best children.
+    """The best children of beams that fill several digits each.
 
     Args:
-        search: parameters.
+        parameters: of the search.
         beams: states of B users.
         log_p: their steps ``(B, A, L, K)``, -inf where invalid.
-        digits: open ones to fill ``(B, A, count)``.
-        constraint: of these users; None where every step is valid.
+        digits: open ones to fill ``(B, A, count)``, best first.
+        constraint: of these users.
     """
-    parameters = search.parameters
     wanted = digits[..., None].expand(*digits.shape, log_p.shape[3])
-    choice = _Choice(digits, log_p.gather(2, wanted))
-    width, size = parameters.beam, log_p.shape[3]
+    log_p = log_p.gather(2, wanted)
+    width = parameters.beam
     if parameters.merge == "none":
-        return _children(beams, choice, width, constraint)
+        return _children(beams, log_p, digits, width, constraint)
     reach = 2 * width
     while True:
-        children = _children(beams, choice, reach, constraint)
-        best = b.keep_best(children, width, size)
+        children = _children(beams, log_p, digits, reach, constraint)
+        best = b.keep_best(children, width, log_p.shape[3])
         # No other child is better than the last of these; each state has so few ways
         # to it that enough different ones are found.
         complete = best.scores[:, -1] >= children.scores[:, -1]
@@ -85,28 +70,29 @@ def fill_many(
 
 
 def _children(
-    beams: Beams, choice: _Choice, width: int, constraint: Constraint | None
+    beams: Beams, log_p: Tensor, digits: Tensor, width: int, constraint: Constraint
 ) -> Beams:
-    """The best ``width`` children, equal ones as often as they are reached."""
-    best = choice.log_p.amax(3)
+    """The best ``width`` children, equal ones as often as they are reached.
+
+    ``log_p`` ``(B, A, count, K)`` is of ``digits``.
+    """
+    best = log_p.amax(3)
     # What a digit's code falls short of the digit's best one by.
-    regret = choice.log_p - best.masked_fill(best == -torch.inf, 0.0)[..., None]
+    regret = log_p - best.masked_fill(best == -torch.inf, 0.0)[..., None]
     children = beams._replace(scores=beams.scores + best.sum(2))
-    tree = None if constraint is None else constraint.tree
     origin = torch.arange(beams.scores.shape[1], device=best.device)
     origin = origin.expand(len(best), -1)
     size = regret.shape[3]
-    for place in range(choice.digits.shape[2]):
-        digit = choice.digits[:, :, place].gather(1, origin)
+    for place in range(digits.shape[2]):
+        digit = digits[:, :, place].gather(1, origin)
         loss = regret[:, :, place].gather(1, origin[..., None].expand(-1, -1, size))
-        if place and constraint is not None:
-            # The first digit's codes are valid already.
-            valid = constraint.valid_codes(children, digit)
-            loss = loss.masked_fill(~valid, -torch.inf)
+        if place:  # the first digit's codes are valid already
+            loss = constraint.valid_codes(children, digit, loss)
         candidates = (children.scores[..., None] + loss).flatten(1)
         scores, flat = candidates.topk(min(width, candidates.shape[1]), dim=1)
         parent, code = flat // size, flat % size
         origin = origin.gather(1, parent)
         symbol = digit.gather(1, parent) * size + code
-        children = b.fill(children.take(parent, scores), symbol, size, tree)
+        children = children.take(parent, scores)
+        children = b.fill(children, symbol, size, constraint.tree)
     return children

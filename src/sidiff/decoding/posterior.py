@@ -135,19 +135,3 @@ def _grouped_logsumexp(values: Tensor, group: Tensor, count: int) -> Tensor:
     top = top.scatter_reduce(0, group, values.detach(), "amax", include_self=True)
     shifted = (values - top[group]).exp()
     return values.new_zeros(count).index_add(0, group, shifted).log() + top
-
-
-def agreeing_items(
-    inverted: InvertedIndex, codes: Tensor, masked: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Pairs of a partial state and an item; fully masked states have none.
-
-    Args:
-        inverted: index of the items' codes.
-        codes: ``(B, V, L)``.
-        masked: ``(B, V, L)`` bool.
-    """
-    partial = (~masked.all(2)).flatten().nonzero()[:, 0]
-    states = codes.flatten(0, 1)[partial, None], masked.flatten(0, 1)[partial, None]
-    owner, item = inverted.agreeing(*states)
-    return partial[owner], item

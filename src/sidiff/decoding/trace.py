@@ -22,13 +22,15 @@ class Trace(NamedTuple):
 
     Attributes:
         digits: which digit was filled ``(B, V, L)``.
-        log_p: log-probability of its code when it was filled ``(B, V, L)``.
+        filled: with which code ``(B, V, L)``.
+        log_p: log-probability of that code when it was filled ``(B, V, L)``.
         codes: the likeliest codes of that digit then ``(B, V, L, R)``, best first; the
             one that was filled in may be among them.
         codes_log_p: their log-probabilities.
     """
 
     digits: Tensor
+    filled: Tensor
     log_p: Tensor
     codes: Tensor
     codes_log_p: Tensor
@@ -55,6 +57,7 @@ def trace(
         best, digit = own.masked_fill(~masked, -torch.inf).max(2)
         place = digit[..., None, None].expand(-1, -1, 1, log_p.shape[3])
         others = log_p.gather(2, place)[:, :, 0].topk(kept, dim=2)
-        steps.append((digit, best, others.indices, others.values))
+        filled = sids.gather(2, digit[..., None])[..., 0]
+        steps.append((digit, filled, best, others.indices, others.values))
         masked = masked.scatter(2, digit[..., None], value=False)
     return Trace(*(torch.stack(part, 2) for part in zip(*steps, strict=True)))

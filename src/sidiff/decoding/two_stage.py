@@ -13,54 +13,39 @@ the merging of equal states and the constraint, as for CPD.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from sidiff.decoding import beams as b
-from sidiff.decoding.catalogue import Catalogue
+from sidiff.decoding.decoders import Decoded
 from sidiff.decoding.parallel import fill_many, most_confident
-from sidiff.decoding.results import Decoded
 from sidiff.decoding.search import Search
-from sidiff.decoding.settings import DecodingParameters
-from sidiff.diffusion.denoiser import DenoisingModel
 
 
 @torch.inference_mode()
-def decode(
-    denoiser: DenoisingModel,
-    memory: Any,
-    parameters: DecodingParameters,
-    catalogue: Catalogue,
-    excluded: Tensor,
-) -> Decoded:
-    """Generate SIDs for a batch of users; arguments and result as for CPD."""
-    search = Search.build(denoiser, parameters, catalogue, excluded)
-    stages = parameters.parallel
-    digits, filled = denoiser.config.digits, 0
-    beams = b.start(len(excluded), digits, excluded.device)
+def decode(search: Search) -> Decoded:
+    """Complete SIDs for each user of a batch, as of ``sidiff.decoding.cpd``."""
+    parameters, stages = search.parameters, search.parameters.parallel
+    beams, filled = search.start(), 0
+    digits = beams.codes.shape[2]
     while filled < digits:
-        log_p = search.log_p(beams, memory, search.constraint)
+        log_p = search.log_p(beams)
         count = 1 if filled < stages.warmup_steps else stages.digits_per_step
         count = min(count, digits - filled)
         if parameters.order == "random":
-            chosen = _random_digits(beams.masked, count, parameters, filled)
+            chosen = _random_digits(beams.masked, count, parameters.seed + filled)
         else:
             chosen = most_confident(search.allowed(log_p, filled, count), count)
-        beams = fill_many(search, beams, log_p, chosen, search.constraint)
+        beams = fill_many(parameters, beams, log_p, chosen, search.constraint)
         filled += count
     return search.decoded(beams)
 
 
-def _random_digits(
-    masked: Tensor, count: int, parameters: DecodingParameters, filled: int
-) -> Tensor:
+def _random_digits(masked: Tensor, count: int, seed: int) -> Tensor:
     """Open digits by chance, ``(B, A, count)``, of paths ``(B, A, L)``.
 
     Drawn for each place in the beam and step, alike for all users, so that nobody's
     list depends on who else is in the batch.
     """
-    generator = torch.Generator().manual_seed(parameters.seed + filled)
+    generator = torch.Generator().manual_seed(seed)
     drawn = torch.rand(masked.shape[1:], generator=generator).to(masked.device)
     return drawn.masked_fill(~masked, -1.0).topk(count, dim=2).indices

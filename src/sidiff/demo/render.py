@@ -67,11 +67,12 @@ def steps_table(item: Item, meanings: Meanings) -> str:
         )
         others = "".join(
             f"<div title='{_such_as(meaning)}'>"
-            f"<span class=bar style='width:{60 * p:.1f}px'></span> {p:.0%} "
-            f"<span class=code>{code}</span> {_words(meaning)}</div>"
-            for code, p in step.likeliest
-            if code != step.code
-            for meaning in [meanings.of(step.digit, code)]
+            f"<span class=bar style='width:{60 * one.probability:.1f}px'></span> "
+            f"{one.probability:.0%} <span class=code>{one.code}</span> "
+            f"{_words(meaning)}</div>"
+            for one in step.likeliest
+            if one.code != step.code
+            for meaning in [meanings.of(step.digit, one.code)]
         )
         own = meanings.of(step.digit, step.code)
         rows.append(
@@ -88,7 +89,7 @@ def steps_table(item: Item, meanings: Meanings) -> str:
 
 
 def _title(item: Item) -> str:
-    return f"{escape(item.title or item.item_id)}"
+    return escape(item.title or item.item_id)
 
 
 def _such_as(meaning: Meaning) -> str:

@@ -26,7 +26,7 @@ from sidiff.evaluation.filters import allowed_items
 from sidiff.evaluation.settings import CONFIGURED, EvaluationParameters
 from sidiff.ranking.items import ItemRanker, Popularity
 from sidiff.ranking.markov import Chain, Transitions
-from sidiff.ranking.methods import network_ranker
+from sidiff.ranking.methods import method_ranker, search_model
 from sidiff.ranking.results import Results, cost_frame
 from sidiff.ranking.settings import RankingParameters
 from sidiff.ranking.users import Users, rank_users
@@ -133,11 +133,10 @@ class Evaluator:
         denoiser.precision = parameters.precision
         mixed = ranking.method == "items_markov"
         with cpu_threads(parameters.threads):
-            ranker = network_ranker(
-                denoiser.to(self.device),
+            ranker = method_ranker(
+                search_model(denoiser.to(self.device), self.histories.table),
                 ranking,
                 self.catalogue,
-                self.histories.table,
                 self.transitions if mixed else None,
             )
             return rank_users(

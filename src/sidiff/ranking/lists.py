@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sidiff.decoding.catalogue import Catalogue
+from sidiff.decoding.decoders import Decoded
 from sidiff.decoding.keys import among, repeats
-from sidiff.decoding.results import Decoded
 
 
 class RankedSids(NamedTuple):
@@ -52,7 +52,8 @@ def items_of(
 ) -> tuple[Tensor, Tensor]:
     """The first ``width`` items of ranked SIDs that the user may get, and scores.
 
-    Items of one SID follow each other by training popularity, then index.
+    Items of one SID follow each other by training popularity, then index; empty places,
+    -1 and -inf, stand at the end.
 
     Args:
         rows: distinct SIDs, best first, -1 for none, ``(B, A)``.
@@ -61,7 +62,19 @@ def items_of(
         excluded: item indices, -1 for none, ``(B, E)``.
         width: items wanted.
     """
-    items, scores = catalogue.expand(rows, scores, width + excluded.shape[1])
+    sizes = catalogue.sizes[rows.clamp(min=0)] * (rows >= 0)
+    ends = sizes.cumsum(1)
+    places = torch.arange(width + excluded.shape[1], device=rows.device)
+    places = places.repeat(len(rows), 1)
+    # Column of the SID that holds place p: as many SIDs end at or before p.
+    column = torch.searchsorted(ends, places, right=True)
+    filled = column < rows.shape[1]
+    column = column.clamp(max=rows.shape[1] - 1)
+    inside = places - (ends - sizes).gather(1, column)
+    where = catalogue.starts[rows.gather(1, column).clamp(min=0)] + inside
+    items = catalogue.items[where.clamp(0, len(catalogue.items) - 1)]
+    items = items.masked_fill(~filled, -1)
+    scores = scores.gather(1, column).masked_fill(~filled, -torch.inf)
     if excluded.shape[1]:
         items, scores = compact(items.masked_fill(among(items, excluded), -1), scores)
     return items[:, :width], scores[:, :width]

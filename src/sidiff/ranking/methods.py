@@ -14,7 +14,6 @@ from sidiff.diffusion.networks import Network
 from sidiff.errors import SidiffError
 from sidiff.ranking.items import ItemRanker, PosteriorItems
 from sidiff.ranking.markov import Transitions
-from sidiff.ranking.ranker import Ranker
 from sidiff.ranking.searched import SearchRanker
 from sidiff.ranking.settings import RankingParameters
 
@@ -35,26 +34,6 @@ def search_model(
         posterior = Posterior(network, items)
         return posterior, posterior.encode
     return network, lambda batch: network.encode(batch.history, batch.lengths)
-
-
-def network_ranker(
-    network: Network,
-    parameters: RankingParameters,
-    catalogue: Catalogue,
-    items: ItemTable,
-    transitions: Transitions | None = None,
-) -> Ranker:
-    """A method of ranking by a trained network; see ``method_ranker``.
-
-    Args:
-        network: in evaluation mode.
-        parameters: the method, and its search where it is one.
-        catalogue: the existing SIDs and the items that may be recommended.
-        items: codes and residual rows of all items.
-        transitions: of ``items_markov``; not read by other methods.
-    """
-    model = search_model(network, items)
-    return method_ranker(model, parameters, catalogue, transitions)
 
 
 def method_ranker(

@@ -44,15 +44,6 @@ class Lists:
     completed: Tensor | None = None
     chain: Tensor | None = None
 
-    def first(self, users: int) -> Lists:
-        """Those of the first so many users."""
-        parts: dict[str, Any] = {
-            name: part[:users]
-            for name, part in vars(self).items()
-            if isinstance(part, Tensor)
-        }
-        return replace(self, **parts)
-
 
 class Ranker(Protocol):
     """A method that ranks the items of its catalogue for any users."""
@@ -97,4 +88,10 @@ def rank_alike(
         batch.lengths[rows],
         pad(batch.history_items[rows], (0, more)),
     )
-    return ranker.rank(wide, excluded[rows], k).first(users)
+    lists = ranker.rank(wide, excluded[rows], k)
+    theirs: dict[str, Any] = {
+        name: part[:users]
+        for name, part in vars(lists).items()
+        if isinstance(part, Tensor)
+    }
+    return replace(lists, **theirs)

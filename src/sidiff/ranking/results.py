@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import polars as pl
@@ -53,18 +53,6 @@ class Results:
     targets: NDArray[np.int64]
     history: NDArray[np.int64]
     cost: Cost
-
-    def take(self, rows: NDArray[np.int64]) -> Results:
-        """The results of some of the users; what they cost stays as it was."""
-        return replace(
-            self,
-            items=self.items[rows],
-            scores=self.scores[rows],
-            sids=self.sids[rows],
-            users=self.users[rows],
-            targets=self.targets[rows],
-            history=self.history[rows],
-        )
 
     def to_frame(self, method: str, seed: int) -> pl.DataFrame:
         """One row per user: method, seed, user, target, history, items, sids."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from pydantic_core import to_json
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -20,9 +21,9 @@ import sidiff
 from sidiff.errors import SidiffError
 from sidiff.parameters import Device
 from sidiff.server import messages as m
-from sidiff.server.batching import Batcher, BusyError, Options
+from sidiff.server.batching import Batcher, BusyError
 from sidiff.server.current import Current
-from sidiff.server.guards import BodyGuard, Counter, TokenGuard
+from sidiff.server.guards import BodyGuard, Counter, TokenGuard, problem
 from sidiff.server.monitoring import Monitoring
 
 logger = logging.getLogger(__name__)
@@ -43,47 +44,36 @@ _NOT_FOUND: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Settings(NamedTuple):
-    """The settings of a server.
+def create_app(
+    bundle: Path,
+    device: Device,
+    watch_seconds: float,
+    most_bytes: int,
+    token: str | None,
+) -> FastAPI:
+    """A service for one bundle and those that follow it.
 
-    Attributes:
-        path: of the bundle, as ``Current`` takes it.
+    Args:
+        bundle: its path, as ``Current`` takes it.
         device: where lists are made.
         watch_seconds: between two looks for a newer bundle.
-        most_bytes: of a body.
-        body_seconds: in which a body must arrive.
-        most_waiting: users that may wait for their lists.
+        most_bytes: of a request's body.
         token: what clients must give; None for none.
-    """
-
-    path: Path
-    device: Device = "auto"
-    watch_seconds: float = 10.0
-    most_bytes: int = 1_000_000
-    body_seconds: float = 10.0
-    most_waiting: int = 4096
-    token: str | None = None
-
-
-def create_app(settings: Settings) -> FastAPI:
-    """A service for one bundle and those that follow it.
 
     Raises:
         SidiffError: there is no bundle, or it is damaged.
     """
     monitoring = Monitoring()
-    current = Current(
-        settings.path, settings.device, settings.watch_seconds, monitoring.refused
-    )
-    batcher = Batcher(
-        lambda: current.recommender, settings.most_waiting, monitoring.ranked
-    )
-    monitoring.waiting(lambda: batcher.waiting)
+    current = Current(bundle, device, watch_seconds, monitoring.refused.inc)
+    batcher = Batcher(lambda: current.recommender, monitoring.users.observe)
+    monitoring.waiting.set_function(lambda: batcher.waiting)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        with current, batcher:
+        watch = asyncio.create_task(current.follow())
+        with batcher:
             yield
+        watch.cancel()
 
     app = FastAPI(
         title="sidiff",
@@ -92,11 +82,9 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=life,
         responses=_PROBLEMS,
     )
-    app.add_middleware(
-        BodyGuard, most_bytes=settings.most_bytes, seconds=settings.body_seconds
-    )
-    if settings.token is not None:
-        app.add_middleware(TokenGuard, token=settings.token)
+    app.add_middleware(BodyGuard, most_bytes=most_bytes)
+    if token is not None:
+        app.add_middleware(TokenGuard, token=token)
     app.add_middleware(Counter, monitoring=monitoring)
     _tell_problems(app)
     _add_lists(app, current, batcher)
@@ -108,19 +96,11 @@ def _add_lists(app: FastAPI, current: Current, batcher: Batcher) -> None:
     @app.post("/recommendations", response_model=m.Recommended)
     async def recommendations(asked: m.Asked) -> Response:
         """The best items for one user or for several."""
-        options = Options(
-            asked.k,
-            asked.exclude_seen,
-            None if asked.allow is None else tuple(asked.allow),
-            None if asked.deny is None else tuple(asked.deny),
-            asked.decoder,
-            asked.explain,
+        answer = await batcher.lists(
+            asked.histories, asked.model_dump(exclude={"histories"})
         )
-        answer = await batcher.lists(asked.histories, options)
-        bundle = str(answer.recommender.about["fingerprint"])
-        return _json(
-            {"bundle": bundle, "lists": [m.listed(one) for one in answer.lists]}
-        )
+        bundle = answer.recommender.about["fingerprint"]
+        return _json(m.Recommended(bundle=bundle, lists=answer.lists))
 
     @app.get(
         "/items/{item_id:path}/similar",
@@ -133,8 +113,8 @@ def _add_lists(app: FastAPI, current: Current, batcher: Batcher) -> None:
         if item_id not in recommender:
             raise HTTPException(404, f"There is no item {_shown(item_id)}.")
         found = await run_in_threadpool(recommender.similar, item_id, k)
-        items = [m.place_of(item) for item in found.items]
-        return _json({"bundle": recommender.about["fingerprint"], "items": items})
+        bundle = recommender.about["fingerprint"]
+        return _json(m.Similar(bundle=bundle, items=list(found)))
 
 
 def _add_state(app: FastAPI, current: Current, monitoring: Monitoring) -> None:
@@ -172,18 +152,18 @@ def _tell_problems(app: FastAPI) -> None:
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            return _problem(400, "The body is no JSON.")
+            return problem(400, "The body is no JSON.")
         place = ".".join(_shown(str(part)) for part in first["loc"])
         said = first["msg"].removeprefix("Value error, ")
-        return _problem(422, f"{place}: {said}.")
+        return problem(422, f"{place}: {said}.")
 
     @app.exception_handler(SidiffError)
     async def refused(_: Request, error: SidiffError) -> JSONResponse:
-        return _problem(422, str(error))
+        return problem(422, str(error))
 
     @app.exception_handler(BusyError)
     async def busy(_: Request, __: BusyError) -> JSONResponse:
-        response = _problem(503, "Too many users wait already; ask again later.")
+        response = problem(503, "Too many users wait already; ask again later.")
         response.headers["Retry-After"] = "1"
         return response
 
@@ -191,18 +171,15 @@ def _tell_problems(app: FastAPI) -> None:
     async def other(_: Request, error: HTTPException) -> JSONResponse:
         unread = error.status_code == HTTPStatus.BAD_REQUEST
         sentence = "The body is no JSON" if unread else str(error.detail)
-        response = _problem(error.status_code, f"{sentence.rstrip('.')}.")
+        response = problem(error.status_code, f"{sentence.rstrip('.')}.")
         response.headers.update(error.headers or {})
         return response
 
 
-def _json(content: Any) -> Response:
-    # A fifth of what a request costs beside its list is JSON by the standard library.
-    return Response(to_json(content), media_type="application/json")
-
-
-def _problem(status: int, sentence: str) -> JSONResponse:
-    return JSONResponse({"detail": sentence}, status)
+def _json(answer: BaseModel) -> Response:
+    # What has a default is left out where nothing is known of it.
+    content = answer.model_dump_json(exclude_defaults=True)
+    return Response(content, media_type="application/json")
 
 
 def _shown(text: str) -> str:

@@ -10,33 +10,23 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple
 
 from sidiff.serving import Recommender
-from sidiff.serving.lists import Lists, UserList
+from sidiff.serving.lists import UserList
 
 USERS_AT_ONCE = 256
 """Users of one pass, at most, where more than one request shares it."""
-
-
-class Options(NamedTuple):
-    """Options that requests of one pass share; see ``Recommender.recommend``."""
-
-    k: int
-    exclude_seen: bool
-    allow: tuple[str, ...] | None
-    deny: tuple[str, ...] | None
-    decoder: str | None
-    explain: bool
+MOST_WAITING = 4096
+"""Users that may wait for their lists."""
 
 
 class Answer(NamedTuple):
     """Lists of one request, and the bundle that they are of."""
 
-    lists: Sequence[UserList]
+    lists: list[UserList]
     recommender: Recommender
 
 
@@ -44,44 +34,25 @@ class BusyError(Exception):
     """More users wait than the server is allowed to keep waiting."""
 
 
-@dataclass(frozen=True)
-class _Request:
+class _Request(NamedTuple):
     histories: Sequence[Sequence[str]]
-    options: Options
-    future: asyncio.Future[Answer]
-    loop: asyncio.AbstractEventLoop
-
-    def settle(self, answer: Answer | None, error: Exception | None) -> None:
-        def settle() -> None:
-            # The client may have gone meanwhile.
-            if self.future.done():
-                return
-            if error is not None:
-                self.future.set_exception(error)
-            elif answer is not None:
-                self.future.set_result(answer)
-
-        with suppress(RuntimeError):  # the server has ended
-            self.loop.call_soon_threadsafe(settle)
+    options: Mapping[str, Any]
+    future: Future[Answer]
 
 
 class Batcher:
     """The thread that ranks, and the requests that wait for it."""
 
     def __init__(
-        self,
-        recommender: Callable[[], Recommender],
-        most_waiting: int,
-        ranked: Callable[[int], None] = lambda users: None,
+        self, recommender: Callable[[], Recommender], ranked: Callable[[int], None]
     ) -> None:
         """Begin with nobody waiting.
 
         Args:
             recommender: gives the one to use now, asked once per pass.
-            most_waiting: users that may wait.
             ranked: told the users of every pass.
         """
-        self._recommender, self._most, self._ranked = recommender, most_waiting, ranked
+        self._recommender, self._ranked = recommender, ranked
         self._waiting: deque[_Request] = deque()
         self._users = 0
         self._changed = threading.Condition()
@@ -106,23 +77,22 @@ class Batcher:
         return self._users
 
     async def lists(
-        self, histories: Sequence[Sequence[str]], options: Options
+        self, histories: Sequence[Sequence[str]], options: Mapping[str, Any]
     ) -> Answer:
-        """The lists of a request.
+        """The lists of a request, with ``options`` as of ``Recommender.lists``.
 
         Raises:
             BusyError: too many wait already.
             SidiffError: the options cannot be met.
         """
-        loop = asyncio.get_running_loop()
-        request = _Request(histories, options, loop.create_future(), loop)
+        request = _Request(histories, options, Future())
         with self._changed:
-            if self._ended or self._users + len(histories) > self._most:
+            if self._ended or self._users + len(histories) > MOST_WAITING:
                 raise BusyError
             self._waiting.append(request)
             self._users += len(histories)
             self._changed.notify()
-        return await request.future
+        return await asyncio.wrap_future(request.future)
 
     def _work(self) -> None:
         while True:
@@ -150,21 +120,21 @@ class Batcher:
         return together
 
     def _answer(self, together: list[_Request]) -> None:
-        together = [request for request in together if not request.future.done()]
-        if not together:
+        # The client may have gone meanwhile.
+        left = [one for one in together if one.future.set_running_or_notify_cancel()]
+        if not left:
             return
-        histories = [one for request in together for one in request.histories]
+        histories = [one for request in left for one in request.histories]
         try:
             recommender = self._recommender()
-            lists: Lists = recommender.lists(histories, **together[0].options._asdict())
-            each = list(lists)
+            lists = list(recommender.lists(histories, **left[0].options))
         except Exception as error:
-            for request in together:
-                request.settle(None, error)
+            for request in left:
+                request.future.set_exception(error)
             return
         self._ranked(len(histories))
         first = 0
-        for request in together:
+        for request in left:
             last = first + len(request.histories)
-            request.settle(Answer(each[first:last], recommender), None)
+            request.future.set_result(Answer(lists[first:last], recommender))
             first = last

@@ -73,12 +73,9 @@ def serve(
     with refusals("serve", host, port):
         import uvicorn  # noqa: PLC0415
 
-        from sidiff.server.app import Settings, create_app  # noqa: PLC0415
+        from sidiff.server.app import create_app  # noqa: PLC0415
 
-        settings = Settings(
-            bundle, device, watch_seconds, most_bytes=most_bytes, token=token
-        )
-        app = create_app(settings)
+        app = create_app(bundle, device, watch_seconds, most_bytes, token)
         # Python's collector would go through all that is loaded now, again and again,
         # for a tenth of a second, while clients wait.
         gc.collect()

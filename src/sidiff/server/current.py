@@ -7,8 +7,8 @@ next batch of requests goes to it; what the old one has begun, it ends.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,11 +28,7 @@ class Current:
     """
 
     def __init__(
-        self,
-        path: Path,
-        device: Device,
-        seconds: float,
-        refused: Callable[[], None] = lambda: None,
+        self, path: Path, device: Device, seconds: float, refused: Callable[[], None]
     ) -> None:
         """Load the bundle.
 
@@ -50,18 +46,16 @@ class Current:
         self._folder = find_bundle(path)
         self.recommender = Recommender.load(self._folder, device)
         self._failed: object = None
-        self._ended = threading.Event()
-        self._watch = threading.Thread(target=self._follow, daemon=True)
 
-    def __enter__(self) -> Current:
-        """Begin to follow the path."""
-        self._watch.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Follow it no longer."""
-        self._ended.set()
-        self._watch.join()
+    async def follow(self) -> None:
+        """Look at the path every few seconds, until the task is cancelled."""
+        while True:
+            await asyncio.sleep(self._seconds)
+            try:
+                await asyncio.to_thread(self.look)
+            except Exception:  # a defect, which must not end the watch for good
+                self._refused()
+                logger.exception("The newest bundle failed; the loaded one stays")
 
     def look(self) -> None:
         """Take a newer bundle over, if there is one; the old one stays if it fails."""
@@ -87,14 +81,6 @@ class Current:
         self._folder = folder
         logger.info("Bundle %s is in use", folder)
 
-    def _follow(self) -> None:
-        while not self._ended.wait(self._seconds):
-            try:
-                self.look()
-            except Exception:  # a defect, which must not end the watch for good
-                self._refused()
-                logger.exception("The newest bundle failed; the loaded one stays")
-
 
 def _stays(error: Exception) -> None:
     logger.warning("%s; the loaded bundle stays in use", str(error).rstrip("."))
@@ -102,8 +88,5 @@ def _stays(error: Exception) -> None:
 
 def _files(folder: Path) -> list[tuple[str, int, int]]:
     """Name, size and time of each file of a folder."""
-    found = []
-    for file in sorted(folder.iterdir()):
-        about = file.stat()
-        found.append((str(file), about.st_size, about.st_mtime_ns))
-    return found
+    found = [(str(file), file.stat()) for file in sorted(folder.iterdir())]
+    return [(name, about.st_size, about.st_mtime_ns) for name, about in found]

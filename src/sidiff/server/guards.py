@@ -19,13 +19,15 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/health",)
 """Paths that need no token: what a load balancer asks."""
+SECONDS = 10.0
+"""In which a body must arrive."""
 
 
 class BodyGuard:
     """Reads a body whole before anything else happens, within a size and a time."""
 
-    def __init__(self, app: App, most_bytes: int, seconds: float) -> None:
-        self.app, self.most_bytes, self.seconds = app, most_bytes, seconds
+    def __init__(self, app: App, most_bytes: int) -> None:
+        self.app, self.most_bytes = app, most_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -33,18 +35,18 @@ class BodyGuard:
             await self.app(scope, receive, send)
             return
         try:
-            async with asyncio.timeout(self.seconds):
+            async with asyncio.timeout(SECONDS):
                 body = await self._read(receive)
         except TimeoutError:
-            sentence = f"The body did not arrive within {self.seconds:g} seconds."
-            await _refuse(408, sentence)(scope, receive, send)
+            sentence = f"The body did not arrive within {SECONDS:g} seconds."
+            await problem(408, sentence)(scope, receive, send)
             return
         if body is None:
             sentence = (
                 f"The body is larger than {self.most_bytes:,} bytes; send fewer users "
                 "or items at a time."
             )
-            await _refuse(413, sentence)(scope, receive, send)
+            await problem(413, sentence)(scope, receive, send)
             return
         given = False
 
@@ -83,7 +85,7 @@ class TokenGuard:
             kind, _, token = given.partition(b" ")
             known = secrets.compare_digest(token, self.token)
             if kind.lower() != b"bearer" or not known:
-                response = _refuse(401, "Give the token: Authorization: Bearer TOKEN.")
+                response = problem(401, "Give the token: Authorization: Bearer TOKEN.")
                 response.headers["WWW-Authenticate"] = "Bearer"
                 await response(scope, receive, send)
                 return
@@ -114,8 +116,11 @@ class Counter:
         finally:
             # The pattern of the path, of which there are few.
             route = getattr(scope.get("route"), "path", "other")
-            self.monitoring.request(route, status, time.perf_counter() - began)
+            self.monitoring.requests.labels(route, str(status)).inc()
+            seconds = time.perf_counter() - began
+            self.monitoring.seconds.labels(route).observe(seconds)
 
 
-def _refuse(status: int, sentence: str) -> JSONResponse:
+def problem(status: int, sentence: str) -> JSONResponse:
+    """A refusal in one sentence."""
     return JSONResponse({"detail": sentence}, status)

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from sidiff.ranking.settings import Method
-from sidiff.serving.lists import Item, Step, UserList
+from sidiff.serving.lists import Item, UserList
 
 MOST_USERS = 256
 MOST_ITEMS = 10_000
@@ -49,34 +49,26 @@ class Asked(BaseModel):
         },
     )
 
-    histories: Annotated[
-        list[Ids],
-        Field(
-            min_length=1,
-            max_length=MOST_USERS,
-            description="for each user what they had, oldest first",
-            examples=[[["B0SYN7TI2T", "B0SYN6QKJK"]]],
-        ),
-    ]
-    k: Annotated[Places, Field(description="length of the lists")] = 10
-    exclude_seen: Annotated[
-        bool, Field(description="leave out what is in the history")
-    ] = True
-    allow: Annotated[
-        Ids | None, Field(description="the only items that may be recommended")
-    ] = None
-    deny: Annotated[Ids | None, Field(description="items that may not")] = None
-    decoder: Annotated[
-        Method | None,
-        Field(description="null: the one that was evaluated"),
-    ] = None
-    explain: Annotated[
-        bool,
-        Field(
-            description="say how the network denoises each item; for at most "
-            "{histories} users and {k} places".format(**MOST_EXPLAINED)
-        ),
-    ] = False
+    histories: list[Ids] = Field(
+        min_length=1,
+        max_length=MOST_USERS,
+        description="for each user what they had, oldest first",
+        examples=[[["B0SYN7TI2T", "B0SYN6QKJK"]]],
+    )
+    k: Places = Field(10, description="length of the lists")
+    exclude_seen: bool = Field(
+        default=True, description="leave out what is in the history"
+    )
+    allow: Ids | None = Field(
+        None, description="the only items that may be recommended"
+    )
+    deny: Ids | None = Field(None, description="items that may not")
+    decoder: Method | None = Field(None, description="null: the one that was evaluated")
+    explain: bool = Field(
+        default=False,
+        description="say how the network denoises each item; for at most "
+        "{histories} users and {k} places".format(**MOST_EXPLAINED),
+    )
 
     @model_validator(mode="after")
     def _explains_few(self) -> Asked:
@@ -89,59 +81,18 @@ class Asked(BaseModel):
         return self
 
 
-class Place(BaseModel):
-    """One item of a list."""
-
-    item_id: str
-    title: str | None
-    semantic_id: str
-    score: float
-    chain: Annotated[
-        float | None,
-        Field(description="part of its probability that the Markov chain gave"),
-    ] = None
-    steps: Annotated[
-        list[StepTaken] | None, Field(description="its denoising, step by step")
-    ] = None
-
-
-class Likely(BaseModel):
-    """A code and its probability."""
-
-    code: int
-    probability: float
-
-
-class StepTaken(BaseModel):
-    """One digit filled."""
-
-    digit: int
-    code: int
-    probability: float
-    likeliest: list[Likely]
-
-
-class Listed(BaseModel):
-    """The list of one user."""
-
-    items: list[Place]
-    method: str
-    filled_up: bool
-    unknown: list[str]
-
-
 class Recommended(BaseModel):
     """The lists of all users of a request, in their order."""
 
     bundle: str
-    lists: list[Listed]
+    lists: list[UserList]
 
 
 class Similar(BaseModel):
     """Items like one item."""
 
     bundle: str
-    items: list[Place]
+    items: list[Item]
 
 
 class Health(BaseModel):
@@ -166,41 +117,3 @@ class Problem(BaseModel):
     """A problem in one sentence."""
 
     detail: str
-
-
-Place.model_rebuild()
-
-
-def place_of(item: Item) -> dict[str, object]:
-    """An item as ``Place`` has it; without what is not known of it."""
-    place: dict[str, object] = {
-        "item_id": item.item_id,
-        "title": item.title,
-        "semantic_id": item.semantic_id,
-        "score": item.score,
-    }
-    if item.chain is not None:
-        place["chain"] = item.chain
-    if item.steps is not None:
-        place["steps"] = [_step(step) for step in item.steps]
-    return place
-
-
-def listed(user_list: UserList) -> dict[str, object]:
-    """A list as ``Listed`` has it."""
-    return {
-        "items": [place_of(item) for item in user_list.items],
-        "method": user_list.method,
-        "filled_up": user_list.filled_up,
-        "unknown": list(user_list.unknown),
-    }
-
-
-def _step(step: Step) -> dict[str, object]:
-    return {
-        **step._asdict(),
-        "likeliest": [
-            {"code": code, "probability": probability}
-            for code, probability in step.likeliest
-        ],
-    }

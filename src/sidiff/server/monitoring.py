@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -17,62 +15,50 @@ USERS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Monitoring:
-    """Counters of one server."""
+    """Counters of one server.
+
+    Attributes:
+        requests: by route and status.
+        seconds: a request took, by route.
+        users: of each pass through the network.
+        refused: bundles that could not be loaded.
+        waiting: users whose lists are not begun.
+    """
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        self._requests = Counter(
+        self._registry = registry = CollectorRegistry()
+        self.requests = Counter(
             "sidiff_requests",
             "Requests by route and status",
             ("route", "status"),
-            registry=self._registry,
+            registry=registry,
         )
-        self._seconds = Histogram(
+        self.seconds = Histogram(
             "sidiff_request_seconds",
             "From the first byte to the last",
             ("route",),
             buckets=SECONDS,
-            registry=self._registry,
+            registry=registry,
         )
-        self._users = Histogram(
+        self.users = Histogram(
             "sidiff_batch_users",
             "Users of one pass through the network",
             buckets=USERS,
-            registry=self._registry,
+            registry=registry,
         )
-        self._refused = Counter(
+        self.refused = Counter(
             "sidiff_bundles_refused",
             "Newer bundles that could not be loaded",
-            registry=self._registry,
+            registry=registry,
         )
-        self._waiting = Gauge(
+        self.waiting = Gauge(
             "sidiff_waiting_users",
             "Users whose lists are not begun",
-            registry=self._registry,
+            registry=registry,
         )
         self._loaded = Gauge(
-            "sidiff_bundle",
-            "The bundle in use",
-            ("fingerprint",),
-            registry=self._registry,
+            "sidiff_bundle", "The bundle in use", ("fingerprint",), registry=registry
         )
-
-    def request(self, route: str, status: int, seconds: float) -> None:
-        """Count a request."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
-
-    def ranked(self, users: int) -> None:
-        """Count a pass through the network."""
-        self._users.observe(users)
-
-    def refused(self) -> None:
-        """Count a bundle that could not be loaded."""
-        self._refused.inc()
-
-    def waiting(self, users: Callable[[], int]) -> None:
-        """Say who knows how many users wait."""
-        self._waiting.set_function(users)
 
     def page(self, bundle: str) -> bytes:
         """All of it, in the text format of Prometheus."""

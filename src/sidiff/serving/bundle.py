@@ -34,8 +34,7 @@ FORMAT = 2
 """Of the folder; a release that cannot read an older one says so."""
 REMEDY = "name a folder that kedro run --pipeline=packaging wrote"
 
-_ARRAYS = {"weights": "weights.safetensors", "lattice": "lattice.safetensors"}
-_ARRAYS |= {"chain": "chain.safetensors"}
+_ARRAYS = ("weights", "lattice", "chain")
 _CONFIG, _ITEMS = "config.json", "items.parquet"
 _LIBRARIES = ("torch", "numpy", "polars", "safetensors")
 _COLUMNS = {"title": pl.String(), "training_count": pl.Int64(), "residual": pl.Int64()}
@@ -96,10 +95,10 @@ class Bundle:
             "items": len(self.items),
         }
         with whole_folder(files, str(folder), about) as part:
-            for name, file in _ARRAYS.items():
+            for name in _ARRAYS:
                 arrays: Mapping[str, NDArray[Any]] = getattr(self, name)
                 whole = {key: np.ascontiguousarray(a) for key, a in arrays.items()}
-                save_file(whole, part / file)
+                save_file(whole, part / f"{name}.safetensors")
             config = {"network": dict(self.network), "ranking": dict(self.ranking)}
             text = json.dumps(config, indent=2, allow_nan=False) + "\n"
             (part / _CONFIG).write_text(text)
@@ -121,7 +120,7 @@ class Bundle:
                 "install that release, or run kedro run --pipeline=packaging again."
             )
         try:
-            arrays = {name: load_file(place / file) for name, file in _ARRAYS.items()}
+            arrays = {n: load_file(place / f"{n}.safetensors") for n in _ARRAYS}
             config = json.loads((place / _CONFIG).read_text())
             items = pl.read_parquet(place / _ITEMS)
             network, ranking = config["network"], config["ranking"]

@@ -5,7 +5,7 @@ Symbols: U users, N items, k places, L digits, R runners-up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, overload
@@ -18,20 +18,29 @@ POPULAR = "popular"
 """The method of lists for users without a known item."""
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Likely:
+    """A code and its probability."""
+
+    code: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class Step:
     """One step of the denoising of an item.
 
     Attributes:
         digit: which one was filled, from 0.
         code: what it was filled with.
         probability: of that code when it was filled.
-        likeliest: codes and probabilities of this digit at that moment, best first.
+        likeliest: codes of this digit at that moment, best first.
     """
 
     digit: int
     code: int
     probability: float
-    likeliest: tuple[tuple[int, float], ...]
+    likeliest: tuple[Likely, ...]
 
 
 @dataclass(frozen=True)
@@ -126,16 +135,10 @@ class Shelf:
         return list(zip(self.item_ids, self.titles, self.semantic_ids, strict=True))
 
 
-@dataclass(frozen=True, eq=False)
-class Paths:
-    """The denoising of every item of every list, as ``sidiff.decoding.trace`` has it.
+class Paths(NamedTuple):
+    """The denoising of every item of every list, ``(U, k, L)`` or ``(U, k, L, R)``.
 
-    Attributes:
-        digits: ``(U, k, L)``.
-        filled: code that each step filled in ``(U, k, L)``.
-        log_p: ``(U, k, L)``.
-        codes: ``(U, k, L, R)``.
-        codes_log_p: likewise.
+    Arrays as ``sidiff.decoding.trace.Trace`` has them.
     """
 
     digits: NDArray[np.int64]
@@ -144,19 +147,29 @@ class Paths:
     codes: NDArray[np.int64]
     codes_log_p: NDArray[np.float32]
 
+    @classmethod
+    def empty(cls, shape: tuple[int, int, int], runners_up: int) -> Paths:
+        """Room for as many, ``shape`` (U, k, L)."""
+        more, number = (*shape, runners_up), np.float32
+        return cls(
+            np.zeros(shape, dtype=np.int64),
+            np.zeros(shape, dtype=np.int64),
+            np.zeros(shape, dtype=number),
+            np.zeros(more, dtype=np.int64),
+            np.zeros(more, dtype=number),
+        )
+
     def steps(self, user: int, place: int) -> tuple[Step, ...]:
         """The steps to the item at one place of a user's list."""
-        at = user, place
-        others = zip(
-            self.codes[at].tolist(), np.exp(self.codes_log_p[at]).tolist(), strict=True
-        )
+        digits, filled, log_p, codes, codes_log_p = (part[user, place] for part in self)
         return tuple(
-            Step(digit, code, p, tuple(zip(*likeliest, strict=True)))
-            for digit, code, p, likeliest in zip(
-                self.digits[at].tolist(),
-                self.filled[at].tolist(),
-                np.exp(self.log_p[at]).tolist(),
-                others,
+            Step(digit, code, p, tuple(map(Likely, *likeliest)))
+            for digit, code, p, *likeliest in zip(
+                digits.tolist(),
+                filled.tolist(),
+                np.exp(log_p).tolist(),
+                codes.tolist(),
+                np.exp(codes_log_p).tolist(),
                 strict=True,
             )
         )
@@ -218,9 +231,6 @@ class Lists(Sequence[UserList]):
             bool(self.filled_up[row]),
             tuple(self.unknown[first:last]),
         )
-
-    def __iter__(self) -> Iterator[UserList]:
-        return (self[row] for row in range(len(self)))
 
     def __len__(self) -> int:
         return len(self.items)

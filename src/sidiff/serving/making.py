@@ -1,24 +1,31 @@
-"""A bundle from what the stages stored."""
+"""Bundles made of what the stages stored, or of another bundle and other items.
+
+New items are appended, so that every old one keeps its place, its semantic ID and its
+part of the Markov chain. An item that is taken out is not recommended any more, but
+known in histories: what somebody bought says something of them all the same.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 
-from sidiff.decoding.lattice import Lattice
+from sidiff.decoding.lattice import Lattice, fits
 from sidiff.diffusion.histories import residual_rows
 from sidiff.diffusion.joint import JointDenoiser
 from sidiff.diffusion.networks import Network
+from sidiff.errors import SidiffError
 from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.ranking.markov import Chain
 from sidiff.reviews.sequences import Sequences, training_counts
 from sidiff.reviews.transitions import transition_counts
 from sidiff.serving.bundle import Bundle
-from sidiff.serving.methods import settings_of
 from sidiff.sids.table import SidTable
 
 
@@ -63,9 +70,87 @@ def make_bundle(
     return Bundle(
         weights={name: np.asarray(tensor) for name, tensor in weights.items()},
         network=network.saved_config(),
-        ranking=settings_of(evaluation),
+        ranking={
+            "ranking": evaluation.ranking.model_dump(),
+            "markov": evaluation.markov.model_dump(),
+            "transitions": evaluation.transitions.model_dump(),
+            "precision": evaluation.precision,
+        },
         items=items,
         lattice={} if lattice is None else lattice.to_tensors()[0],
         chain=chain,
         about=about,
+    )
+
+
+def updated(
+    bundle: Bundle, table: SidTable, titles: pl.DataFrame, removed: pl.Series
+) -> Bundle:
+    """The bundle with the items of ``table`` and without those ``removed``.
+
+    Args:
+        bundle: as read from its folder.
+        table: the bundle's items in their order, then the new ones.
+        titles: item_id and title of new items, and of old ones that are offered again.
+        removed: ids of items not to recommend any more.
+
+    Raises:
+        SidiffError: an item to remove is not in the bundle, or none would be left.
+    """
+    unknown = removed.filter(~removed.is_in(table.item_ids.implode()))
+    if len(unknown):
+        raise SidiffError(
+            f"{len(unknown):,} of the items to remove are not in the bundle, "
+            f"{unknown[0]} first; correct the list."
+        )
+    items = _items(bundle, table, titles, removed)
+    if not items["offered"].any():
+        raise SidiffError("No item would be left to recommend; remove fewer.")
+    sids, lattice = table.groups().sid_codes, {}
+    if fits(*sids.shape):
+        lattice = Lattice.build(sids, table.codebook_size).to_tensors()[0]
+    chain = dict(bundle.chain)
+    if chain:  # nothing ever followed the new items
+        last = chain["starts"][-1:].repeat(len(items) - len(bundle.items))
+        chain["starts"] = np.concatenate([chain["starts"], last])
+    about = dict(bundle.about)
+    extends = about.pop("fingerprint")
+    return replace(
+        bundle,
+        items=items,
+        lattice=lattice,
+        chain=chain,
+        about={
+            **about,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "extends": extends,
+            "sid_table": table.fingerprint,
+        },
+    )
+
+
+def _items(
+    bundle: Bundle, table: SidTable, titles: pl.DataFrame, removed: pl.Series
+) -> pl.DataFrame:
+    """The items of ``updated``, as a bundle has them."""
+    named = pl.col("item_id").is_in(titles["item_id"].implode())
+    old = bundle.items.select(
+        "item_id", "title", "training_count", "residual", "offered"
+    )
+    return (
+        table.to_frame()
+        .join(old, on="item_id", how="left", maintain_order="left")
+        .join(
+            titles.select("item_id", given="title"),
+            on="item_id",
+            how="left",
+            maintain_order="left",
+        )
+        .with_columns(
+            pl.coalesce("given", "title").alias("title"),
+            pl.col("training_count", "residual").fill_null(0),
+            offered=(named | pl.col("offered").fill_null(value=True))
+            & ~pl.col("item_id").is_in(removed.implode()),
+        )
+        .drop("given")
     )

@@ -5,8 +5,8 @@ Symbols: B users, T history, E excluded items, k places, L digits.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,38 +17,24 @@ from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.decoders import DECODERS
 from sidiff.decoding.lattice import Lattice
 from sidiff.decoding.posterior import Posterior
-from sidiff.decoding.trace import trace
+from sidiff.decoding.trace import Trace, trace
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.diffusion.joint import ItemTable
 from sidiff.diffusion.networks import network_from_saved
-from sidiff.errors import SidiffError
-from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.ranking.items import ItemRanker, Popularity
 from sidiff.ranking.markov import Chain, Transitions
 from sidiff.ranking.methods import method_ranker, search_model
 from sidiff.ranking.ranker import Lists, rank_alike
-from sidiff.ranking.searched import SearchRanker
 from sidiff.ranking.settings import (
+    BY_ITEMS,
     MarkovParameters,
     RankingParameters,
     TransitionParameters,
 )
 from sidiff.serving.bundle import Bundle
-from sidiff.serving.lists import Paths
 
-MARKOV, ITEMS = "items_markov", "items"
 SIDS_TRACED = 2048
 """Semantic IDs traced at a time, at least those of one user: bounds memory."""
-
-
-def settings_of(evaluation: EvaluationParameters) -> dict[str, Any]:
-    """The settings of the evaluation that decide over lists, for a bundle."""
-    return {
-        "ranking": evaluation.ranking.model_dump(),
-        "markov": evaluation.markov.model_dump(),
-        "transitions": evaluation.transitions.model_dump(),
-        "precision": evaluation.precision,
-    }
 
 
 class Methods:
@@ -88,37 +74,41 @@ class Methods:
         if not offered.all():
             self.catalogue = self.catalogue.restrict(offered.to(device))
         self._popularity = Popularity(torch.from_numpy(counts).to(device))
-        self._rankers: dict[str, ItemRanker | SearchRanker] = {}
         parameters = RankingParameters.model_validate(settings["ranking"])
         with torch.inference_mode():
             model = self._model, self._encode = search_model(network, self._items)
+        transitions = None
         if isinstance(self._model, Posterior):
-            ways, transitions = (MARKOV, ITEMS, *DECODERS), self._transitions(bundle)
+            names = (*BY_ITEMS, *DECODERS)
+            arrays = {
+                n: torch.from_numpy(a).to(device) for n, a in bundle.chain.items()
+            }
+            markov = MarkovParameters.model_validate(settings["markov"])
+            added = TransitionParameters.model_validate(settings["transitions"])
+            transitions = Transitions(Chain(**arrays, parameters=markov), added)
             self.vectors = self._model.vectors
         else:
-            ways, transitions = tuple(DECODERS), None
+            names = tuple(DECODERS)
             rows = self._items.codes + network.first_row
             self.vectors = network.codes[rows].flatten(1)
-        for name in ways:
-            method = parameters.model_copy(update={"method": name})
-            self._rankers[name] = method_ranker(
-                model, method, self.catalogue, transitions
+        self._rankers = {
+            name: method_ranker(
+                model,
+                parameters.model_copy(update={"method": name}),
+                self.catalogue,
+                transitions,
             )
-        self.names = tuple(self._rankers)
-        self.default: str = parameters.method
+            for name in names
+        }
+        self.names, self.default = names, parameters.method
 
-    def _transitions(self, bundle: Bundle) -> Transitions:
-        arrays = {n: torch.from_numpy(a) for n, a in bundle.chain.items()}
-        chain = Chain(
-            **{name: array.to(self.device) for name, array in arrays.items()},
-            parameters=MarkovParameters.model_validate(bundle.ranking["markov"]),
-        )
-        settings = bundle.ranking["transitions"]
-        return Transitions(chain, TransitionParameters.model_validate(settings))
-
-    def batch(self, items: Tensor, lengths: Tensor) -> HistoryBatch:
+    def batch(
+        self, items: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> HistoryBatch:
         """Histories of item indices ``(B, T)``, as the network takes them."""
-        return HistoryBatch(self._items.codes[items], lengths, items)
+        rows = torch.from_numpy(items).to(self.device)
+        counts = torch.from_numpy(lengths).to(self.device)
+        return HistoryBatch(self._items.codes[rows], counts, rows)
 
     def rank(
         self,
@@ -128,78 +118,33 @@ class Methods:
         k: int,
         catalogue: Catalogue,
     ) -> Lists:
-        """Rank items for users with a history.
+        """Rank as ``Ranker`` says, by the way called ``name``.
 
-        Args:
-            name: one of ``names``.
-            batch: their histories.
-            excluded: item indices that a user must not get, -1 for none, ``(B, E)``.
-            k: length of the lists.
-            catalogue: ``self.catalogue`` or a restriction of it.
+        ``catalogue`` is that of all items or a restriction of it.
         """
         ranker = replace(self._rankers[name], catalogue=catalogue)
         return rank_alike(ranker, batch, excluded, k, self.max_history)
 
     def popular(self, k: int, catalogue: Catalogue) -> tuple[Tensor, Tensor]:
         """The list of a user of whom nothing is known: items and scores ``(k,)``."""
-        nothing = torch.zeros(1, 0, dtype=torch.int64, device=self.device)
-        batch = self.batch(nothing, nothing.new_zeros(1))
-        lists = ItemRanker(self._popularity, catalogue).rank(batch, nothing, k)
+        batch = self.batch(np.zeros((1, 0), np.int64), np.zeros(1, np.int64))
+        ranker = ItemRanker(self._popularity, catalogue)
+        lists = ranker.rank(batch, batch.history_items, k)
         return lists.items[0], lists.scores[0]
 
-    def check(self, name: str) -> None:
-        """Refuse a method that this bundle does not have.
-
-        Raises:
-            SidiffError: names those it has.
-        """
-        if name not in self.names:
-            raise SidiffError(
-                f"This bundle has no decoder {name}; choose one of "
-                f"{', '.join(self.names)}."
-            )
-
-    def has_chain(self, name: str) -> bool:
-        """Test that the Markov chain has a part in the lists of a method."""
-        return name == MARKOV
-
-    def note_paths(
-        self,
-        paths: Paths,
-        users: NDArray[np.int64],
-        batch: HistoryBatch,
-        items: Tensor,
-    ) -> None:
-        """Write down how the network denoises the items of lists.
+    def traces(
+        self, batch: HistoryBatch, items: Tensor, runners_up: int
+    ) -> Iterator[tuple[slice, Trace]]:
+        """How the network denoises the items of lists, some users at a time.
 
         Args:
-            paths: where, rows of users.
-            users: the rows ``(B,)``.
-            batch: their histories.
+            batch: the users' histories.
             items: their lists ``(B, k)``; what stands at an empty place has no meaning.
+            runners_up: codes to note at every step.
         """
         size = max(1, SIDS_TRACED // items.shape[1])
-        for start in range(0, len(users), size):
+        for start in range(0, len(items), size):
             part = slice(start, start + size)
             sids = self._items.codes[items[part].clamp(min=0)]
             memory = self._encode(batch.part(part))
-            found = trace(self._model, memory, sids, paths.codes.shape[3])
-            rows = users[part]
-            paths.digits[rows] = found.digits.cpu().numpy()
-            paths.filled[rows] = sids.gather(2, found.digits).cpu().numpy()
-            paths.log_p[rows] = found.log_p.cpu().numpy()
-            paths.codes[rows] = found.codes.cpu().numpy()
-            paths.codes_log_p[rows] = found.codes_log_p.cpu().numpy()
-
-    def no_paths(self, users: int, k: int, runners_up: int) -> Paths:
-        """Room for what ``note_paths`` writes."""
-        config = self._model.config
-        shape = users, k, config.digits
-        others = (*shape, min(runners_up, config.codebook_size))
-        return Paths(
-            np.zeros(shape, dtype=np.int64),
-            np.zeros(shape, dtype=np.int64),
-            np.zeros(shape, dtype=np.float32),
-            np.zeros(others, dtype=np.int64),
-            np.zeros(others, dtype=np.float32),
-        )
+            yield part, trace(self._model, memory, sids, runners_up)

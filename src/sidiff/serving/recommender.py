@@ -18,17 +18,15 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.devices import resolve
-from sidiff.diffusion.histories import HistoryBatch
 from sidiff.errors import SidiffError
 from sidiff.parameters import Device
 from sidiff.ranking.users import batches
 from sidiff.serving.bundle import Bundle, find_bundle
-from sidiff.serving.lists import Lists, Shelf, UserList
+from sidiff.serving.lists import Lists, Paths, Shelf, UserList
 from sidiff.serving.methods import Methods
 
 USERS_PER_BATCH = 256
@@ -54,6 +52,17 @@ class _Read(NamedTuple):
     offsets: NDArray[np.int64]
     unknown: list[str]
     unknown_users: NDArray[np.int64]
+
+    def padded(
+        self, starts: NDArray[np.int64], sizes: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """So many items from each start on, ``(B, T)``, and which are no pads.
+
+        Pads repeat the first item: a valid index.
+        """
+        slots = np.arange(sizes.max())
+        inside = slots < sizes[:, None]
+        return self.items[starts[:, None] + slots * inside], inside
 
 
 class Recommender:
@@ -156,11 +165,14 @@ class Recommender:
     ) -> Lists:
         """The best ``k`` items for many users; arguments as of ``recommend``."""
         name = self.decoder if decoder is None else decoder
-        self._methods.check(name)
+        if name not in self.decoders:
+            raise SidiffError(
+                f"This bundle has no decoder {name}; choose one of "
+                f"{', '.join(self.decoders)}."
+            )
         read = self._read(histories)
-        lists = self._empty(
-            read, _checked(k, len(self.shelf.item_ids)), name, explain=explain
-        )
+        k = _checked(k, len(self.shelf.item_ids))
+        lists = self._empty(read, k, name, explain=explain)
         catalogue = self._restricted(allow, deny)
         if catalogue is not None:
             with torch.inference_mode():
@@ -209,9 +221,13 @@ class Recommender:
     def _empty(self, read: _Read, k: int, decoder: str, *, explain: bool) -> Lists:
         """Lists with nothing in them yet."""
         users = len(read.offsets) - 1
-        chain = None
-        if self._methods.has_chain(decoder):
+        chain = paths = None
+        if decoder == "items_markov":
             chain = np.zeros((users, k), dtype=np.float32)
+        if explain:
+            catalogue = self._methods.catalogue
+            shape = users, k, catalogue.codes.shape[1]
+            paths = Paths.empty(shape, min(RUNNERS_UP, catalogue.codebook_size))
         return Lists(
             self.shelf,
             np.full((users, k), -1, dtype=np.int64),
@@ -222,7 +238,7 @@ class Recommender:
             np.zeros(users, dtype=bool),
             read.unknown,
             read.unknown_users,
-            self._methods.no_paths(users, k, RUNNERS_UP) if explain else None,
+            paths,
         )
 
     def _fill(
@@ -232,17 +248,23 @@ class Recommender:
         methods = self._methods
         k = lists.items.shape[1]
         if lists.popular.any():
-            items, scores = methods.popular(k, catalogue)
-            lists.items[lists.popular, : len(items)] = items.cpu().numpy()
-            lists.scores[lists.popular, : len(items)] = scores.cpu().numpy()
+            best, scores = methods.popular(k, catalogue)
+            lists.items[lists.popular, : len(best)] = best.cpu().numpy()
+            lists.scores[lists.popular, : len(best)] = scores.cpu().numpy()
         known = np.flatnonzero(~lists.popular)
         lengths = np.diff(read.offsets)[known]
         starts = np.maximum(lengths - methods.max_history, 0)
         samples = np.stack([known, starts, lengths], 1)
         for rows in batches(samples, USERS_PER_BATCH, whole=exclude_seen):
             chosen = known[rows]
-            batch = self._batch(read, chosen)
-            excluded = self._excluded(read, chosen, exclude=exclude_seen)
+            begins, ends = read.offsets[chosen], read.offsets[chosen + 1]
+            sizes = np.minimum(ends - begins, methods.max_history)
+            items, _ = read.padded(ends - sizes, sizes)
+            batch = methods.batch(items, sizes)
+            # All that the users had, however long ago; no column if not wanted.
+            seen, inside = read.padded(begins, (ends - begins) * exclude_seen)
+            seen = np.where(inside, seen, -1)
+            excluded = torch.from_numpy(seen).to(methods.device)
             made = methods.rank(lists.method, batch, excluded, k, catalogue)
             lists.items[chosen] = made.items.cpu().numpy()
             lists.scores[chosen] = made.scores.cpu().numpy()
@@ -251,7 +273,10 @@ class Recommender:
             if lists.chain is not None and made.chain is not None:
                 lists.chain[chosen] = made.chain.cpu().numpy()
             if lists.paths is not None:
-                methods.note_paths(lists.paths, chosen, batch, made.items)
+                paths: tuple[NDArray[Any], ...] = lists.paths
+                for part, found in methods.traces(batch, made.items, RUNNERS_UP):
+                    for whole, some in zip(paths, found, strict=True):
+                        whole[chosen[part]] = some.cpu().numpy()
 
     def _read(self, histories: Sequence[Ids] | pl.Series) -> _Read:
         """Look the histories' ids up."""
@@ -284,32 +309,6 @@ class Recommender:
         if not allowed.any():
             return None
         return catalogue.restrict(torch.from_numpy(allowed).to(self._methods.device))
-
-    def _batch(self, read: _Read, users: NDArray[np.int64]) -> HistoryBatch:
-        """The last items of users with a history."""
-        ends = read.offsets[users + 1]
-        most = self._methods.max_history
-        lengths = np.minimum(ends - read.offsets[users], most)
-        slots = np.arange(lengths.max())
-        # Pads repeat the oldest item: a valid index that the lengths hide.
-        inside = slots < lengths[:, None]
-        place = (ends - lengths)[:, None] + slots * inside
-        device = self._methods.device
-        return self._methods.batch(
-            torch.from_numpy(read.items[place]).to(device),
-            torch.from_numpy(lengths).to(device),
-        )
-
-    def _excluded(
-        self, read: _Read, users: NDArray[np.int64], *, exclude: bool
-    ) -> Tensor:
-        """All that the users had, however long ago; no column if not wanted."""
-        sizes = (read.offsets[users + 1] - read.offsets[users]) * exclude
-        slots = np.arange(int(sizes.max()))
-        inside = slots < sizes[:, None]
-        place = read.offsets[users][:, None] + slots * inside
-        excluded = np.where(inside, read.items[place], -1)
-        return torch.from_numpy(excluded).to(self._methods.device)
 
 
 def _is_one(histories: object) -> bool:

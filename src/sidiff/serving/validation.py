@@ -9,12 +9,14 @@ Symbols: U users.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from sidiff.evaluation.bootstrap import bootstrap_intervals
+from sidiff.evaluation.metrics import hit_metrics
 from sidiff.evaluation.settings import BootstrapParameters
 from sidiff.reviews.sequences import Sequences
 from sidiff.serving.recommender import Recommender
@@ -50,19 +52,17 @@ class Asked:
 
 
 def ndcg(recommender: Recommender, asked: Asked) -> NDArray[np.float64]:
-    """NDCG@10 of every user's list ``(U,)``; one relevant item, so 1 / log2(rank + 1).
+    """NDCG@10 of every user's list ``(U,)``.
 
     Nothing is left out of the lists, as in the validation of a training.
     """
     lists = recommender.lists(asked.histories, CUTOFF, exclude_seen=False)
-    target = recommender.rows(asked.targets)
-    hit = (lists.items == target[:, None]) & (target >= 0)[:, None]
-    gains = 1.0 / np.log2(np.arange(lists.items.shape[1]) + 2.0)
-    return (hit * gains).sum(1)
+    targets = recommender.rows(asked.targets)
+    targets[targets < 0] = -2  # an item that the bundle does not know is no empty place
+    return hit_metrics(lists.items, targets, [CUTOFF])[f"ndcg_at_{CUTOFF}"]
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """By how much one bundle ranks better than another.
 
     Attributes:
@@ -86,8 +86,3 @@ class Difference:
         differences = challenger - champion
         low, high = bootstrap_intervals(differences[:, None], parameters)[:, 0]
         return cls(float(differences.mean()), float(low), float(high))
-
-    @property
-    def beyond_noise(self) -> bool:
-        """Test that the whole interval is above 0."""
-        return self.low > 0.0

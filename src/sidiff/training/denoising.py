@@ -27,7 +27,7 @@ from sidiff.diffusion.noising.orders import history_counts
 from sidiff.diffusion.objective import Loss, denoising_loss
 from sidiff.errors import SidiffError
 from sidiff.evaluation.metrics import level_means
-from sidiff.ranking.methods import network_ranker
+from sidiff.ranking.methods import method_ranker, search_model
 from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
 from sidiff.sids.table import SidTable
@@ -198,9 +198,8 @@ class DenoiserTask(Task):
         mine = [rows for _, rows in workers.share(users.batches())]
         if mine:
             rows = np.concatenate(mine)
-            ranker = network_ranker(
-                self.network, parameters.ranking, self.catalogue, self.histories.table
-            )
+            model = search_model(self.network, self.histories.table)
+            ranker = method_ranker(model, parameters.ranking, self.catalogue)
             ranking = rank_users(ranker, users.take(rows), None)
             items[rows], sids[rows] = ranking.items, ranking.sids
         lists = [torch.from_numpy(part).to(self.device) for part in (items, sids)]

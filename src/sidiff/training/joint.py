@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sidiff.decoding.inverted_index import InvertedIndex
-from sidiff.decoding.posterior import agreeing_items, candidate_log_p
+from sidiff.decoding.posterior import candidate_log_p
 from sidiff.diffusion.blocks import Packing
 from sidiff.diffusion.histories import Positions, SampleBatch
 from sidiff.diffusion.item_softmax import item_softmax_loss, repeat_additions
@@ -127,7 +127,7 @@ def partial_views_loss(
         items: those that were there in training.
         inverted: index of their codes.
     """
-    owner, item = agreeing_items(inverted, codes, masked)
+    owner, item = inverted.agreeing(codes, masked)
     log_pi = candidate_log_p(network, codes, masked, memory, (owner, item), items)
     true = item == targets[owner // codes.shape[1]]
     count = (~masked.all(2)).sum()

@@ -53,7 +53,7 @@ def update_bundle(
     tokenization: TokenizationParameters,
 ) -> Bundle:
     """Add the new items, with semantic IDs of their own, and take the others out."""
-    from sidiff.serving.update import updated
+    from sidiff.serving.making import updated
 
     if update.new_items is None and update.removed_items is None:
         raise SidiffError(

@@ -152,7 +152,7 @@ def _compared(
         reason = f"champion {number}: no validation user's next item is in both"
         return {"champion": same, "reason": reason, **nothing}
     found = Difference.between(own[both], theirs[both], bootstrap)
-    wins = found.high >= 0.0 if same else found.beyond_noise
+    wins = found.high >= 0.0 if same else found.low > 0.0
     if same:
         verdict = "not beyond noise worse than" if wins else "worse than"
         verdict = f"other items, {verdict}"
