@@ -7,46 +7,22 @@ Explicit rather than found by folder: Kedro's finder would look for a package na
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib import import_module
 
 from kedro.pipeline import Node, Pipeline
 
-from sidiff.pipelines import (
-    ablation,
-    baselines,
-    catalogue_update,
-    comparison,
-    embedding,
-    evaluation,
-    filtering,
-    ingestion,
-    packaging,
-    recommend,
-    report,
-    sample_data,
-    tokenization,
-    training,
-)
-
 STAGES = {
-    "sample_data": sample_data,
-    "ingestion": ingestion,
-    "filtering": filtering,
-    "embedding": embedding,
-    "tokenization": tokenization,
-    "training": training,
-    "evaluation": evaluation,
-    "packaging": packaging,
-    "baselines": baselines,
-    "comparison": comparison,
-    "report": report,
+    name: import_module(f"sidiff.pipelines.{name}.pipeline")
+    for name in (
+        *("sample_data", "ingestion", "filtering", "embedding", "tokenization"),
+        *("training", "evaluation", "packaging", "baselines", "comparison", "report"),
+    )
 }
 """The stages of ``full``, in their order."""
 
-PIPELINES = {
-    **STAGES,
-    "recommend": recommend,
-    "catalogue_update": catalogue_update,
-    "ablation": ablation,
+PIPELINES = STAGES | {
+    name: import_module(f"sidiff.pipelines.{name}.pipeline")
+    for name in ("recommend", "catalogue_update", "ablation")
 }
 """All that can be run on its own."""
 
@@ -94,14 +70,8 @@ class StageNode(Node):
         return self.short_name
 
     def tag(self, tags: str | Iterable[str]) -> Node:
-        """Return the node with further tags.
-
-        Every new pipeline tags its nodes, with nothing as a rule.
-        """
-        tagged = super().tag(tags)
-        return (
-            self if tagged.tags == self.tags else StageNode(tagged, str(self.namespace))
-        )
+        """Return the node with further tags; every new pipeline tags its nodes."""
+        return StageNode(super().tag(tags), str(self.namespace))
 
 
 def register_pipelines() -> dict[str, Pipeline]:

@@ -180,13 +180,6 @@ def compare_variants(
     return compared, flat_report(compared)
 
 
-def write_ablation(comparison: pl.DataFrame, dataset: str) -> str:
-    """Lay the variants out as a page of Markdown."""
-    from sidiff.evaluation.headlines import comparison_table
-
-    return comparison_table(comparison, dataset)
-
-
 def plot_ablation(
     comparison: pl.DataFrame, history: pl.DataFrame, masking: pl.DataFrame
 ) -> tuple[Figure, Figure, Figure]:

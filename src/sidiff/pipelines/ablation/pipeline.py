@@ -2,82 +2,47 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from sidiff.pipelines.ablation import nodes
+from sidiff.pipelines.comparison.nodes import write_comparison
+from sidiff.pipelines.graph import GPU, node
 
 
 def create_pipeline() -> Pipeline:
     """Train the variants, rank with each, and compare."""
     return Pipeline(
         [
-            Node(
+            node(
                 nodes.train_variants,
-                inputs=[
-                    "sequences",
-                    "catalogue",
-                    "training_samples",
-                    "sid_table",
-                    "lattice",
-                    "params:training",
-                    "params:ablation",
-                    "params:filtering.max_history",
-                    "checkpoints",
-                    "params:ray.address",
-                ],
-                outputs=["variant_denoisers", "variant_history", "variant_masking"],
-                name="train_variants",
-                tags=["gpu", "expensive"],
+                "variant_denoisers",
+                "variant_history",
+                "variant_masking",
+                tags=GPU,
             ),
-            Node(
-                nodes.rank_variants,
-                inputs=[
-                    "variant_denoisers",
-                    "sequences",
-                    "catalogue",
-                    "sid_table",
-                    "lattice",
-                    "params:evaluation",
-                    "params:ablation",
-                    "params:ray.address",
-                ],
-                outputs=["ablation_results", "ablation_costs"],
-                name="rank_variants",
-                tags=["gpu", "expensive"],
-            ),
-            Node(
+            node(nodes.rank_variants, "ablation_results", "ablation_costs", tags=GPU),
+            node(
                 nodes.compare_variants,
-                inputs=[
-                    "ablation_results",
-                    "ablation_costs",
-                    "catalogue",
-                    "sid_table",
-                    "params:evaluation",
-                    "params:comparison",
-                    "params:ablation",
-                ],
-                outputs=["ablation", "ablation_report"],
-                name="compare_variants",
-                tags=["cpu"],
+                "ablation",
+                "ablation_report",
+                results="ablation_results",
+                costs="ablation_costs",
             ),
-            Node(
-                nodes.write_ablation,
-                inputs=["ablation", "params:dataset"],
-                outputs="ablation_table",
+            node(
+                write_comparison,
+                "ablation_table",
                 name="write_ablation",
-                tags=["cpu"],
+                comparison="ablation",
             ),
-            Node(
+            node(
                 nodes.plot_ablation,
-                inputs=["ablation", "variant_history", "variant_masking"],
-                outputs=[
-                    "ablation_figure",
-                    "courses_figure",
-                    "variants_masking_figure",
-                ],
-                name="plot_ablation",
-                tags=["cpu"],
+                "ablation_figure",
+                "courses_figure",
+                "variants_masking_figure",
+                comparison="ablation",
+                history="variant_history",
+                masking="variant_masking",
             ),
         ],
-        tags=["ablation"],
+        tags="ablation",
     )

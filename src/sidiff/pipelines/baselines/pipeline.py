@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from sidiff.pipelines.baselines import nodes
+from sidiff.pipelines.graph import GPU, node
 
 
 def create_pipeline() -> Pipeline:
     """Train what needs training, then rank the test split by every method."""
     return Pipeline(
         [
-            Node(
-                nodes.fit_baselines,
-                inputs=[
-                    "sequences",
-                    "catalogue",
-                    "training_samples",
-                    "sid_table",
-                    "params:baselines",
-                    "params:training",
-                    "params:evaluation.seeds",
-                    "params:filtering.max_history",
-                    "checkpoints",
-                ],
-                outputs=["baseline_networks", "baseline_tuning"],
-                name="fit_baselines",
-                tags=["gpu", "expensive"],
-            ),
-            Node(
-                nodes.rank_baselines,
-                inputs=[
-                    "baseline_networks",
-                    "sequences",
-                    "catalogue",
-                    "sid_table",
-                    "params:baselines",
-                    "params:evaluation",
-                    "params:filtering.max_history",
-                ],
-                outputs=["baseline_results", "baseline_costs"],
-                name="rank_baselines",
-                tags=["gpu", "expensive"],
-            ),
+            node(nodes.fit_baselines, "baseline_networks", "baseline_tuning", tags=GPU),
+            node(nodes.rank_baselines, "baseline_results", "baseline_costs", tags=GPU),
         ],
-        tags=["baselines"],
+        tags="baselines",
     )

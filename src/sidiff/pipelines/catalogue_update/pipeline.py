@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from sidiff.pipelines.catalogue_update import nodes
-from sidiff.pipelines.packaging.pipeline import register_node
+from sidiff.pipelines.graph import node
+from sidiff.pipelines.packaging.nodes import register_bundle
 
 
 def create_pipeline() -> Pipeline:
     """Give new items semantic IDs, rebuild the bundle, and register it."""
     return Pipeline(
         [
-            Node(
-                nodes.update_bundle,
-                inputs=[
-                    "previous_bundle",
-                    "item_texts",
-                    "item_embeddings",
-                    "whitening",
-                    "quantizer",
-                    "sid_table",
-                    "embedding_shards",
-                    "params:update",
-                    "params:ingestion",
-                    "params:embedding",
-                    "params:tokenization",
-                ],
-                outputs="bundle",
-                name="update_bundle",
-                tags=["cpu"],
-            ),
-            register_node(),
+            node(nodes.update_bundle, "bundle"),
+            node(register_bundle, "registration"),
         ],
-        tags=["catalogue_update"],
+        tags="catalogue_update",
     )

@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from sidiff.pipelines.comparison import nodes
+from sidiff.pipelines.graph import node
 
 
 def create_pipeline() -> Pipeline:
     """Measure, write and draw what the methods ranked."""
     return Pipeline(
         [
-            Node(
+            node(
                 nodes.compare_methods,
-                inputs=[
-                    "evaluation_results",
-                    "evaluation_costs",
-                    "decoder_results",
-                    "decoder_costs",
-                    "baseline_results",
-                    "baseline_costs",
-                    "catalogue",
-                    "sid_table",
-                    "params:evaluation",
-                    "params:comparison",
-                ],
-                outputs=["comparison", "comparison_report"],
-                name="compare_methods",
-                tags=["cpu"],
+                "comparison",
+                "comparison_report",
+                settings="params:comparison",
             ),
-            Node(
-                nodes.write_comparison,
-                inputs=["comparison", "params:dataset"],
-                outputs="comparison_table",
-                name="write_comparison",
-                tags=["cpu"],
-            ),
-            Node(
+            node(nodes.write_comparison, "comparison_table"),
+            node(
                 nodes.plot_comparison,
-                inputs=["comparison", "params:evaluation"],
-                outputs=[
-                    "comparison_figure",
-                    "breakdown_figure",
-                    "trade_off_figure",
-                ],
-                name="plot_comparison",
-                tags=["cpu"],
+                "comparison_figure",
+                "breakdown_figure",
+                "trade_off_figure",
             ),
         ],
-        tags=["comparison"],
+        tags="comparison",
     )

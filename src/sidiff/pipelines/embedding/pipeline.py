@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from sidiff.pipelines.embedding import nodes
+from sidiff.pipelines.graph import GPU, node
 
 
 def create_pipeline() -> Pipeline:
     """Render the texts and encode what changed since the version before."""
     return Pipeline(
         [
-            Node(
-                nodes.render_item_texts,
-                inputs=[
-                    "items",
-                    "catalogue",
-                    "params:embedding",
-                    "params:ingestion.layout",
-                ],
-                outputs="item_texts",
-                name="render_item_texts",
-                tags=["cpu"],
-            ),
-            Node(
-                nodes.embed_items,
-                inputs=[
-                    "item_texts",
-                    "previous_item_embeddings",
-                    "params:embedding",
-                    "embedding_shards",
-                    "params:ray.address",
-                ],
-                outputs="item_embeddings",
-                name="embed_items",
-                tags=["gpu", "expensive"],
-            ),
+            node(nodes.render_item_texts, "item_texts"),
+            node(nodes.embed_items, "item_embeddings", tags=GPU),
         ],
-        tags=["embedding"],
+        tags="embedding",
     )

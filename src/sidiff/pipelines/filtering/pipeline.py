@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from sidiff.pipelines.filtering import nodes
+from sidiff.pipelines.graph import node
 
 
 def create_pipeline() -> Pipeline:
     """Filter, order and split the interactions, and describe the outcome."""
     return Pipeline(
         [
-            Node(
-                nodes.filter_k_core,
-                inputs=["interactions", "ingestion_report", "params:filtering"],
-                outputs=["core_interactions", "core_account"],
-                name="filter_k_core",
-            ),
-            Node(
+            node(nodes.filter_k_core, "core_interactions", "core_account"),
+            node(
                 nodes.build_sequences,
-                inputs=[
-                    "core_interactions",
-                    "items",
-                    "ingestion_report",
-                    "params:filtering",
-                ],
-                outputs=["sequences", "training_samples", "catalogue", "order_account"],
-                name="build_sequences",
+                "sequences",
+                "training_samples",
+                "catalogue",
+                "order_account",
             ),
-            Node(
-                nodes.describe_data,
-                inputs=[
-                    "sequences",
-                    "training_samples",
-                    "catalogue",
-                    "core_account",
-                    "order_account",
-                    "ingestion_report",
-                    "params:filtering",
-                ],
-                outputs="data_statistics",
-                name="describe_data",
-            ),
+            node(nodes.describe_data, "data_statistics"),
         ],
-        tags=["filtering", "cpu"],
+        tags="filtering",
     )

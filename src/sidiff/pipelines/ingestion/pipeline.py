@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
+from sidiff.pipelines.graph import node
 from sidiff.pipelines.ingestion import nodes
 
 
@@ -11,32 +12,29 @@ def create_pipeline() -> Pipeline:
     """Read both raw files and refuse them when too many lines are malformed."""
     return Pipeline(
         [
-            Node(
+            node(
                 nodes.ingest_reviews,
-                inputs=["raw_reviews", "params:ingestion"],
-                outputs=["interactions", "rejected_reviews", "reviews_account"],
-                name="ingest_reviews",
+                "interactions",
+                "rejected_reviews",
+                "reviews_account",
+                paths="raw_reviews",
+                given="params:ingestion",
             ),
-            Node(
+            node(
                 nodes.ingest_metadata,
-                inputs=["raw_metadata", "params:ingestion"],
-                outputs=["items", "rejected_metadata", "metadata_account"],
-                name="ingest_metadata",
+                "items",
+                "rejected_metadata",
+                "metadata_account",
+                paths="raw_metadata",
+                given="params:ingestion",
             ),
-            Node(
+            node(
                 nodes.check_rejected_lines,
-                inputs=[
-                    "rejected_reviews",
-                    "rejected_metadata",
-                    "reviews_account",
-                    "metadata_account",
-                    "params:ingestion",
-                    "params:storage",
-                    "params:dataset",
-                ],
-                outputs="ingestion_report",
-                name="check_rejected_lines",
+                "ingestion_report",
+                reviews="reviews_account",
+                metadata="metadata_account",
+                given="params:ingestion",
             ),
         ],
-        tags=["ingestion", "cpu"],
+        tags="ingestion",
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
+from sidiff.pipelines.graph import node
 from sidiff.pipelines.packaging import nodes
 
 
@@ -11,40 +12,8 @@ def create_pipeline() -> Pipeline:
     """Put all that lists are made from into one folder, and register it."""
     return Pipeline(
         [
-            Node(
-                nodes.make_bundle,
-                inputs=[
-                    "denoiser",
-                    "sequences",
-                    "catalogue",
-                    "sid_table",
-                    "lattice",
-                    "params:evaluation",
-                    "params:dataset",
-                ],
-                outputs="bundle",
-                name="make_bundle",
-                tags=["cpu"],
-            ),
-            register_node(),
+            node(nodes.make_bundle, "bundle"),
+            node(nodes.register_bundle, "registration"),
         ],
-        tags=["packaging"],
-    )
-
-
-def register_node() -> Node:
-    """The node that registers a bundle, after whatever made it."""
-    return Node(
-        nodes.register_bundle,
-        inputs=[
-            "bundle",
-            "sequences",
-            "catalogue",
-            "params:training",
-            "params:comparison.bootstrap",
-            "params:dataset",
-        ],
-        outputs="registration",
-        name="register_bundle",
-        tags=["cpu"],
+        tags="packaging",
     )

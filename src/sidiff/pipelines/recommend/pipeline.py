@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
+from sidiff.pipelines.graph import GPU, node
 from sidiff.pipelines.recommend import nodes
 
 
@@ -11,21 +12,12 @@ def create_pipeline() -> Pipeline:
     """Recommend to every user of the log, or of a table given."""
     return Pipeline(
         [
-            Node(
+            node(
                 nodes.recommend,
-                inputs=[
-                    "bundle",
-                    "interactions",
-                    "ingestion_report",
-                    "unfinished_lists",
-                    "params:recommend",
-                    "params:ingestion",
-                    "params:filtering",
-                ],
-                outputs="recommendations",
-                name="recommend",
-                tags=["gpu", "expensive"],
+                "recommendations",
+                tags=GPU,
+                settings="params:recommend",
             ),
         ],
-        tags=["recommend"],
+        tags="recommend",
     )

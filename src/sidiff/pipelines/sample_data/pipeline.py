@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
+from sidiff.pipelines.graph import node
 from sidiff.pipelines.sample_data import nodes
 
 
@@ -11,12 +12,7 @@ def create_pipeline() -> Pipeline:
     """Generate the synthetic shop, unless the raw files are real."""
     return Pipeline(
         [
-            Node(
-                nodes.generate_sample_shop,
-                inputs=["params:sample_data", "params:source"],
-                outputs=["raw_reviews", "raw_metadata"],
-                name="generate_sample_shop",
-            ),
+            node(nodes.generate_sample_shop, "raw_reviews", "raw_metadata"),
         ],
-        tags=["sample_data", "cpu"],
+        tags="sample_data",
     )

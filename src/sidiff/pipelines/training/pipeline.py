@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
+from sidiff.pipelines.graph import GPU, node
 from sidiff.pipelines.training import nodes
 
 
@@ -11,48 +12,15 @@ def create_pipeline() -> Pipeline:
     """Train the denoiser and draw how it went."""
     return Pipeline(
         [
-            Node(
+            node(
                 nodes.train_denoiser,
-                inputs=[
-                    "sequences",
-                    "catalogue",
-                    "training_samples",
-                    "sid_table",
-                    "lattice",
-                    "params:training",
-                    "params:filtering.max_history",
-                    "checkpoints",
-                    "params:ray.address",
-                ],
-                outputs=["denoiser", "training_history", "masking_history"],
-                name="train_denoiser",
-                tags=["gpu", "expensive"],
+                "denoiser",
+                "training_history",
+                "masking_history",
+                tags=GPU,
             ),
-            Node(
-                nodes.train_more_seeds,
-                inputs=[
-                    "sequences",
-                    "catalogue",
-                    "training_samples",
-                    "sid_table",
-                    "lattice",
-                    "params:training",
-                    "params:evaluation.seeds",
-                    "params:filtering.max_history",
-                    "checkpoints",
-                    "params:ray.address",
-                ],
-                outputs="seed_denoisers",
-                name="train_more_seeds",
-                tags=["gpu", "expensive"],
-            ),
-            Node(
-                nodes.plot_training,
-                inputs=["training_history", "masking_history"],
-                outputs=["training_figure", "masking_figure"],
-                name="plot_training",
-                tags=["cpu"],
-            ),
+            node(nodes.train_more_seeds, "seed_denoisers", tags=GPU),
+            node(nodes.plot_training, "training_figure", "masking_figure"),
         ],
-        tags=["training"],
+        tags="training",
     )
