@@ -11,9 +11,10 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
+from rich.console import Console
 
 from sidiff.configuration import GROUPS
-from sidiff.console import show_summary
+from sidiff.console import render
 from sidiff.datasets import UnfinishedWork
 from sidiff.errors import SidiffError
 from sidiff.evaluation.filters import read_ids
@@ -94,22 +95,27 @@ class InputHooks:
         # Raw files are not among them: they are nobody's, or the generator's, which
         # makes the same bytes of the same settings.
         writes, reads = (
-            {
-                name: dataset.address()
-                for name, dataset in versioned(names, catalog).items()
-            }
+            {name: data.address() for name, data in versioned(names, catalog).items()}
             for names in (pipeline.all_outputs(), pipeline.inputs())
         )
         self._lock.take(self._locks_lie_in, writes, reads)
 
     @hook_impl(trylast=True)
-    def after_pipeline_run(self) -> None:
-        """Let other runs at what this one used."""
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Remove the snapshots that led to what is now stored; let other runs at it.
+
+        Snapshots stay until the whole run has ended well, and not only the node that
+        made them: where a later node fails, the same command does not train anew.
+        """
+        for name in sorted(pipeline.inputs()):
+            dataset = catalog.get(name)
+            if isinstance(dataset, UnfinishedWork):
+                dataset.load().clear()
         self._lock.give_back()
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self) -> None:
-        """The same after a failure."""
+        """Let other runs at what this one used."""
         self._lock.give_back()
 
 
@@ -162,22 +168,6 @@ def _check_cluster(parameters: dict[str, Any], address: str | None) -> None:
         check_cluster(address)
 
 
-class CrashHooks:
-    """The removal of unfinished work after a run that has ended well.
-
-    Snapshots stay until the whole run has ended well, and not only the node that made
-    them: where a later node fails, the same command does not train anew.
-    """
-
-    @hook_impl
-    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Remove the snapshots that led to what is now stored."""
-        for name in sorted(pipeline.inputs()):
-            dataset = catalog.get(name)
-            if isinstance(dataset, UnfinishedWork):
-                dataset.load().clear()
-
-
 class ProgressHooks:
     """One line per finished node, and the figures at the end."""
 
@@ -201,10 +191,9 @@ class ProgressHooks:
         self._nodes, self._done = len(pipeline.nodes), 0
         self._began = perf_counter()
         self._only_missing = bool(run_params.get("only_missing_outputs"))
-        names = what_runs(run_params)
         logger.info(
             "Pipeline %s, data set %s, version %s",
-            names,
+            what_runs(run_params),
             catalog.load("params:dataset"),
             run_params["run_id"],
         )
@@ -242,10 +231,11 @@ class ProgressHooks:
         if "comparison" in made:
             summary["comparison"] = headlines(catalog.load("comparison"))
         mlflow = active_mlflow()
-        show_summary(
+        drawn = render(
             summary,
             results,
             perf_counter() - self._began,
             mlflow.get_tracking_uri() if mlflow else None,
             self._env,
         )
+        Console().print(drawn, highlight=False)

@@ -48,7 +48,6 @@ class TrackingHooks:
     def __init__(self) -> None:
         self._project = Path()
         self._env = ""
-        self._inputs: dict[str, Any] = {}
         self._lineage: dict[str, Any] = {}
 
     @hook_impl(tryfirst=True)
@@ -74,7 +73,6 @@ class TrackingHooks:
             for name in ("dataset", "recipe", "preset")
         }
         runs, clock = what_runs(run_params), run_params["run_id"][11:19]
-        self._inputs = versioned(pipeline.inputs(), catalog)
         self._lineage = versioned({*LINEAGE} & pipeline.datasets(), catalog)
         # The plugin notes the command without what was given by --params, and its
         # options as they were given.
@@ -89,7 +87,7 @@ class TrackingHooks:
             **chosen,
             **git_state(self._project),
         }
-        for name, dataset in self._inputs.items():
+        for name, dataset in versioned(pipeline.inputs(), catalog).items():
             try:
                 tags[f"input.{name}"] = dataset.resolve_load_version()
             except VersionNotFoundError:
@@ -162,8 +160,7 @@ class TrackingHooks:
     @hook_impl(tryfirst=True)
     def on_pipeline_error(self, error: Exception) -> None:
         """Say why the run failed."""
-        mlflow = active_mlflow()
-        if mlflow is not None:
+        if mlflow := active_mlflow():
             told = find_problem(error) or error
             mlflow.set_tag("error", redacted(f"{told}")[:MLFLOW_TAG])
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sidiff.datasets.versions import Loaded, Saved, StoredFile
+from sidiff.datasets.stored import Loaded, Saved, StoredFile
 from sidiff.folders import MANIFEST, local_folder, read_manifest, whole_folder
 from sidiff.storage import is_local
 

@@ -19,7 +19,7 @@ from sidiff.pipelines.frames import (
     to_lattice,
     to_sequences,
 )
-from sidiff.pipelines.tracking import log_metrics
+from sidiff.pipelines.tracking import log_figures
 from sidiff.sids.settings import TokenizationParameters
 from sidiff.sids.table import SidTable
 
@@ -54,7 +54,7 @@ def evaluate_denoiser(
     if main not in networks:
         networks[main] = network_from_saved(denoiser.tensors, denoiser.metadata)
     done = evaluate(evaluator, networks, main)
-    log_metrics(done.rates)
+    log_figures(None, done.rates)
     return done.recommendations, done.results, done.costs, done.metrics
 
 

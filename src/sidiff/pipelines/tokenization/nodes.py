@@ -24,6 +24,9 @@ from sidiff.sids.table import SidTable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from sidiff.sids.quantizers import Quantizer
+    from sidiff.sids.whitening import Whitening
+
 
 def describe_items(
     item_embeddings: pl.DataFrame,
@@ -75,8 +78,7 @@ def fit_whitening(
     if previous_whitening and previous_quantizer and previous_sid_table is not None:
         extends = tokenizer.table_to_extend(
             previous_sid_table,
-            tokenizer.unpack_whitening(*previous_whitening),
-            tokenizer.unpack_quantizer(*previous_quantizer),
+            *unpacked(previous_whitening, previous_quantizer),
             catalogue["item_id"],
             item_vectors["fingerprint"],
             to_held_out(catalogue),
@@ -132,10 +134,7 @@ def assign_sids(
     check_settings("whitening", whitening, tokenizer.whitening_settings(tokenization))
     check_settings("quantizer", quantizer, tokenizer.quantizer_settings(tokenization))
     embeddings = to_embeddings(item_vectors)
-    parts = (
-        tokenizer.unpack_whitening(*whitening),
-        tokenizer.unpack_quantizer(*quantizer),
-    )
+    parts = unpacked(whitening, quantizer)
     origin = Origin.of(
         tokenization,
         *parts,
@@ -178,18 +177,24 @@ def report_sids(
     from sidiff.sids import report, tokenizer
 
     table = SidTable.from_frame(sid_table)
-    parts = (
-        tokenizer.unpack_whitening(*whitening),
-        tokenizer.unpack_quantizer(*quantizer),
-    )
+    parts = unpacked(whitening, quantizer)
     error = tokenizer.quantization_error(
-        table,
-        to_embeddings(item_vectors),
-        *parts,
-        tokenization,
+        table, to_embeddings(item_vectors), *parts, tokenization
     )
     numbers = report.sid_report(table, to_trained(catalogue), error)
     return numbers, report.sid_figure(table)
+
+
+def unpacked(
+    whitening: Model, quantizer: Model
+) -> tuple[Whitening | None, Quantizer | None]:
+    """The two fitted steps from embeddings to codes."""
+    from sidiff.sids import tokenizer
+
+    return (
+        tokenizer.unpack_whitening(*whitening),
+        tokenizer.unpack_quantizer(*quantizer),
+    )
 
 
 def _noted(model: Model, made_of: dict[str, Any]) -> Model:
