@@ -110,19 +110,26 @@ def _metrics(summary: Mapping[str, Any]) -> Table:
         (f"{method}: items", "test/item"),
         ("popularity: items", "test/popularity"),
     )
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=f"Test split, full ranking, {users:,} users",
-        title_justify="left",
-        title_style="bold",
-        pad_edge=False,
-    )
-    table.add_column("")
-    for title, _ in _COLUMNS:
-        table.add_column(title, justify="right")
+    title = f"Test split, full ranking, {users:,} users"
+    table = _table(title, [name for name, _ in _COLUMNS])
     for name, prefix in rows:
         values = (metrics.get(f"{prefix}/{key}") for _, key in _COLUMNS)
         table.add_row(name, *("" if v is None else f"{v:.4f}" for v in values))
+    return table
+
+
+def _table(title: str, columns: Sequence[str], **more: Any) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        **more,
+    )
+    table.add_column("", overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
@@ -132,19 +139,13 @@ def _comparison(lines: Sequence[Headline]) -> Table:
     title = f"Test split, full ranking, {most:,} users"
     if not all(line.everybody for line in lines):
         title += " (number in brackets: fewer)"
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=title,
-        title_justify="left",
-        title_style="bold",
+    table = _table(
+        title,
+        [f"item R@{k}", f"item N@{k}", f"SID N@{k}", "users/s"],
         caption=f"\u00b1 half of the {percent(lines[0].confidence)} bootstrap interval "
         "over users",
         caption_justify="left",
-        pad_edge=False,
     )
-    table.add_column("", overflow="fold")
-    for title in (f"item R@{k}", f"item N@{k}", f"SID N@{k}", "users/s"):
-        table.add_column(title, justify="right", no_wrap=True)
     for line in lines:
         name = Text(line.label)
         if not line.everybody:

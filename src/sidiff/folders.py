@@ -45,11 +45,10 @@ def whole_folder(files: Any, path: str, about: dict[str, Any]) -> Iterator[Path]
             with disk_errors(part):
                 yield part
                 _write_manifest(part, about)
-            names = sorted(file.name for file in part.iterdir())
-            for file in [*(name for name in names if name != MANIFEST), MANIFEST]:
-                place = f"{path}/{file}"
+            for file in sorted(part.iterdir(), key=lambda one: one.name == MANIFEST):
+                place = f"{path}/{file.name}"
                 with store_errors(files, place, absence=True):
-                    files.put_file(str(part / file), place)
+                    files.put_file(str(file), place)
             files.invalidate_cache()
         return
     final = Path(path)

@@ -24,7 +24,7 @@ from sidiff.pipeline_registry import stage_that_makes
 from sidiff.pipelines.tracking import active_mlflow
 from sidiff.reviews.tables import column_names
 from sidiff.sids.table import read_table
-from sidiff.tracked import versioned, what_runs, written
+from sidiff.tracked import LOCAL, versioned, what_runs, written
 
 logger = logging.getLogger(__name__)
 
@@ -175,13 +175,6 @@ class ProgressHooks:
         self._nodes = self._done = 0
         self._began = 0.0
         self._node_began: dict[str, float] = {}
-        self._only_missing = False
-        self._env = ""
-
-    @hook_impl
-    def after_context_created(self, context: Any) -> None:
-        """Keep the name of the environment."""
-        self._env = context.env or context.config_loader.default_run_env
 
     @hook_impl
     def before_pipeline_run(
@@ -190,7 +183,6 @@ class ProgressHooks:
         """Say what is about to run."""
         self._nodes, self._done = len(pipeline.nodes), 0
         self._began = perf_counter()
-        self._only_missing = bool(run_params.get("only_missing_outputs"))
         logger.info(
             "Pipeline %s, data set %s, version %s",
             what_runs(run_params),
@@ -214,10 +206,12 @@ class ProgressHooks:
 
     # First, so that kedro-mlflow has not ended the run yet.
     @hook_impl(tryfirst=True)
-    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
         """Show the figures of a run that got as far as having them."""
         made = written(pipeline, catalog)
-        if self._only_missing and not self._done and not made:
+        if run_params["only_missing_outputs"] and not self._done and not made:
             logger.info(
                 "Nothing to do: all outputs are stored, with whatever settings they "
                 "were made."
@@ -236,6 +230,6 @@ class ProgressHooks:
             results,
             perf_counter() - self._began,
             mlflow.get_tracking_uri() if mlflow else None,
-            self._env,
+            run_params["env"] or LOCAL,
         )
         Console().print(drawn, highlight=False)

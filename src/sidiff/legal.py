@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -120,7 +120,7 @@ def _problem(name: str, model: type[BaseModel], detail: Any) -> str:
 
 
 def _at(
-    path: str, model: type[BaseModel], steps: list[str | int]
+    path: str, model: type[BaseModel], steps: Sequence[str | int]
 ) -> tuple[str, FieldInfo]:
     """The last place of the user's on the way, and its field; not Pydantic's own."""
     field = FieldInfo(annotation=model)

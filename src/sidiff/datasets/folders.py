@@ -28,11 +28,7 @@ class StoredFolder(StoredFile[Saved, Loaded]):
 
     @contextmanager
     def stored_file(self) -> Iterator[Path]:
-        """Name a folder on this machine with what the running session stored.
-
-        Raises:
-            StorageError: the store cannot be read.
-        """
+        """Name a folder on this machine with what the running session stored."""
         with local_folder(self._fs, self._place(self._save_path())) as copy:
             yield copy
 

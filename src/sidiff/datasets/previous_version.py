@@ -43,7 +43,7 @@ class _Previous(Stored):
             logger.warning("An earlier version is ignored: %s", error)
             return None
 
-    def save(self, data: NoReturn) -> None:
+    def save(self, data: Any) -> None:
         """Refuse: versions are written under the data set's own name.
 
         Raises:

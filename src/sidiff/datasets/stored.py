@@ -132,11 +132,7 @@ class Stored:
             yield file
 
     def _check(self, path: str, file: Path) -> None:
-        """Compare a file of this machine with the stamp of ``path``, if there is one.
-
-        Raises:
-            SidiffError: they differ.
-        """
+        """Compare ``file`` with the stamp of ``path``, if there is one."""
         stamp = self._stamp_of(path)
         if stamp is not None and stamp.sha256 != of_file(file):
             raise SidiffError(
@@ -246,14 +242,7 @@ class StoredFile(
         credentials: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the file.
-
-        Args:
-            filepath: path or fsspec address.
-            version: set by Kedro.
-            credentials: for the file system.
-            metadata: for plugins, ignored here.
-        """
+        """Name the file by its path or fsspec address; ``metadata`` is for plugins."""
         self._protocol, path = get_protocol_and_path(filepath, version)
         self._fs = fsspec.filesystem(self._protocol, **(credentials or {}))
         self.metadata = metadata

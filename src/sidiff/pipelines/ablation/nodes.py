@@ -129,7 +129,7 @@ def rank_variants(
             model, sequences, catalogue, sid_table, lattice, evaluation, ray_address
         )
         ranked = evaluator.rank(
-            network_from_saved(model.tensors, model.metadata),
+            network_from_saved(*model),
             ranking,
             f"{method}, seed {seed}",
             chosen_users(len(evaluator.samples), evaluation),

@@ -96,11 +96,7 @@ def recommend(
 
 
 def _wanted(bundle: Bundle, settings: RecommendParameters) -> Wanted:
-    """What every list shall be.
-
-    Raises:
-        SidiffError: no item may be recommended.
-    """
+    """What every list shall be."""
     from sidiff.serving.batch import Wanted
 
     allow, deny = (

@@ -104,7 +104,7 @@ def denoise_user(
     rows = residual_rows(denoiser.metadata.get("known_items", []), table.item_ids)
     cpu = torch.device("cpu")
     histories = Histories(to_sequences(sequences, catalogue), table.codes, rows, cpu)
-    network = network_from_saved(denoiser.tensors, denoiser.metadata)
+    network = network_from_saved(*denoiser)
     searched, encode = search_model(network, histories.table)
     end = len(sequences["items"][user]) - 1
     start = max(0, end - int(denoiser.metadata["max_history"]))
