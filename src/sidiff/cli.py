@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 from contextlib import chdir
 from copy import copy
-from difflib import get_close_matches
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from yaml import YAMLError
 from sidiff.configuration import Configuration
 from sidiff.context import RUN_OPTIONS
 from sidiff.errors import SidiffError, find_problem
-from sidiff.legal import holds_text
+from sidiff.legal import holds_text, meant
 from sidiff.pipeline_registry import PIPELINES
 from sidiff.storage import redacted
 
@@ -75,11 +74,10 @@ def _one_line(error: Exception) -> str:
 
 
 def _check_pipelines(names: Iterable[str]) -> None:
-    known = [*PIPELINES, "full", "__default__"]
+    known = [*PIPELINES, "full"]
     for name in names:
-        if name.strip() not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else ", ".join(known[:-1])
+        if name.strip() not in (*known, "__default__"):
+            hint = meant(name, known).removeprefix("known: ")
             raise SidiffError(f"There is no pipeline {name} ({hint}).")
 
 
@@ -143,7 +141,8 @@ def _params_option(option: click.Parameter) -> click.Parameter:
         for part in value.split(","):
             name, equals, text = (piece.strip() for piece in part.partition("="))
             quoted = text[:1] in ("'", '"') and text[-1:] == text[:1]
-            if equals and not quoted and _is_text(name, text):
+            typed = name in RUN_OPTIONS or holds_text(Configuration, name, text)
+            if equals and not quoted and typed:
                 texts[name] = text
             else:
                 others.append(part)
@@ -161,13 +160,6 @@ def _params_option(option: click.Parameter) -> click.Parameter:
     changed = copy(option)
     changed.callback = callback
     return changed
-
-
-def _is_text(name: str, text: str) -> bool:
-    """Test that ``text``, given for the parameter ``name``, means these characters."""
-    if name in RUN_OPTIONS:
-        return True
-    return holds_text(Configuration, name, text)
 
 
 run = RunCommand(

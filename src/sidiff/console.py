@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -23,14 +23,14 @@ _COLUMNS = (
 )
 
 
-def show_summary(
+def render(
     summary: Mapping[str, Any],
     results: Mapping[str, str],
     seconds: float,
     tracking: str | None,
     env: str,
-) -> None:
-    """Draw the summary of a finished run.
+) -> Group:
+    """The summary of a finished run, for 80 columns and more.
 
     Args:
         summary: the data set ``run_summary``; with ``comparison``, the lines of
@@ -42,22 +42,8 @@ def show_summary(
         tracking: address of MLflow's store; None where the run is not tracked.
         env: the environment of the run.
     """
-    drawn = render(summary, results, seconds, tracking, env)
-    Console().print(drawn, highlight=False)
-
-
-def render(
-    summary: Mapping[str, Any],
-    results: Mapping[str, str],
-    seconds: float,
-    tracking: str | None,
-    env: str,
-) -> Group:
-    """Lay the summary out for 80 columns and more; arguments as ``show_summary``."""
     data, sids = summary["data"], summary["semantic_ids"]
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="bold", no_wrap=True)
-    facts.add_column(overflow="fold")
+    facts, places = _grid(), _grid()
     facts.add_row("Data set", _data_set(summary["dataset"], data))
     facts.add_row(
         "",
@@ -75,9 +61,6 @@ def render(
         f"group with one ID: {sids['largest_group']:,}",
     )
     facts.add_row("Wall time", f"{int(seconds) // 60} min {int(seconds) % 60:02d} s")
-    places = Table.grid(padding=(0, 2))
-    places.add_column(style="bold", no_wrap=True)
-    places.add_column(overflow="fold")
     version = ""
     for name, address in results.items():
         place, version, _ = address.rsplit("/", 2)
@@ -95,6 +78,13 @@ def render(
         places,
         "",
     )
+
+
+def _grid() -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    return grid
 
 
 def _runs(tracking: str, env: str) -> str:
@@ -120,19 +110,26 @@ def _metrics(summary: Mapping[str, Any]) -> Table:
         (f"{method}: items", "test/item"),
         ("popularity: items", "test/popularity"),
     )
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=f"Test split, full ranking, {users:,} users",
-        title_justify="left",
-        title_style="bold",
-        pad_edge=False,
-    )
-    table.add_column("")
-    for title, _ in _COLUMNS:
-        table.add_column(title, justify="right")
+    title = f"Test split, full ranking, {users:,} users"
+    table = _table(title, [name for name, _ in _COLUMNS])
     for name, prefix in rows:
         values = (metrics.get(f"{prefix}/{key}") for _, key in _COLUMNS)
         table.add_row(name, *("" if v is None else f"{v:.4f}" for v in values))
+    return table
+
+
+def _table(title: str, columns: Sequence[str], **more: Any) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        **more,
+    )
+    table.add_column("", overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
@@ -142,19 +139,13 @@ def _comparison(lines: Sequence[Headline]) -> Table:
     title = f"Test split, full ranking, {most:,} users"
     if not all(line.everybody for line in lines):
         title += " (number in brackets: fewer)"
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=title,
-        title_justify="left",
-        title_style="bold",
+    table = _table(
+        title,
+        [f"item R@{k}", f"item N@{k}", f"SID N@{k}", "users/s"],
         caption=f"\u00b1 half of the {percent(lines[0].confidence)} bootstrap interval "
         "over users",
         caption_justify="left",
-        pad_edge=False,
     )
-    table.add_column("", overflow="fold")
-    for title in (f"item R@{k}", f"item N@{k}", f"SID N@{k}", "users/s"):
-        table.add_column(title, justify="right", no_wrap=True)
     for line in lines:
         name = Text(line.label)
         if not line.everybody:

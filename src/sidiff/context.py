@@ -66,21 +66,17 @@ class SidiffContext(KedroContext):
                 f"The parameters {', '.join(missing)} are in no file of "
                 f"{self.config_loader.conf_source}; take over the files of conf/base."
             )
-        for option in SHARED:
-            used, value = given.get(option, shared[option]), parameters[option]
+        for option in (*SHARED, "source"):
+            value = parameters[option]
+            used = {**shared, **given, "source": source}[option]
             if option == "storage":
                 used, value = folder(used), folder(value)
             if value != used:
                 raise SidiffError(
-                    f"A file of parameters sets {option} to {value}, but "
-                    f"the catalogue and other values go by {used}; set it in "
-                    f"globals.yml or with --params={option}=NAME."
+                    f"A file of parameters sets {option} to {value}, but the catalogue "
+                    f"and other values go by {used}; set it in globals.yml or with "
+                    "--params."
                 )
-        if parameters["source"] != source:
-            raise SidiffError(
-                f"A file of parameters sets source to {parameters['source']}, but the "
-                f"raw files are those of {source}; set raw.source in globals.yml."
-            )
         groups = validate(parameters)
         self._parameters = parameters | {name: getattr(groups, name) for name in GROUPS}
         _check_places(parameters["storage"], shared["scratch"])
@@ -125,22 +121,19 @@ class SidiffContext(KedroContext):
                     f"{', '.join(known)} with --env, or leave it out."
                 ) from error
             raise SidiffError(f"{_line(error)}; correct --conf-source.") from error
-        except OmegaConfBaseException as error:
-            where = f"{error.full_key}: " if error.full_key else ""
-            raise SidiffError(
-                f"The {kind} in {self.config_loader.conf_source} cannot be put "
-                f"together ({where}{_line(error)}); correct that value."
-            ) from error
-        except (TypeError, AttributeError) as error:
-            raise SidiffError(
-                f"The {kind} in {self.config_loader.conf_source} cannot be put "
-                "together: a file, or a group in one, is a list or a value where names "
-                "with values must stand; correct that file."
-            ) from error
-        except (ValueError, YAMLError) as error:
+        except (
+            *(OmegaConfBaseException, YAMLError),
+            *(ValueError, TypeError, AttributeError),
+        ) as error:
+            key, told = getattr(error, "full_key", None), _line(error)
+            if key:
+                told = f"{key}: {told}"
+            elif isinstance(error, TypeError | AttributeError):
+                # Of Kedro's, where it merges.
+                told = "a list or a value stands where names with values must"
             raise SidiffError(
                 f"The {kind} in {self.config_loader.conf_source} cannot be read "
-                f"({_line(error)}); correct that file."
+                f"({told}); correct that file."
             ) from error
 
     def _folder_of_locks(self, storage: str, shared: dict[str, Any]) -> Path:

@@ -31,9 +31,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield part
-            _sync_file(part)
+            sync(part)
             part.replace(path)
-            sync_folder(path.parent)
+            sync(path.parent)
     except BaseException:
         with suppress(OSError):
             part.unlink()
@@ -57,19 +57,12 @@ def disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename inside ``folder`` last."""
-    if os.name != "posix":
+def sync(path: Path) -> None:
+    """Make what a file holds, or a rename inside a folder, last."""
+    folder = path.is_dir()
+    if folder and os.name != "posix":
         return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_file(path: Path) -> None:
-    handle = os.open(path, os.O_RDWR)
+    handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-_SHORT = 12
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 
 def short(fingerprint: object) -> str:
     """The beginning of a fingerprint, for messages; ``none`` where there is none."""
-    return str(fingerprint)[:_SHORT] if fingerprint else "none"
+    return str(fingerprint)[:12] if fingerprint else "none"
+
+
+def of_file(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def of_texts(texts: Iterable[str]) -> str:

@@ -6,9 +6,7 @@ store it is the last object to be uploaded. A folder that has one is complete.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +15,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from sidiff.errors import SidiffError
-from sidiff.files import UNFINISHED, disk_errors, sync_folder
-from sidiff.fingerprints import of_values
+from sidiff.files import UNFINISHED, disk_errors, sync
+from sidiff.fingerprints import of_file, of_values
 from sidiff.storage import address_of, download, is_local, read_bytes, store_errors
 
 MANIFEST = "manifest.json"
@@ -47,11 +45,10 @@ def whole_folder(files: Any, path: str, about: dict[str, Any]) -> Iterator[Path]
             with disk_errors(part):
                 yield part
                 _write_manifest(part, about)
-            names = sorted(file.name for file in part.iterdir())
-            for file in [*(name for name in names if name != MANIFEST), MANIFEST]:
-                place = f"{path}/{file}"
+            for file in sorted(part.iterdir(), key=lambda one: one.name == MANIFEST):
+                place = f"{path}/{file.name}"
                 with store_errors(files, place, absence=True):
-                    files.put_file(str(part / file), place)
+                    files.put_file(str(file), place)
             files.invalidate_cache()
         return
     final = Path(path)
@@ -62,9 +59,10 @@ def whole_folder(files: Any, path: str, about: dict[str, Any]) -> Iterator[Path]
             part.mkdir(parents=True)
             yield part
             _write_manifest(part, about)
-            _sync(part)
+            for place in (*part.iterdir(), part):
+                sync(place)
             part.rename(final)
-            sync_folder(final.parent)
+            sync(final.parent)
     except BaseException:
         rmtree(part, ignore_errors=True)
         raise
@@ -99,7 +97,7 @@ def read_manifest(folder: Path, kind: str, remedy: str) -> dict[str, Any]:
     for name, noted in files.items():
         file = folder / name
         try:
-            digest = _digest(file)
+            digest = of_file(file)
         except OSError as error:
             raise SidiffError(
                 f"{file} cannot be read ({error.strerror}); {remedy}."
@@ -140,24 +138,9 @@ def local_folder(files: Any, path: str) -> Iterator[Path]:
 
 def _write_manifest(folder: Path, about: dict[str, Any]) -> None:
     files = {
-        file.name: {"sha256": _digest(file), "bytes": file.stat().st_size}
+        file.name: {"sha256": of_file(file), "bytes": file.stat().st_size}
         for file in sorted(folder.iterdir())
     }
     about = json.loads(json.dumps(about, allow_nan=False))
     manifest = {"about": about, "files": files, "sha256": of_values([about, files])}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    for file in folder.iterdir():
-        handle = os.open(file, os.O_RDWR)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    sync_folder(folder)

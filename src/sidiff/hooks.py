@@ -11,9 +11,10 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
+from rich.console import Console
 
 from sidiff.configuration import GROUPS
-from sidiff.console import show_summary
+from sidiff.console import render
 from sidiff.datasets import UnfinishedWork
 from sidiff.errors import SidiffError
 from sidiff.evaluation.filters import read_ids
@@ -23,7 +24,7 @@ from sidiff.pipeline_registry import stage_that_makes
 from sidiff.pipelines.tracking import active_mlflow
 from sidiff.reviews.tables import column_names
 from sidiff.sids.table import read_table
-from sidiff.tracked import versioned, what_runs, written
+from sidiff.tracked import LOCAL, versioned, what_runs, written
 
 logger = logging.getLogger(__name__)
 
@@ -94,22 +95,27 @@ class InputHooks:
         # Raw files are not among them: they are nobody's, or the generator's, which
         # makes the same bytes of the same settings.
         writes, reads = (
-            {
-                name: dataset.address()
-                for name, dataset in versioned(names, catalog).items()
-            }
+            {name: data.address() for name, data in versioned(names, catalog).items()}
             for names in (pipeline.all_outputs(), pipeline.inputs())
         )
         self._lock.take(self._locks_lie_in, writes, reads)
 
     @hook_impl(trylast=True)
-    def after_pipeline_run(self) -> None:
-        """Let other runs at what this one used."""
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Remove the snapshots that led to what is now stored; let other runs at it.
+
+        Snapshots stay until the whole run has ended well, and not only the node that
+        made them: where a later node fails, the same command does not train anew.
+        """
+        for name in sorted(pipeline.inputs()):
+            dataset = catalog.get(name)
+            if isinstance(dataset, UnfinishedWork):
+                dataset.load().clear()
         self._lock.give_back()
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self) -> None:
-        """The same after a failure."""
+        """Let other runs at what this one used."""
         self._lock.give_back()
 
 
@@ -162,22 +168,6 @@ def _check_cluster(parameters: dict[str, Any], address: str | None) -> None:
         check_cluster(address)
 
 
-class CrashHooks:
-    """The removal of unfinished work after a run that has ended well.
-
-    Snapshots stay until the whole run has ended well, and not only the node that made
-    them: where a later node fails, the same command does not train anew.
-    """
-
-    @hook_impl
-    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Remove the snapshots that led to what is now stored."""
-        for name in sorted(pipeline.inputs()):
-            dataset = catalog.get(name)
-            if isinstance(dataset, UnfinishedWork):
-                dataset.load().clear()
-
-
 class ProgressHooks:
     """One line per finished node, and the figures at the end."""
 
@@ -185,13 +175,6 @@ class ProgressHooks:
         self._nodes = self._done = 0
         self._began = 0.0
         self._node_began: dict[str, float] = {}
-        self._only_missing = False
-        self._env = ""
-
-    @hook_impl
-    def after_context_created(self, context: Any) -> None:
-        """Keep the name of the environment."""
-        self._env = context.env or context.config_loader.default_run_env
 
     @hook_impl
     def before_pipeline_run(
@@ -200,11 +183,9 @@ class ProgressHooks:
         """Say what is about to run."""
         self._nodes, self._done = len(pipeline.nodes), 0
         self._began = perf_counter()
-        self._only_missing = bool(run_params.get("only_missing_outputs"))
-        names = what_runs(run_params)
         logger.info(
             "Pipeline %s, data set %s, version %s",
-            names,
+            what_runs(run_params),
             catalog.load("params:dataset"),
             run_params["run_id"],
         )
@@ -225,10 +206,12 @@ class ProgressHooks:
 
     # First, so that kedro-mlflow has not ended the run yet.
     @hook_impl(tryfirst=True)
-    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
         """Show the figures of a run that got as far as having them."""
         made = written(pipeline, catalog)
-        if self._only_missing and not self._done and not made:
+        if run_params["only_missing_outputs"] and not self._done and not made:
             logger.info(
                 "Nothing to do: all outputs are stored, with whatever settings they "
                 "were made."
@@ -242,10 +225,11 @@ class ProgressHooks:
         if "comparison" in made:
             summary["comparison"] = headlines(catalog.load("comparison"))
         mlflow = active_mlflow()
-        show_summary(
+        drawn = render(
             summary,
             results,
             perf_counter() - self._began,
             mlflow.get_tracking_uri() if mlflow else None,
-            self._env,
+            run_params["env"] or LOCAL,
         )
+        Console().print(drawn, highlight=False)

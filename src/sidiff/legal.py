@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -20,8 +20,6 @@ from sidiff.registry import Choice, either
 
 _SHOWN = 80
 """Characters shown of a wrong value."""
-_MEANT = 3
-"""Names offered, at most, in the place of an unknown one."""
 _BOUNDS = {"ge": "of at least", "gt": "above", "le": "at most", "lt": "below"}
 _PLAIN: dict[Any, str] = {
     type(None): "null",
@@ -35,18 +33,7 @@ _RELATIVE = re.compile(r"(?<![\w.\]])\.(?=[a-z_])")
 
 
 def problems(name: str, model: type[BaseModel], error: ValidationError) -> list[str]:
-    """Say what is wrong with a group of parameters, one clause per wrong thing.
-
-    Messages of the model's own validators are taken as they are, except that a name
-    in them that begins with a dot (``.optimizer.learning_rate``) gets the place of the
-    group before it.
-
-    Args:
-        name: the group's place in the configuration, as a user writes it; empty for
-            a model that has none.
-        model: the group.
-        error: raised by it.
-    """
+    """What is wrong with the group ``model`` at the place ``name``, a clause each."""
     return list(dict.fromkeys(_problem(name, model, one) for one in error.errors()))
 
 
@@ -64,8 +51,8 @@ def legal(field: FieldInfo) -> str:
         return either(named[0] if named else list(parts))
     if field.description or kind in _PLAIN:
         return field.description or f"{_PLAIN[kind]} {_range(field)}".rstrip()
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return f"a group of {', '.join(kind.model_fields)}"
+    if fields := _fields(kind):
+        return f"a group of {', '.join(fields)}"
     inside = [legal(FieldInfo.from_annotation(part)) for part in parts if part != Any]
     if origin in (Union, types.UnionType):
         # "null" first: it is the short one.
@@ -76,20 +63,22 @@ def legal(field: FieldInfo) -> str:
     return ", ".join([f"a {what} {_range(field)}".rstrip(), f"{each} {inside[-1]}"])
 
 
-def meant(name: str, *near: Iterable[str]) -> str:
-    """Offer names in the place of an unknown one.
+def holds_text(model: type[BaseModel], place: str, text: str) -> bool:
+    """Test that a parameter takes ``text``, as it was typed; ``null`` may be none."""
+    path, field = _at("", model, place.split("."))
+    words = legal(field) if path == place else ""
+    null = words.startswith("null") and text.lower() in ("null", "~")
+    return words.removeprefix("null, or ").startswith("a text") and not null
 
-    Args:
-        name: the unknown one.
-        near: dotted names that there are, the nearest first.
-    """
-    listed = [list(names) for names in near]
-    for names in listed:
-        last = [one.rpartition(".")[2] for one in names]
-        for close in get_close_matches(name, last, n=1):
-            same = [one for one, end in zip(names, last, strict=True) if end == close]
-            return f"did you mean {either(same[:_MEANT])}?"
-    return f"known: {', '.join(one.rpartition('.')[2] for one in listed[0])}"
+
+def meant(name: str, *near: Iterable[str]) -> str:
+    """Offer known names, dotted and the nearest first, in the place of ``name``."""
+    listed = [{one: one.rpartition(".")[2] for one in names} for names in near]
+    for ends in listed:
+        for close in get_close_matches(name, ends.values(), n=1):
+            same = [one for one, end in ends.items() if end == close]
+            return f"did you mean {either(same[:3])}?"
+    return f"known: {', '.join(listed[0].values())}"
 
 
 def places(name: str, model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
@@ -97,64 +86,58 @@ def places(name: str, model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]
     for part, field in model.model_fields.items():
         place = _join(name, part)
         yield place, field
-        if isinstance(field.annotation, type) and issubclass(
-            field.annotation, BaseModel
-        ):
-            yield from places(place, field.annotation)
+        if _fields(field.annotation):
+            yield from places(place, field.annotation)  # type: ignore[arg-type]
 
 
-def holds_text(model: type[BaseModel], place: str, text: str) -> bool:
-    """Test that a parameter takes ``text``, as it was typed, for a text.
-
-    ``null`` is none where there may be none. No parameter stands at an unknown place.
-    """
-    field: FieldInfo | None = FieldInfo(annotation=model)
-    for step in place.split("."):
-        field = _inside(field, step) if field is not None else None
-    kind = field.annotation if field is not None else None
-    several = get_origin(kind) in (Union, types.UnionType)
-    parts = get_args(kind) if several else (kind,)
-    kinds = {FieldInfo.from_annotation(part).annotation for part in parts}
-    null = type(None) in kinds and text.lower() in ("null", "~")
-    return kinds - {type(None)} == {str} and not null
+def shown(value: Any, *, quoted: bool = True) -> str:
+    """A value as it stands in YAML."""
+    plain = isinstance(value, str) and not quoted
+    text = value if plain else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _problem(name: str, model: type[BaseModel], detail: Any) -> str:
-    field, path = FieldInfo(annotation=model), name
     kind, steps = detail["type"], list(detail["loc"])
     unknown = steps.pop() if kind == "extra_forbidden" else ""
-    unknown_key = steps[-1:] == ["[key]"]
-    for step in steps[:-2] if unknown_key else steps:
-        inside = _inside(field, step)
-        if inside is None:
-            break  # inside a union, which is one choice for the user
-        field, path = inside, _join(path, step)
+    of_key = steps[-1:] == ["[key]"]
+    path, field = _at(name, model, steps[:-2] if of_key else steps)
     if kind == "value_error":
         return placed(path, str(detail["msg"]).removeprefix("Value error, "))
     if kind == "missing":
         return f"{path} is missing and must be {legal(field)}"
     if unknown:
-        known = getattr(field.annotation, "model_fields", {})
-        beside = [_join(path, part) for part in known]
+        beside = [_join(path, part) for part in _fields(field.annotation)]
         top = path.partition(".")[0]
         around = [one for one, _ in places(name, model) if one.startswith(top)]
         hint = meant(unknown, beside, around)
         return f"{_join(path, unknown)} is not a parameter ({hint})"
-    wrong = shown(detail["input"], quoted=not unknown_key)
-    if unknown_key:
+    wrong = shown(detail["input"], quoted=not of_key)
+    if of_key:
         keys = FieldInfo.from_annotation(get_args(field.annotation)[0])
         return f"{path} names {wrong}, but its names must be {legal(keys)}"
     return f"{path} is {wrong}, but must be {legal(field)}"
 
 
-def _inside(field: FieldInfo, step: str | int) -> FieldInfo | None:
-    """The field below one; None where the step is Pydantic's and not the user's."""
-    kind = field.annotation
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return kind.model_fields.get(str(step))
-    if get_origin(kind) in (list, dict):
-        return FieldInfo.from_annotation(get_args(kind)[-1])
-    return None
+def _at(
+    path: str, model: type[BaseModel], steps: Sequence[str | int]
+) -> tuple[str, FieldInfo]:
+    """The last place of the user's on the way, and its field; not Pydantic's own."""
+    field = FieldInfo(annotation=model)
+    for step in steps:
+        kind = field.annotation
+        inside = _fields(kind).get(str(step))
+        if get_origin(kind) in (list, dict):
+            inside = FieldInfo.from_annotation(get_args(kind)[-1])
+        if inside is None:
+            break  # inside a union, which is one choice for the user
+        field, path = inside, _join(path, step)
+    return path, field
+
+
+def _fields(kind: Any) -> dict[str, FieldInfo]:
+    group = isinstance(kind, type) and issubclass(kind, BaseModel)
+    return kind.model_fields if group else {}
 
 
 def _join(path: str, step: str | int) -> str:
@@ -175,16 +158,3 @@ def _range(field: FieldInfo) -> str:
     if bounds.keys() == {"ge", "le"}:
         return f"from {bounds['ge']:,} to {bounds['le']:,}"
     return " and ".join(f"{_BOUNDS[name]} {bound:,}" for name, bound in bounds.items())
-
-
-def shown(value: Any, *, quoted: bool = True) -> str:
-    """A value as it stands in YAML."""
-    if isinstance(value, str) and not quoted:
-        text = value
-    elif isinstance(value, float) and value != value:  # noqa: PLR0124 (not a number)
-        text = ".nan"
-    elif value in (float("inf"), float("-inf")):
-        text = ".inf" if value > 0 else "-.inf"
-    else:
-        text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

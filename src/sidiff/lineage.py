@@ -13,8 +13,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline.node import Node
 
-from sidiff.datasets import Stored
-from sidiff.datasets.stamps import Stamp
+from sidiff.datasets import Stamp, Stored
 from sidiff.errors import SidiffError
 from sidiff.fingerprints import short
 from sidiff.pipeline_registry import stage_that_makes

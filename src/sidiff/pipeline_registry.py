@@ -1,53 +1,190 @@
-"""The pipelines of the project, by name.
+"""The pipelines of the project: every node with what it makes, stage by stage.
 
-Explicit rather than found by folder: Kedro's finder would look for a package named
-``full``.
+What a node reads are the arguments of its function (``sidiff.pipelines.graph``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from kedro.pipeline import Pipeline
 
-from kedro.pipeline import Node, Pipeline
+from sidiff.pipelines.ablation import nodes as ablation
+from sidiff.pipelines.baselines import nodes as baselines
+from sidiff.pipelines.catalogue_update import nodes as catalogue_update
+from sidiff.pipelines.comparison import nodes as comparison
+from sidiff.pipelines.embedding import nodes as embedding
+from sidiff.pipelines.evaluation import nodes as evaluation
+from sidiff.pipelines.filtering import nodes as filtering
+from sidiff.pipelines.graph import node
+from sidiff.pipelines.ingestion import nodes as ingestion
+from sidiff.pipelines.packaging import nodes as packaging
+from sidiff.pipelines.recommend import nodes as recommend
+from sidiff.pipelines.report import nodes as report
+from sidiff.pipelines.sample_data import nodes as sample_data
+from sidiff.pipelines.tokenization import nodes as tokenization
+from sidiff.pipelines.training import nodes as training
 
-from sidiff.pipelines import (
-    ablation,
-    baselines,
-    catalogue_update,
-    comparison,
-    embedding,
-    evaluation,
-    filtering,
-    ingestion,
-    packaging,
-    recommend,
-    report,
-    sample_data,
-    tokenization,
-    training,
+GPU = ("gpu", "expensive")
+"""Tags of nodes that a GPU makes faster and that take most of a run."""
+NODES = [
+    node(
+        "sample_data",
+        sample_data.generate_sample_shop,
+        ["raw_reviews", "raw_metadata"],
+    ),
+    node(
+        "ingestion",
+        ingestion.ingest_reviews,
+        ["interactions", "rejected_reviews", "reviews_account"],
+        paths="raw_reviews",
+        given="params:ingestion",
+    ),
+    node(
+        "ingestion",
+        ingestion.ingest_metadata,
+        ["items", "rejected_metadata", "metadata_account"],
+        paths="raw_metadata",
+        given="params:ingestion",
+    ),
+    node(
+        "ingestion",
+        ingestion.check_rejected_lines,
+        "ingestion_report",
+        reviews="reviews_account",
+        metadata="metadata_account",
+        given="params:ingestion",
+    ),
+    node("filtering", filtering.filter_k_core, ["core_interactions", "core_account"]),
+    node(
+        "filtering",
+        filtering.build_sequences,
+        ["sequences", "training_samples", "catalogue", "order_account"],
+    ),
+    node("filtering", filtering.describe_data, "data_statistics"),
+    node("embedding", embedding.render_item_texts, "item_texts"),
+    node("embedding", embedding.embed_items, "item_embeddings", tags=GPU),
+    node("tokenization", tokenization.describe_items, "item_vectors"),
+    node("tokenization", tokenization.fit_whitening, "whitening"),
+    node(
+        "tokenization",
+        tokenization.fit_quantizer,
+        "quantizer",
+        tags=("cpu", "expensive"),
+    ),
+    node("tokenization", tokenization.assign_sids, "sid_table"),
+    node("tokenization", tokenization.build_lattice, "lattice"),
+    node("tokenization", tokenization.report_sids, ["sid_report", "sid_figure"]),
+    node(
+        "training",
+        training.train_denoiser,
+        ["denoiser", "training_history", "masking_history"],
+        tags=GPU,
+    ),
+    node("training", training.train_more_seeds, "seed_denoisers", tags=GPU),
+    node("training", training.plot_training, ["training_figure", "masking_figure"]),
+    node(
+        "evaluation",
+        evaluation.evaluate_denoiser,
+        ["test_lists", "evaluation_results", "evaluation_costs", "metrics"],
+        tags=GPU,
+    ),
+    node(
+        "evaluation",
+        evaluation.compare_decoders,
+        ["decoder_results", "decoder_costs"],
+        tags=GPU,
+    ),
+    node("evaluation", evaluation.plot_metrics, "metrics_figure"),
+    node("evaluation", evaluation.summarise_run, "run_summary"),
+    node("packaging", packaging.make_bundle, "bundle"),
+    node("packaging", packaging.register_bundle, "registration"),
+    node(
+        "baselines",
+        baselines.fit_baselines,
+        ["baseline_networks", "baseline_tuning"],
+        tags=GPU,
+    ),
+    node(
+        "baselines",
+        baselines.rank_baselines,
+        ["baseline_results", "baseline_costs"],
+        tags=GPU,
+    ),
+    node(
+        "comparison",
+        comparison.compare_methods,
+        ["comparison", "comparison_report"],
+        settings="params:comparison",
+    ),
+    node("comparison", comparison.write_comparison, "comparison_table"),
+    node(
+        "comparison",
+        comparison.plot_comparison,
+        ["comparison_figure", "breakdown_figure", "trade_off_figure"],
+    ),
+    node(
+        "report",
+        report.write_run_report,
+        "run_report",
+        comparing="params:comparison",
+    ),
+    node(
+        "recommend",
+        recommend.recommend,
+        "recommendations",
+        tags=GPU,
+        settings="params:recommend",
+    ),
+    node("catalogue_update", catalogue_update.update_bundle, "bundle"),
+    node("catalogue_update", packaging.register_bundle, "registration"),
+    node(
+        "ablation",
+        ablation.train_variants,
+        ["variant_denoisers", "variant_history", "variant_masking"],
+        tags=GPU,
+    ),
+    node(
+        "ablation",
+        ablation.rank_variants,
+        ["ablation_results", "ablation_costs"],
+        tags=GPU,
+    ),
+    node(
+        "ablation",
+        ablation.compare_variants,
+        ["ablation", "ablation_report"],
+        results="ablation_results",
+        costs="ablation_costs",
+    ),
+    node(
+        "ablation",
+        comparison.write_comparison,
+        "ablation_table",
+        name="write_ablation",
+        comparison="ablation",
+    ),
+    node(
+        "ablation",
+        ablation.plot_ablation,
+        ["ablation_figure", "courses_figure", "variants_masking_figure"],
+        comparison="ablation",
+        history="variant_history",
+        masking="variant_masking",
+    ),
+]
+
+
+def _pipelines(*stages: str) -> dict[str, Pipeline]:
+    return {
+        stage: Pipeline([one for one in NODES if stage in one.tags]) for stage in stages
+    }
+
+
+STAGES = _pipelines(
+    *("sample_data", "ingestion", "filtering", "embedding", "tokenization"),
+    *("training", "evaluation", "packaging", "baselines", "comparison", "report"),
 )
-
-STAGES = {
-    "sample_data": sample_data,
-    "ingestion": ingestion,
-    "filtering": filtering,
-    "embedding": embedding,
-    "tokenization": tokenization,
-    "training": training,
-    "evaluation": evaluation,
-    "packaging": packaging,
-    "baselines": baselines,
-    "comparison": comparison,
-    "report": report,
-}
 """The stages of ``full``, in their order."""
-
-PIPELINES = {
-    **STAGES,
-    "recommend": recommend,
-    "catalogue_update": catalogue_update,
-    "ablation": ablation,
-}
+PIPELINES = STAGES | _pipelines("recommend", "catalogue_update", "ablation")
 """All that can be run on its own."""
 
 
@@ -55,64 +192,12 @@ def stage_that_makes(dataset: str) -> str:
     """The stage of whose outputs a data set is one."""
     return next(
         stage
-        for stage, module in PIPELINES.items()
-        if dataset in module.create_pipeline().all_outputs()
+        for stage, pipeline in PIPELINES.items()
+        if dataset in pipeline.all_outputs()
     )
-
-
-OUTSIDE = ("summarise_run",)
-"""Nodes that stand beside their stage in kedro-viz.
-
-They read the reports of other stages; inside the box of a stage that also writes model
-output they would put the layers in a circle, and kedro-viz would draw none.
-"""
-
-
-class StageNode(Node):
-    """A node with the namespace of its stage, and a name without it.
-
-    Kedro-viz folds by namespace, and ``--namespaces`` selects by it. The names of nodes
-    are unique in this project, so ``--nodes=train_denoiser`` needs no prefix.
-    """
-
-    def __init__(self, node: Node, stage: str) -> None:
-        """Put ``node`` into ``stage``."""
-        outputs = node.outputs
-        super().__init__(
-            node.func,
-            node.inputs,
-            # To Kedro a list of one output is a function that returns a list.
-            outputs[0] if len(outputs) == 1 else outputs,
-            name=node.short_name,
-            tags=node.tags,
-            namespace=stage,
-        )
-
-    @property
-    def name(self) -> str:
-        """Name without the namespace."""
-        return self.short_name
-
-    def tag(self, tags: str | Iterable[str]) -> Node:
-        """Return the node with further tags.
-
-        Every new pipeline tags its nodes, with nothing as a rule.
-        """
-        tagged = super().tag(tags)
-        return (
-            self if tagged.tags == self.tags else StageNode(tagged, str(self.namespace))
-        )
 
 
 def register_pipelines() -> dict[str, Pipeline]:
     """Return one pipeline per stage or study, and ``full`` for all stages."""
-    stages = {name: _staged(name) for name in PIPELINES}
-    full = sum((stages[name] for name in STAGES), Pipeline([]))
-    return {**stages, "full": full, "__default__": full}
-
-
-def _staged(stage: str) -> Pipeline:
-    nodes = PIPELINES[stage].create_pipeline().nodes
-    return Pipeline(
-        [node if node.name in OUTSIDE else StageNode(node, stage) for node in nodes]
-    )
+    full = sum(STAGES.values(), Pipeline([]))
+    return {**PIPELINES, "full": full, "__default__": full}

@@ -25,7 +25,7 @@ from kedro.utils import find_kedro_project
 from omegaconf.resolvers import oc
 
 from sidiff.context import SidiffContext, folder, raw_path, raw_source
-from sidiff.hooks import CrashHooks, InputHooks, ProgressHooks
+from sidiff.hooks import InputHooks, ProgressHooks
 from sidiff.lineage import LineageHooks
 from sidiff.statistics import StatisticsHooks
 from sidiff.tracked import TrackingHooks
@@ -33,7 +33,6 @@ from sidiff.tracked import TrackingHooks
 CONTEXT_CLASS = SidiffContext
 HOOKS = (
     InputHooks(),
-    CrashHooks(),
     LineageHooks(),
     ProgressHooks(),
     StatisticsHooks(),

@@ -22,13 +22,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from sidiff.storage import (
-    address_of,
-    is_local,
-    read_bytes,
-    store_errors,
-    whole_object,
-)
+from sidiff.storage import address_of, is_local, read_bytes, store_errors, whole_object
 
 logger = logging.getLogger(__name__)
 

@@ -60,11 +60,8 @@ class StatisticsHooks:
         else:
             rows, columns = data.shape
         size = dataset.stored_size()
-        self._known[dataset_name] = {
-            "rows": rows,
-            "columns": columns,
-            "file_size": size,
-        }
+        known = {"rows": rows, "columns": columns, "file_size": size}
+        self._known[dataset_name] = known
 
     # Last, so that kedro-viz has written its file.
     @hook_impl(trylast=True)

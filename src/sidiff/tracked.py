@@ -35,6 +35,8 @@ COMPARED = ("comparison", "ablation")
 LINEAGE = ("sequences", "sid_table")
 """Tables that MLflow shows as data sets of a run."""
 REPORTING_FOLDER = "08_reporting"
+LOCAL = "local"
+"""The environment of a run that names none."""
 MLFLOW_TAG = 5000
 """Characters of a tag, at most, of which MLflow keeps all."""
 
@@ -46,19 +48,14 @@ class TrackingHooks:
     """
 
     def __init__(self) -> None:
-        self._project = Path()
-        self._env = ""
-        self._inputs: dict[str, Any] = {}
         self._lineage: dict[str, Any] = {}
 
     @hook_impl(tryfirst=True)
-    def after_context_created(self, context: Any) -> None:
-        """Keep what later hooks are not told, and keep kedro-mlflow quiet."""
+    def after_context_created(self) -> None:
+        """Keep kedro-mlflow quiet."""
         # The plugin puts itself at INFO when it is imported, after conf/logging.yml
         # was read, and tells what it does at every start.
         logging.getLogger("kedro_mlflow").setLevel(logging.WARNING)
-        self._project = context.project_path
-        self._env = context.env or context.config_loader.default_run_env
 
     # Last, so that kedro-mlflow has started the run.
     @hook_impl(trylast=True)
@@ -74,7 +71,6 @@ class TrackingHooks:
             for name in ("dataset", "recipe", "preset")
         }
         runs, clock = what_runs(run_params), run_params["run_id"][11:19]
-        self._inputs = versioned(pipeline.inputs(), catalog)
         self._lineage = versioned({*LINEAGE} & pipeline.datasets(), catalog)
         # The plugin notes the command without what was given by --params, and its
         # options as they were given.
@@ -82,14 +78,14 @@ class TrackingHooks:
         tags = {name: redacted(value) for name, value in noted.items()} | {
             "mlflow.runName": " ".join([runs, *chosen.values(), clock]),
             "kedro_command": redacted(" ".join(["kedro", *sys.argv[1:]])),
-            "env": self._env,
+            "env": run_params["env"] or LOCAL,
             "storage": redacted(catalog.load("params:storage")),
             "pipeline": runs,
             "save_version": run_params["run_id"],
             **chosen,
-            **git_state(self._project),
+            **git_state(Path(run_params["project_path"])),
         }
-        for name, dataset in self._inputs.items():
+        for name, dataset in versioned(pipeline.inputs(), catalog).items():
             try:
                 tags[f"input.{name}"] = dataset.resolve_load_version()
             except VersionNotFoundError:
@@ -162,8 +158,7 @@ class TrackingHooks:
     @hook_impl(tryfirst=True)
     def on_pipeline_error(self, error: Exception) -> None:
         """Say why the run failed."""
-        mlflow = active_mlflow()
-        if mlflow is not None:
+        if mlflow := active_mlflow():
             told = find_problem(error) or error
             mlflow.set_tag("error", redacted(f"{told}")[:MLFLOW_TAG])
 

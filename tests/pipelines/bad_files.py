@@ -189,9 +189,7 @@ def before_a_run(pipeline: str, given: dict[str, Any]) -> Callable[[Place], Any]
             context = session.load_context()
             hooks = InputHooks()
             hooks.after_context_created(context)
-            hooks.before_pipeline_run(
-                PIPELINES[pipeline].create_pipeline(), context.catalog
-            )
+            hooks.before_pipeline_run(PIPELINES[pipeline], context.catalog)
 
     return spoil
 

@@ -25,12 +25,10 @@ LAYERS = (
 RAW = {"raw_reviews", "raw_metadata"}
 PLAIN = RAW | {"checkpoints", "embedding_shards", "unfinished_lists"}
 """Data sets without versions: files from outside, and unfinished work."""
-STAGES = {stage: module.create_pipeline() for stage, module in PIPELINES.items()}
-"""Not one pipeline: both packaging and catalogue_update make a bundle."""
-NODES = {node.name: node for stage in STAGES.values() for node in stage.nodes}
+NODES = {node.name: node for stage in PIPELINES.values() for node in stage.nodes}
 DATASETS = sorted(
     name
-    for name in set().union(*(stage.datasets() for stage in STAGES.values()))
+    for name in set().union(*(stage.datasets() for stage in PIPELINES.values()))
     if not name.startswith(("params:", "parameters"))
 )
 
@@ -68,7 +66,7 @@ def test_every_versioned_data_set_is_one_to_kedro(project: Path) -> None:
 
 
 def test_every_node_is_named_and_tagged_by_its_stage() -> None:
-    for stage, pipeline in STAGES.items():
+    for stage, pipeline in PIPELINES.items():
         for node in pipeline.nodes:
             assert node._name, node
             assert stage in node.tags

@@ -45,9 +45,7 @@ def ancestors(after: dict[str, list[str]], stage: str) -> set[str]:
 def made_by(name: str) -> str | None:
     """The stage that stores what another one reads; None for the raw files."""
     found = [
-        stage
-        for stage, module in PIPELINES.items()
-        if name in module.create_pipeline().all_outputs()
+        stage for stage, pipeline in PIPELINES.items() if name in pipeline.all_outputs()
     ]
     return found[0] if found else None
 
@@ -61,7 +59,7 @@ def test_the_example_has_every_stage(after: dict[str, list[str]]) -> None:
 def test_every_stage_comes_after_what_it_reads(after: dict[str, list[str]]) -> None:
     needed = {}
     for stage in after:
-        inputs = STAGES[stage].create_pipeline().inputs()
+        inputs = STAGES[stage].inputs()
         makers = {made_by(name.removeprefix("previous_")) for name in inputs}
         needed[stage] = {m for m in makers if m} - {stage, "sample_data"}
         assert needed[stage] <= ancestors(after, stage), stage

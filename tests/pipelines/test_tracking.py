@@ -11,7 +11,7 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
 
 from sidiff.cli import _one_line, find_problem
-from sidiff.pipelines.tracking import active_mlflow, log_epoch
+from sidiff.pipelines.tracking import active_mlflow, log_figures
 
 from .conftest import SMALL, Run
 
@@ -140,7 +140,7 @@ def test_a_stage_names_its_data(client: MlflowClient, full_run: str, run: Run) -
 
 def test_nothing_is_logged_without_a_run() -> None:
     assert active_mlflow() is None
-    log_epoch(1, {"train/loss": 0.5})
+    log_figures(1, {"train/loss": 0.5})
     assert mlflow.active_run() is None
 
 

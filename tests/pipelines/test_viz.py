@@ -12,7 +12,8 @@ from kedro_viz.data_access import DataAccessManager
 from kedro_viz.server import populate_data
 
 from sidiff.datasets.previews import table_preview
-from sidiff.pipeline_registry import OUTSIDE, STAGES, register_pipelines
+from sidiff.pipeline_registry import STAGES, register_pipelines
+from sidiff.pipelines.graph import OUTSIDE
 
 from .conftest import Run
 from .test_catalog import LAYERS
@@ -35,7 +36,7 @@ def test_every_stage_is_a_box_that_folds(viz: DataAccessManager) -> None:
     assert set(tree) == {"__root__", *STAGES}
     for stage in STAGES:
         inside = REGISTERED["full"].only_nodes_with_namespaces([stage])
-        whole = {node.name for node in STAGES[stage].create_pipeline().nodes}
+        whole = {node.name for node in STAGES[stage].nodes}
         assert {node.name for node in inside.nodes} == whole - set(OUTSIDE)
 
 

@@ -4,9 +4,9 @@ from sidiff.datasets.folders import BundleDataset, PartitionedParquet, StoredFol
 from sidiff.datasets.previous_version import PreviousModel, PreviousVersion
 from sidiff.datasets.raw_file import RawFile
 from sidiff.datasets.safetensors import Model, SafetensorsDataset
+from sidiff.datasets.stored import Stamp, Stored
 from sidiff.datasets.streamed_parquet import StreamedParquet
 from sidiff.datasets.unfinished import UnfinishedWork
-from sidiff.datasets.versions import Stored
 
 __all__ = [
     "BundleDataset",
@@ -16,6 +16,7 @@ __all__ = [
     "PreviousVersion",
     "RawFile",
     "SafetensorsDataset",
+    "Stamp",
     "Stored",
     "StoredFolder",
     "StreamedParquet",

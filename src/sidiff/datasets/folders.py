@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sidiff.datasets.versions import Loaded, Saved, StoredFile
+from sidiff.datasets.stored import Loaded, Saved, StoredFile
 from sidiff.folders import MANIFEST, local_folder, read_manifest, whole_folder
 from sidiff.storage import is_local
 
@@ -28,11 +28,7 @@ class StoredFolder(StoredFile[Saved, Loaded]):
 
     @contextmanager
     def stored_file(self) -> Iterator[Path]:
-        """Name a folder on this machine with what the running session stored.
-
-        Raises:
-            StorageError: the store cannot be read.
-        """
+        """Name a folder on this machine with what the running session stored."""
         with local_folder(self._fs, self._place(self._save_path())) as copy:
             yield copy
 

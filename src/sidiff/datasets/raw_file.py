@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import gzip
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -85,10 +85,9 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
         if path.is_file():
             return [path]
         if path.is_dir():
-            found = _files_below(path)
+            found = [one for one in path.rglob("*") if _is_data(one, path)]
         elif _WILDCARD.search(self._filepath):
-            names = glob.glob(self._filepath, recursive=True)
-            found = [Path(name) for name in names if Path(name).is_file()]
+            found = [Path(one) for one in glob.glob(self._filepath, recursive=True)]
         elif self._url is not None:
             return [fetch(self._url, path)]
         else:
@@ -98,7 +97,7 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
                 "raw_metadata=PATH, or make the synthetic ones with kedro run "
                 "--pipeline=sample_data."
             )
-        found = _not_empty(found)
+        found = _not_empty([one for one in found if one.is_file()])
         if not found:
             raise SidiffError(f"There are no files in {path}: correct the path.")
         return sorted(found)
@@ -174,15 +173,8 @@ def _not_empty(paths: list[Path]) -> list[Path]:
     return [path for path in paths if path.stat().st_size]
 
 
-def _files_below(folder: Path) -> list[Path]:
-    return [
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and _is_data(path.relative_to(folder).parts)
-    ]
-
-
-def _is_data(parts: tuple[str, ...]) -> bool:
+def _is_data(path: PurePath, folder: Path | str) -> bool:
+    parts = path.relative_to(folder).parts
     return not any(part.startswith(("_", ".")) for part in parts)
 
 
@@ -190,11 +182,7 @@ def _remote_names(files: Any, root: str) -> list[str]:
     if _WILDCARD.search(root):
         names = [name for name in files.glob(root) if files.isfile(name)]
     elif files.isdir(root):
-        names = [
-            name
-            for name in files.find(root)
-            if _is_data(PurePosixPath(name).relative_to(root).parts)
-        ]
+        names = [one for one in files.find(root) if _is_data(PurePosixPath(one), root)]
     else:
         names = [root]
     if not names:

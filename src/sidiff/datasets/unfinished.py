@@ -26,13 +26,7 @@ class UnfinishedWork(AbstractDataset[NoReturn, SnapshotFolder]):
         credentials: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the folder.
-
-        Args:
-            filepath: path or fsspec address of a folder, made when it is needed.
-            credentials: for the file system.
-            metadata: for plugins, ignored here.
-        """
+        """Name the folder by its path or fsspec address; it is made when needed."""
         protocol, path = get_protocol_and_path(filepath)
         files = fsspec.filesystem(protocol, **(credentials or {}))
         self._folder = SnapshotFolder(Path(path), files)

@@ -16,13 +16,7 @@ def active_mlflow() -> Any | None:
     return mlflow if mlflow is not None and mlflow.active_run() else None
 
 
-def log_epoch(epoch: int, figures: dict[str, float]) -> None:
-    """Log one epoch's figures, with the epoch as the step."""
-    log_metrics(figures, step=epoch)
-
-
-def log_metrics(figures: dict[str, float], step: int | None = None) -> None:
-    """Log figures to the active run."""
-    mlflow = active_mlflow()
-    if mlflow is not None:
-        mlflow.log_metrics(figures, step=step)
+def log_figures(epoch: int | None, figures: dict[str, float]) -> None:
+    """Log figures to the active run, those of an epoch with it as the step."""
+    if mlflow := active_mlflow():
+        mlflow.log_metrics(figures, step=epoch)

@@ -20,7 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from sidiff.errors import SidiffError
-from sidiff.files import sync_folder
+from sidiff.files import sync
 from sidiff.storage import redacted
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def fetch(url: str, destination: Path) -> Path:
         _transfer(url, part)
         os.replace(part.path, destination)
         part.version_path.unlink(missing_ok=True)
-        sync_folder(destination.parent)
+        sync(destination.parent)
     except OSError as error:
         raise SidiffError(
             f"{destination} cannot be written ({error.strerror}): free some space or "

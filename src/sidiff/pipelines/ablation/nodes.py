@@ -129,7 +129,7 @@ def rank_variants(
             model, sequences, catalogue, sid_table, lattice, evaluation, ray_address
         )
         ranked = evaluator.rank(
-            network_from_saved(model.tensors, model.metadata),
+            network_from_saved(*model),
             ranking,
             f"{method}, seed {seed}",
             evaluator.chosen_users(),
@@ -178,13 +178,6 @@ def compare_variants(
         comparison.model_copy(update={"references": [first]}),
     )
     return compared, flat_report(compared)
-
-
-def write_ablation(comparison: pl.DataFrame, dataset: str) -> str:
-    """Lay the variants out as a page of Markdown."""
-    from sidiff.evaluation.headlines import comparison_table
-
-    return comparison_table(comparison, dataset)
 
 
 def plot_ablation(

@@ -12,9 +12,9 @@ import polars as pl
 from sidiff.baselines.settings import BaselinesParameters
 from sidiff.datasets import Model
 from sidiff.evaluation.settings import EvaluationParameters
-from sidiff.pipelines.frames import to_samples, to_sequences
+from sidiff.pipelines.frames import join_models, split_models, to_samples, to_sequences
 from sidiff.sids.table import SidTable
-from sidiff.snapshots import SnapshotFolder, below
+from sidiff.snapshots import SnapshotFolder
 from sidiff.training.settings import TrainingParameters
 
 
@@ -46,14 +46,9 @@ def fit_baselines(
             checkpoints,
         )
     )
-    weights = {
-        f"{kind}/{name}": tensor
-        for kind, networks in fitted.items()
-        for name, tensor in networks.weights.items()
-    }
-    configs = {kind: networks.config for kind, networks in fitted.items()}
+    models = {kind: Model(own.weights, own.config) for kind, own in fitted.items()}
     tried = [one for networks in fitted.values() for one in networks.tried]
-    return Model(weights, configs), tried
+    return join_models(models), tried
 
 
 def rank_baselines(
@@ -76,11 +71,7 @@ def rank_baselines(
     ranked = run.rank_baselines(
         users,
         table,
-        {
-            kind: Fitted(below(kind, baseline_networks.tensors), config)
-            for kind, config in baseline_networks.metadata.items()
-            if isinstance(config, dict)
-        },
+        {kind: Fitted(*own) for kind, own in split_models(baseline_networks).items()},
         baselines,
         evaluation,
         max_history,

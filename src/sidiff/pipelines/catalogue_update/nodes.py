@@ -16,7 +16,8 @@ from sidiff.datasets import Model
 from sidiff.errors import SidiffError
 from sidiff.evaluation.filters import read_ids
 from sidiff.parameters import Parameters, Text
-from sidiff.pipelines.tokenization.nodes import check_settings
+from sidiff.pipelines.frames import to_embeddings
+from sidiff.pipelines.tokenization.nodes import check_settings, unpacked
 from sidiff.reviews.own_data import ingest_items
 from sidiff.reviews.settings import IngestionParameters
 from sidiff.reviews.text import render_texts
@@ -110,15 +111,14 @@ def _embedded(
             f"embedding.encoder {settings.encoder}; give the one they were made with, "
             "or run kedro run --pipeline=full again."
         )
-    texts = render_texts(items, items["item_id"], settings.text)
     found = embed(
-        texts,
+        render_texts(items, items["item_id"], settings.text),
         encoder,
         settings.batch_size,
         None,
         Shards(shards, settings.shard_batches),
     )
-    return np.ascontiguousarray(found["embedding"].to_numpy(), dtype=np.float32)
+    return to_embeddings(found)
 
 
 def _extended(
@@ -134,10 +134,7 @@ def _extended(
 
     whitening, quantizer, stored = fitted
     check_settings("quantizer", quantizer, tokenizer.quantizer_settings(parameters))
-    parts = (
-        tokenizer.unpack_whitening(*whitening),
-        tokenizer.unpack_quantizer(*quantizer),
-    )
+    parts = unpacked(whitening, quantizer)
     if SidTable.from_frame(stored).fingerprint not in table.fingerprints():
         raise SidiffError(
             "The last bundle was made of another SID table than the stored one; run "

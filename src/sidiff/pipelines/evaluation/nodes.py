@@ -19,7 +19,7 @@ from sidiff.pipelines.frames import (
     to_lattice,
     to_sequences,
 )
-from sidiff.pipelines.tracking import log_metrics
+from sidiff.pipelines.tracking import log_figures
 from sidiff.sids.settings import TokenizationParameters
 from sidiff.sids.table import SidTable
 
@@ -52,9 +52,9 @@ def evaluate_denoiser(
     networks = _networks(denoiser, seed_denoisers, evaluator)
     main = int(denoiser.metadata.get("seed", -1))
     if main not in networks:
-        networks[main] = network_from_saved(denoiser.tensors, denoiser.metadata)
+        networks[main] = network_from_saved(*denoiser)
     done = evaluate(evaluator, networks, main)
-    log_metrics(done.rates)
+    log_figures(None, done.rates)
     return done.recommendations, done.results, done.costs, done.metrics
 
 
@@ -87,10 +87,7 @@ def _networks(
     models = choose_seeds(denoiser, further, evaluator.parameters.seeds)
     for model in models.values():
         check_trained_on(model, evaluator.table)
-    return {
-        seed: network_from_saved(model.tensors, model.metadata)
-        for seed, model in models.items()
-    }
+    return {seed: network_from_saved(*model) for seed, model in models.items()}
 
 
 def evaluator_of(

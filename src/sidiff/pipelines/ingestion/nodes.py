@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from sidiff.errors import SidiffError
-from sidiff.fingerprints import of_values
+from sidiff.fingerprints import of_file, of_values
 from sidiff.reviews import ingestion, own_data
 from sidiff.reviews.ingestion import Ingested
 from sidiff.reviews.settings import IngestionParameters
@@ -88,7 +88,7 @@ def check_rejected_lines(
 def _account(
     paths: Sequence[Path], given: IngestionParameters, read: Ingested
 ) -> Report:
-    digests = [_sha256(path) for path in paths]
+    digests = [of_file(path) for path in paths]
     several = hashlib.sha256(" ".join(digests).encode()).hexdigest()
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     account = {
@@ -105,8 +105,3 @@ def _account(
     }
     columns = given.model_dump(include={"interactions", "items"})
     return account | {"fingerprint": of_values([account, columns])}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -42,7 +42,7 @@ def make_bundle(
     check_trained_on(denoiser, table)
     users = to_sequences(sequences, catalogue)
     return making.make_bundle(
-        network_from_saved(denoiser.tensors, denoiser.metadata),
+        network_from_saved(*denoiser),
         denoiser.metadata.get("known_items", []),
         users,
         catalogue["title"],

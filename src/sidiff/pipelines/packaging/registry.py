@@ -62,27 +62,29 @@ def register(
 
     recommender = Recommender(bundle)
     own = ndcg(recommender, asked)
-    reachable = recommender.offers(asked.targets)
     with TemporaryDirectory(prefix="sidiff-") as folder:
         bundle.write(Path(folder) / "bundle")
         logged = _log(mlflow, Path(folder) / "bundle", recommender, asked, name)
     number = str(logged.registered_model_version)
-    client = mlflow.MlflowClient()
     told: dict[str, Any] = {
-        "model": name,
-        "version": number,
-        "users": len(own),
-        "ndcg_at_10": float(own.mean()),
-        **_compared(
-            mlflow,
-            client,
-            name,
-            asked,
-            (own, reachable),
-            bootstrap,
-            bundle.about.get("extends"),
-        ),
+        **{"model": name, "version": number, "champion": True},
+        **{"reason": "the first champion", "difference": None, "low": None},
+        **{"high": None, "users": len(own), "ndcg_at_10": float(own.mean())},
     }
+    client = mlflow.MlflowClient()
+    last = client.get_registered_model(name).aliases.get(CHAMPION)
+    if last is not None:
+        noted = client.get_model_version(name, last).tags.get(FINGERPRINT)
+        extends = noted is not None and noted == bundle.about.get("extends")
+        try:
+            champion = _load(mlflow, name, last)
+            theirs = ndcg(champion, asked)
+        except (SidiffError, OSError, mlflow.MlflowException) as error:
+            reason = f"champion {last} stays, which cannot be opened ({error})"
+            told |= {"champion": False, "reason": reason}
+        else:
+            both = recommender.offers(asked.targets) & champion.offers(asked.targets)
+            told |= _compared(own[both], theirs[both], last, extends, bootstrap)
     fingerprint = str(bundle.about["fingerprint"])
     client.set_model_version_tag(name, number, FINGERPRINT, fingerprint)
     if told["champion"]:
@@ -123,45 +125,28 @@ def _log(
 
 
 def _compared(
-    mlflow: Any,
-    client: Any,
-    name: str,
-    asked: Asked,
-    ours: tuple[NDArray[Any], NDArray[Any]],
+    own: NDArray[Any],
+    theirs: NDArray[Any],
+    last: str,
+    extends: bool,
     bootstrap: BootstrapParameters,
-    extends: str | None,
 ) -> dict[str, Any]:
-    from sidiff.serving.validation import Difference, ndcg
+    """What the NDCG@10 of a bundle and of the champion ``last`` says, user by user."""
+    from sidiff.serving.validation import Difference
 
-    nothing = {"difference": None, "low": None, "high": None}
-    aliases = client.get_registered_model(name).aliases
-    if CHAMPION not in aliases:
-        return {"champion": True, "reason": "the first champion", **nothing}
-    number = aliases[CHAMPION]
-    try:
-        champion = _load(mlflow, name, number)
-        theirs = ndcg(champion, asked)
-    except (SidiffError, OSError, mlflow.MlflowException) as error:
-        reason = f"champion {number} stays, which cannot be opened ({error})"
-        return {"champion": False, "reason": reason, **nothing}
-    own, reachable = ours
-    both = reachable & champion.offers(asked.targets)
-    noted = client.get_model_version(name, number).tags.get(FINGERPRINT)
-    same = noted is not None and noted == extends
-    if not both.any():
-        reason = f"champion {number}: no validation user's next item is in both"
-        return {"champion": same, "reason": reason, **nothing}
-    found = Difference.between(own[both], theirs[both], bootstrap)
-    wins = found.high >= 0.0 if same else found.low > 0.0
-    if same:
-        verdict = "not beyond noise worse than" if wins else "worse than"
-        verdict = f"other items, {verdict}"
+    if not len(own):
+        reason = f"champion {last}: no validation user's next item is in both"
+        return {"champion": extends, "reason": reason}
+    found = Difference.between(own, theirs, bootstrap)
+    if extends:
+        wins, verdict = found.high >= 0.0, "other items, {}worse than"
     else:
-        verdict = "better than" if wins else "not beyond noise better than"
+        wins, verdict = found.beyond_noise, "{}better than"
+    verdict = verdict.format("" if wins != extends else "not beyond noise ")
     return {
         "champion": wins,
         "reason": (
-            f"{verdict} champion {number} on {both.sum():,} validation users, NDCG@10 "
+            f"{verdict} champion {last} on {len(own):,} validation users, NDCG@10 "
             f"{found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
         ),
         "difference": found.mean,

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +14,7 @@ import polars as pl
 
 from sidiff.errors import SidiffError
 from sidiff.evaluation.filters import read_ids
-from sidiff.fingerprints import of_texts, of_values
+from sidiff.fingerprints import of_file, of_texts, of_values
 from sidiff.parameters import Count, Device, Natural, Parameters, Text
 from sidiff.ranking.settings import Method
 from sidiff.reviews.settings import FilteringParameters, IngestionParameters
@@ -50,76 +49,54 @@ def recommend(
     filtering: FilteringParameters,
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     """Recommend to every user; the lists are made while they are stored."""
-    return _parts(
-        bundle,
-        interactions,
-        str(ingestion_report["reviews"]["fingerprint"]),
-        unfinished_lists,
-        settings,
-        ingestion,
-        filtering,
-    )
-
-
-def _parts(
-    bundle: Bundle,
-    interactions: pl.LazyFrame,
-    ingested: str,
-    unfinished: SnapshotFolder,
-    settings: RecommendParameters,
-    ingestion: IngestionParameters,
-    filtering: FilteringParameters,
-) -> Iterator[tuple[str, pl.DataFrame]]:
     from sidiff.devices import cpu_threads
     from sidiff.reviews.sequences import order_of_ties
     from sidiff.serving import Recommender
     from sidiff.serving.batch import recommend_parts
     from sidiff.serving.histories import Histories, Parts, own_histories
 
-    layout = ingestion.layout
-    if settings.histories is None:
-        histories = Histories(interactions)
-        made_of = ingested
-    else:
-        layout, path = "table", Path(settings.histories).expanduser()
-        histories = own_histories(path, ingestion.interactions)
-        with path.open("rb") as file:
-            made_of = hashlib.file_digest(file, "sha256").hexdigest()
-    ties = order_of_ties(layout)
-    wanted = _wanted(bundle, settings)
-    recommender = Recommender(bundle, settings.device)
-    with TemporaryDirectory(prefix="sidiff-") as folder:
-        parts = Parts(
-            histories,
-            Path(folder),
-            settings.users_per_part,
-            ties,
-            filtering.merge_seconds,
-        )
-        fingerprint = of_values(
-            [
-                bundle.about["fingerprint"],
-                made_of,
-                [settings.top_k, settings.exclude_seen, settings.decoder],
-                [
-                    None if ids is None else of_texts(ids.to_list())
-                    for ids in wanted[2:4]
-                ],
-                [parts.count, settings.threads, ties, filtering.merge_seconds],
-            ]
-        )
-        with cpu_threads(settings.threads):
-            yield from recommend_parts(
-                recommender, parts, wanted, unfinished, fingerprint
+    def lists() -> Iterator[tuple[str, pl.DataFrame]]:
+        layout = ingestion.layout
+        if settings.histories is None:
+            histories = Histories(interactions)
+            made_of = str(ingestion_report["reviews"]["fingerprint"])
+        else:
+            layout, path = "table", Path(settings.histories).expanduser()
+            histories = own_histories(path, ingestion.interactions)
+            made_of = of_file(path)
+        ties = order_of_ties(layout)
+        wanted = _wanted(bundle, settings)
+        recommender = Recommender(bundle, settings.device)
+        with TemporaryDirectory(prefix="sidiff-") as folder:
+            parts = Parts(
+                histories,
+                Path(folder),
+                settings.users_per_part,
+                ties,
+                filtering.merge_seconds,
             )
+            fingerprint = of_values(
+                [
+                    bundle.about["fingerprint"],
+                    made_of,
+                    [settings.top_k, settings.exclude_seen, settings.decoder],
+                    [
+                        None if ids is None else of_texts(ids.to_list())
+                        for ids in wanted[2:4]
+                    ],
+                    [parts.count, settings.threads, ties, filtering.merge_seconds],
+                ]
+            )
+            with cpu_threads(settings.threads):
+                yield from recommend_parts(
+                    recommender, parts, wanted, unfinished_lists, fingerprint
+                )
+
+    return lists()
 
 
 def _wanted(bundle: Bundle, settings: RecommendParameters) -> Wanted:
-    """What every list shall be.
-
-    Raises:
-        SidiffError: no item may be recommended.
-    """
+    """What every list shall be."""
     from sidiff.serving.batch import Wanted
 
     allow, deny = (

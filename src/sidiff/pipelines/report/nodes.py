@@ -9,24 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sidiff.baselines.settings import BaselinesParameters
 from sidiff.datasets import Model
+from sidiff.evaluation.settings import ComparisonParameters, EvaluationParameters
+from sidiff.parameters import Parameters
 from sidiff.pipelines.frames import check_trained_on, to_sequences
+from sidiff.reviews.settings import FilteringParameters
+from sidiff.sids.settings import EmbeddingParameters, TokenizationParameters
 from sidiff.sids.table import SidTable
+from sidiff.training.settings import TrainingParameters
 
 if TYPE_CHECKING:
     from sidiff.report.walk import Step
-
-NAMES = ("dataset", "recipe", "preset")
-GROUPS = (
-    "filtering",
-    "embedding",
-    "tokenization",
-    "training",
-    "evaluation",
-    "baselines",
-    "comparison",
-)
-"""Groups of parameters that the page shows."""
 
 
 def write_run_report(
@@ -39,14 +33,25 @@ def write_run_report(
     training_history: pl.DataFrame,
     evaluation_results: pl.DataFrame,
     comparison: pl.DataFrame,
-    *settings: Any,
+    dataset: str,
+    recipe: str,
+    preset: str,
+    filtering: FilteringParameters,
+    embedding: EmbeddingParameters,
+    tokenization: TokenizationParameters,
+    training: TrainingParameters,
+    evaluation: EvaluationParameters,
+    baselines: BaselinesParameters,
+    comparing: ComparisonParameters,
 ) -> str:
-    """Put what the stages stored onto one page of HTML.
-
-    ``settings`` are the values of ``NAMES``, then those of ``GROUPS``.
-    """
+    """Put what the stages stored onto one page of HTML."""
     from sidiff.report.build import build
 
+    groups: dict[str, Parameters] = {
+        **{"filtering": filtering, "embedding": embedding},
+        **{"tokenization": tokenization, "training": training},
+        **{"evaluation": evaluation, "baselines": baselines, "comparison": comparing},
+    }
     user = int(evaluation_results["user"][0])
     return build(
         data=data_statistics,
@@ -60,10 +65,9 @@ def write_run_report(
         results=evaluation_results,
         comparison=comparison,
         settings={
-            name: group.model_dump(mode="json")
-            for name, group in zip(GROUPS, settings[len(NAMES) :], strict=True)
+            name: group.model_dump(mode="json") for name, group in groups.items()
         },
-        names=dict(zip(NAMES, settings, strict=False)),
+        names={"dataset": dataset, "recipe": recipe, "preset": preset},
     )
 
 
@@ -98,7 +102,7 @@ def denoise_user(
     rows = residual_rows(denoiser.metadata.get("known_items", []), table.item_ids)
     cpu = torch.device("cpu")
     histories = Histories(to_sequences(sequences, catalogue), table.codes, rows, cpu)
-    network = network_from_saved(denoiser.tensors, denoiser.metadata)
+    network = network_from_saved(*denoiser)
     searched, encode = search_model(network, histories.table)
     end = len(sequences["items"][user]) - 1
     start = max(0, end - int(denoiser.metadata["max_history"]))

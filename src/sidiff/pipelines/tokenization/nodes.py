@@ -24,6 +24,9 @@ from sidiff.sids.table import SidTable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from sidiff.sids.quantizers import Quantizer
+    from sidiff.sids.whitening import Whitening
+
 
 def describe_items(
     item_embeddings: pl.DataFrame,
@@ -168,12 +171,9 @@ def report_sids(
     from sidiff.sids import report, tokenizer
 
     table = SidTable.from_frame(sid_table)
+    parts = unpacked(whitening, quantizer)
     error = tokenizer.quantization_error(
-        table,
-        to_embeddings(item_vectors),
-        tokenizer.unpack_whitening(*whitening),
-        tokenizer.unpack_quantizer(*quantizer),
-        tokenization,
+        table, to_embeddings(item_vectors), *parts, tokenization
     )
     numbers = report.sid_report(table, to_trained(catalogue), error)
     return numbers, report.sid_figure(table)
@@ -186,16 +186,26 @@ def _origin(
     quantizer: Model,
     tokenization: TokenizationParameters,
 ) -> pl.DataFrame:
-    from sidiff.sids import tokenizer
     from sidiff.sids.extension import origin
 
     return origin(
         tokenization,
-        tokenizer.unpack_whitening(*whitening),
-        tokenizer.unpack_quantizer(*quantizer),
+        *unpacked(whitening, quantizer),
         catalogue["item_id"],
         item_vectors["fingerprint"],
         to_held_out(catalogue),
+    )
+
+
+def unpacked(
+    whitening: Model, quantizer: Model
+) -> tuple[Whitening | None, Quantizer | None]:
+    """The two fitted steps from embeddings to codes."""
+    from sidiff.sids import tokenizer
+
+    return (
+        tokenizer.unpack_whitening(*whitening),
+        tokenizer.unpack_quantizer(*quantizer),
     )
 
 

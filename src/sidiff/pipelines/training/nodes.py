@@ -12,7 +12,7 @@ import polars as pl
 
 from sidiff.datasets import Model
 from sidiff.pipelines.frames import join_models, to_job
-from sidiff.pipelines.tracking import log_epoch
+from sidiff.pipelines.tracking import log_figures
 from sidiff.snapshots import SnapshotFolder
 from sidiff.training.settings import TrainingParameters
 
@@ -45,7 +45,7 @@ def train_denoiser(
         max_history,
         checkpoints,
     )
-    fitted = train(job, log_epoch, ray_address)
+    fitted = train(job, log_figures, ray_address)
     return Model(fitted.weights, fitted.config), fitted.history, fitted.masking
 
 

@@ -1,0 +1,261 @@
+"""Versioned data sets: whole or absent, with a stamp that is checked on reading.
+
+The stamp lies beside the file. It has the SHA-256 of the file and those of the data
+sets that it was made of (``sidiff.lineage``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from kedro.io import AbstractVersionedDataset, DatasetError
+from kedro.io.core import (
+    Version,
+    VersionNotFoundError,
+    get_filepath_str,
+    get_protocol_and_path,
+)
+from polars.exceptions import PolarsError
+from safetensors import SafetensorError
+
+from sidiff.errors import SidiffError
+from sidiff.fingerprints import of_file
+from sidiff.storage import (
+    address_of,
+    local_copy,
+    read_bytes,
+    store_errors,
+    whole_object,
+)
+
+STAMP = ".stamp.json"
+"""Ending of the file beside a stored one."""
+
+Saved = TypeVar("Saved")
+Loaded = TypeVar("Loaded")
+
+
+class Stamp(NamedTuple):
+    """What is known of a stored file."""
+
+    sha256: str
+    made_of: dict[str, str]
+    """Data sets that it was made of, near and far, and the SHA-256 of each."""
+
+
+class Stored:
+    """Mixin before a versioned data set with ``_fs`` and ``_protocol``.
+
+    Before one of Kedro's it makes whole versions: Kedro's write in place, so that a
+    crash in the middle leaves half a file as the latest version, and so does an error
+    in an object store, where closing the half file uploads it.
+    """
+
+    _fs: Any
+    _protocol: str
+    _filepath: PurePosixPath
+    _version: Version | None
+    _get_load_path: Any
+    _get_versioned_path: Any
+    resolve_save_version: Any
+
+    made_of: Mapping[str, str] = MappingProxyType({})
+    """What the running session makes it of, see ``Stamp``."""
+    sha256 = ""
+    """Of what the running session stored."""
+
+    def load(self) -> Any:
+        """Read what was stored.
+
+        Raises:
+            SidiffError: the file cannot be read or is not the one that was stored, or
+                the store cannot be read.
+        """
+        path = self._place(self._get_load_path())
+        try:
+            with self._checked(path) as file:
+                return self._read(file)
+        except (OSError, ValueError, PolarsError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or str(error).strip()
+            raise SidiffError(
+                f"{address_of(self._fs, path)} cannot be read "
+                f"({reason.partition(chr(10))[0].rstrip('.')}); run the stage that "
+                "writes it again, or choose another version with --load-versions."
+            ) from error
+
+    def save(self, data: Any) -> None:
+        """Store ``data`` as a whole file with a stamp beside it.
+
+        Raises:
+            SidiffError: the disk is full or the store refuses; there is no new
+                version then.
+        """
+        path = self._place(self._get_save_path())
+        with whole_object(self._fs, path) as part:
+            self._write(part, data)
+            stamp = Stamp(of_file(part), dict(self.made_of))
+            with whole_object(self._fs, path + STAMP) as beside:
+                beside.write_text(json.dumps(stamp._asdict(), indent=2) + "\n")
+        self.sha256 = stamp.sha256
+
+    def _read(self, file: Path) -> Any:
+        """What a file of this machine holds."""
+        inner: Any = super()
+        # Not Kedro's wrapper, which looks for a version; the same when writing.
+        return inner.load.__wrapped__(self._at(file))
+
+    def _write(self, file: Path, data: Any) -> None:
+        """Put ``data`` into a file of this machine."""
+        inner: Any = super()
+        inner.save.__wrapped__(self._at(file), data)
+
+    def _at(self, file: Path) -> Any:
+        """The same data set, unversioned, as a file of this machine."""
+        here = copy(self)
+        here._fs, here._protocol = LocalFileSystem(), "file"
+        here._filepath, here._version = PurePosixPath(file), None
+        return here
+
+    @contextmanager
+    def _checked(self, path: str) -> Iterator[Path]:
+        """A file of this machine with the content of ``path``, as it was stored."""
+        with local_copy(self._fs, path) as file:
+            self._check(path, file)
+            yield file
+
+    def _check(self, path: str, file: Path) -> None:
+        """Compare ``file`` with the stamp of ``path``, if there is one."""
+        stamp = self._stamp_of(path)
+        if stamp is not None and stamp.sha256 != of_file(file):
+            raise SidiffError(
+                f"{address_of(self._fs, path)} is damaged: its SHA-256 differs from "
+                f"the one in {PurePosixPath(path).name}{STAMP}; run the stage that "
+                "writes it again, or choose another version with --load-versions."
+            )
+
+    def _stamp_of(self, path: str) -> Stamp | None:
+        try:
+            return Stamp(**json.loads(read_bytes(self._fs, path + STAMP)))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError):
+            return Stamp("damaged", {})
+
+    def stamp(self) -> Stamp | None:
+        """The stamp of what the running session reads; None where it has none."""
+        return self._stamp_of(self._place(self._get_load_path()))
+
+    def address(self) -> str:
+        """Path or address below which all versions lie."""
+        return address_of(self._fs, self._place(self._filepath))
+
+    def stored_address(self) -> str:
+        """Path or address of what the running session stores under this name."""
+        return address_of(self._fs, self._place(self._save_path()))
+
+    def loaded_address(self) -> str:
+        """Path or address of what the running session reads under this name."""
+        return address_of(self._fs, self._place(self._get_load_path()))
+
+    def stored_size(self) -> int:
+        """Bytes of what the running session stored."""
+        return int(self._fs.size(self._place(self._save_path())))
+
+    def is_stored(self) -> bool:
+        """Test that the running session has stored something under this name."""
+        return self._is_there(self._save_path())
+
+    @contextmanager
+    def stored_file(self) -> Iterator[Path]:
+        """Name a file on this machine with what the running session stored."""
+        with local_copy(self._fs, self._place(self._save_path())) as copied:
+            yield copied
+
+    def _get_versions(self) -> list[str]:
+        """Return the stored versions' paths, the latest first.
+
+        Kedro's own asks a store once per version, takes what fsspec remembers of an
+        earlier listing, and counts an unreachable store as an empty one: for a stage
+        that extends what is there, a reason to begin anew.
+
+        Raises:
+            StorageError: the store cannot be listed.
+        """
+        folder = self._place(self._filepath)
+        self._fs.invalidate_cache()
+        with store_errors(self._fs, folder, absence=True):
+            found = self._fs.find(folder)
+        versions = [self._version_at(PurePosixPath(path)) for path in found]
+        return sorted((str(path) for path in versions if path), reverse=True)
+
+    def _version_at(self, path: PurePosixPath) -> PurePosixPath | None:
+        """The version that a file found in the store makes; None if it makes none."""
+        name = self._filepath.name
+        return path if path.name == path.parent.parent.name == name else None
+
+    def _get_save_path(self) -> PurePosixPath:
+        path = self._save_path()
+        if self._version and self._is_there(path):
+            raise DatasetError(
+                f"{address_of(self._fs, self._place(path))} must not exist: a version "
+                "is written once."
+            )
+        return path
+
+    def _exists(self) -> bool:
+        try:
+            return self._is_there(self._get_load_path())
+        except VersionNotFoundError:
+            return False
+
+    def _is_there(self, path: PurePosixPath) -> bool:
+        place = self._place(path)
+        with store_errors(self._fs, place):
+            return bool(self._fs.exists(place))
+
+    def _save_path(self) -> PurePosixPath:
+        if not self._version:
+            return self._filepath
+        return PurePosixPath(self._get_versioned_path(self.resolve_save_version()))
+
+    def _place(self, path: PurePosixPath) -> str:
+        return get_filepath_str(path, self._protocol)
+
+
+class StoredFile(
+    Stored, AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Loaded]
+):
+    """A versioned file of our own, on a disk or in an object store."""
+
+    def __init__(
+        self,
+        filepath: str,
+        version: Version | None = None,
+        credentials: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Name the file by its path or fsspec address; ``metadata`` is for plugins."""
+        self._protocol, path = get_protocol_and_path(filepath, version)
+        self._fs = fsspec.filesystem(self._protocol, **(credentials or {}))
+        self.metadata = metadata
+        super().__init__(
+            filepath=PurePosixPath(path),
+            version=version,
+            exists_function=self._fs.exists,
+            glob_function=self._fs.glob,
+        )
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "filepath": str(self._filepath),
+            "protocol": self._protocol,
+            "version": self._version,
+        }
