@@ -17,7 +17,6 @@ from kedro.framework.startup import bootstrap_project
 
 from benchmarks.common import Row, hardware, parser, positive, publish
 from benchmarks.inputs import CONF
-from sidiff.baselines.method import below
 from sidiff.baselines.sasrec import SasRec
 from sidiff.decoding.posterior import Posterior
 from sidiff.diffusion.networks import network_from_saved
@@ -29,6 +28,7 @@ from sidiff.ranking.items import ItemRanker, ItemScorer, PosteriorItems
 from sidiff.ranking.markov import Transitions
 from sidiff.ranking.settings import TransitionParameters
 from sidiff.ranking.users import rank_users
+from sidiff.snapshots import below
 from sidiff.training.denoising import validation_samples
 
 TOP = 10
