@@ -19,7 +19,9 @@ from benchmarks.common import Row, hardware, parser, positive, publish
 from benchmarks.inputs import CONF
 from sidiff.baselines.sasrec import SasRec
 from sidiff.decoding.posterior import Posterior
+from sidiff.diffusion.joint import JointDenoiser
 from sidiff.diffusion.networks import network_from_saved
+from sidiff.errors import SidiffError
 from sidiff.evaluation.metrics import hit_metrics
 from sidiff.evaluation.run import Evaluator
 from sidiff.pipelines.evaluation.nodes import evaluator_of
@@ -83,14 +85,19 @@ def scorers(catalog: Any, evaluator: Evaluator) -> Iterator[tuple[str, ItemScore
     )
     for seed, model in models.items():
         network = network_from_saved(model.tensors, model.metadata)
+        if not isinstance(network, JointDenoiser):
+            raise SidiffError("Transitions need training.network.posterior: items.")
         with torch.inference_mode():
             posterior = Posterior(network, evaluator.histories.table)
         yield f"denoiser, seed {seed}", PosteriorItems(posterior)
-    if catalog.exists("baseline_networks"):
-        stored = split_models(catalog.load("baseline_networks")).get("sasrec")
-        for seed in stored.metadata["seeds"] if stored else []:
-            weights = below(str(seed), stored.tensors)
-            yield f"SASRec, seed {seed}", SasRec.from_saved(weights, stored.metadata)
+    if not catalog.exists("baseline_networks"):
+        return
+    stored = split_models(catalog.load("baseline_networks")).get("sasrec")
+    if stored is None:
+        return
+    for seed in stored.metadata["seeds"]:
+        weights = below(str(seed), stored.tensors)
+        yield f"SASRec, seed {seed}", SasRec.from_saved(weights, stored.metadata)
 
 
 def ndcg(results: Any) -> float:

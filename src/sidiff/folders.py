@@ -59,8 +59,8 @@ def whole_folder(files: Any, path: str, about: dict[str, Any]) -> Iterator[Path]
             part.mkdir(parents=True)
             yield part
             _write_manifest(part, about)
-            for place in (*part.iterdir(), part):
-                sync(place)
+            for written in (*part.iterdir(), part):
+                sync(written)
             part.rename(final)
             sync(final.parent)
     except BaseException:

@@ -82,7 +82,9 @@ class CausalDecoderLayer(DecoderLayer):
         new, known = query.shape[3], now.keys.shape[3]
         visible = torch.ones(new, known, dtype=torch.bool, device=x.device)
         mixed = attend(
-            *(part.flatten(0, 1) for part in (query, *now)),
+            query.flatten(0, 1),
+            now.keys.flatten(0, 1),
+            now.values.flatten(0, 1),
             visible.tril(known - new),
             attention.dropout if self.training else 0.0,
         )

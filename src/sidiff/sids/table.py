@@ -89,7 +89,7 @@ class SidTable:
                 f"A SID table needs one generation, 0 or more, per item: {items} items,"
                 f" generations of shape {generation.shape}."
             )
-        checked = {
+        checked: dict[str, NDArray[Any]] = {
             "codes": np.array(self.codes, dtype=np.uint16, order="C"),
             "generation": np.array(generation, dtype=np.int32),
         }

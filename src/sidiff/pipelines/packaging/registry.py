@@ -141,7 +141,7 @@ def _compared(
     if extends:
         wins, verdict = found.high >= 0.0, "other items, {}worse than"
     else:
-        wins, verdict = found.beyond_noise, "{}better than"
+        wins, verdict = found.low > 0.0, "{}better than"
     verdict = verdict.format("" if wins != extends else "not beyond noise ")
     return {
         "champion": wins,
