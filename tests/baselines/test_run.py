@@ -39,10 +39,10 @@ METHODS = ["popularity", "markov", "sasrec", "sasrec_markov", "autoregressive"]
 def raw(**changes: Any) -> dict[str, Any]:
     base = dict(
         methods=METHODS,
-        markov=dict(share=0.99),
+        markov=dict(weight=40.0, scale=1e-6),
         sasrec=settings(epochs=8).model_dump()
         | {"tune": [{"optimizer": {"learning_rate": 1e-6}}]},
-        sasrec_markov=dict(share=0.4),
+        sasrec_markov=dict(weight=0.75, scale=0.01),
         autoregressive=autoregressive(epochs=25),
         users_per_batch=16,
         device="cpu",
@@ -192,10 +192,8 @@ def test_every_list_is_full_while_there_are_items(
             assert len(found) == (items >= 0).sum() == min(K, len(left)), one.method
 
 
-@pytest.mark.parametrize("share", [0.0, 0.4, 0.99])
-def test_sasrec_and_the_chain_are_mixed_by_probability(
-    noise, noise_table, share
-) -> None:
+@pytest.mark.parametrize(("weight", "scale"), [(0.0, 1.0), (0.75, 0.01), (2.0, 1e-4)])
+def test_sasrec_and_the_chain_are_one_energy(noise, noise_table, weight, scale) -> None:
     """On users without any order, some of whom end on an item that nothing followed."""
     config = SasRecConfig(noise.n_items, 10, 8, 2, 8, 1, 0.0)
     model = SasRec(config).initialize(torch.Generator().manual_seed(1)).eval()
@@ -204,7 +202,10 @@ def test_sasrec_and_the_chain_are_mixed_by_probability(
     weights = {f"{SEEDS[0]}/{n}": w for n, w in model.state_dict().items()}
     stored = model.saved_config() | {"seeds": SEEDS[:1]}
     p = BaselinesParameters.model_validate(
-        raw(methods=["sasrec_markov"], sasrec_markov=dict(share=share))
+        raw(
+            methods=["sasrec_markov"],
+            sasrec_markov=dict(weight=weight, scale=scale),
+        )
     )
     shared = shared_settings(seeds=SEEDS[:1])
     (one,) = rank_baselines(
@@ -220,10 +221,11 @@ def test_sasrec_and_the_chain_are_mixed_by_probability(
         followed = literal_chain(counts, history.tolist(), shared.markov)
         batch = HistoryBatch(items[..., None], length, items)
         own = model.logits(batch)(everything)[0].double().softmax(0).detach().numpy()
-        mixed = (1 - share) * own + share * followed
-        best = np.sort(mixed)[::-1][:K]
+        both = own * (1.0 + followed / scale) ** weight
+        both /= both.sum()
+        best = np.sort(both)[::-1][:K]
         np.testing.assert_allclose(np.exp(one.results.scores[row]), best, atol=1e-6)
-        np.testing.assert_allclose(mixed[one.results.items[row]], best, atol=1e-6)
+        np.testing.assert_allclose(both[one.results.items[row]], best, atol=1e-6)
 
 
 def test_popularity_is_the_same_list_for_everybody(ring, ring_table, fitted) -> None:

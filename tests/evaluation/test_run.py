@@ -19,6 +19,7 @@ from sidiff.evaluation.run import (
     compare_decoders,
     evaluate,
 )
+from sidiff.ranking.lists import items_of
 from sidiff.reviews.sequences import Sequences, training_counts
 from sidiff.sids.table import SidTable
 from tests import settings
@@ -256,7 +257,9 @@ def test_lists_equal_a_plain_expansion(shop) -> None:
     sids = np.stack([rng.permutation(len(groups.sizes))[:width] for _ in range(USERS)])
     sids[0, 2:], sids[1] = -1, -1
     scores = -torch.arange(width, dtype=torch.float32).expand(USERS, -1)
-    items, found = catalogue.expand(torch.from_numpy(sids), scores, width)
+    nothing = torch.empty(USERS, 0, dtype=torch.int64)
+    rows = torch.from_numpy(sids)
+    items, found = items_of(rows, scores, catalogue, nothing, width)
     for user in range(USERS):
         expected = []
         for column, sid in enumerate(sids[user]):

@@ -195,12 +195,12 @@ def test_the_summary_shows_the_comparison(project: Path, compared: str) -> None:
         assert ("(20)" in row) is (line.method == "random_order")
     assert any("item R@10" in line for line in lines)
     assert any("50 users (number in brackets: fewer)" in line for line in lines)
-    assert not any("items_markov: items" in line for line in lines)
+    assert not any("items markov: items" in line for line in lines)
 
 
 def test_a_summary_without_comparison_shows_the_metrics() -> None:
     lines = shown(SUMMARY)
-    (row,) = (line for line in lines if "items_markov: items" in line)
+    (row,) = (line for line in lines if "items markov: items" in line)
     assert "0.1250" in row
 
 

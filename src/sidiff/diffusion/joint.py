@@ -201,12 +201,19 @@ class JointDenoiser(SidNetwork):
 
     def logits(self, codes: Tensor, masked: Tensor, memory: JointMemory) -> Tensor:
         """Energies of single codes at partial SIDs, as ``Denoiser.logits``."""
+        return self.code_logits(self.queries(codes, masked, memory))
+
+    def queries(self, codes: Tensor, masked: Tensor, memory: JointMemory) -> Tensor:
+        """Queries to the code vectors, ``(B, V, L, d)``; arguments as of ``logits``.
+
+        Those of filled digits carry no meaning.
+        """
         users = memory.users
         digits = torch.arange(self.config.digits, device=codes.device)
         asked = torch.einsum("bd,lcd->blc", users, self.maps)[:, None]
         asked = asked.expand(-1, codes.shape[1], -1, -1)
         if bool(masked.all()):
-            return self.code_logits(asked)
+            return asked
         rows = torch.where(masked, len(self.codes) + digits, codes + self.first_row)
         x = F.embedding(rows, torch.cat([self.codes, self.masks]))
         with products_in(self.precision, codes.device):
@@ -219,7 +226,7 @@ class JointDenoiser(SidNetwork):
             added = self.correction(self.decoder_norm(x))
         # Fully masked, the state alone decides: one call ranks the whole catalogue.
         partial = ~masked.all(2)[..., None, None]
-        return self.code_logits(asked + added * partial)
+        return asked + added * partial
 
     def repeat_gate(self, users: Tensor) -> Tensor:
         """Energy of items that a user had, ``(..., d)`` to ``(...)``."""
