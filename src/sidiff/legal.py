@@ -20,6 +20,12 @@ from sidiff.registry import Choice, either
 
 _SHOWN = 80
 """Characters shown of a wrong value."""
+_REPLACED = {
+    "evaluation.mixture": "see evaluation.transitions",
+    "baselines.markov.share": "see weight and scale beside it",
+    "baselines.sasrec_markov.share": "see weight and scale beside it",
+}
+"""Parameters that went, where the nearest name means something else."""
 _BOUNDS = {"ge": "of at least", "gt": "above", "le": "at most", "lt": "below"}
 _PLAIN: dict[Any, str] = {
     type(None): "null",
@@ -27,6 +33,7 @@ _PLAIN: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     str: "a text",
+    Any: "any value",
 }
 # A name that begins with a dot is relative to the group that a validator belongs to.
 _RELATIVE = re.compile(r"(?<![\w.\]])\.(?=[a-z_])")
@@ -107,11 +114,14 @@ def _problem(name: str, model: type[BaseModel], detail: Any) -> str:
     if kind == "missing":
         return f"{path} is missing and must be {legal(field)}"
     if unknown:
+        place = _join(path, unknown)
+        if place in _REPLACED:
+            return f"{place} is not a parameter any more: {_REPLACED[place]}"
         beside = [_join(path, part) for part in _fields(field.annotation)]
         top = path.partition(".")[0]
         around = [one for one, _ in places(name, model) if one.startswith(top)]
         hint = meant(unknown, beside, around)
-        return f"{_join(path, unknown)} is not a parameter ({hint})"
+        return f"{place} is not a parameter ({hint})"
     wrong = shown(detail["input"], quoted=not of_key)
     if of_key:
         keys = FieldInfo.from_annotation(get_args(field.annotation)[0])

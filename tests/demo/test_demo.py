@@ -117,7 +117,7 @@ def test_a_list_is_composed_made_and_watched(
     browser.find_element(By.ID, "go").click()
     listed = wait(browser, TEXT, "#list table")
     assert "Semantic ID" in listed
-    assert "from the network" in listed
+    assert "without what followed" in listed
     assert not [name for name in chosen if f"\n{name}\n" in listed]
     steps = wait(browser, TEXT, "#steps table")
     assert "Runners-up" in steps
@@ -176,5 +176,5 @@ def test_titles_are_no_html(bundle: Bundle) -> None:
         len({step.code, *(one.code for one in step.likeliest)}) for step in steps
     )
     assert page.count("such as ") == codes, "a runner-up has its items as well"
-    assert "from the network" in reason(item, found)
+    assert "what followed the last items" in reason(item, found)
     assert "nothing is known" in reason(item, recommender.lists([[]], 1)[0])

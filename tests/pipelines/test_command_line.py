@@ -64,6 +64,7 @@ def test_a_run_shows_one_line_per_node_and_no_noise(project: Path) -> None:
         ),
         (["--params=training.epochs=0"], "a whole number of at least 1."),
         (["--params=training.epcohs=5"], "did you mean training.epochs?"),
+        (["--params=evaluation.mixture.share=0.5"], "see evaluation.transitions."),
         (["--params=preset=papre"], "choose one of sidiff, paper, release."),
         (["--env=beuaty"], "There is no environment beuaty; choose one of beauty"),
         (
@@ -120,6 +121,8 @@ def test_a_command_that_cannot_be_is_one_sentence(argument: str, sentence: str) 
         ("training.optimizer.learning_rate=1e-3", 0.001),
         ("evaluation.exclude_seen=true", True),
         ("tokenization.codes=64", 64),
+        ("evaluation.decoders.cpd.method=two_stage", "two_stage"),
+        ("evaluation.decoders.mine.beam=8", 8),
         ("ray.address=null", None),
     ],
 )

@@ -63,8 +63,11 @@ class InvertedIndex:
         first = torch.arange(digits, device=codes.device) * size
         place = owner[:, None] * (digits * size) + first + self.codes[sid]
         place = place[masked.flatten(0, 1)[owner]]
-        counts = place.bincount(minlength=masked.numel() * size)
-        return counts.to(torch.int32).view(shape)
+        counts = torch.zeros(
+            masked.numel() * size, dtype=torch.int32, device=codes.device
+        )
+        counts.index_add_(0, place, torch.ones_like(place, dtype=torch.int32))
+        return counts.view(shape)
 
     def counts_at(
         self, codes: Tensor, masked: Tensor, nodes: Tensor, digit: Tensor

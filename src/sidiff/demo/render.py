@@ -25,8 +25,8 @@ def reason(item: Item, found: UserList) -> str:
         return "most popular: nothing is known of this history"
     if item.chain is not None:
         return (
-            f"{item.chain:.0%} from what followed the last items in training, "
-            f"{1 - item.chain:.0%} from the network"
+            "without what followed the last items in training its odds would be "
+            f"{1 - item.chain:.0%} of these"
         )
     return f"found by {found.method}"
 

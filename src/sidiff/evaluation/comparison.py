@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -23,7 +23,7 @@ from sidiff.ranking.results import Cost
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sidiff.evaluation.settings import ComparisonParameters
+    from sidiff.evaluation.settings import BootstrapParameters, ComparisonParameters
 
 SCHEMA = {
     "method": pl.String,
@@ -116,30 +116,47 @@ def compare(
     measured = list(columns)
     for reference in parameters.references:
         columns += _differences(measured, reference, max(cutoffs))
+    rows = _rows(columns, parameters.bootstrap)
+    for (kind, name), frame in named.items():
+        figures = _of_lists(frame, catalogue, max(cutoffs))
+        figures |= _of_cost(name, costs[kind])
+        rows += _rows_of_figures(name, kind, figures, frame["user"].n_unique())
+    place = {name: index for index, (_, name) in enumerate(named)}
+    rows.sort(key=lambda row: place[row[0]])
+    confidence = parameters.bootstrap.level
+    return pl.DataFrame([(*row, confidence) for row in rows], SCHEMA, orient="row")
+
+
+def _rows(
+    columns: list[_Column], bootstrap: BootstrapParameters
+) -> list[tuple[Any, ...]]:
+    """Figures over users, without the confidence of their intervals."""
     values = np.stack([column.values for column in columns], axis=1)
-    rows = [
+    return [
         (*column.key, int(covered), column.seeds, float(mean), column.sd, low, high)
         for column, covered, mean, low, high in zip(
             columns,
             (~np.isnan(values)).sum(axis=0),
             np.nanmean(values, axis=0),
-            *bootstrap_intervals(values, parameters.bootstrap).tolist(),
+            *bootstrap_intervals(values, bootstrap).tolist(),
             strict=True,
         )
     ]
-    for (kind, name), frame in named.items():
-        figures = _of_lists(frame, catalogue, max(cutoffs)) | _of_cost(
-            name, costs[kind]
-        )
-        for (level, metric), of_seeds in figures.items():
-            key = (name, kind, level, metric, "all", "all")
-            mean, sd = float(of_seeds.mean()), _spread(of_seeds)
-            covered = frame["user"].n_unique()
-            rows.append((*key, covered, len(of_seeds), mean, sd, None, None))
-    place = {name: index for index, (_, name) in enumerate(named)}
-    rows.sort(key=lambda row: place[row[0]])
-    confidence = parameters.bootstrap.level
-    return pl.DataFrame([(*row, confidence) for row in rows], SCHEMA, orient="row")
+
+
+def _rows_of_figures(
+    name: str,
+    kind: str,
+    figures: Mapping[tuple[str, str], NDArray[np.float64]],
+    users: int,
+) -> list[tuple[Any, ...]]:
+    """Figures that each seed has one of, and no user."""
+    found = []
+    for (level, metric), of_seeds in figures.items():
+        key = (name, kind, level, metric, "all", "all")
+        mean, sd = float(of_seeds.mean()), _spread(of_seeds)
+        found.append((*key, users, len(of_seeds), mean, sd, None, None))
+    return found
 
 
 def flat_report(comparison: pl.DataFrame) -> dict[str, float]:

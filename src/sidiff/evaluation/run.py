@@ -28,7 +28,7 @@ from sidiff.ranking.items import ItemRanker, Popularity
 from sidiff.ranking.markov import Chain, Transitions
 from sidiff.ranking.methods import method_ranker, search_model
 from sidiff.ranking.results import Results, cost_frame
-from sidiff.ranking.settings import RankingParameters
+from sidiff.ranking.settings import WITH_TRANSITIONS, RankingParameters
 from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
 from sidiff.reviews.transitions import transition_counts
@@ -131,13 +131,13 @@ class Evaluator:
         """
         parameters = self.parameters
         denoiser.precision = parameters.precision
-        mixed = ranking.method == "items_markov"
+        chain = ranking.method == WITH_TRANSITIONS
         with cpu_threads(parameters.threads):
             ranker = method_ranker(
                 search_model(denoiser.to(self.device), self.histories.table),
                 ranking,
                 self.catalogue,
-                self.transitions if mixed else None,
+                self.transitions if chain else None,
             )
             return rank_users(
                 ranker,

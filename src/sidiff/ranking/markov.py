@@ -1,7 +1,7 @@
 """The Markov chain: what followed the last items of a history in training.
 
 A first-order Markov chain that looks back: exact about what was seen often, silent on
-the rest, for which ``sidiff.ranking.items`` mixes it with another model.
+the rest, so ``sidiff.ranking.items`` adds it to the energies of another model.
 
 Symbols: B users, T history, N items, F followers.
 """

@@ -11,7 +11,9 @@ from sidiff.decoding.settings import DecodingParameters
 from sidiff.parameters import AboveZero, Count, Parameters, Share
 from sidiff.registry import Choice
 
-BY_ITEMS = ("items_markov", "items")
+WITH_TRANSITIONS = "items_markov"
+"""The method that adds the Markov chain to the energies of items."""
+BY_ITEMS = (WITH_TRANSITIONS, "items")
 """Methods that rank by a posterior over items, which not every network has."""
 Method = Annotated[str, Choice(*BY_ITEMS, DECODERS)]
 """A way to make lists by a network."""

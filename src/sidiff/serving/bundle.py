@@ -53,8 +53,7 @@ class Bundle:
             unknown), training_count, residual (row in the network's table, 0: none),
             offered (whether it may be recommended).
         lattice: arrays of ``sidiff.decoding.lattice``; empty where SIDs are too long.
-        chain: arrays of the Markov chain; empty where the network knows no items to mix
-            it with.
+        chain: arrays of the Markov chain; empty where the network ranks no items.
         about: dataset, version, metrics and what else its maker notes.
     """
 

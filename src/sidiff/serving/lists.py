@@ -52,8 +52,8 @@ class Item:
         title: None where unknown.
         semantic_id: its codes, ``12-7-250-3``.
         score: comparable within the list: a log-probability, or a cosine (``similar``).
-        chain: the part of its probability that the Markov chain gave, 0 to 1; None
-            where the method knows no chain.
+        chain: the part of its odds that would be missing without the Markov chain, 0
+            to 1; None where the method knows no chain.
         steps: how the network denoises it; None where that was not asked for.
     """
 
@@ -183,8 +183,8 @@ class Lists(Sequence[UserList]):
         shelf: how items are called.
         items: item indices ``(U, k)``, -1 at an empty place.
         scores: ``(U, k)``, -inf there.
-        chain: the Markov chain's part of each probability ``(U, k)``; None where the
-            method knows none.
+        chain: the Markov chain's part of the odds ``(U, k)``; None where the method
+            knows none.
         method: the decoder of all lists but the popular ones.
         popular: users without a known item ``(U,)``.
         filled_up: users whose search found too few items ``(U,)``.

@@ -24,6 +24,7 @@ from sidiff.decoding.catalogue import Catalogue
 from sidiff.devices import resolve
 from sidiff.errors import SidiffError
 from sidiff.parameters import Device
+from sidiff.ranking.settings import WITH_TRANSITIONS
 from sidiff.ranking.users import batches
 from sidiff.serving.bundle import Bundle, find_bundle
 from sidiff.serving.lists import Lists, Paths, Shelf, UserList
@@ -222,7 +223,7 @@ class Recommender:
         """Lists with nothing in them yet."""
         users = len(read.offsets) - 1
         chain = paths = None
-        if decoder == "items_markov":
+        if decoder == WITH_TRANSITIONS:
             chain = np.zeros((users, k), dtype=np.float32)
         if explain:
             catalogue = self._methods.catalogue

@@ -241,7 +241,8 @@ def _search(
     sums = np.zeros((rows, 1, words.shape[2]))
     for digit in range(digits):
         grown = totals[:, :, None] + costs[:, None, digit]
-        grown += 2 * (sums @ words[digit].T)
+        if words.shape[2]:  # codebooks that overlap
+            grown += 2 * (sums @ words[digit].T)
         flat = grown.reshape(rows, -1)
         best = _smallest(flat, count)
         parent, code = np.divmod(best, size)

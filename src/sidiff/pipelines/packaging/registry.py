@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CHAMPION = "champion"
+UNREADABLE = (
+    "champion {} stays, which cannot be opened ({}); to put this version in its place, "
+    "move the alias by hand (MlflowClient().set_registered_model_alias)"
+)
 FINGERPRINT = "bundle"
 """Tag of a version: the fingerprint of its bundle."""
 REQUIREMENTS = (
@@ -80,8 +84,7 @@ def register(
             champion = _load(mlflow, name, last)
             theirs = ndcg(champion, asked)
         except (SidiffError, OSError, mlflow.MlflowException) as error:
-            reason = f"champion {last} stays, which cannot be opened ({error})"
-            told |= {"champion": False, "reason": reason}
+            told |= {"champion": False, "reason": UNREADABLE.format(last, error)}
         else:
             both = recommender.offers(asked.targets) & champion.offers(asked.targets)
             told |= _compared(own[both], theirs[both], last, extends, bootstrap)
