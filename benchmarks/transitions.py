@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from kedro.framework.session import KedroSession
@@ -18,17 +18,19 @@ from kedro.framework.startup import bootstrap_project
 from benchmarks.common import Row, hardware, parser, positive, publish
 from benchmarks.inputs import CONF
 from sidiff.baselines.sasrec import SasRec
-from sidiff.decoding.posterior import Posterior
-from sidiff.diffusion.joint import JointDenoiser
 from sidiff.diffusion.networks import network_from_saved
-from sidiff.errors import SidiffError
 from sidiff.evaluation.metrics import hit_metrics
 from sidiff.evaluation.run import Evaluator
 from sidiff.pipelines.evaluation.nodes import evaluator_of
 from sidiff.pipelines.frames import choose_seeds, split_models
-from sidiff.ranking.items import ItemRanker, ItemScorer, PosteriorItems
+from sidiff.ranking.items import ItemRanker
 from sidiff.ranking.markov import Transitions
-from sidiff.ranking.settings import TransitionParameters
+from sidiff.ranking.methods import method_ranker, search_model
+from sidiff.ranking.settings import (
+    WITH_TRANSITIONS,
+    RankingParameters,
+    TransitionParameters,
+)
 from sidiff.ranking.users import rank_users
 from sidiff.snapshots import below
 from sidiff.training.denoising import validation_samples
@@ -46,58 +48,69 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = options.parse_args(arguments)
     machine = hardware()
     torch.set_num_threads(settings.threads)
-    project = CONF.parent
-    bootstrap_project(project)
-    with KedroSession.create(project, env=settings.env) as session:
+    bootstrap_project(CONF.parent)
+    with KedroSession.create(CONF.parent, env=settings.env) as session:
         catalog = session.load_context().catalog  # type: ignore[attr-defined]
-        evaluator = evaluator_of(
-            *map(catalog.load, ("denoiser", "sequences", "catalogue", "sid_table")),
-            *map(catalog.load, ("lattice", "params:evaluation")),
-        )
-        samples = validation_samples(
-            evaluator.sequences,
-            int(catalog.load("denoiser").metadata["max_history"]),
-            settings.users,
-            settings.seed,
-        )
-        users = replace(evaluator.users, samples=samples, k=TOP, slots=None)
-        chain, rows = evaluator.transitions.chain, list[Row]()
-        for name, scorer in scorers(catalog, evaluator):
-            alone = rank_users(ItemRanker(scorer, evaluator.catalogue), users, name)
-            rows.append({"model": name, "scale": None, "alone": ndcg(alone)})
-            for scale in SCALES:
-                row: Row = {"model": name, "scale": scale}
-                for weight in WEIGHTS:
-                    added = TransitionParameters(weight=weight, scale=scale)
-                    transitions = Transitions(chain, added)
-                    ranker = ItemRanker(scorer, evaluator.catalogue, transitions)
-                    row[f"weight {weight}"] = ndcg(rank_users(ranker, users, None))
-                rows.append(row)
+        rows = measured(catalog, settings.users, settings.seed)
     publish(settings, machine, {"validation": rows})
 
 
-def scorers(catalog: Any, evaluator: Evaluator) -> Iterator[tuple[str, ItemScorer]]:
-    """The networks of all seeds that rank items, and SASRec's."""
-    models = choose_seeds(
-        catalog.load("denoiser"),
-        catalog.load("seed_denoisers"),
-        evaluator.parameters.seeds,
+def measured(catalog: Any, most_users: int, seed: int) -> list[Row]:
+    """NDCG@10 of ``most_users`` validation users, drawn by ``seed``, by every ranker.
+
+    Args:
+        catalog: with the data sets of a run.
+        most_users: at most; 0: all.
+        seed: of the draw.
+    """
+    denoiser = catalog.load("denoiser")
+    evaluator = evaluator_of(
+        denoiser,
+        catalog.load("sequences"),
+        catalog.load("catalogue"),
+        catalog.load("sid_table"),
+        catalog.load("lattice"),
+        catalog.load("params:evaluation"),
     )
-    for seed, model in models.items():
-        network = network_from_saved(model.tensors, model.metadata)
-        if not isinstance(network, JointDenoiser):
-            raise SidiffError("Transitions need training.network.posterior: items.")
+    longest = int(denoiser.metadata["max_history"])
+    samples = validation_samples(evaluator.sequences, longest, most_users, seed)
+    users = replace(evaluator.users, samples=samples, k=TOP, slots=None)
+    chain, rows = evaluator.transitions.chain, list[Row]()
+    for name, ranker in rankers(catalog, evaluator):
+        alone = ndcg(rank_users(ranker, users, name))
+        rows.append({"model": name, "scale": None, "alone": alone})
+        for scale in SCALES:
+            row: Row = {"model": name, "scale": scale}
+            for weight in WEIGHTS:
+                added = TransitionParameters(weight=weight, scale=scale)
+                both = replace(ranker, transitions=Transitions(chain, added))
+                row[f"weight {weight}"] = ndcg(rank_users(both, users, None))
+            rows.append(row)
+    return rows
+
+
+def rankers(catalog: Any, evaluator: Evaluator) -> Iterator[tuple[str, ItemRanker]]:
+    """The networks of all seeds by their items, and SASRec's, all without transitions.
+
+    Raises:
+        SidiffError: the networks have no posterior over items.
+    """
+    parameters, items = evaluator.parameters, evaluator.histories.table
+    by_items = RankingParameters.of(WITH_TRANSITIONS, parameters.decoding)
+    first, further = catalog.load("denoiser"), catalog.load("seed_denoisers")
+    for seed, model in choose_seeds(first, further, parameters.seeds).items():
         with torch.inference_mode():
-            posterior = Posterior(network, evaluator.histories.table)
-        yield f"denoiser, seed {seed}", PosteriorItems(posterior)
-    if not catalog.exists("baseline_networks"):
-        return
-    stored = split_models(catalog.load("baseline_networks")).get("sasrec")
-    if stored is None:
-        return
-    for seed in stored.metadata["seeds"]:
-        weights = below(str(seed), stored.tensors)
-        yield f"SASRec, seed {seed}", SasRec.from_saved(weights, stored.metadata)
+            found = search_model(network_from_saved(*model), items)
+        ranker = method_ranker(found, by_items, evaluator.catalogue)
+        yield f"denoiser, seed {seed}", cast(ItemRanker, ranker)
+    trained = {}
+    if catalog.exists("baseline_networks"):
+        trained = split_models(catalog.load("baseline_networks"))
+    if "sasrec" in trained:
+        weights, config = trained["sasrec"]
+        for seed in config["seeds"]:
+            network = SasRec.from_saved(below(str(seed), weights), config)
+            yield f"SASRec, seed {seed}", ItemRanker(network, evaluator.catalogue)
 
 
 def ndcg(results: Any) -> float:

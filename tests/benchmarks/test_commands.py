@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from kedro.io import DataCatalog, MemoryDataset
 
 from benchmarks import (
     decoding,
@@ -25,12 +26,18 @@ from benchmarks import (
     startup,
     tokenization,
     training,
+    transitions,
     witness,
 )
 from benchmarks.common import peak_memory, speedup, table
 from sidiff.datasets import Model, SafetensorsDataset
+from sidiff.pipelines.frames import to_sequences
+from sidiff.reviews.sequences import evaluation_samples
 
+from ..pipelines.stored_shops import MAX_HISTORY, StoredShop
 from ..serving.conftest import bundle, folder, shop
+from ..serving.test_recommender import Oracle
+from ..settings import model
 
 __all__ = ["bundle", "folder", "shop"]
 
@@ -135,6 +142,41 @@ def test_tokenization(tmp_path: Path) -> None:
     assert [row["items"] for row in figures["fitting"]] == [120, 80]
     structures = [row["structure"] for row in figures["lattices"]]
     assert structures == ["lattice", "lattice", "invertedindex"]
+
+
+def test_transitions(shop: StoredShop) -> None:
+    """Beside dense energies of network and literal chain, one user at a time."""
+    parameters = model("evaluation", {"seeds": [shop.denoiser.metadata["seed"]]})
+    catalog = DataCatalog(
+        {
+            name: MemoryDataset(data, copy_mode="assign")
+            for name, data in {
+                **vars(shop),
+                "seed_denoisers": Model({}, {}),
+                "params:evaluation": parameters,
+            }.items()
+        }
+    )
+    alone, *grid = transitions.measured(catalog, 10**6, 0)
+    users = to_sequences(shop.sequences, shop.catalogue)
+    samples = evaluation_samples(users, "validation", MAX_HISTORY)
+    oracle = Oracle(shop)
+    gains: dict[str, list[float]] = {"alone": [], "both": []}
+    for user, _, end in samples.tolist():
+        items = users.items[users.offsets[user] :][: end + 1]
+        *history, target = users.item_ids.gather(items).to_list()
+        both = oracle.log_p(history)
+        for name, energies in (("alone", both - oracle.added), ("both", both)):
+            order = np.lexsort((-oracle.counts, -energies.round(5)))
+            place = oracle.ids.index(target)
+            rank = order.tolist().index(place)
+            gains[name].append(1.0 / np.log2(rank + 2) if rank < transitions.TOP else 0)
+    added = parameters.transitions
+    (row,) = (row for row in grid if row["scale"] == added.scale)
+    assert alone["alone"] == pytest.approx(np.mean(gains["alone"]), abs=2e-3)
+    found = row[f"weight {added.weight}"]
+    assert found == pytest.approx(np.mean(gains["both"]), abs=2e-3)
+    assert found != pytest.approx(alone["alone"], abs=1e-2)
 
 
 class TestLargeCatalogue:

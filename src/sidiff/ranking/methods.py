@@ -15,7 +15,7 @@ from sidiff.errors import SidiffError
 from sidiff.ranking.items import ItemRanker, PosteriorItems
 from sidiff.ranking.markov import Transitions
 from sidiff.ranking.searched import SearchRanker
-from sidiff.ranking.settings import RankingParameters
+from sidiff.ranking.settings import WITH_TRANSITIONS, RankingParameters
 
 Encode = Callable[[HistoryBatch], Any]
 """From the histories of a batch to what a network reads of them."""
@@ -55,7 +55,5 @@ def method_ranker(
             f"Ranking by {parameters.method} needs a network trained with "
             "training.network.posterior: items."
         )
-    ranked = PosteriorItems(searched)
-    if parameters.method == "items":
-        return ItemRanker(ranked, catalogue)
-    return ItemRanker(ranked, catalogue, transitions)
+    chain = transitions if parameters.method == WITH_TRANSITIONS else None
+    return ItemRanker(PosteriorItems(searched), catalogue, chain)

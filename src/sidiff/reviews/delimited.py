@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 from pathlib import Path
@@ -278,7 +278,8 @@ def scan(path: Path) -> pl.LazyFrame:
         return rows.filter(~pl.all_horizontal(pl.col(*columns).is_null()))
     schema = pl.Schema({**ACCOUNT, **columns})
 
-    def frames() -> Iterator[pl.DataFrame]:
+    def frames(wanted: Collection[str]) -> Iterator[pl.DataFrame]:
+        del wanted  # a row is split as a whole
         read = _records(path, dialect, Tally())
         while block := list(islice(read, ROWS_PER_BLOCK)):
             numbers, texts, fields, faults = zip(*block, strict=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -92,16 +92,18 @@ def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
     rules = dict.fromkeys(others, plain_text) | dict.fromkeys(ids, id_text)
     schema = pl.Schema({**ACCOUNT, **dict.fromkeys(rules, pl.String())})
 
-    def frames() -> Iterator[pl.DataFrame]:
+    def frames(wanted: Collection[str]) -> Iterator[pl.DataFrame]:
+        asked = {name: rule for name, rule in rules.items() if name in wanted}
+        kept = pl.Schema({name: schema[name] for name in (*ACCOUNT, *asked)})
         for block in objects(path):
             numbers, texts, values = zip(*block, strict=True)
             faults = [value if isinstance(value, str) else None for value in values]
             rows = [{} if isinstance(value, str) else value for value in values]
             columns = [
                 _column([row.get(name) for row in rows], rule)
-                for name, rule in rules.items()
+                for name, rule in asked.items()
             ]
-            yield pl.DataFrame([numbers, faults, texts, *columns], schema=schema)
+            yield pl.DataFrame([numbers, faults, texts, *columns], schema=kept)
 
     return lazy(frames, schema)
 
@@ -110,6 +112,8 @@ def _column(
     values: Sequence[object], rule: Callable[[object], str | None]
 ) -> Sequence[str | None]:
     kinds = set(map(type, values))
+    if kinds == {int}:
+        return list(map(str, values))
     if kinds == {str} and all(map(str.isascii, values)):  # type: ignore[arg-type]
         return values  # type: ignore[return-value]
     return list(map(rule, values))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -75,9 +75,15 @@ def all_lines(path: Path, skip: int, test: pl.Expr) -> bool:
 
 
 def lazy(
-    frames: Callable[[], Iterator[pl.DataFrame]], schema: pl.Schema
+    frames: Callable[[Collection[str]], Iterator[pl.DataFrame]], schema: pl.Schema
 ) -> pl.LazyFrame:
-    """A lazy frame over the blocks of ``frames``, which is called at every reading."""
+    """A lazy frame over blocks.
+
+    Args:
+        frames: called anew whenever the frame is read, with the names of the columns
+            that are asked for; may give more.
+        schema: of all columns.
+    """
 
     def read(
         with_columns: list[str] | None,
@@ -87,7 +93,10 @@ def lazy(
     ) -> Iterator[pl.DataFrame]:
         del batch_size
         left = n_rows
-        for frame in frames():
+        wanted = list(schema) if with_columns is None else with_columns
+        if predicate is not None:
+            wanted = [*wanted, *predicate.meta.root_names()]
+        for frame in frames(wanted):
             kept = frame if left is None else frame.head(left)
             left = None if left is None else left - len(kept)
             kept = kept if predicate is None else kept.filter(predicate)
