@@ -122,7 +122,7 @@ def fit(
     def encode() -> None:
         quantizer: Quantizer = made["quantizer"]
         codes.append(quantizer.encode(made["whitened"]))
-        tensors, _ = quantizer.to_tensors()
+        tensors = quantizer.to_tensors()
         arrays.append(b"".join(tensors[name].tobytes() for name in sorted(tensors)))
 
     seconds = paired(

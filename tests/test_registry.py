@@ -113,12 +113,10 @@ def sids(ids: pl.Series) -> SidTable:
     )
     rng = np.random.default_rng(0)
     x, trained = rng.normal(size=(24, 6)).astype(np.float32), np.ones(24, dtype=bool)
-    assert tokenizer.learn_whitening(x, trained, settings) is None
-    quantizer = tokenizer.learn_quantizer(x, trained, None, settings)
-    stored = tokenizer.pack(quantizer)
-    quantizer = tokenizer.unpack_quantizer(*stored)
-    assert stored[1] == {"kind": "rows"}
-    return tokenizer.assign_sids(x, trained, ids, None, quantizer, settings, None)
+    whitening, quantizer = tokenizer.fit(x, trained, settings)
+    assert whitening is None
+    assert quantizer.kind == "rows"
+    return tokenizer.assign_sids(x, ids, None, quantizer, settings, None)
 
 
 def test_strategies_of_ones_own_go_from_configuration_to_lists() -> None:
@@ -153,7 +151,7 @@ def test_strategies_of_ones_own_go_from_configuration_to_lists() -> None:
 @pytest.mark.parametrize(
     ("group", "name", "known"),
     [
-        ("tokenization", "quantizer", "opq, rq_kmeans, rows, random or table"),
+        ("tokenization", "quantizer", "opq, rq_kmeans or rows"),
         (
             "evaluation",
             "method",

@@ -23,7 +23,6 @@ from sidiff.locks import RunLock
 from sidiff.pipeline_registry import stage_that_makes
 from sidiff.pipelines.tracking import active_mlflow
 from sidiff.reviews.tables import column_names
-from sidiff.sids.table import read_table
 from sidiff.tracked import LOCAL, versioned, what_runs, written
 
 logger = logging.getLogger(__name__)
@@ -68,7 +67,7 @@ class InputHooks:
             for name in GROUPS
             if f"params:{name}" in pipeline.inputs()
         }
-        _check_files(parameters, pipeline.all_outputs())
+        _check_files(parameters)
         _check_devices(parameters, pipeline.all_outputs())
         if "params:ray.address" in pipeline.inputs():
             _check_cluster(parameters, catalog.load("params:ray.address"))
@@ -119,11 +118,8 @@ class InputHooks:
         self._lock.give_back()
 
 
-def _check_files(parameters: dict[str, Any], outputs: set[str]) -> None:
+def _check_files(parameters: dict[str, Any]) -> None:
     """Read the files that parameters name now, not after hours of training."""
-    tokenization = parameters.get("tokenization")
-    if tokenization and tokenization.quantizer == "table" and "sid_table" in outputs:
-        read_table(Path(tokenization.table).expanduser())
     for group, name in (
         *(("evaluation", "allow_items"), ("evaluation", "deny_items")),
         *(("recommend", "allow_items"), ("recommend", "deny_items")),

@@ -1,42 +1,42 @@
-"""What every stored file was made of, noted when it is written and compared when read.
+"""Lineage: SHA-256 of each file's ancestors, compared before a node runs.
 
-The stamp beside a file names the data sets it was made of, near and far, by their
-content. Stages run apart and versions can be pinned, so the inputs of a node may not
-belong together: then it does not run.
+Stages run apart and versions can be pinned, so the inputs of a node may be made of
+different versions of the same data set: then the node does not run.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline.node import Node
 
-from sidiff.datasets import Stamp, Stored
+from sidiff.datasets import Previous, Stamp, Stored
 from sidiff.errors import SidiffError
 from sidiff.fingerprints import short
 from sidiff.pipeline_registry import stage_that_makes
 from sidiff.tracked import versioned
 
+logger = logging.getLogger(__name__)
+
 TRAINED = {
     *("denoiser", "training_history", "masking_history", "seed_denoisers"),
     *("variant_denoisers", "variant_history", "variant_masking"),
 }
-"""What may be older than the data sets it is used with.
-
-Its own inputs are compared among themselves alone: a network serves a table that was
-extended since (``check_trained_on``), and newer sequences.
+"""Trained artefacts. They stay valid for an extended SID table and newer sequences, so
+their ancestors are compared among themselves only.
 """
 
 
 class LineageHooks:
-    """Stamps of a node's inputs compared, and handed on to its outputs."""
+    """Hooks that compare the stamps of a node's inputs and stamp its outputs."""
 
     def __init__(self) -> None:
         self._outputs: dict[str, tuple[Stored, dict[str, str]]] = {}
 
-    # Before whatever takes the node as begun.
+    # First, so that no other hook takes the node as begun.
     @hook_impl(tryfirst=True)
     def before_node_run(self, node: Node, catalog: DataCatalog) -> None:
         """Refuse inputs that do not belong together.
@@ -44,19 +44,27 @@ class LineageHooks:
         Raises:
             SidiffError: names two of them, and what they are of.
         """
-        stamped = {
-            name: (stamp, dataset.resolve_load_version())
-            for name, dataset in versioned(set(node.inputs), catalog).items()
-            if (stamp := dataset.stamp()) is not None
+        inputs = versioned(set(node.inputs), catalog)
+        previous = {
+            name.removeprefix("previous_"): inputs.pop(name)
+            for name, dataset in list(inputs.items())
+            if isinstance(dataset, Previous)
         }
-        made_of = joined(stamped)
+        _ignore_unrelated(previous)
+        made_of = joined(
+            {
+                name: (stamp, dataset.resolve_load_version())
+                for name, dataset in inputs.items()
+                if (stamp := dataset.stamp()) is not None
+            }
+        )
         for name, dataset in versioned(set(node.outputs), catalog).items():
             dataset.made_of = made_of
             self._outputs[name] = dataset, made_of
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
-        """Tie what the node still has to store to this output."""
+        """Make this output an ancestor of the node's outputs that follow."""
         if dataset_name in self._outputs:
             dataset, made_of = self._outputs.pop(dataset_name)
             if dataset.sha256:
@@ -81,11 +89,40 @@ def joined(stamped: Mapping[str, tuple[Stamp, str]]) -> dict[str, str]:
             known = found[bool({name, ancestor} & TRAINED)]
             other_digest, other = known.setdefault(ancestor, (digest, name))
             if other_digest != digest:
-                older, newer = sorted((name, other), key=lambda one: stamped[one][1])
+                (older, its), (newer, other_its) = sorted(
+                    {name: digest, other: other_digest}.items(),
+                    key=lambda pair: stamped[pair[0]][1],
+                )
                 raise SidiffError(
-                    f"The stored {older} and {newer} do not belong together (of "
-                    f"{ancestor} {short(digest)} and {short(other_digest)}); run kedro "
-                    f"run --pipeline={stage_that_makes(older)} again, or choose "
-                    "matching --load-versions."
+                    f"The stored {older} and {newer} were made from different versions "
+                    f"of {ancestor} ({short(its)}, {short(other_its)}); run kedro run "
+                    f"--pipeline={stage_that_makes(older)} again, or choose matching "
+                    "--load-versions."
                 )
     return made_of
+
+
+def _ignore_unrelated(previous: Mapping[str, Previous]) -> None:
+    """Let previous outputs of a node count as none unless they were made together.
+
+    A crash between two outputs leaves one newer than the other. That is harmless where
+    its content is the same as before.
+    """
+    stamps = {
+        name: stamp
+        for name, dataset in previous.items()
+        if (stamp := dataset.stamp()) is not None
+    }
+    together = all(
+        digest == stamps[name].sha256
+        for stamp in stamps.values()
+        for name, digest in stamp.made_of.items()
+        if name in stamps
+    )
+    if not together:
+        logger.warning(
+            "The stored %s were not made together and are not extended",
+            ", ".join(stamps),
+        )
+    for dataset in previous.values():
+        dataset.ignored = not together

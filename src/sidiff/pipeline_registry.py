@@ -62,15 +62,13 @@ NODES = [
     node("filtering", filtering.describe_data, "data_statistics"),
     node("embedding", embedding.render_item_texts, "item_texts"),
     node("embedding", embedding.embed_items, "item_embeddings", tags=GPU),
-    node("tokenization", tokenization.describe_items, "item_vectors"),
-    node("tokenization", tokenization.fit_whitening, "whitening"),
+    node("tokenization", tokenization.join_histories, "quantizer_input"),
     node(
         "tokenization",
-        tokenization.fit_quantizer,
-        "quantizer",
+        tokenization.assign_sids,
+        ["whitening", "quantizer", "sid_table"],
         tags=("cpu", "expensive"),
     ),
-    node("tokenization", tokenization.assign_sids, "sid_table"),
     node("tokenization", tokenization.build_lattice, "lattice"),
     node("tokenization", tokenization.report_sids, ["sid_report", "sid_figure"]),
     node(

@@ -145,7 +145,7 @@ def test_what_is_stored_comes_back_with_a_stamp(
     assert not made.exists()
     made.save(data)
     assert made.exists()
-    assert place.names() == [name, f"{name}.stamp.json"]
+    assert place.names() == ["one.stamp.json", name]
     assert made.stored_address() == f"{place.address}/{name}/one/{name}"
     stored = place.files.cat_file(made.stored_address())
     with made.stored_file() as file:

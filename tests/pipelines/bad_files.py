@@ -12,7 +12,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import torch
 from kedro.framework.session import KedroSession
 from safetensors.torch import load_file
@@ -30,14 +29,12 @@ from sidiff.pipelines.ingestion.nodes import (
 from sidiff.reviews import download
 from sidiff.reviews.kcore import k_core
 from sidiff.reviews.sequences import training_samples
-from sidiff.sids import tokenizer
 from sidiff.sids.encoder import load_encoder
-from sidiff.sids.settings import TokenizationParameters
 
 from ..settings import model
 from .bad_cases import Case, Place
 from .bad_parameters import load
-from .stored_shops import StoredShop, tokenization_settings, tokenize
+from .stored_shops import tokenize
 
 REVIEW = b'{"reviewerID": "u", "asin": "i", "unixReviewTime": 1390000000}\n'
 REVIEW_2023 = b'{"user_id": "u", "parent_asin": "i", "timestamp": 1390000000000}\n'
@@ -133,41 +130,6 @@ def pickled_encoder(place: Place) -> None:
     load_encoder(str(folder), "cpu")
 
 
-def own_table(frame: pl.DataFrame, **changes: Any) -> Callable[[Place], Any]:
-    """Read semantic IDs that somebody else made."""
-
-    def spoil(place: Place) -> None:
-        path = place.folder / "table.parquet"
-        frame.write_parquet(path)
-        given = tokenization_settings(quantizer="table", table=str(path), **changes)
-        tokenize_with(place.shop, given)
-
-    return spoil
-
-
-def table_of(place: Place, **columns: Any) -> pl.DataFrame:
-    ids = place.shop.catalogue["item_id"]
-    return pl.DataFrame({"item_id": ids, **columns})
-
-
-def with_table(columns: dict[str, Any], **changes: Any) -> Callable[[Place], Any]:
-    return lambda place: own_table(table_of(place, **columns), **changes)(place)
-
-
-def tokenize_with(shop: StoredShop, given: TokenizationParameters) -> None:
-    embeddings = shop.item_vectors["embedding"].to_numpy()
-    trained = shop.catalogue["in_training"].to_numpy()
-    parts = None, None
-    tokenizer.assign_sids(
-        embeddings,
-        trained,
-        shop.catalogue["item_id"],
-        *parts,
-        given,
-        None,
-    )
-
-
 def lists(name: str, content: bytes | None) -> Callable[[Place], Any]:
     def spoil(place: Place) -> None:
         path = place.folder / "list.txt"
@@ -211,7 +173,7 @@ def no_training_sample(place: Place) -> None:
 
 def tokenized(**changes: Any) -> Callable[[Place], Any]:
     return lambda place: tokenize(
-        place.shop.item_vectors, place.shop.catalogue, **changes
+        place.shop.quantizer_input, place.shop.catalogue, **changes
     )
 
 
@@ -393,7 +355,7 @@ CASES = [
     Case(
         "more whitened dimensions than training items",
         lambda place: tokenize(
-            place.shop.item_vectors.head(12),
+            place.shop.quantizer_input.head(12),
             place.shop.catalogue.head(12),
             **{"whitening.dimensions": 16},
         ),
@@ -419,55 +381,6 @@ CASES = [
         no_training_sample,
         ("No training sample", "lower filtering.min_history"),
     ),
-    # semantic IDs of somebody else
-    Case(
-        "a table of IDs that is not there",
-        lambda place: tokenize_with(
-            place.shop,
-            tokenization_settings(quantizer="table", table=str(place.folder / "no")),
-        ),
-        ("There is no SID table", "tokenization.table"),
-    ),
-    Case(
-        "a table of IDs that is no Parquet",
-        lambda place: tokenize_with(
-            place.shop,
-            tokenization_settings(
-                quantizer="table", table=str(place.file("ids.parquet", b"a,b\n"))
-            ),
-        ),
-        ("ids.parquet is not a Parquet file", "tokenization.table"),
-    ),
-    Case(
-        "a table of IDs without ids",
-        own_table(pl.DataFrame({"sku": ["a"], "codes": [[1, 2]]})),
-        ("has no column item_id, it has sku, codes",),
-    ),
-    Case(
-        "a table of IDs of other items",
-        own_table(pl.DataFrame({"item_id": ["a"], "codes": [[1, 2, 3, 4]]})),
-        ("lacks", "items", "add them"),
-    ),
-    Case(
-        "a table of IDs of another length",
-        with_table({f"code_{j}": 1 for j in range(3)}),
-        ("has 3 digits; set tokenization.digits to that instead of 4",),
-    ),
-    Case(
-        "a table of IDs with a gap",
-        with_table({"code_0": 1, "code_2": 1}),
-        ("code_0, code_1 and so on without a gap",),
-    ),
-    Case(
-        "a table of IDs with codes too large",
-        with_table({f"code_{j}": 9 for j in range(4)}, codes=8),
-        ("has code 9 at digit 0", "not in 0..7"),
-    ),
-    Case(
-        "a table of IDs with fractions",
-        with_table({f"code_{j}": 0.5 for j in range(4)}),
-        ("must be whole numbers", "code_0 holds Float64"),
-    ),
     # lists of a shop
     Case(
         "a deny-list that is not there",
@@ -490,14 +403,6 @@ CASES = [
         "a deny-list that is not there, before a run",
         before_a_run("evaluation", {"evaluation": {"deny_items": "gone.txt"}}),
         ("evaluation.deny_items names gone.txt",),
-    ),
-    Case(
-        "a table of IDs that is not there, before a run",
-        before_a_run(
-            "tokenization",
-            {"tokenization": {"quantizer": "table", "table": "gone.parquet"}},
-        ),
-        ("There is no SID table gone.parquet",),
     ),
 ]
 

@@ -69,7 +69,7 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("training.precision", "bf16", PRECISIONS),
     ("evaluation.precision", 16, PRECISIONS),
     # tokenization
-    ("tokenization.quantizer", "kmeans", "opq, rq_kmeans, random or table"),
+    ("tokenization.quantizer", "kmeans", "opq or rq_kmeans"),
     ("tokenization.collaborative.weight", -0.1, SHARE),
     ("tokenization.collaborative.dimensions", 1, "a whole number of at least 2"),
     ("tokenization.collaborative.window", 0, COUNT),
@@ -216,10 +216,6 @@ COMBINATIONS: list[tuple[dict[str, Any], list[str]]] = [
     (
         {"tokenization": {"digits": 5}},
         ["tokenization.digits (5) must divide tokenization.whitening.dimensions (64)"],
-    ),
-    (
-        {"tokenization": {"quantizer": "table"}},
-        ["tokenization.table must name", "tokenization.quantizer is table"],
     ),
     (
         {"training": {"engine": "ddp", "workers": 16}},

@@ -54,7 +54,7 @@ class StoredShop:
     sequences: pl.DataFrame
     training_samples: pl.DataFrame
     catalogue: pl.DataFrame
-    item_vectors: pl.DataFrame
+    quantizer_input: pl.DataFrame
     whitening: Model
     quantizer: Model
     sid_table: pl.DataFrame
@@ -128,10 +128,8 @@ def tokenize(
 ) -> tuple[Model, Model, pl.DataFrame, Model]:
     """Whitening, quantizer, SID table and lattice."""
     given = tokenization_settings(**changes)
-    whitening = tokenization.fit_whitening(vectors, catalogue, None, None, None, given)
-    quantizer = tokenization.fit_quantizer(vectors, catalogue, whitening, None, given)
-    table = tokenization.assign_sids(
-        vectors, catalogue, whitening, quantizer, None, given
+    whitening, quantizer, table = tokenization.assign_sids(
+        vectors, catalogue, None, None, None, given
     )
     return whitening, quantizer, table, tokenization.build_lattice(table)
 

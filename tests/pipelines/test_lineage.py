@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from kedro.io import DataCatalog
 from kedro.io.core import Version
 from kedro.pipeline.node import Node
 
+from sidiff.datasets import Model, PreviousModel, SafetensorsDataset
 from sidiff.datasets.whole import JsonDataset
 from sidiff.errors import SidiffError
 from sidiff.lineage import TRAINED, LineageHooks
@@ -97,7 +99,9 @@ MIXES = list(mixes())
 def test_one_input_of_another_run_is_refused(
     folder: Path, node: Node, name: str
 ) -> None:
-    with pytest.raises(SidiffError, match="do not belong together") as raised:
+    with pytest.raises(
+        SidiffError, match="were made from different versions"
+    ) as raised:
         LineageHooks().before_node_run(node, catalog(folder, SECOND, **{name: FIRST}))
     told = str(raised.value)
     assert_one_sentence(told)
@@ -131,7 +135,7 @@ def test_older_networks_serve_newer_tables(folder: Path) -> None:
     hooks, data = LineageHooks(), catalog(folder, SECOND, **older)
     hooks.before_node_run(node, data)
     made_of = data["metrics"].made_of
-    tables = ("sequences", "sid_table", "item_vectors", "interactions")
+    tables = ("sequences", "sid_table", "quantizer_input", "interactions")
     for name in (*tables, "denoiser", "seed_denoisers"):
         version = FIRST if name in TRAINED else SECOND
         stamp = catalog(folder, version)[name].stamp()
@@ -157,8 +161,43 @@ def test_what_has_no_stamp_is_taken_as_it_is(tmp_path: Path) -> None:
     data = catalog(tmp_path, FIRST)
     for name in ("sequences", "catalogue"):
         data.save(name, name)
-    for stamp in tmp_path.glob("*/*/*.stamp.json"):
+    for stamp in tmp_path.glob("*/*.stamp.json"):
         stamp.unlink()
     (node,) = [one for one in NODES if one.name == "plot_metrics"]
     data.save("metrics", {})
     LineageHooks().before_node_run(node, data)
+
+
+def test_previous_outputs_count_together_or_not_at_all(tmp_path: Path) -> None:
+    """After a crash between two outputs, unless their content is as before."""
+    (node,) = [one for one in NODES if one.name == "assign_sids"]
+    names = ["whitening", "quantizer", "sid_table"]
+
+    def store(version: str, value: float, names: list[str]) -> None:
+        made_of: dict[str, str] = {}
+        for name in names:
+            place = Version(None, version)
+            dataset = SafetensorsDataset(f"{tmp_path}/{name}", place)
+            dataset.made_of = made_of
+            dataset.save(Model({"x": np.full(1, value)}, {}))
+            made_of[name] = dataset.sha256
+
+    def extended() -> bool:
+        data = catalog(tmp_path, FIRST)
+        for name in names:
+            place = Version(None, FIRST)
+            data[f"previous_{name}"] = PreviousModel(f"{tmp_path}/{name}", place)
+        LineageHooks().before_node_run(node, data)
+        found = {data.load(f"previous_{name}") is not None for name in names}
+        assert len(found) == 1
+        return found.pop()
+
+    assert not extended()
+    store("1", 1.0, names)
+    assert extended()
+    store("2", 1.0, names[:1])
+    assert extended()
+    store("3", 2.0, names[:1])
+    assert not extended()
+    store("4", 2.0, names)
+    assert extended()

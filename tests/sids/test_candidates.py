@@ -48,7 +48,7 @@ def test_product_candidates_are_exact(
     x = np.random.default_rng(seed).normal(size=(3, digits * 4)).astype(np.float32)
     every, errors = all_errors(quantizer, x)
 
-    sids, costs = collisions.by_error(quantizer, quantizer.aligned(x), count)
+    sids, costs = collisions.nearest_sids(quantizer, quantizer.aligned(x), count)
 
     expected = np.sort(errors, axis=1)[:, :count]
     np.testing.assert_allclose(costs, expected, rtol=1e-4, atol=1e-4)
@@ -65,7 +65,7 @@ def test_residual_candidates(count: int) -> None:
     x = np.random.default_rng(2).normal(size=(5, 4)).astype(np.float32)
     _, errors = all_errors(quantizer, x)
 
-    sids, costs = collisions.by_error(quantizer, quantizer.aligned(x), count)
+    sids, costs = collisions.nearest_sids(quantizer, quantizer.aligned(x), count)
 
     assert (np.diff(costs, axis=1) >= 0).all()
     words = quantizer.reconstruct(sids.reshape(-1, 3)).reshape(5, -1, 4)
@@ -81,22 +81,7 @@ def test_residual_candidates(count: int) -> None:
 def test_the_memory_bound_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     quantizer = quantizer_of("rq_kmeans", 3, 4, 1)
     x = np.random.default_rng(2).normal(size=(9, 4)).astype(np.float32)
-    before = collisions.by_error(quantizer, quantizer.aligned(x), 10)
+    before = collisions.nearest_sids(quantizer, quantizer.aligned(x), 10)
     monkeypatch.setattr(collisions, "NUMBERS_AT_ONCE", 1)
-    after = collisions.by_error(quantizer, quantizer.aligned(x), 10)
+    after = collisions.nearest_sids(quantizer, quantizer.aligned(x), 10)
     assert (before[0] == after[0]).all()
-
-
-def test_counting_goes_on_from_the_last_digit() -> None:
-    start = np.array([[1, 1], [2, 2]], dtype=np.uint16)
-    sids, costs = collisions.by_counting(start, 3, 5)
-    assert sids[0].tolist() == [[1, 1], [1, 2], [1, 0], [2, 1], [2, 2]]
-    assert sids[1].tolist() == [[2, 2], [2, 0], [2, 1], [0, 2], [0, 0]]
-    assert costs[0].tolist() == [0, 1, 2, 3, 4]
-
-
-def test_counting_has_no_limit_on_digits() -> None:
-    start = np.full((1, 64), 65535, dtype=np.uint16)
-    sids, costs = collisions.by_counting(start, 65536, 3)
-    assert sids[0, :, 63].tolist() == [65535, 0, 1]
-    assert np.isfinite(costs).all()

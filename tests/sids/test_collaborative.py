@@ -12,7 +12,7 @@ from sidiff.sids.collaborative import (
     co_occurrence,
     collaborative_vectors,
     fuse,
-    fused_prints,
+    fused_fingerprints,
     history_vectors,
 )
 from sidiff.sids.settings import CollaborativeParameters
@@ -99,9 +99,9 @@ def test_new_items_change_nothing_for_the_others() -> None:
     assert (after[1:16] == before).all()
     assert not after[[0, 16]].any()
     text = pl.Series(["t"] * 15)
-    prints = fused_prints(text, before)
-    assert prints.equals(fused_prints(text, after[1:16]))
-    assert prints[0] != fused_prints(text, before + 1)[0]
+    prints = fused_fingerprints(text, before)
+    assert prints.equals(fused_fingerprints(text, after[1:16]))
+    assert prints[0] != fused_fingerprints(text, before + 1)[0]
 
 
 def test_held_out_interactions_are_not_read() -> None:

@@ -17,7 +17,7 @@ from sidiff.sids.faiss_training import faiss_threads
 from sidiff.sids.quantizers import QUANTIZERS, fit_quantizer
 from sidiff.sids.quantizers.base import nearest
 from sidiff.sids.quantizers.product import Product
-from sidiff.sids.tokenizer import choose_codes, pack, random_codes, unpack_quantizer
+from sidiff.sids.tokenizer import choose_codes
 from tests.sids.conftest import Settings
 
 Rows = NDArray[np.float32]
@@ -173,9 +173,7 @@ def test_residual_digits_refine_each_other(
 @pytest.mark.parametrize("kind", QUANTIZERS)
 def test_stored_and_read_back(embeddings: Rows, settings: Settings, kind: str) -> None:
     quantizer = fit_quantizer(embeddings, settings(quantizer=kind), codes=8)
-    again = unpack_quantizer(*pack(quantizer))
-    assert again is not None
-    assert again.kind == kind
+    again = QUANTIZERS[kind](**quantizer.to_tensors())
     assert (again.digits, again.codebook_size, again.dimensions) == (4, 8, 24)
     assert (again.encode(embeddings) == quantizer.encode(embeddings)).all()
 
@@ -266,19 +264,8 @@ def test_codes_as_set(settings: Settings, caplog: pytest.LogCaptureFixture) -> N
     assert not caplog.text
     assert choose_codes(settings(codes=16), 39 * 16 - 1) == 16
     assert "fewer than the 39 per code" in caplog.text
-    assert choose_codes(settings(codes=4096, quantizer="random"), 10) == 4096
     with pytest.raises(SidiffError, match=r"there are 15; lower tokenization\.codes"):
         choose_codes(settings(codes=16, quantizer="rq_kmeans"), 15)
-
-
-def test_random_codes_are_uniform_and_seeded() -> None:
-    codes = random_codes(4000, 3, 16, seed=1)
-    assert codes.dtype == np.uint16
-    assert (codes == random_codes(4000, 3, 16, seed=1)).all()
-    assert (codes != random_codes(4000, 3, 16, seed=2)).any()
-    counts = np.bincount(codes.ravel(), minlength=16)
-    assert len(counts) == 16
-    assert abs(counts - 750).max() < 150
 
 
 def test_refusals(embeddings: Rows, settings: Settings) -> None:

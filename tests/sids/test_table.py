@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -14,10 +13,11 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from sidiff.errors import SidiffError
-from sidiff.sids.table import SidTable, load_table
+from sidiff.sids.table import SidTable
 
 CODES = np.array([[2, 0], [0, 1], [2, 0], [1, 2], [0, 1], [2, 0]])
 IDS = pl.Series(list("abcdef"))
+FRAME = SidTable(CODES, IDS, 3).to_frame()
 
 
 def table_of(codes: NDArray[np.integer], size: int = 3) -> SidTable:
@@ -111,15 +111,15 @@ def test_ten_digits_keep_their_order() -> None:
 
 
 def test_fingerprint_sees_codes_order_names_and_size() -> None:
-    prints = {
+    fingerprints = {
         SidTable(CODES, IDS, 3).fingerprint,
         SidTable(CODES, IDS, 4).fingerprint,
         SidTable(CODES[::-1], IDS, 3).fingerprint,
         SidTable(CODES, IDS.reverse(), 3).fingerprint,
         SidTable(CODES.reshape(3, 4), IDS[:3], 3).fingerprint,
     }
-    assert len(prints) == 5
-    assert SidTable(CODES.copy(), IDS.clone(), 3).fingerprint in prints
+    assert len(fingerprints) == 5
+    assert SidTable(CODES.copy(), IDS.clone(), 3).fingerprint in fingerprints
 
 
 def test_codes_cannot_be_changed_afterwards() -> None:
@@ -149,76 +149,15 @@ def test_wrong_tables_are_refused(
         SidTable(codes, ids, size)
 
 
-def lists(codes: NDArray[np.integer], ids: pl.Series) -> pl.DataFrame:
-    return pl.DataFrame({"item_id": ids, "codes": codes.tolist()})
-
-
-def columns(codes: NDArray[np.integer], ids: pl.Series) -> pl.DataFrame:
-    digits = {f"code_{j}": codes[:, j] for j in range(codes.shape[1])}
-    return pl.DataFrame({"item_id": ids, **digits})
-
-
-@pytest.mark.parametrize("form", [lists, columns])
-def test_a_table_of_ones_own(tmp_path: Path, form: type) -> None:
-    path = tmp_path / "sids.parquet"
-    form(CODES, IDS).sample(fraction=1.0, shuffle=True, seed=3).write_parquet(path)
-
-    table = load_table(path, ["f", "b", "d"], digits=2, codes="auto")
-
-    assert table.codes.tolist() == [[2, 0], [0, 1], [1, 2]]
-    assert table.item_ids.to_list() == ["f", "b", "d"]
-    assert table.codebook_size == 3
-    assert load_table(path, ["f", "b"], digits=2, codes=9).codebook_size == 9
-
-
-def test_own_table_may_name_items_by_numbers(tmp_path: Path) -> None:
-    path = tmp_path / "sids.parquet"
-    columns(CODES, pl.Series(range(6))).write_parquet(path)
-    assert load_table(path, ["5", "3"], 2, 3).codes.tolist() == [[2, 0], [1, 2]]
-
-
-def ragged() -> pl.DataFrame:
-    return pl.DataFrame({"item_id": IDS, "codes": [[1, 2]] * 5 + [[1]]})
-
-
 @pytest.mark.parametrize(
     ("frame", "words"),
     [
-        (lists(CODES[:4], IDS[:4]), "lacks 2 of 6 items, e first"),
-        (pl.concat([lists(CODES, IDS)] * 2), "item a more than once"),
-        (columns(CODES[:, :1], IDS), "has 1 digits; set tokenization.digits"),
-        (columns(CODES + 1, IDS), "Item a has code 3 at digit 0"),
-        (columns(CODES, IDS).drop("code_0"), "without a gap"),
-        (columns(CODES, IDS).drop("item_id"), "no column item_id"),
-        (columns(CODES, IDS).cast({"code_1": pl.Float64}), "whole numbers"),
-        (columns(CODES, IDS).with_columns(code_1=pl.lit(None, pl.Int8)), "whole"),
-        (columns(CODES, IDS).with_columns(codes=pl.lit(1)), "must hold lists"),
-        (ragged(), "equally many codes"),
-        (ragged().with_columns(codes=pl.lit(None, pl.List(pl.Int8))), "equally many"),
-    ],
-)
-def test_wrong_tables_of_ones_own_are_refused(
-    tmp_path: Path, frame: pl.DataFrame, words: str
-) -> None:
-    path = tmp_path / "sids.parquet"
-    frame.write_parquet(path)
-    with pytest.raises(SidiffError, match=words):
-        load_table(path, IDS.to_list(), digits=2, codes=3)
-
-
-def test_a_file_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(SidiffError, match="There is no SID table"):
-        load_table(tmp_path / "sids.parquet", ["a"], 2, 3)
-    (tmp_path / "sids.parquet").write_text("item_id,code_0\n")
-    with pytest.raises(SidiffError, match="not a Parquet file"):
-        load_table(tmp_path / "sids.parquet", ["a"], 2, 3)
-
-
-@pytest.mark.parametrize(
-    ("frame", "words"),
-    [
-        (columns(CODES, IDS), "lacks the column"),
-        (columns(CODES, IDS).with_columns(codebook_size=CODES[:, 0]), "one and the"),
+        (FRAME.drop("codebook_size"), "lacks the column"),
+        (FRAME.with_columns(codebook_size=pl.Series(CODES[:, 0])), "one and the"),
+        (FRAME.with_columns(code_0=pl.col("code_0") + 1), "Item a has code 3 at"),
+        (FRAME.drop("code_0"), "without a gap"),
+        (FRAME.cast({"code_1": pl.Float64}), "whole numbers"),
+        (FRAME.with_columns(code_1=pl.lit(None, pl.Int8)), "whole numbers"),
     ],
 )
 def test_stored_tables_must_be_complete(frame: pl.DataFrame, words: str) -> None:

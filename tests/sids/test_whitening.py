@@ -59,7 +59,7 @@ def test_chunks_and_threads_change_nothing(
 
 def test_stored_and_read_back(embeddings: Rows) -> None:
     whitening = Whitening.fit(embeddings, 12)
-    again = Whitening(**whitening.to_tensors()[0])
+    again = Whitening(**whitening.to_tensors())
     assert (again.apply(embeddings) == whitening.apply(embeddings)).all()
 
 

@@ -1,17 +1,22 @@
-"""The Kedro data sets that sidiff needs and that nobody else has."""
+"""The Kedro data sets that sidiff needs and that no library has."""
 
 from sidiff.datasets.folders import BundleDataset, PartitionedParquet, StoredFolder
-from sidiff.datasets.previous_version import PreviousModel, PreviousVersion
+from sidiff.datasets.optional import (
+    Previous,
+    PreviousModel,
+    PreviousVersion,
+    UnfinishedWork,
+)
 from sidiff.datasets.raw_file import RawFile
 from sidiff.datasets.safetensors import Model, SafetensorsDataset
 from sidiff.datasets.stored import Stamp, Stored
 from sidiff.datasets.streamed_parquet import StreamedParquet
-from sidiff.datasets.unfinished import UnfinishedWork
 
 __all__ = [
     "BundleDataset",
     "Model",
     "PartitionedParquet",
+    "Previous",
     "PreviousModel",
     "PreviousVersion",
     "RawFile",

@@ -1,7 +1,8 @@
 """Versioned data sets: whole or absent, with a stamp that is checked on reading.
 
-The stamp lies beside the file. It has the SHA-256 of the file and those of the data
-sets that it was made of (``sidiff.lineage``).
+The stamp has the SHA-256 of the file and those of the data sets that it was made of
+(``sidiff.lineage``). It lies beside the folder of the version, not inside: Polars reads
+a folder of Parquet files only if there are no others.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from sidiff.storage import (
 )
 
 STAMP = ".stamp.json"
-"""Ending of the file beside a stored one."""
+"""Ending of a stamp, after the version."""
 
 Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
@@ -92,7 +93,7 @@ class Stored:
             ) from error
 
     def save(self, data: Any) -> None:
-        """Store ``data`` as a whole file with a stamp beside it.
+        """Store ``data`` as a whole file with a stamp.
 
         Raises:
             SidiffError: the disk is full or the store refuses; there is no new
@@ -102,7 +103,7 @@ class Stored:
         with whole_object(self._fs, path) as part:
             self._write(part, data)
             stamp = Stamp(of_file(part), dict(self.made_of))
-            with whole_object(self._fs, path + STAMP) as beside:
+            with whole_object(self._fs, self._stamp_path(path)) as beside:
                 beside.write_text(json.dumps(stamp._asdict(), indent=2) + "\n")
         self.sha256 = stamp.sha256
 
@@ -137,13 +138,19 @@ class Stored:
         if stamp is not None and stamp.sha256 != of_file(file):
             raise SidiffError(
                 f"{address_of(self._fs, path)} is damaged: its SHA-256 differs from "
-                f"the one in {PurePosixPath(path).name}{STAMP}; run the stage that "
-                "writes it again, or choose another version with --load-versions."
+                f"the one in {PurePosixPath(self._stamp_path(path)).name}; run the "
+                "stage that writes it again, or choose another version with "
+                "--load-versions."
             )
+
+    def _stamp_path(self, path: str) -> str:
+        version_folder = path.rpartition("/")[0]
+        return (version_folder if self._version else path) + STAMP
 
     def _stamp_of(self, path: str) -> Stamp | None:
         try:
-            return Stamp(**json.loads(read_bytes(self._fs, path + STAMP)))
+            stamp = read_bytes(self._fs, self._stamp_path(path))
+            return Stamp(**json.loads(stamp))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError):

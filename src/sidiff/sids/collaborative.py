@@ -124,7 +124,9 @@ def fuse(
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def fused_prints(text: pl.Series, collaborative: NDArray[np.float32]) -> pl.Series:
+def fused_fingerprints(
+    text: pl.Series, collaborative: NDArray[np.float32]
+) -> pl.Series:
     """Fingerprints of fused vectors: SHA-256 (hex) of the text's and the histories'.
 
     Args:
@@ -132,8 +134,8 @@ def fused_prints(text: pl.Series, collaborative: NDArray[np.float32]) -> pl.Seri
         collaborative: (N, C).
     """
     rows = np.ascontiguousarray(collaborative.astype("<f4"))
-    prints = [
-        hashlib.sha256(one.encode() + row.tobytes()).hexdigest()
-        for one, row in zip(text.to_list(), rows, strict=True)
+    fingerprints = [
+        hashlib.sha256(own.encode() + row.tobytes()).hexdigest()
+        for own, row in zip(text.to_list(), rows, strict=True)
     ]
-    return pl.Series("fingerprint", prints, dtype=pl.String)
+    return pl.Series("fingerprint", fingerprints, dtype=pl.String)

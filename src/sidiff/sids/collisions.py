@@ -31,26 +31,22 @@ TOGETHER = 128
 """Items of one SID that are assigned together; a larger crowd goes in portions."""
 
 NEIGHBOURS = 8
-"""SIDs around an item that are looked at first, at least."""
+"""SIDs around an item that are compared first, at least."""
 
 NUMBERS_AT_ONCE = 2**23
 """Costs held in memory at a time (float64: 64 MiB)."""
 
-Candidates = tuple[NDArray[np.uint16], NDArray[np.float64]]
-"""SIDs (n, count, L), cheapest first, and their costs (n, count)."""
-
 
 def repair(
     codes: NDArray[np.uint16],
-    codebook_size: int,
     settled: NDArray[np.bool_],
-    quantizer: Quantizer | None,
+    quantizer: Quantizer,
     vectors: NDArray[np.float32],
 ) -> NDArray[np.uint16]:
     """Give every item a semantic ID of its own.
 
     One item of a crowded SID keeps it: a settled one, or the one with the least
-    quantization error, or the first. The others, up to ``TOGETHER`` at a time, get
+    quantization error. The others, up to ``TOGETHER`` at a time, get
     distinct free SIDs such that their squared errors add up to the least possible; with
     a residual quantizer, among the SIDs that a beam search finds. SIDs that the
     quantizer gave to anybody are not free. The fullest groups choose first, then the
@@ -58,11 +54,9 @@ def repair(
 
     Args:
         codes: (N, L), what the quantizer gave, and the final SIDs of settled items.
-        codebook_size: K.
         settled: (N,), items whose SID must stay.
-        quantizer: measures the error; None where there is none, and then items move on
-            to the next free SIDs in counting order.
-        vectors: (N, d) float32, as the quantizer encodes them; not read without one.
+        quantizer: measures the error.
+        vectors: (N, d) float32, as the quantizer encodes them.
 
     Returns:
         (N, L) uint16, all rows distinct if those of settled items are.
@@ -70,7 +64,7 @@ def repair(
     Raises:
         SidiffError: there are more items than possible SIDs.
     """
-    possible = codebook_size ** codes.shape[1]
+    possible = quantizer.codebook_size**quantizer.digits
     if possible < len(codes):
         raise SidiffError(
             f"Only {possible:,} semantic IDs are possible for {len(codes):,} items; "
@@ -83,13 +77,12 @@ def repair(
         return repaired
     stays = ~np.isin(np.arange(len(codes)), order)
     taken = np.unique(_keys(codes[stays]))
-    points = codes[order] if quantizer is None else quantizer.aligned(vectors[order])
+    points = quantizer.aligned(vectors[order])
     with single_threaded_blas():
         for start, end in bounds:
             for first in range(start, end, TOGETHER):
                 portion = slice(first, min(first + TOGETHER, end))
-                shape = codebook_size, codes.shape[1]
-                chosen = _assign(points[portion], *shape, taken, quantizer)
+                chosen = _assign(points[portion], taken, quantizer)
                 repaired[order[portion]] = chosen
                 keys = np.sort(_keys(chosen))
                 taken = np.insert(taken, np.searchsorted(taken, keys), keys)
@@ -104,16 +97,14 @@ def repair(
 def _crowds(
     codes: NDArray[np.uint16],
     settled: NDArray[np.bool_],
-    quantizer: Quantizer | None,
+    quantizer: Quantizer,
     vectors: NDArray[np.float32],
 ) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
     """Items that must move, SID by SID, and the bounds of each SID's, fullest first."""
     groups = group_codes(codes)
     crowded = np.flatnonzero(groups.sizes[groups.sid_of_item] > 1)
-    errors = np.zeros(len(crowded))
-    if quantizer is not None and len(crowded):
-        words = quantizer.reconstruct(codes[crowded])
-        errors = ((vectors[crowded].astype(np.float64) - words) ** 2).sum(axis=1)
+    words = quantizer.reconstruct(codes[crowded])
+    errors = ((vectors[crowded].astype(np.float64) - words) ** 2).sum(axis=1)
     sid = groups.sid_of_item[crowded]
     order = np.lexsort((crowded, errors, ~settled[crowded], sid))
     keeps = np.ones(len(order), dtype=bool)
@@ -129,30 +120,23 @@ def _crowds(
 
 
 def _assign(
-    points: NDArray[Any],
-    codebook_size: int,
-    digits: int,
-    taken: NDArray[np.void],
-    quantizer: Quantizer | None,
+    points: NDArray[np.float64], taken: NDArray[np.void], quantizer: Quantizer
 ) -> NDArray[np.uint16]:
     """Distinct SIDs (n, L) outside of ``taken`` for n items of one SID.
 
     An item needs no more than its n cheapest free SIDs: the other n - 1 items cannot
     take all of them. Within these the assignment is therefore the best of all.
-    ``points`` are the items' vectors, aligned, or their codes without a quantizer.
+    ``points`` are the items' vectors, aligned; ``taken`` is sorted.
     """
-    items, possible = len(points), codebook_size**digits
+    items, digits = len(points), quantizer.digits
+    possible = quantizer.codebook_size**digits
     # Equal items have equal candidates: a crowd often is one text many times.
     _, first, same = np.unique(_keys(points), return_index=True, return_inverse=True)
     count = max(NEIGHBOURS, 2 * items)
     while True:
         count = min(count, possible)
-        if quantizer is None:
-            sids, costs = by_counting(points[first], codebook_size, count)
-        else:
-            sids, costs = by_error(quantizer, points[first], count)
+        sids, costs = nearest_sids(quantizer, points[first], count)
         keys = _keys(sids.reshape(-1, digits)).reshape(costs.shape)
-        # ``taken`` is sorted.
         near = np.minimum(np.searchsorted(taken, keys), len(taken) - 1)
         free = taken[near] != keys
         if count == possible or (free.sum(axis=1) >= items).all():
@@ -175,53 +159,20 @@ def _keys(rows: NDArray[Any]) -> NDArray[np.void]:
     return rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel()
 
 
-def by_error(
+def nearest_sids(
     quantizer: Quantizer, points: NDArray[np.float64], count: int
-) -> Candidates:
+) -> tuple[NDArray[np.uint16], NDArray[np.float64]]:
     """The SIDs with the least squared error for each point.
 
     Args:
         quantizer: a fitted quantizer of L digits.
         points: (n, d) float64, vectors as ``Quantizer.aligned`` gives them.
         count: how many SIDs; fewer come back where fewer are possible.
-    """
-    return _cheapest(quantizer.digit_errors(points), count, quantizer.overlapping)
-
-
-def by_counting(
-    codes: NDArray[np.uint16], codebook_size: int, count: int
-) -> Candidates:
-    """The SIDs that follow each given one, where no quantizer measures a distance.
-
-    Each digit counts up from its own code and wraps around; the last digit moves first,
-    so the front of a SID stays as long as there is room behind it.
-
-    Args:
-        codes: (n, L).
-        codebook_size: K.
-        count: how many SIDs; fewer come back where fewer are possible.
 
     Returns:
-        SIDs, the given one first, and how many steps away each is.
+        SIDs (n, count, L), cheapest first, and their costs (n, count).
     """
-    digits = codes.shape[1]
-    steps = (np.arange(codebook_size) - codes[:, :, None].astype(np.int64)) % (
-        codebook_size
-    )
-    # Beyond the bound no two beginnings are compared by their number of steps anyway.
-    weights = np.minimum(float(codebook_size) ** np.arange(digits)[::-1], 1e200)
-    no_words = np.zeros((digits, codebook_size, 0))
-    return _cheapest(steps * weights[:, None], count, no_words)
-
-
-def _cheapest(
-    costs: NDArray[np.float64], count: int, words: NDArray[np.float64]
-) -> Candidates:
-    """Cut the rows so that memory is bounded, and search.
-
-    ``costs`` (n, L, K) is what each code costs by itself; the dot products of the
-    codewords ``words`` (L, K, w) count twice on top.
-    """
+    costs, words = quantizer.digit_errors(points), quantizer.overlapping
     width = max(costs.shape[2], words.shape[2])
     step = max(1, NUMBERS_AT_ONCE // (count * width))
     parts = [
@@ -234,7 +185,12 @@ def _cheapest(
 
 def _search(
     costs: NDArray[np.float64], count: int, words: NDArray[np.float64]
-) -> Candidates:
+) -> tuple[NDArray[np.uint16], NDArray[np.float64]]:
+    """Grow SIDs digit by digit.
+
+    ``costs`` (n, L, K) is what each code costs by itself; the dot products of the
+    codewords ``words`` (L, K, w) count twice in addition.
+    """
     rows, digits, size = costs.shape
     codes = np.zeros((rows, 1, 0), dtype=np.uint16)
     totals = np.zeros((rows, 1))

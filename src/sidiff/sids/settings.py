@@ -51,7 +51,7 @@ class CollaborativeParameters(Parameters):
 class TokenizationParameters(Parameters):
     """Embeddings to semantic IDs (pipeline ``tokenization``)."""
 
-    quantizer: Annotated[str, Choice(QUANTIZERS, "random", "table")]
+    quantizer: Annotated[str, Choice(QUANTIZERS)]
     collaborative: CollaborativeParameters
     whitening: WhiteningParameters
     digits: Count
@@ -60,7 +60,6 @@ class TokenizationParameters(Parameters):
     seed: Seed
     threads: Count
     device: Device
-    table: Text | None
     collisions: Literal["share", "repair"]
     new_items: Literal["keep", "refit"]
 
@@ -71,9 +70,5 @@ class TokenizationParameters(Parameters):
             raise ValueError(
                 f".digits ({self.digits}) must divide .whitening.dimensions "
                 f"({self.whitening.dimensions}) without rest"
-            )
-        if self.quantizer == "table" and not self.table:
-            raise ValueError(
-                ".table must name a Parquet file where .quantizer is table"
             )
         return self

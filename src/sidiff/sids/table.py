@@ -8,12 +8,9 @@ metrics need to deal with them.
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,8 +18,6 @@ from numpy.typing import NDArray
 
 from sidiff.errors import SidiffError
 from sidiff.fingerprints import add_texts
-
-logger = logging.getLogger(__name__)
 
 MAX_CODES = 2**16
 """Largest number of codes per digit: codes are stored as uint16."""
@@ -108,9 +103,8 @@ class SidTable:
         """
         if not {"item_id", "codebook_size"} <= set(frame.columns):
             raise SidiffError(
-                "This SID table lacks the column item_id or codebook_size; run the "
-                "tokenization pipeline again, or give a table of your own with "
-                "quantizer 'table'."
+                "This SID table lacks the column item_id or codebook_size; run "
+                "kedro run --pipeline=tokenization again."
             )
         sizes = frame["codebook_size"].unique().to_list()
         if len(sizes) != 1 or not isinstance(sizes[0], int):
@@ -166,13 +160,13 @@ class SidTable:
         Entry g is that of the items of generation g and before. What was trained on
         any of these tables knows every code of this one.
         """
-        prints = []
+        earlier = []
         for last in range(int(self.generation.max(initial=0))):
             kept = self.generation <= last
             ids = self.item_ids.filter(pl.Series(kept))
-            before = SidTable(self.codes[kept], ids, self.codebook_size)
-            prints.append(before.fingerprint)
-        return [*prints, self.fingerprint]
+            table = SidTable(self.codes[kept], ids, self.codebook_size)
+            earlier.append(table.fingerprint)
+        return [*earlier, self.fingerprint]
 
 
 def group_codes(codes: NDArray[np.uint16]) -> Groups:
@@ -192,98 +186,16 @@ def group_codes(codes: NDArray[np.uint16]) -> Groups:
     )
 
 
-def load_table(
-    path: Path,
-    item_ids: Sequence[str] | pl.Series,
-    digits: int,
-    codes: int | Literal["auto"],
-) -> SidTable:
-    """Read semantic IDs that somebody else made.
-
-    Args:
-        path: Parquet file with a column ``item_id`` and either a list column
-            ``codes`` or the columns ``code_0`` .. ``code_{L-1}``, counted from 0.
-        item_ids: the catalogue; the result is in this order, and further items of
-            the file are left out.
-        digits: L, which the file must have.
-        codes: K, or "auto" for the largest code of the catalogue's items plus one.
-
-    Raises:
-        SidiffError: no such file, not Parquet, a column or an item is missing, an
-            item occurs twice, or a code is out of range.
-    """
-    frame = read_table(path).with_columns(pl.col("item_id").cast(pl.String))
-    wanted = pl.DataFrame({"item_id": pl.Series(item_ids, dtype=pl.String)})
-    frame = frame.join(wanted, on="item_id", how="semi")
-    missing = wanted.join(frame, on="item_id", how="anti")
-    if len(missing):
-        raise SidiffError(
-            f"The SID table {path} lacks {len(missing):,} of {len(wanted):,} items, "
-            f"{missing['item_id'][0]} first; add them."
-        )
-    if len(frame) > len(wanted):
-        twice = frame.filter(pl.col("item_id").is_duplicated())["item_id"][0]
-        raise SidiffError(f"The SID table {path} names item {twice} more than once.")
-    frame = wanted.join(frame, on="item_id", how="left", maintain_order="left")
-    matrix = _code_matrix(frame)
-    if matrix.shape[1] != digits:
-        raise SidiffError(
-            f"The SID table {path} has {matrix.shape[1]} digits; "
-            f"set tokenization.digits to that instead of {digits}."
-        )
-    if isinstance(codes, str):
-        codes = max(2, int(matrix.max(initial=0)) + 1)
-        logger.info("Codes per digit: %d, the largest code of %s", codes, path.name)
-    return SidTable(matrix, frame["item_id"], int(codes))
-
-
-def read_table(path: Path) -> pl.DataFrame:
-    """Read the file that ``tokenization.table`` names; its codes are not checked yet.
-
-    Raises:
-        SidiffError: there is no such file, it is not Parquet, or names no items.
-    """
-    try:
-        if not path.is_file():
-            raise SidiffError(
-                f"There is no SID table {path}; correct tokenization.table or make it."
-            )
-        frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise SidiffError(
-            f"The SID table {path} is not a Parquet file that can be read; correct "
-            "tokenization.table."
-        ) from error
-    if "item_id" not in frame.columns:
-        raise SidiffError(
-            f"The SID table {path} has no column item_id, it has "
-            f"{', '.join(frame.columns)}; add it."
-        )
-    return frame
-
-
 def _code_matrix(frame: pl.DataFrame) -> NDArray[Any]:
-    """The codes of a frame in either form, (N, L) int64; not yet checked."""
-    if "codes" in frame.columns:
-        column = frame["codes"]
-        if not isinstance(column.dtype, pl.List | pl.Array):
-            raise SidiffError(
-                f"The column codes of a SID table must hold lists, not {column.dtype}."
-            )
-        lengths = column.cast(pl.List(column.dtype.inner)).list.len().unique()
-        if len(lengths) != 1 or lengths[0] is None:
-            raise SidiffError("Every item of a SID table needs equally many codes.")
-        flat, width = column.explode(), int(lengths[0])
-        columns = [flat.gather_every(width, j) for j in range(width)]
-    else:
-        width = sum(name.startswith("code_") for name in frame.columns)
-        names = [f"code_{j}" for j in range(width)]
-        if not names or not set(names) <= set(frame.columns):
-            raise SidiffError(
-                "A SID table needs a list column codes, or columns code_0, code_1 and "
-                f"so on without a gap; this one has {', '.join(frame.columns)}."
-            )
-        columns = [frame[name] for name in names]
+    """The columns code_0 to code_{L-1} of a frame, (N, L) int64; not yet checked."""
+    names = [name for name in frame.columns if name.startswith("code_")]
+    expected = [f"code_{j}" for j in range(len(names))]
+    if not names or names != expected:
+        raise SidiffError(
+            "A SID table needs columns code_0, code_1 and so on without a gap; this "
+            f"one has {', '.join(frame.columns)}."
+        )
+    columns = [frame[name] for name in names]
     for column in columns:
         if not column.dtype.is_integer() or column.null_count():
             raise SidiffError(

@@ -1,8 +1,7 @@
 """The steps from embeddings to semantic IDs, for every kind of quantizer.
 
 ``opq`` quantizes whitened embeddings, ``rq_kmeans`` plain ones (as DiffGRM's released
-code does), and ``random`` and ``table`` nothing. A step without work gives
-None, which ``pack`` can store, so that a caller treats all kinds alike.
+code does).
 
 Throughout, ``embeddings`` is (N, D) float32 with rows in catalogue order, and
 ``trained`` is (N,) bool: whether an item occurs in the training samples. Only those
@@ -12,9 +11,6 @@ items shape a whitening or a quantizer.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,10 +18,9 @@ from numpy.typing import NDArray
 
 from sidiff.errors import SidiffError
 from sidiff.sids.collisions import repair
-from sidiff.sids.extension import rows_in
-from sidiff.sids.quantizers import QUANTIZERS, Quantizer, fit_quantizer, whitened
+from sidiff.sids.quantizers import QUANTIZERS, Quantizer, fit_quantizer
 from sidiff.sids.settings import TokenizationParameters
-from sidiff.sids.table import SidTable, load_table
+from sidiff.sids.table import SidTable
 from sidiff.sids.whitening import Whitening
 
 logger = logging.getLogger(__name__)
@@ -34,39 +29,24 @@ POINTS_PER_CODE = 39
 """Training points that a k-means centroid needs (faiss's rule of thumb)."""
 
 
-def learn_whitening(
+def fit(
     embeddings: NDArray[np.float32],
     trained: NDArray[np.bool_],
     parameters: TokenizationParameters,
-) -> Whitening | None:
-    """Fit the whitening; None where the kind uses none.
+) -> tuple[Whitening | None, Quantizer]:
+    """Fit the whitening, if the kind has one, and the quantizer, on training items.
 
     Raises:
-        SidiffError: too few training items for the dimensions asked for.
+        SidiffError: too few training items for the dimensions or the codes, or no GPU
+            where one is demanded.
     """
-    if not whitened(parameters.quantizer):
-        return None
-    return Whitening.fit(embeddings[trained], parameters.whitening.dimensions)
-
-
-def learn_quantizer(
-    embeddings: NDArray[np.float32],
-    trained: NDArray[np.bool_],
-    whitening: Whitening | None,
-    parameters: TokenizationParameters,
-) -> Quantizer | None:
-    """Settle the number of codes and train; None where nothing is trained.
-
-    Raises:
-        SidiffError: too few training items for the codes asked for, or no GPU where
-            one is demanded.
-    """
-    if parameters.quantizer not in QUANTIZERS:
-        return None
-    x_train = _whitened(embeddings[trained], whitening)
+    x_train, whitening = embeddings[trained], None
+    if QUANTIZERS[parameters.quantizer].whitened:
+        whitening = Whitening.fit(x_train, parameters.whitening.dimensions)
+        x_train = whitening.apply(x_train)
     least = _least_codes(len(embeddings), parameters)
     codes = choose_codes(parameters, len(x_train), least)
-    return fit_quantizer(x_train, parameters, codes)
+    return whitening, fit_quantizer(x_train, parameters, codes)
 
 
 def choose_codes(
@@ -79,17 +59,17 @@ def choose_codes(
     39 items a code for, or 2.
 
     Args:
-        parameters: quantizer, codes and max_codes are used.
-        n_train: number of training items; quantizers that are trained need one a code.
+        parameters: codes and max_codes are used.
+        n_train: number of training items, at least one a code.
         least: ``auto`` chooses at least so many.
 
     Raises:
         SidiffError: more codes than training items.
     """
-    most, trained = parameters.max_codes, parameters.quantizer != "random"
+    most = parameters.max_codes
     if parameters.codes != "auto":
         codes = parameters.codes
-        if trained and codes <= n_train < codes * POINTS_PER_CODE:
+        if codes <= n_train < codes * POINTS_PER_CODE:
             logger.info(
                 "Codes per digit: %d, as set; %s training items are fewer than the %d "
                 "per code that k-means likes",
@@ -111,18 +91,12 @@ def choose_codes(
             f"{n_train:,}",
             why,
         )
-    if trained and codes > n_train:
+    if codes > n_train:
         raise SidiffError(
             f"{codes} codes per digit need at least as many training items, and there "
             f"are {n_train}; lower tokenization.codes."
         )
     return codes
-
-
-def random_codes(n: int, digits: int, codes: int, seed: int) -> NDArray[np.uint16]:
-    """Uniform codes (n, L): the control in which a SID says nothing of its item."""
-    generator = np.random.default_rng(seed)
-    return generator.integers(codes, size=(n, digits), dtype=np.uint16)
 
 
 def _least_codes(items: int, parameters: TokenizationParameters) -> int:
@@ -135,10 +109,9 @@ def _least_codes(items: int, parameters: TokenizationParameters) -> int:
 
 def assign_sids(
     embeddings: NDArray[np.float32],
-    trained: NDArray[np.bool_],
     item_ids: pl.Series,
     whitening: Whitening | None,
-    quantizer: Quantizer | None,
+    quantizer: Quantizer,
     parameters: TokenizationParameters,
     earlier: SidTable | None,
 ) -> SidTable:
@@ -146,71 +119,49 @@ def assign_sids(
 
     Args:
         embeddings: see the module.
-        trained: see the module.
         item_ids: (N,) the catalogue.
         whitening: as fitted, None where the kind uses none.
-        quantizer: as fitted, None where nothing is trained.
-        parameters: kind, digits, codes, seed, table and collisions are used.
+        quantizer: as fitted.
+        parameters: collisions is used.
         earlier: a table to extend, made with the same whitening, quantizer and
-            parameters: its items keep their SIDs, the others are one generation more.
+            parameters, of items in the catalogue: they keep their SIDs, the others are
+            one generation more.
 
     Raises:
-        SidiffError: the table to read is missing or wrong, the embeddings do not fit
-            the quantizer, an item of ``earlier`` is gone, or the SIDs are too few to
+        SidiffError: the embeddings do not fit the quantizer, or the SIDs are too few to
             tell all items apart as ``collisions`` demands.
     """
     vectors = _whitened(embeddings, whitening)
-    natural, size = _natural(vectors, trained, item_ids, quantizer, parameters, earlier)
+    codes, size = quantizer.encode(vectors), quantizer.codebook_size
     settled = np.zeros(len(item_ids), dtype=bool)
     generation = np.zeros(len(item_ids), dtype=np.int32)
     if earlier is not None:
-        rows = rows_in(item_ids, earlier)
+        places = pl.DataFrame({"item_id": item_ids}).with_row_index("row")
+        found = earlier.item_ids.to_frame().join(
+            places, on="item_id", how="left", maintain_order="left"
+        )
+        rows = found["row"].to_numpy()
         settled[rows] = True
-        natural[rows] = earlier.codes
+        codes[rows] = earlier.codes
         generation[:] = earlier.generation.max(initial=0) + 1
         generation[rows] = earlier.generation
     if parameters.collisions == "repair":
-        natural = repair(natural, size, settled, quantizer, vectors)
-    elif size ** natural.shape[1] < len(natural):
+        codes = repair(codes, settled, quantizer, vectors)
+    elif size**quantizer.digits < len(codes):
         logger.warning(
             "Only %s semantic IDs are possible for %s items, so most items share "
             "theirs; more digits or codes would tell them apart",
-            f"{size ** natural.shape[1]:,}",
-            f"{len(natural):,}",
+            f"{size**quantizer.digits:,}",
+            f"{len(codes):,}",
         )
-    return SidTable(natural, item_ids, size, generation)
-
-
-def _natural(
-    vectors: NDArray[np.float32],
-    trained: NDArray[np.bool_],
-    item_ids: pl.Series,
-    quantizer: Quantizer | None,
-    parameters: TokenizationParameters,
-    earlier: SidTable | None,
-) -> tuple[NDArray[np.uint16], int]:
-    """The codes (N, L) before collisions are dealt with, and K."""
-    if quantizer is not None:
-        return quantizer.encode(vectors), quantizer.codebook_size
-    digits, seed = parameters.digits, parameters.seed
-    if parameters.table is not None and parameters.quantizer == "table":
-        path = Path(parameters.table).expanduser()
-        table = load_table(path, item_ids, digits, parameters.codes)
-        return table.codes.copy(), table.codebook_size
-    if earlier is None:
-        least = _least_codes(len(item_ids), parameters)
-        size = choose_codes(parameters, int(trained.sum()), least)
-    else:
-        size = earlier.codebook_size
-        seed += int(earlier.generation.max(initial=0)) + 1
-    return random_codes(len(item_ids), digits, size, seed), size
+    return SidTable(codes, item_ids, size, generation)
 
 
 def quantization_error(
     table: SidTable,
     embeddings: NDArray[np.float32],
     whitening: Whitening | None,
-    quantizer: Quantizer | None,
+    quantizer: Quantizer,
     parameters: TokenizationParameters,
 ) -> dict[str, float]:
     """The quantization error: distance of the items from what their codes stand for.
@@ -221,10 +172,8 @@ def quantization_error(
         mean squared distance to the mean vector (1: the codes say nothing). After
         ``repair`` also ``moved_items``, whose SID is not the one that the quantizer
         gave, and ``quantization_error_added``, the share by which moving them raised
-        the error. Nothing where there is no quantizer.
+        the error.
     """
-    if quantizer is None:
-        return {}
     vectors, codes = _whitened(embeddings, whitening), table.codes
     x = vectors.astype(np.float64)
     error = ((x - quantizer.reconstruct(codes)) ** 2).sum(axis=1).mean()
@@ -240,44 +189,6 @@ def quantization_error(
         added = float(error / before - 1) if before else 0.0
         figures["quantization_error_added"] = added
     return figures
-
-
-def whitening_settings(parameters: TokenizationParameters) -> dict[str, Any]:
-    """The settings that a whitening is fitted with, by name."""
-    if not whitened(parameters.quantizer):
-        return {"quantizer": parameters.quantizer}
-    names = {"quantizer", "whitening"}
-    return parameters.model_dump(mode="json", include=names)
-
-
-def quantizer_settings(parameters: TokenizationParameters) -> dict[str, Any]:
-    """The settings that a quantizer is fitted with, by name."""
-    if parameters.quantizer not in QUANTIZERS:
-        return {"quantizer": parameters.quantizer}
-    names = {"digits", "codes", "max_codes", "seed", "threads"}
-    return whitening_settings(parameters) | parameters.model_dump(include=names)
-
-
-def pack(
-    part: Whitening | Quantizer | None,
-) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Arrays and metadata to store; both empty for None."""
-    return part.to_tensors() if part is not None else ({}, {})
-
-
-def unpack_whitening(
-    tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]
-) -> Whitening | None:
-    """Undo ``pack``."""
-    del metadata
-    return Whitening(**tensors) if tensors else None
-
-
-def unpack_quantizer(
-    tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]
-) -> Quantizer | None:
-    """Undo ``pack``."""
-    return QUANTIZERS[metadata["kind"]](**tensors) if tensors else None
 
 
 def _whitened(

@@ -113,7 +113,8 @@ class Whitening:
         if embeddings.shape[1:] != self.mean.shape:
             raise SidiffError(
                 f"The whitening expects {len(self.mean)} dimensions and got "
-                f"{embeddings.shape[1]}; run tokenization again from fit_whitening."
+                f"{embeddings.shape[1]}; run kedro run "
+                "--pipeline=tokenization again."
             )
         whitened = np.empty((len(embeddings), self.dimensions), dtype=np.float32)
         projection = (self.components / self.scale[:, None].astype(np.float64)).T
@@ -125,9 +126,9 @@ class Whitening:
                 whitened[chunk * CHUNK :][: len(rows)] = projected
         return whitened
 
-    def to_tensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-        """Arrays by the names of the attributes, and no metadata, to be stored."""
-        return dict(vars(self)), {}
+    def to_tensors(self) -> dict[str, NDArray[Any]]:
+        """Arrays by the names of the attributes, to be stored."""
+        return dict(vars(self))
 
 
 def _chunks(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:

@@ -17,7 +17,7 @@ from sidiff.errors import SidiffError
 from sidiff.evaluation.filters import read_ids
 from sidiff.parameters import Parameters, Text
 from sidiff.pipelines.frames import to_embeddings
-from sidiff.pipelines.tokenization.nodes import check_settings, unpacked
+from sidiff.pipelines.tokenization.nodes import unpacked
 from sidiff.reviews.own_data import ingest_items
 from sidiff.reviews.settings import IngestionParameters
 from sidiff.reviews.text import render_texts
@@ -130,10 +130,11 @@ def _extended(
 ) -> SidTable:
     """The table with new items; what it has stays as it is."""
     from sidiff.sids import tokenizer
+    from sidiff.sids.extension import check_settings
     from sidiff.sids.table import SidTable
 
     whitening, quantizer, stored = fitted
-    check_settings("quantizer", quantizer, tokenizer.quantizer_settings(parameters))
+    check_settings(quantizer.metadata.get("settings", {}), parameters)
     parts = unpacked(whitening, quantizer)
     if SidTable.from_frame(stored).fingerprint not in table.fingerprints():
         raise SidiffError(
@@ -151,7 +152,6 @@ def _extended(
     old = np.repeat(vectors[:1], len(table.item_ids), axis=0)
     return tokenizer.assign_sids(
         np.concatenate([old, vectors]),
-        np.zeros(len(old) + len(vectors), dtype=bool),
         pl.concat([table.item_ids, item_ids.alias("item_id")]),
         *parts,
         parameters,

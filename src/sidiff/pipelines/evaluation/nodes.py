@@ -152,9 +152,7 @@ def summarise_run(
 ) -> dict[str, Any]:
     """Gather what a person wants to know first."""
     why = "as configured"
-    if tokenization.quantizer == "table":
-        why = "as in the table given"
-    elif tokenization.codes == "auto":
+    if tokenization.codes == "auto":
         why = f"fitted to {data_statistics['training_items']:,} training items"
     return {
         "dataset": dataset,

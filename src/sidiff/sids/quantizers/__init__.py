@@ -17,18 +17,13 @@ from sidiff.sids.quantizers.base import Quantizer
 if TYPE_CHECKING:
     from sidiff.sids.settings import TokenizationParameters
 
-__all__ = ["QUANTIZERS", "Quantizer", "fit_quantizer", "whitened"]
+__all__ = ["QUANTIZERS", "Quantizer", "fit_quantizer"]
 
 QUANTIZERS: Registry[type[Quantizer]] = Registry(
     opq="sidiff.sids.quantizers.product:Product",
     rq_kmeans="sidiff.sids.quantizers.residual:ResidualKMeans",
 )
-"""Quantizers that are trained."""
-
-
-def whitened(kind: str) -> bool:
-    """Test that this kind of quantizer is trained, and on whitened embeddings."""
-    return kind in QUANTIZERS and QUANTIZERS[kind].whitened
+"""Quantizers by their names in ``tokenization.quantizer``."""
 
 
 def fit_quantizer(
@@ -38,7 +33,7 @@ def fit_quantizer(
 
     Args:
         x_train: (n, d) float32, the training items: whitened embeddings or plain ones,
-            as ``whitened`` says.
+            as ``Quantizer.whitened`` says.
         parameters: kind, one of ``QUANTIZERS``, digits, seed, threads and device.
         codes: K, see ``choose_codes``.
 

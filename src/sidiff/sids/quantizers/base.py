@@ -72,7 +72,8 @@ class Quantizer(ABC):
         if x.shape[1] != self.dimensions:
             raise SidiffError(
                 f"The quantizer expects {self.dimensions} dimensions and got "
-                f"{x.shape[1]}; run tokenization again from fit_quantizer."
+                f"{x.shape[1]}; run kedro run "
+                "--pipeline=tokenization again."
             )
         return self._encode(x)
 
@@ -107,10 +108,9 @@ class Quantizer(ABC):
         """Codewords (L, K, w) that lie in one space; w is 0 where digits share none."""
         return np.zeros((self.digits, self.codebook_size, 0))
 
-    def to_tensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-        """Arrays by the names of the fields, and the kind, to be stored."""
-        tensors = {name: part for name, part in vars(self).items() if part is not None}
-        return tensors, {"kind": self.kind}
+    def to_tensors(self) -> dict[str, NDArray[Any]]:
+        """Arrays by the names of the fields, to be stored."""
+        return {name: part for name, part in vars(self).items() if part is not None}
 
 
 def nearest(

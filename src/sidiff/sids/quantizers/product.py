@@ -55,7 +55,7 @@ class Product(Quantizer):
     def reconstruct(self, codes: NDArray[np.integer]) -> NDArray[np.float32]:
         """The vectors that codes (n, L) stand for, (n, d) float32."""
         words = self.codebooks[np.arange(self.digits), codes]  # (n, L, d / L)
-        vectors = words.reshape(len(codes), -1)
+        vectors = words.reshape(len(codes), self.dimensions)
         if self.offset is not None:
             vectors = vectors + self.offset
         with single_threaded_blas():

@@ -100,7 +100,7 @@ def test_a_damaged_model_counts_as_none_and_is_named(
     if spoil == "weights":
         file.write_bytes(file.read_bytes()[:-1])
     else:
-        stamp = file.with_name(f"{file.name}.stamp.json")
+        stamp = file.parent.with_name("2026-01-01.stamp.json")
         stamp.write_text(json.dumps({"sha256": "0" * 64, "made_of": {}}))
     assert model(path).load() is None
     assert "m.safetensors" in caplog.text
