@@ -30,7 +30,7 @@ from benchmarks.common import (
     timed,
 )
 from sidiff.sids.encoder import SentenceEncoder, embed, load_encoder
-from sidiff.sids.hub import PACKAGED, load_model, quiet_hugging_face
+from sidiff.sids.hub import PACKAGED, load_model
 
 VOCABULARY = (
     "moisturizing shampoo conditioner organic lavender cream vitamin serum natural "
@@ -59,10 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = options.parse_args(arguments)
     torch.set_num_threads(settings.threads)
     machine = hardware()
-    with quiet_hugging_face():
-        ours = load_encoder(PACKAGED, "cpu")
-        lowered = load_encoder(PACKAGED, "cpu", "bfloat16")
-        theirs = load_model(PACKAGED, "cpu")
+    ours = load_encoder(PACKAGED, "cpu")
+    lowered = load_encoder(PACKAGED, "cpu", "bfloat16")
+    theirs = load_model(PACKAGED, "cpu")
     if settings.item_texts:
         stored = pl.read_parquet(settings.item_texts)["text"].unique()
         size = min(settings.items, len(stored))

@@ -30,7 +30,7 @@ def test_bit_for_bit(tmp_path: Path) -> None:
     folder.write("one", snapshot())
     found = folder.read("one")
     assert found is not None
-    assert found.state == snapshot().state
+    assert found.metadata == snapshot().metadata
     for name, array in snapshot().arrays.items():
         assert found.arrays[name].dtype == array.dtype
         assert found.arrays[name].shape == array.shape
@@ -85,5 +85,5 @@ def test_a_full_disk_leaves_the_last_good_one(
     caplog.set_level(logging.WARNING)
     found = folder.read("one")
     assert found is not None
-    assert found.state == snapshot().state
+    assert found.metadata == snapshot().metadata
     assert not caplog.records

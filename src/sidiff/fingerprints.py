@@ -1,4 +1,4 @@
-"""Fingerprints by which stored things know what they were made of."""
+"""SHA-256 of files, texts and values."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def of_values(values: Any) -> str:
 
 
 def add_texts(digest: Any, texts: Iterable[str]) -> None:
-    """Add texts to a digest of ``hashlib``, so that no two lists of them are alike."""
+    """Add texts to a digest of ``hashlib``; other texts or bounds, another digest."""
     for text in texts:
         name = text.encode()
         digest.update(b"%d:%s," % (len(name), name))

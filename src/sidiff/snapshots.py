@@ -1,8 +1,8 @@
-"""Unfinished work, from which the same work goes on after a crash.
+"""Snapshots of unfinished work, from which the same work goes on after a crash.
 
-A snapshot is one file on a disk or in an object store: the SHA-256 of what follows,
-then arrays in the format of safetensors, the last of them a state as JSON. It replaces
-the one before it only when it is whole, so there always is a last good one.
+A snapshot is one file on a disk or in an object store: the SHA-256 of the rest of the
+file, then arrays in the format of safetensors, one of them the metadata as JSON. It
+replaces the one before it only when it is whole, so there always is a last good one.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ T = TypeVar("T")
 ENDING = ".snapshot"
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 _DIGEST_BYTES = 32
-_STATE = "__state__"
-"""Name of the array with the state, which a header has no room for: at most 100 MB."""
+_METADATA = "__description__"
+"""Name of the array with the metadata: a header holds 100 MB at most."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a piece of work at one moment.
+    """A piece of work at one moment.
 
     Attributes:
         arrays: by name, of any shape and type that safetensors knows.
-        state: everything else, as JSON knows it (and NaN and infinities).
+        metadata: everything else, as JSON knows it (and NaN and infinities).
     """
 
     arrays: dict[str, NDArray[Any]]
-    state: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 class SnapshotFolder:
     """Snapshots by name, in a folder that need not exist yet.
 
-    Raises everywhere:
-        StorageError: the folder lies in a store that cannot be reached.
+    Every method raises ``StorageError`` where the folder lies in a store that cannot
+    be reached.
     """
 
     def __init__(self, path: Path, files: Any = None) -> None:
@@ -133,9 +133,9 @@ class SnapshotFolder:
             part.write_bytes(encode(snapshot))
 
     def clear(self) -> None:
-        """Remove what was read or written through this object, and nothing else.
+        """Remove the snapshots that were read or written through this object.
 
-        What other settings left is not of this work and stays.
+        Those of other settings stay.
         """
         for name in self._used:
             file = self._file(name)
@@ -154,8 +154,9 @@ class SnapshotFolder:
 
 def encode(snapshot: Snapshot) -> bytes:
     """Return a snapshot as the content of a file."""
-    state = np.frombuffer(json.dumps(snapshot.state).encode(), dtype=np.uint8)
-    content = save(snapshot.arrays | {_STATE: state})
+    text = json.dumps(snapshot.metadata).encode()
+    metadata = np.frombuffer(text, dtype=np.uint8)
+    content = save(snapshot.arrays | {_METADATA: metadata})
     return hashlib.sha256(content).digest() + content
 
 
@@ -172,13 +173,13 @@ def decode(content: bytes) -> Snapshot:
         arrays = load(content)
     except SafetensorError as error:
         raise ValueError(f"no safetensors file: {error}") from error
-    if _STATE not in arrays:
-        raise ValueError("it has no state, as if of another version of sidiff")
-    return Snapshot(arrays, json.loads(arrays.pop(_STATE).tobytes()))
+    if _METADATA not in arrays:
+        raise ValueError("it has no metadata, as if of another version of sidiff")
+    return Snapshot(arrays, json.loads(arrays.pop(_METADATA).tobytes()))
 
 
 def below(name: str, named: Mapping[str, T]) -> dict[str, T]:
-    """What has a name that begins with ``NAME/``, without that."""
+    """The entries whose names begin with ``NAME/``, by the rest of their names."""
     start = f"{name}/"
     return {
         key.removeprefix(start): value

@@ -31,7 +31,7 @@ class StatisticsHooks:
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
-        """Read what earlier runs left, before kedro-viz writes over it."""
+        """Read the statistics of earlier runs, before kedro-viz overwrites them."""
         folder = Path(context.project_path) / VIZ_METADATA_ARGS["path"]
         self._file = folder / "stats.json"
         try:
@@ -41,12 +41,12 @@ class StatisticsHooks:
 
     @hook_impl
     def after_catalog_created(self, catalog: DataCatalog) -> None:
-        """Keep the catalogue, which knows the files."""
+        """Keep the catalogue for the sizes of files."""
         self._catalog = catalog
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Note shape and size of a table."""
+        """Record shape and size of a table."""
         dataset = self._catalog.get(dataset_name)
         if not isinstance(data, pl.DataFrame | pl.LazyFrame) or not isinstance(
             dataset, Stored

@@ -339,7 +339,7 @@ def test_unfinished_work(place: Place, caplog: pytest.LogCaptureFixture) -> None
     work().write("other", snapshot(3.0))
     assert work().names() == ["one", "other"]
     found = work().read("one")
-    assert found.state == {"step": 2.0}
+    assert found.metadata == {"step": 2.0}
     assert found.arrays["x"].tolist() == [2.0] * 4
     first.clear()
     assert work().names() == ["other"]

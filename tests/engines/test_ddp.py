@@ -151,7 +151,7 @@ def wait_for_step(folder: Path, step: int) -> None:
     for _ in range(2400):
         for name in SnapshotFolder(folder).names():
             found = SnapshotFolder(folder).read(name)
-            if found is not None and found.state["step"] >= step:
+            if found is not None and found.metadata["step"] >= step:
                 return
         time.sleep(0.05)
     raise AssertionError("no checkpoint in two minutes")

@@ -79,7 +79,6 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("tokenization.codes", "many", "auto, or a whole number from 2 to 65,536"),
     ("tokenization.max_codes", 1, "a whole number from 2 to 65,536"),
     ("tokenization.threads", 0, COUNT),
-    ("tokenization.table", 3, f"null, or {TEXT}"),
     ("tokenization.collisions", "ignore", "share or repair"),
     ("tokenization.new_items", True, "keep or refit"),
     # training

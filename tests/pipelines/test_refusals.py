@@ -65,7 +65,9 @@ def test_rows_of_a_rejected_ingestion_go_no_further(
     spoilt.write_text("\n".join([*lines[:-broken], *["{broken"] * broken]))
     with pytest.raises(SidiffError, match="rejected_"):
         run("ingestion", given)
-    with pytest.raises(SidiffError, match="interactions do not belong together"):
+    with pytest.raises(
+        SidiffError, match="interactions were made from different versions"
+    ):
         run("filtering", given)
 
 

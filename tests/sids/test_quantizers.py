@@ -276,9 +276,9 @@ def test_refusals(embeddings: Rows, settings: Settings) -> None:
 
 def test_gpu_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0, raising=False)
-    assert not faiss_training.gpu_wanted("auto")
+    assert not faiss_training.gpu_available("auto")
     with pytest.raises(SidiffError, match="faiss sees no GPU"):
-        faiss_training.gpu_wanted("cuda")
+        faiss_training.gpu_available("cuda")
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
-    assert faiss_training.gpu_wanted("auto")
-    assert not faiss_training.gpu_wanted("cpu")
+    assert faiss_training.gpu_available("auto")
+    assert not faiss_training.gpu_available("cpu")

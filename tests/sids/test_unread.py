@@ -8,7 +8,7 @@ import pytest
 
 from sidiff.sids.encoder import SentenceEncoder, load_encoder
 from sidiff.sids.hub import PACKAGED
-from sidiff.sids.unread import count_unread
+from sidiff.sids.unread import count_unread, unknown_share
 
 LABELS = ["Name", "", "Price"]
 
@@ -54,5 +54,5 @@ def test_what_is_not_read_is_counted(
 
 
 def test_share_of_unknown_words(encoder: SentenceEncoder) -> None:
-    shares = encoder.unknown_share(["red vase", "red ያማረ", "ያማረ", "5.0", ""])
+    shares = unknown_share(["red vase", "red ያማረ", "ያማረ", "5.0", ""], encoder)
     np.testing.assert_allclose(shares, [0, 0.5, 1, 0, 0])

@@ -54,7 +54,7 @@ def step_of(folder: Path) -> int:
     for name in SnapshotFolder(folder).names():
         snapshot = SnapshotFolder(folder).read(name)
         assert snapshot is not None, "a kill left a damaged checkpoint"
-        steps.append(snapshot.state["step"])
+        steps.append(snapshot.metadata["step"])
     return max(steps)
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from shutil import copytree, rmtree
+from shutil import copytree
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sidiff.datasets.stored import Loaded, Saved, StoredFile
+from sidiff.datasets.streamed_parquet import session_copies
 from sidiff.folders import MANIFEST, local_folder, read_manifest, whole_folder
 from sidiff.storage import is_local
 
@@ -84,9 +84,8 @@ class PartitionedParquet(
         if is_local(self._fs):
             folder = Path(path)
         else:
-            # A scan reads it when this method has ended; removed with the process.
-            folder = Path(mkdtemp(prefix="sidiff-"))
-            atexit.register(rmtree, folder, ignore_errors=True)
+            # A scan reads it when this method has ended.
+            folder = Path(mkdtemp(dir=session_copies()))
             with local_folder(self._fs, path) as copy:
                 copytree(copy, folder, dirs_exist_ok=True)
         read_manifest(folder, TABLE, "run the stage that writes it again")

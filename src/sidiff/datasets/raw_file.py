@@ -29,7 +29,7 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
     read more than once, and its digest goes into the report.
 
     Saving writes the lines of one gzip file with a fixed header: the same lines always
-    make the same bytes. No lines leave alone what is there.
+    make the same bytes. Without lines an existing file stays.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
         return files, path
 
     def _copy_all(self) -> list[Path]:
-        """Copy the files of an address, as far as they are not here in this state."""
+        """Copy the files of an address, except those whose copy is up to date."""
         try:
             files, root = self._place()
             if self._url is not None and not files.exists(root):

@@ -1,8 +1,8 @@
 """Versioned data sets: whole or absent, with a stamp that is checked on reading.
 
 The stamp has the SHA-256 of the file and those of the data sets that it was made of
-(``sidiff.lineage``). It lies beside the folder of the version, not inside: Polars reads
-a folder of Parquet files only if there are no others.
+(``sidiff.lineage``). It lies next to the folder of the version, not inside: Polars
+reads a folder of Parquet files only if there are no others.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ class Stored:
         with whole_object(self._fs, path) as part:
             self._write(part, data)
             stamp = Stamp(of_file(part), dict(self.made_of))
-            with whole_object(self._fs, self._stamp_path(path)) as beside:
-                beside.write_text(json.dumps(stamp._asdict(), indent=2) + "\n")
+            with whole_object(self._fs, self._stamp_path(path)) as stamped:
+                stamped.write_text(json.dumps(stamp._asdict(), indent=2) + "\n")
         self.sha256 = stamp.sha256
 
     def _read(self, file: Path) -> Any:
@@ -189,9 +189,9 @@ class Stored:
     def _get_versions(self) -> list[str]:
         """Return the stored versions' paths, the latest first.
 
-        Kedro's own asks a store once per version, takes what fsspec remembers of an
-        earlier listing, and counts an unreachable store as an empty one: for a stage
-        that extends what is there, a reason to begin anew.
+        Kedro's method asks a store once per version, takes an earlier listing from the
+        cache of fsspec, and counts an unreachable store as an empty one, on which a
+        stage would fit anew instead of extending.
 
         Raises:
             StorageError: the store cannot be listed.

@@ -50,7 +50,11 @@ class StreamedParquet(StoredFile[pl.LazyFrame, pl.LazyFrame]):
             return
         stamp = self._stamp_of(path)
         # By content; a table without a stamp gets a folder of its own every time.
-        folder = _copies() / stamp.sha256 if stamp else Path(mkdtemp(dir=_copies()))
+        folder = (
+            session_copies() / stamp.sha256
+            if stamp
+            else Path(mkdtemp(dir=session_copies()))
+        )
         copy = folder / PurePosixPath(path).name
         if not copy.exists():
             with whole_file(copy) as part:
@@ -60,8 +64,8 @@ class StreamedParquet(StoredFile[pl.LazyFrame, pl.LazyFrame]):
 
 
 @cache
-def _copies() -> Path:
-    """The folder of the copies, until the process ends."""
+def session_copies() -> Path:
+    """A folder for copies of remote files, removed when the process ends."""
     folder = mkdtemp(prefix="sidiff-")
     atexit.register(rmtree, folder, ignore_errors=True)
     return Path(folder)

@@ -58,7 +58,7 @@ def checkpoints_to_json(kept: SnapshotFolder | None) -> str:
 def from_bytes(content: bytes, checkpoints: str) -> Job:
     """Undo ``to_bytes`` and ``checkpoints_to_json``."""
     found = decode(content)
-    arrays, state = found.arrays, found.state
+    arrays, state = found.arrays, found.metadata
     lattice = kept = None
     if state["lattice"] is not None:
         lattice = Lattice.from_tensors(below("lattice", arrays), state["lattice"])
@@ -97,7 +97,7 @@ def result_from_bytes(content: bytes) -> Fitted:
     found = decode(content)
     return Fitted(
         {name: torch.from_numpy(array) for name, array in found.arrays.items()},
-        found.state["config"],
-        pl.DataFrame(found.state["history"], infer_schema_length=None),
-        pl.DataFrame(found.state["masking"], infer_schema_length=None),
+        found.metadata["config"],
+        pl.DataFrame(found.metadata["history"], infer_schema_length=None),
+        pl.DataFrame(found.metadata["masking"], infer_schema_length=None),
     )

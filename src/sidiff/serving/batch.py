@@ -59,9 +59,9 @@ def recommend_parts(
         for number, users in parts:
             name = f"{fingerprint[:16]}-{number:05d}"
             kept = unfinished.read(name)
-            if kept is not None and kept.state["fingerprint"] == fingerprint:
+            if kept is not None and kept.metadata["fingerprint"] == fingerprint:
                 taken += 1
-                state = kept.state
+                state = kept.metadata
                 frame = pl.read_parquet(io.BytesIO(kept.arrays[_TABLE].tobytes()))
                 bar.update(len(users))
             else:

@@ -1,9 +1,9 @@
-"""Item vectors from training histories: what is bought by the same people.
+"""Item vectors from training histories: items with the same buyers are near each other.
 
 Text alone knows nothing of taste. Here items that occur near each other in training
 histories get similar vectors: positive pointwise mutual information of co-occurrence,
-factorised by a truncated SVD (Levy and Goldberg, NeurIPS 2014, section 3). They stand
-beside the text embedding in the vector that is whitened and cut into codes.
+factorised by a truncated SVD (Levy and Goldberg, NeurIPS 2014, section 3). They
+are joined to the text embeddings before whitening and quantization.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def history_vectors(
 ) -> NDArray[np.float32]:
     """Collaborative vectors of all items, from the training part of the sequences.
 
-    Items that nobody bought in training have no part in the factorisation, so that
+    Items without training interactions have no part in the factorisation, so that
     adding such items to the catalogue changes nothing for the others.
 
     Args:

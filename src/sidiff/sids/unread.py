@@ -6,7 +6,9 @@ import logging
 import re
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from sidiff.sids.encoder import SentenceEncoder
 
@@ -33,7 +35,7 @@ def count_unread(
         bare = bare.str.replace_all(rf"(^|\. ){re.escape(label)}: ", "${1}")
     if bare.is_empty():
         return 0
-    unread = encoder.unknown_share(bare.to_list()) >= _LEAST
+    unread = unknown_share(bare.to_list(), encoder) >= _LEAST
     count = int(unread.sum())
     if count:
         logger.warning(
@@ -47,3 +49,25 @@ def count_unread(
             _MULTILINGUAL,
         )
     return count
+
+
+def unknown_share(
+    texts: Sequence[str], encoder: SentenceEncoder
+) -> NDArray[np.float64]:
+    """Share of the words of each text, (n,), that are not in the vocabulary.
+
+    Zero for models whose tokenizers know every letter, or have no token for unknown
+    words.
+    """
+    tokenizer, tokens = encoder.tokenizer, encoder.tokens(texts)
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if unknown is None or tokens is None:
+        return np.zeros(len(texts))
+    distinct = sorted(set().union(*tokens))
+    names = tokenizer.convert_ids_to_tokens(distinct)
+    pairs = zip(distinct, names, strict=True)
+    words = {token for token, name in pairs if any(map(str.isalpha, name))}
+    words = words - set(tokenizer.all_special_ids) | {unknown}
+    counts = [sum(token in words for token in row) for row in tokens]
+    lost = [row.count(unknown) for row in tokens]
+    return np.array(lost) / np.maximum(counts, 1)

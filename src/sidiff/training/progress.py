@@ -152,7 +152,7 @@ class Progress:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Undo ``snapshot``, in an object made of the same settings."""
-        state = snapshot.state
+        state = snapshot.metadata
         tensors = {name: torch.tensor(array) for name, array in snapshot.arrays.items()}
         self.model.load_state_dict(below("weights", tensors))
         self.best = below("best", tensors)
@@ -220,7 +220,7 @@ class Checkpoints:
         if found is None:
             self._mention_others(self._folder)
             return
-        if found.state["fingerprint"] != self._fingerprint:
+        if found.metadata["fingerprint"] != self._fingerprint:
             logger.warning(
                 "The checkpoint %s is of another run in spite of its name and is not "
                 "used; %s training starts anew",
@@ -247,7 +247,7 @@ class Checkpoints:
         if self._folder is None or (if_due and seconds < self._every_seconds):
             return
         snapshot = progress.snapshot()
-        snapshot.state["fingerprint"] = self._fingerprint
+        snapshot.metadata["fingerprint"] = self._fingerprint
         self._folder.write(self._name, snapshot)
         self._written = time.monotonic()
 

@@ -42,10 +42,10 @@ def fit_quantizer(
     """
     from sidiff.sids.faiss_training import (  # noqa: PLC0415 (slow to import)
         faiss_threads,
-        gpu_wanted,
+        gpu_available,
     )
 
-    use_gpu = gpu_wanted(parameters.device)
+    use_gpu = gpu_available(parameters.device)
     with faiss_threads(parameters.threads):
         return QUANTIZERS[parameters.quantizer].fit(
             x_train, parameters.digits, codes, seed=parameters.seed, use_gpu=use_gpu

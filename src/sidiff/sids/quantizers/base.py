@@ -23,7 +23,7 @@ class Quantizer(ABC):
     A field that is None is not stored.
 
     Attributes:
-        kind: the name in the configuration and beside the stored arrays.
+        kind: the name in the configuration and in the stored metadata.
         whitened: the vectors to quantize are whitened embeddings, or else plain ones.
         cuts: each digit has an equal part of a vector's dimensions.
         codebooks: float32 ``[L, K, ...]``.
