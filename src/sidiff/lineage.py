@@ -45,19 +45,15 @@ class LineageHooks:
             SidiffError: names two of them, and what they are of.
         """
         inputs = versioned(set(node.inputs), catalog)
-        previous = {
-            name.removeprefix("previous_"): inputs.pop(name)
-            for name, dataset in list(inputs.items())
-            if isinstance(dataset, Previous)
-        }
+        stamped: dict[str, tuple[Stamp, str]] = {}
+        previous: dict[str, Previous] = {}
+        for name, dataset in inputs.items():
+            if isinstance(dataset, Previous):
+                previous[name.removeprefix("previous_")] = dataset
+            elif (stamp := dataset.stamp()) is not None:
+                stamped[name] = stamp, dataset.resolve_load_version()
         _ignore_unrelated(previous)
-        made_of = joined(
-            {
-                name: (stamp, dataset.resolve_load_version())
-                for name, dataset in inputs.items()
-                if (stamp := dataset.stamp()) is not None
-            }
-        )
+        made_of = joined(stamped)
         for name, dataset in versioned(set(node.outputs), catalog).items():
             dataset.made_of = made_of
             self._outputs[name] = dataset, made_of

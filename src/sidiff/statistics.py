@@ -48,20 +48,16 @@ class StatisticsHooks:
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
         """Record shape and size of a table."""
         dataset = self._catalog.get(dataset_name)
-        if not isinstance(data, pl.DataFrame | pl.LazyFrame) or not isinstance(
-            dataset, Stored
-        ):
+        table = isinstance(data, pl.DataFrame | pl.LazyFrame)
+        if not table or not isinstance(dataset, Stored):
             return
-        if isinstance(data, pl.LazyFrame):
-            # Of the stored file, whose footer knows it; the query would run again.
-            stored = dataset.load()
-            rows = stored.select(pl.len()).collect().item()
-            columns = len(stored.collect_schema())
-        else:
-            rows, columns = data.shape
-        size = dataset.stored_size()
-        known = {"rows": rows, "columns": columns, "file_size": size}
-        self._known[dataset_name] = known
+        # A lazy query would run again; the stored file has the counts in its footer.
+        stored = dataset.load() if isinstance(data, pl.LazyFrame) else data.lazy()
+        self._known[dataset_name] = {
+            "rows": stored.select(pl.len()).collect().item(),
+            "columns": len(stored.collect_schema()),
+            "file_size": dataset.stored_size(),
+        }
 
     # Last, so that kedro-viz has written its file.
     @hook_impl(trylast=True)

@@ -39,8 +39,8 @@ def stored(generation: list[int]) -> pl.DataFrame:
 @pytest.mark.parametrize(
     ("generation", "changes", "settings_now", "words"),
     [
-        ([0, 0, 0], {}, {}, ""),  # nothing new: a fit gives the same
-        ([0, 0, 0], {}, {"device": "auto", "new_items": "refit"}, ""),
+        ([0, 0, 0], {}, {}, None),
+        ([0, 0, 0], {}, {"device": "auto", "new_items": "refit"}, None),
         ([0, 0, 0], {}, {"codes": 4}, "tokenization.codes 8, which is now 4"),
         ([0, 0, 0], {}, {"collisions": "repair"}, "tokenization.collisions share"),
         ([0, 0, 0], {"ids": "ac", "prints": "AC"}, {}, "1 of its items left"),
@@ -87,7 +87,7 @@ def test_the_decision_is_logged(
     assert extended.fingerprint == SidTable.from_frame(frame).fingerprint
     assert "3 semantic IDs are kept; 2 new items join them" in caplog.text
     caplog.clear()
-    assert decide("acd") is None
+    assert decide("acd") is None  # nothing new: a fit gives the same
     assert decide("abcde", new_items="refit") is None
     assert table_to_extend(frame.clear(), items(), fitted_with, settings()) is None
     assert not caplog.text

@@ -25,7 +25,7 @@ from sidiff.storage import StorageError
 logger = logging.getLogger(__name__)
 
 
-class Optional:
+class OptionalInput:
     """Mixin before a data set that may be empty and is never saved."""
 
     def save(self, data: Any) -> None:
@@ -42,7 +42,7 @@ class Optional:
         return True
 
 
-class Previous(Optional, Stored):
+class Previous(OptionalInput, Stored):
     """The latest stored version of something, ``None`` where there is none.
 
     Attributes:
@@ -102,7 +102,7 @@ class PreviousModel(Previous, SafetensorsDataset):
     """The latest stored version of a ``SafetensorsDataset`` of numpy arrays."""
 
 
-class UnfinishedWork(Optional, AbstractDataset[NoReturn, SnapshotFolder]):
+class UnfinishedWork(OptionalInput, AbstractDataset[NoReturn, SnapshotFolder]):
     """A folder of snapshots that a node reads and writes while it works.
 
     Loading gives the folder, so that the node stays free of paths. Nothing in it is a

@@ -66,17 +66,18 @@ def table_to_extend(
     """
     if parameters.new_items == "refit" or stored.is_empty():
         return None
-    reason = reason_to_refit(stored, items, fitted_with, parameters)
-    if reason is None:
-        logger.info(
-            "Whitening, quantizer and %s semantic IDs are kept; %s new items join them",
-            f"{len(stored):,}",
-            f"{len(items) - len(stored):,}",
-        )
-        return SidTable.from_frame(stored)
-    if reason:
+    if reason := reason_to_refit(stored, items, fitted_with, parameters):
         logger.info("The stored SID table is not extended: %s", reason)
-    return None
+        return None
+    new = len(items) - len(stored)
+    if not new and stored["generation"].max() == 0:
+        return None  # a fit gives the same table
+    logger.info(
+        "Whitening, quantizer and %s semantic IDs are kept; %s new items join them",
+        f"{len(stored):,}",
+        f"{new:,}",
+    )
+    return SidTable.from_frame(stored)
 
 
 def reason_to_refit(
@@ -88,8 +89,7 @@ def reason_to_refit(
     """Say why a stored table cannot be extended; arguments as of ``table_to_extend``.
 
     Returns:
-        A clause for the log; empty where all is as it was and no item is new, so that
-        a fit gives the same table; None where the table is to be extended.
+        A clause for the log; None where nothing that shaped the table changed.
     """
     if difference := _difference(fitted_with, parameters):
         return f"it was fitted with {difference}"
@@ -104,8 +104,7 @@ def reason_to_refit(
         return f"the text or the encoder of {other:,} of its items changed"
     if moved:
         return f"{moved:,} of its items went out of training or came back to it"
-    grows = len(items) > len(stored) or (stored["generation"] > 0).any()
-    return None if grows else ""
+    return None
 
 
 def _difference(
