@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from kedro.io.core import Version
-from safetensors import numpy as numpy_backend
 
 from sidiff.datasets.stored import StoredFile
 
@@ -41,8 +41,7 @@ class SafetensorsDataset(StoredFile[Model, Model]):
         super().__init__(filepath, version, credentials, metadata)
 
     def _read(self, file: Path) -> Model:
-        backend = _torch_backend() if self._framework == "torch" else numpy_backend
-        tensors = backend.load(file.read_bytes())
+        tensors = self._backend().load(file.read_bytes())
         if _METADATA not in tensors:
             raise ValueError("it has no metadata, as if of another release")
         text = bytes(np.asarray(tensors.pop(_METADATA)))
@@ -50,27 +49,18 @@ class SafetensorsDataset(StoredFile[Model, Model]):
 
     def _write(self, file: Path, data: Model) -> None:
         text = json.dumps(data.metadata, allow_nan=False).encode()
-        tensors = {name: _contiguous(tensor) for name, tensor in data.tensors.items()}
-        backend, description = numpy_backend, np.frombuffer(text, np.uint8)
+        description: Any = np.frombuffer(text, np.uint8)
         if self._framework == "torch":
-            backend, description = _torch_backend(), _to_torch(description)
-        file.write_bytes(backend.save(tensors | {_METADATA: description}))
+            description = import_module("torch").from_numpy(description.copy())
+        tensors = {name: _contiguous(tensor) for name, tensor in data.tensors.items()}
+        file.write_bytes(self._backend().save(tensors | {_METADATA: description}))
+
+    def _backend(self) -> Any:
+        # Lazily: torch takes a second to import, and numpy users need none of it.
+        return import_module(f"safetensors.{self._framework}")
 
     def _describe(self) -> dict[str, Any]:
         return super()._describe() | {"framework": self._framework}
-
-
-def _torch_backend() -> Any:
-    # Lazily: torch takes a second to import, and numpy users need none of it.
-    from safetensors import torch as torch_backend  # noqa: PLC0415
-
-    return torch_backend
-
-
-def _to_torch(array: Any) -> Any:
-    import torch  # noqa: PLC0415 (slow to import)
-
-    return torch.from_numpy(array.copy())
 
 
 def _contiguous(tensor: Any) -> Any:
