@@ -99,8 +99,8 @@ def describe_data(
     sequences: pl.DataFrame,
     training_samples: pl.DataFrame,
     catalogue: pl.DataFrame,
-    core_account: dict[str, int],
-    order_account: dict[str, float],
+    core_summary: dict[str, int],
+    order_summary: dict[str, float],
     ingestion_report: dict[str, Any],
     filtering: FilteringParameters,
 ) -> dict[str, int | float | bool]:
@@ -119,7 +119,7 @@ def describe_data(
         "metadata_lines": ingestion_report["metadata"]["lines"],
         "rejected_lines": ingestion_report["rejected_lines"],
     }
-    found = found | files | core_account | order_account
+    found = found | files | core_summary | order_summary
     layout = ingestion_report["layout"]
     for sentence in concerns(
         found,
