@@ -20,7 +20,7 @@ import polars as pl
 from sidiff.errors import SidiffError
 from sidiff.reviews import interaction_tables, item_tables
 from sidiff.reviews.ingestion import Ingested, first_of_each_item, join
-from sidiff.reviews.interaction_tables import KEPT_ROWS, NO_SECONDS, OTHER_UNIT
+from sidiff.reviews.interaction_tables import KEPT_ROWS, OTHER_UNIT
 from sidiff.reviews.settings import InteractionColumns, ItemColumns
 from sidiff.reviews.tables import LISTED_CHARACTERS, check_columns, column_names
 from sidiff.reviews.text import PRICE_TEXT
@@ -30,7 +30,6 @@ logger = logging.getLogger(__name__)
 _LISTED_REASONS = 5
 # 1972-01-01: all times of a log before it are seconds that were taken for a finer unit.
 _TOO_EARLY = 63_072_000
-_NEARLY_ALL = 0.9
 # A user with more of the log than this, and than so many times the mean, is many.
 _LARGE_SHARE, _TIMES_THE_MEAN = 0.05, 10
 
@@ -82,8 +81,7 @@ def ingest_interactions(
             notes["largest_user"]["user_id"],
             100 * notes["largest_user"]["share"],
         )
-    for name in ("first_before_1990", *NO_SECONDS):
-        del notes[name]
+    del notes["first_before_1990"]
     return replace(read, rejected=read.rejected.head(KEPT_ROWS), notes=notes)
 
 
@@ -128,9 +126,9 @@ def _join_notes(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for part in parts:
         reasons.update(part["reasons"])
     firsts = (part["first_before_1990"] for part in parts)
-    summed = ("before_1990", "ratings_not_read", *NO_SECONDS)
     return {
-        **{name: sum(part[name] for part in parts) for name in summed},
+        "before_1990": sum(part["before_1990"] for part in parts),
+        "ratings_not_read": sum(part["ratings_not_read"] for part in parts),
         "first_before_1990": next((row for row in firsts if row is not None), None),
         "reasons": dict(reasons),
         "largest_user": _largest(pl.concat([part["users"] for part in parts])),
@@ -173,14 +171,6 @@ def _check_unit(
             f"All times in {columns.timestamp} of {path} lie before 1972 when read as "
             f"{columns.time_unit}: set ingestion.interactions.time_unit to s."
         )
-    if columns.time_unit != "s":
-        return
-    for kind, (_, are, write) in NO_SECONDS.items():
-        if notes[kind] > _NEARLY_ALL * read.rows:
-            raise SidiffError(
-                f"The times in {columns.timestamp} of {path} look like {are} (up to "
-                f"{last}), not seconds since 1970: {write}."
-            )
 
 
 def _no_row(path: Path, table: str, read: Ingested) -> SidiffError:
