@@ -226,8 +226,8 @@ def test_milliseconds_taken_for_seconds_name_the_unit(tmp_path: Path) -> None:
 def test_seconds_taken_for_a_finer_unit_name_the_unit(
     tmp_path: Path, unit: str
 ) -> None:
-    path = write(tmp_path / "log.csv", LOG)
-    with pytest.raises(SidiffError, match=rf"read as {unit}: set .*time_unit to s"):
+    path = write(tmp_path / "log.csv", LOG | {"at": [TIME] * 3})
+    with pytest.raises(SidiffError, match=rf"coarser unit than {unit}.*correct"):
         ingest(path, time_unit=unit)
 
 

@@ -54,14 +54,11 @@ def read(
     with readable(path):
         checked = _checked(path, scan(path, ids, others), columns, now)
         good, seconds = ~pl.col(BAD), pl.col("timestamp")
-        old = good & (seconds < PLAUSIBLE_SECOND)
         found: dict[str, Any] = (
             checked.select(
                 rows=good.sum(),
                 bad=pl.col(BAD).sum(),
-                last=seconds.filter(good).max(),
-                before_1990=old.sum(),
-                first_before_1990=pl.col(ROW).filter(old).min(),
+                before_1990=(good & (seconds < PLAUSIBLE_SECOND)).sum(),
                 ratings_not_read=(good & pl.col(LOST)).sum(),
                 users=pl.col("user_id")
                 .filter(good & (pl.col(ROW) % stride == 0))
