@@ -393,6 +393,7 @@ def test_a_price_of_several_parts_keeps_them(tmp_path: Path) -> None:
         ("<style>a{}</style>x<script>alert('1>0')</script>", "x"),
         ("<img src=a.png alt='A > B'/>tray", "tray"),
         ("Bread &amp; butter", "Bread & butter"),
+        ("Brush&#8482 of Pens&notebooks", "Brush™ of Pens&notebooks"),
     ],
 )
 def test_markup_goes_and_what_means_less_stays(

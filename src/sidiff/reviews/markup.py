@@ -15,8 +15,8 @@ from collections.abc import Callable
 import polars as pl
 
 _MOST_ROUNDS = 8
-# HTML also reads some names without the semicolon: "Pens&notebooks" has none of them.
-_ENTITY = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);")
+# A name needs its semicolon: HTML also reads the "&not" of "Pens&notebooks".
+_ENTITY = re.compile(r"&(?:#(?:[0-9]+|[xX][0-9a-fA-F]+);?|[A-Za-z][A-Za-z0-9]*;)")
 _ATTRIBUTE = r"[\w:@.-]+\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+)"
 _MARKUP = (
     r"(?is)<!--.*?-->|<!doctype[^>]*>"
