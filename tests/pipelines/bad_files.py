@@ -101,9 +101,9 @@ def folder_without_permission(place: Place) -> None:
 def too_many_malformed(place: Place) -> None:
     path = place.file("half.json", REVIEW + b"{broken\n")
     given = model("ingestion")
-    _, rejected, account = ingest_reviews([path], given)
+    _, rejected, summary = ingest_reviews([path], given)
     check_rejected_lines(
-        rejected, rejected.clear(), account, account, given, "data", "mine"
+        rejected, rejected.clear(), summary, summary, given, "data", "mine"
     )
 
 

@@ -139,17 +139,17 @@ def read(log: Path, items: Path, **changes: Any) -> Found:
     )
     interactions, wrong_events, reviews = ingestion.ingest_reviews([log], given)
     shelf, wrong_items, metadata = ingestion.ingest_metadata([items], given)
-    for account in (reviews, metadata):
+    for summary in (reviews, metadata):
         counted = ("rows", "rejected", "duplicates", "headers")
-        assert account["lines"] == sum(account[name] for name in counted)
+        assert summary["lines"] == sum(summary[name] for name in counted)
     report = ingestion.check_rejected_lines(
         wrong_events, wrong_items, reviews, metadata, given, "data", "own"
     )
-    core, core_account = filtering.filter_k_core(interactions, report, rules)
+    core, core_summary = filtering.filter_k_core(interactions, report, rules)
     made = filtering.build_sequences(core, shelf, report, rules)
     sequences, samples, catalogue, order = made
     statistics = filtering.describe_data(
-        sequences, samples, catalogue, core_account, order, report, rules
+        sequences, samples, catalogue, core_summary, order, report, rules
     )
     texts = render_item_texts(shelf, catalogue, embedding, "table")
     return Found(

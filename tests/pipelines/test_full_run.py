@@ -56,7 +56,7 @@ def test_reports_agree_with_each_other(project: Path, full_run: str) -> None:
             assert 0.0 <= metrics[f"test/{level}/{key}"] <= 1.0
 
 
-def test_ingestion_report_accounts_for_the_raw_files(
+def test_the_ingestion_report_describes_the_raw_files(
     project: Path, full_run: str
 ) -> None:
     name = "ingestion_report.json"
@@ -129,8 +129,8 @@ def test_a_pinned_version_is_the_one_that_is_read(
     counts = [read_json(project, "data_statistics", v) for v in (full_run, latest)]
     assert counts[0]["training_samples"] != counts[1]["training_samples"]
     filtered = ("sequences", "catalogue", "training_samples")
-    accounts = ("core_account", "order_account")
-    pins = dict.fromkeys((*filtered, *accounts), full_run)
+    summaries = ("core_summary", "order_summary")
+    pins = dict.fromkeys((*filtered, *summaries), full_run)
     again = run("full", node_names=["describe_data"], load_versions=pins)
     assert read_json(project, "data_statistics", again) == counts[0]
     run("filtering")

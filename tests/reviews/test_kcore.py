@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sidiff.errors import SidiffError
-from sidiff.reviews import kcore
 from sidiff.reviews.kcore import k_core
 
 PAIRS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=60)
@@ -97,19 +94,6 @@ def test_keeps_rows_in_order_with_all_columns() -> None:
     ]
 
 
-@given(PAIRS.filter(bool), st.sampled_from([(100, 100), (100, 1), (2, 100)]))
-def test_says_which_bounds_leave_something(
-    pairs: list[tuple[int, int]], bounds: tuple[int, int]
-) -> None:
-    with pytest.raises(SidiffError, match="none are left") as caught:
-        core(pairs, *bounds)
-    found = re.search(r"filtering\.min_item_events to (\d+) or less", str(caught.value))
-    assert found
-    largest = int(found[1])
-    assert naive(pairs, *(min(bound, largest) for bound in bounds))
-    assert not naive(pairs, *(min(bound, largest + 1) for bound in bounds))
-
-
 def test_says_why_nothing_survives() -> None:
     star = [(user, 0) for user in range(6)]
     with pytest.raises(
@@ -173,13 +157,3 @@ def test_what_is_merged_and_what_is_below_the_core_add_up() -> None:
     core = k_core(log_of([*square, (2, 1, 5), (0, 0, 3)]).lazy(), 2, 2, 5)
     assert (core.merged, core.left_out) == (1, 1)
     assert len(core.frame.collect()) == 4
-
-
-@given(TIMED, st.integers(0, 3))
-def test_repeats_are_told_by_what_they_are_not_by_their_mixture(
-    rows: list[tuple[int, int, int]], seconds: int
-) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        # Now all rows share one mixed number.
-        patch.setattr(kcore, "_MIXERS", np.zeros(3, dtype=np.uint64))
-        check_repeats(rows, seconds)

@@ -143,19 +143,6 @@ def test_a_header_within_the_items(tmp_path: Path, header: str) -> None:
     assert (found.headers, found.rows) == (1, 3)
 
 
-def test_columns_that_change_their_places_are_refused(tmp_path: Path) -> None:
-    path = lines(tmp_path / "log.csv", [["customer", "sku", "at"], *events(6)])
-    with path.open("a") as file:
-        file.write(f"at,customer,sku\n{TIME},c9,00101\n")
-    with pytest.raises(SidiffError, match=r"another order \(row 7\): split the file"):
-        log(path)
-    path = lines(tmp_path / "items.csv", [["sku", "name"], ["1", "vase"]])
-    with path.open("a") as file:
-        file.write("name,sku\ntray,2\n")
-    with pytest.raises(SidiffError, match=r"another order \(row 2\): split the file"):
-        items(path)
-
-
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
@@ -209,24 +196,6 @@ def test_windows_1252_with_signs_beside_words(tmp_path: Path) -> None:
     assert items(tmp_path / "items.csv").frame.collect()["name"].to_list() == texts
 
 
-@pytest.mark.parametrize(
-    ("times", "said"),
-    [
-        ([20250303, 20250304, 20250401], r"look like dates \(20250303\)"),
-        ([45719, 45720, 45800], "look like a spreadsheet's numbers of days"),
-    ],
-)
-def test_whole_numbers_that_are_no_seconds(
-    tmp_path: Path, times: list[int], said: str
-) -> None:
-    rows = [["c", str(n), str(time)] for n, time in enumerate(times)]
-    path = lines(tmp_path / "log.csv", [["customer", "sku", "at"], *rows])
-    with pytest.raises(SidiffError, match=said):
-        log(path)
-    if times[0] > 10**6:
-        assert log(path, "datetime").rows == 3
-
-
 def test_counters_are_times(tmp_path: Path) -> None:
     """A log that only numbers its events keeps its order."""
     rows = [["c", str(n), str(n)] for n in range(5)]
@@ -262,13 +231,11 @@ def test_arrays_of_arrays(tmp_path: Path) -> None:
 
 
 def test_long_prices_are_counted(tmp_path: Path) -> None:
-    rows = [["sku", "price"], ["1", "3.50"], ["2", "from 3 to " + "9" * 80]]
+    price = "from 3 to " + "9" * 80
+    rows = [["sku", "price"], ["1", "3.50"], ["2", price]]
     found = items(lines(tmp_path / "items.csv", rows))
     assert found.notes["prices_as_text"] == 1
-    assert found.frame.collect()["price_text"].to_list() == [
-        None,
-        ("from 3 to " + "9" * 80)[:60],
-    ]
+    assert found.frame.collect()["price_text"].to_list() == [None, price]
 
 
 @pytest.mark.parametrize(
@@ -391,12 +358,6 @@ def test_remarks_above_tabs(tmp_path: Path) -> None:
 def test_items_named_like_columns(tmp_path: Path) -> None:
     rows = [["sku", "name"], ["name", "Colour"], ["colour", ""]]
     assert items(lines(tmp_path / "items.csv", rows)).rows == 2
-
-
-def test_items_whose_columns_change_their_places(tmp_path: Path) -> None:
-    rows = [["sku", "name", "colour"], ["1", "vase", "red"], ["sku", "colour", "name"]]
-    with pytest.raises(SidiffError, match=r"another order \(row 2\): split the file"):
-        items(lines(tmp_path / "items.csv", rows))
 
 
 @pytest.mark.parametrize(

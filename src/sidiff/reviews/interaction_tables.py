@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 from polars.datatypes import DataType, DataTypeClass
 
@@ -23,38 +22,19 @@ from sidiff.reviews.tables import (
     lines_of,
     readable,
     scan,
-    second_order,
     spelling,
 )
 from sidiff.reviews.times import PLAUSIBLE_SECOND, Time, is_moment_type, moments, ticks
 from sidiff.reviews.values import identifier, is_id_type, present
 
+BAD = "the row is set aside"
 REASON = "why the row is set aside"
-"""Null for a good row."""
 TEXT = "the row in words"
-HEADER = "the row is the header once more"
-MOVED = "the row is the header in another order"
+HEADER = "the header once more"
 LOST = "the rating is no number"
-CHANGED = "an id is not as it stands there"
 OTHER_UNIT = "is a time in a coarser unit"
 KEPT_ROWS = 100_000
 """Rows set aside that are kept with their texts."""
-# What else of 1990 to 2100 people write as a whole number: its ends, what it is called
-# and what to do about it.
-NO_SECONDS = {
-    "dates": (
-        (19_900_101, 21_001_231),
-        "dates (20250303)",
-        "write them as texts and set ingestion.interactions.time_unit to datetime",
-    ),
-    "days": (
-        (32_874, 73_050),
-        "a spreadsheet's numbers of days",
-        "format them as dates (2025-03-03 08:01) and set "
-        "ingestion.interactions.time_unit to datetime",
-    ),
-}
-_SAME_ORDER, _OTHER_ORDER = 1, 2
 # Rows in which the largest user is looked for, and what a row takes at least.
 _SAMPLED_ROWS, _BYTES_OF_A_ROW = 50_000, 16
 # Clocks differ, and a time without a zone may be ahead of UTC.
@@ -64,7 +44,7 @@ _TOLERATED_SECONDS = 86_400
 def read(
     path: Path, columns: InteractionColumns, now: int
 ) -> tuple[Ingested, dict[str, Any]]:
-    """One file's rows, of which there may be none, and what is to be told of them."""
+    """One file's rows, of which there may be none, and what the report says of them."""
     ids = [columns.user, columns.item]
     others = [columns.timestamp, *([columns.rating] if columns.rating else [])]
     names = column_names(path, [*ids, *others])
@@ -72,26 +52,14 @@ def read(
     # Every so manyeth row is enough to find who has a large part of a table.
     stride = max(1, path.stat().st_size // (_SAMPLED_ROWS * _BYTES_OF_A_ROW))
     with readable(path):
-        rows = scan(path, ids, others)
-        checked = _checked(path, rows, columns, now)
-        bad, header = pl.col(REASON).is_not_null(), pl.col(HEADER)
-        good = ~bad & ~header
-        old = good & (pl.col("timestamp") < PLAUSIBLE_SECOND)
+        checked = _checked(path, scan(path, ids, others), columns, now)
+        good, seconds = ~pl.col(BAD), pl.col("timestamp")
         found: dict[str, Any] = (
             checked.select(
-                headers=header.sum(),
                 rows=good.sum(),
-                set_aside=(bad & ~header).sum(),
-                **{
-                    kind: (good & pl.col("timestamp").is_between(*ends)).sum()
-                    for kind, (ends, *_) in NO_SECONDS.items()
-                },
-                moved=pl.col(ROW).filter(pl.col(MOVED)).min(),
-                last=pl.col("timestamp").filter(good).max(),
-                before_1990=old.sum(),
-                first_before_1990=pl.col(ROW).filter(old).min(),
+                bad=pl.col(BAD).sum(),
+                before_1990=(good & (seconds < PLAUSIBLE_SECOND)).sum(),
                 ratings_not_read=(good & pl.col(LOST)).sum(),
-                changed=pl.col(CHANGED).any(),
                 users=pl.col("user_id")
                 .filter(good & (pl.col(ROW) % stride == 0))
                 .implode(),
@@ -99,18 +67,14 @@ def read(
             .collect(engine="streaming")
             .row(0, named=True)
         )
-        if found["moved"] is not None:
-            raise second_order(path, found["moved"])
         rejected = pl.DataFrame(schema=REJECTED)
         reasons: dict[str, int] = {}
-        if found["set_aside"]:
-            rejected, reasons = _set_aside(path, checked.filter(bad & ~header))
-        if not found["changed"]:
-            # The ids are tidy as they are: nothing needs to be looked at again.
-            checked = _checked(path, rows, columns, now, tidy=True)
-    counts = {name: found.pop(name) for name in ("rows", "set_aside", "headers")}
+        if found["bad"]:
+            rejected, reasons = _set_aside(path, checked.filter(BAD))
+    rows, bad = found.pop("rows"), found.pop("bad")
+    headers = reasons.pop(HEADER, 0)
     frame = checked.filter(good).select(INTERACTIONS.names())
-    part = Ingested(frame, rejected, sum(counts.values()), **counts)
+    part = Ingested(frame, rejected, rows + bad, rows, bad - headers, headers=headers)
     users = pl.Series("user_id", found["users"], dtype=pl.String)
     return part, found | {"users": users, "reasons": reasons}
 
@@ -120,7 +84,8 @@ def _set_aside(path: Path, wrong: pl.LazyFrame) -> tuple[pl.DataFrame, dict[str,
 
     Their text is the beginning of their lines, if they have such.
     """
-    shown = wrong.head(KEPT_ROWS).select(
+    shown = wrong.filter(pl.col(REASON) != HEADER).head(KEPT_ROWS)
+    shown = shown.select(
         ROW, LINE, file=pl.lit(path.name), line=ROW, reason=REASON, text=TEXT
     )
     rejected, counted = pl.collect_all(
@@ -138,59 +103,41 @@ def _set_aside(path: Path, wrong: pl.LazyFrame) -> tuple[pl.DataFrame, dict[str,
 
 
 def _checked(
-    path: Path,
-    rows: pl.LazyFrame,
-    columns: InteractionColumns,
-    now: int,
-    *,
-    tidy: bool = False,
+    path: Path, rows: pl.LazyFrame, columns: InteractionColumns, now: int
 ) -> pl.LazyFrame:
-    """Typed rows, each with the reason why it is to be set aside, or null.
-
-    ``tidy``: those of the ids that are texts are known to be tidy, or no ids.
-    """
-    rows = _unwrapped(rows, [columns.user, columns.item, columns.timestamp])
-    types = rows.collect_schema()
+    """Typed rows, each with the reason why it is to be set aside, or null."""
     raw = list(dict.fromkeys([columns.user, columns.item, columns.timestamp]))
+    rows = _unwrapped(rows, raw)
+    types = rows.collect_schema()
     rating, lost = _rating(columns.rating, types)
     time = _time(path, columns, types[columns.timestamp])
-    place = _header(path, raw)
-    ids = {"user_id": columns.user, "item_id": columns.item}
-    texts = {kind: name for kind, name in ids.items() if types[name] == pl.String}
     typed = rows.select(
         ROW,
         FAULT,
         LINE,
         _in_words(raw, types).alias(TEXT),
-        (place == _SAME_ORDER).alias(HEADER),
-        (place == _OTHER_ORDER).alias(MOVED),
+        _is_header(path, raw).alias(HEADER),
         time.other_unit.alias(OTHER_UNIT),
         lost.alias(LOST),
-        *(pl.col(name).alias(f"{kind} as it is") for kind, name in texts.items()),
-        *(
-            (
-                pl.col(name)
-                if tidy and kind in texts
-                else _identifier(path, name, types[name])
-            ).alias(kind)
-            for kind, name in ids.items()
-        ),
+        user_id=_identifier(path, columns.user, types),
+        item_id=_identifier(path, columns.item, types),
         timestamp=time.seconds,
         microsecond=time.microseconds,
         rating=rating,
     )
-    changed = (pl.col(f"{kind} as it is").ne_missing(pl.col(kind)) for kind in texts)
-    return typed.with_columns(
-        _reason(columns, now).alias(REASON),
-        pl.any_horizontal(pl.lit(value=False), *changed).alias(CHANGED),
-    )
+    checks = _checks(columns, now)
+    bad = pl.any_horizontal(pl.col(FAULT).is_not_null(), *checks.values())
+    # A header has no time. So reasons, which are texts, are only made for bad rows.
+    reasons = {HEADER: pl.col(HEADER)} | checks
+    said = (pl.when(test).then(pl.lit(reason)) for reason, test in reasons.items())
+    return typed.with_columns(bad.alias(BAD), pl.coalesce(FAULT, *said).alias(REASON))
 
 
-def _reason(columns: InteractionColumns, now: int) -> pl.Expr:
-    """The reason to set a typed row aside, null for a good one."""
+def _checks(columns: InteractionColumns, now: int) -> dict[str, pl.Expr]:
+    """Reasons to set a typed row aside, each with its test."""
     seconds = pl.col("timestamp")
     time, unit = columns.timestamp, columns.time_unit
-    checks = {
+    return {
         f"no text or whole number in {columns.user}": pl.col("user_id").is_null(),
         f"no text or whole number in {columns.item}": pl.col("item_id").is_null(),
         f"no time in {time}": seconds.is_null(),
@@ -201,8 +148,6 @@ def _reason(columns: InteractionColumns, now: int) -> pl.Expr:
         ),
         f"{time} lies in the future": seconds > now + _TOLERATED_SECONDS,
     }
-    wrong = (pl.when(test).then(pl.lit(reason)) for reason, test in checks.items())
-    return pl.coalesce(FAULT, *wrong)
 
 
 def _unwrapped(rows: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
@@ -221,29 +166,19 @@ def _unwrapped(rows: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
     return rows
 
 
-def _header(path: Path, names: Sequence[str]) -> pl.Expr:
-    """Whether a row is the header, which concatenated files repeat, and how."""
+def _is_header(path: Path, names: Sequence[str]) -> pl.Expr:
+    """Whether a row is the header, which concatenated files repeat."""
     header = header_of(path)
     if not header:
-        return pl.lit(0, pl.Int8)
-    known = {spelling(name) for name in header.values()}
-    letters = "|".join(sorted(map(re.escape, known)))
-    looks_so = rf'(?i)^[ \t"\x{{feff}}]*(?:{letters})[ \t"]*$'
-
-    def find(rows: pl.Series) -> pl.Series:
-        place = np.zeros(len(rows), dtype=np.int8)
-        # Nearly all times begin with a digit, and are not looked at.
-        first = rows.struct.field(names[-1])
-        other = ((first < "0") | (first > ":")).fill_null(value=False).arg_true()
-        named = other.filter(first.gather(other).str.contains(looks_so))
-        for row, values in zip(named, rows.gather(named), strict=True):
-            spelt = [spelling(value or "") for value in values.values()]
-            if known.issuperset(spelt):
-                there = spelt == [spelling(header[name]) for name in names]
-                place[row] = _SAME_ORDER if there else _OTHER_ORDER
-        return pl.Series(rows.name, place)
-
-    return pl.struct(names).map_batches(find, return_dtype=pl.Int8, is_elementwise=True)
+        return pl.lit(value=False)
+    blank = r'[ \t"\x{feff}]*'
+    named = (
+        pl.col(name).str.contains(
+            rf"(?i)^{blank}{re.escape(spelling(header[name]))}{blank}$"
+        )
+        for name in names
+    )
+    return pl.all_horizontal(*named).fill_null(value=False)
 
 
 def _rating(name: str | None, types: pl.Schema) -> tuple[pl.Expr, pl.Expr]:
@@ -271,13 +206,13 @@ def _in_words(columns: Sequence[str], types: pl.Schema) -> pl.Expr:
     return pl.concat_str(pieces, separator=", ").str.slice(0, KEPT_TEXT)
 
 
-def _identifier(path: Path, name: str, dtype: DataType) -> pl.Expr:
-    if not is_id_type(dtype):
+def _identifier(path: Path, name: str, types: pl.Schema) -> pl.Expr:
+    if not is_id_type(types[name]):
         raise SidiffError(
-            f"Column {name} of {path} holds {dtype}: name a column of texts or whole "
-            "numbers."
+            f"Column {name} of {path} holds {types[name]}: name a column of texts or "
+            "whole numbers."
         )
-    return identifier(pl.col(name), dtype)
+    return identifier(pl.col(name), types[name])
 
 
 def _time(path: Path, columns: InteractionColumns, dtype: DataType) -> Time:

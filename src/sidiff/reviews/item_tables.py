@@ -24,18 +24,13 @@ from sidiff.reviews.tables import (
     header_of,
     readable,
     scan,
-    second_order,
     spelling,
 )
 from sidiff.reviews.text import PRICE_TEXT
-from sidiff.reviews.values import id_text, identifier, is_id_type, tidy_ids, unwrap
+from sidiff.reviews.values import id_text, identifier, is_id_type, joined, tidy_ids
 from sidiff.reviews.values import words as in_words
 
 _PRICE = "price as written"
-# Letters; what goes on beyond is a piece of somebody's page.
-_LONGEST_PRICE = 60
-_NOT_UTF8 = "\ufffd"
-
 Row = tuple[int, str | None, Mapping[str, Any] | str]
 """Number, text if it is at hand, and values by column or the fault."""
 
@@ -58,7 +53,7 @@ def read(path: Path, columns: ItemColumns) -> Ingested:
     with readable(path):
         for block in _blocks(path, columns.item):
             lines += len(block)
-            good = _without_headers(path, block, columns)
+            good = _without_headers(path, block)
             headers += len(block) - len(good)
             frame, wrong = _frame(good, layout)
             blocks.append(frame)
@@ -75,21 +70,19 @@ def read(path: Path, columns: ItemColumns) -> Ingested:
 
 
 def with_prices(items: pl.DataFrame) -> pl.DataFrame:
-    """Tell the prices as numbers, and unpack columns whose values have one part.
+    """Read the prices as numbers, and unpack columns whose values have one part.
 
-    The price as it is written becomes ``PRICE_TEXT``, where some price is no single
-    amount; of a very long one its beginning.
+    Where some price is no single amount, ``PRICE_TEXT`` has those as they are written.
     """
     written = items[_PRICE]
     price = read_numbers(written)
-    told = written.str.slice(0, _LONGEST_PRICE)
-    untold = pl.select(pl.when(price.is_null()).then(told)).to_series()
+    no_amount = pl.select(pl.when(price.is_null()).then(written)).to_series()
     items = items.drop(_PRICE).with_columns(price.alias("price"))
     further = [name for name in items.columns if name not in ITEMS]
     single = [name for name in further if (items[name].list.len() <= 1).all()]
     items = items.with_columns(pl.col(single).list.first())
-    if untold.null_count() < len(untold):
-        items = items.with_columns(untold.alias(PRICE_TEXT))
+    if no_amount.null_count() < len(no_amount):
+        items = items.with_columns(no_amount.alias(PRICE_TEXT))
     return items
 
 
@@ -111,27 +104,16 @@ def _blocks(path: Path, item: str) -> Iterator[list[Row]]:
         yield block
 
 
-def _without_headers(path: Path, block: list[Row], columns: ItemColumns) -> list[Row]:
+def _without_headers(path: Path, block: list[Row]) -> list[Row]:
     """Leave out rows that are the header, which concatenated files repeat."""
-    if find_format(path) != "delimited":
-        return block
-    names = [columns.item, *columns.fields.values()]
-    header = header_of(path)
-    known = {spelling(name) for name in header.values()}
+    header = {name: spelling(text) for name, text in header_of(path).items()}
 
-    def is_header(number: int, row: Mapping[str, Any] | str) -> bool:
-        # Most ids are no column's name, and nothing else is looked at.
-        if isinstance(row, str) or spelling(row[columns.item] or "") not in known:
-            return False
-        spelt = {name: spelling(text) for name, text in row.items() if text}
-        order = [spelling(header[name]) for name in row]
-        if list(spelt.values()) == order:
-            return True
-        if sorted(spelt.values()) == sorted(order):
-            raise second_order(path, number)
-        return all(spelt.get(n) == spelling(n) for n in names if n in row)
+    def is_header(row: Mapping[str, Any] | str) -> bool:
+        return not isinstance(row, str) and all(
+            spelling(row[name] or "") == text for name, text in header.items()
+        )
 
-    return [row for row in block if not is_header(row[0], row[2])]
+    return [row for row in block if not is_header(row[2])] if header else block
 
 
 def _frame(
@@ -167,20 +149,7 @@ def _item(
 ) -> tuple[Any, ...]:
     if isinstance(row, str):
         raise MalformedLineError(row)
-    if item is not None and _NOT_UTF8 in item:
-        raise MalformedLineError("not UTF-8 text")
     plain = {name: in_words(value) for name, value in row.items()}
-    price = _price_text(row.get(layout.price))
+    price = joined(plain.get(layout.price))
     known = layout.read(plain | {layout.item: item, layout.price: None})
     return (*known, price, *(texts(plain.get(name)) for name in further))
-
-
-def _price_text(value: object) -> str | None:
-    """A price as one text, of several parts all; None where there is none."""
-    value = unwrap(value)
-    if isinstance(value, list | tuple):
-        parts: list[Any] = [_price_text(part) for part in value]
-    else:
-        found = in_words(value)
-        parts = found if isinstance(found, list) else [found]
-    return " / ".join(part for part in parts if isinstance(part, str)) or None

@@ -24,10 +24,6 @@ from sidiff.errors import SidiffError
 logger = logging.getLogger(__name__)
 
 _KEPT = "kept by the core"
-# Odd and without a pattern in their bits.
-_MIXERS = np.array(
-    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64
-)
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ def k_core(
             counted; None keeps all.
 
     Raises:
-        SidiffError: nothing survives; says why and which bound leaves something.
+        SidiffError: nothing survives; says how many the most active have.
     """
     users, _ = encode(interactions, "user_id")
     items, _ = encode(interactions, "item_id")
@@ -123,38 +119,20 @@ def _events(
     Rows of the same user and item are one event as long as each lies at most
     ``seconds`` after the one before it.
     """
-    # Sorting plain numbers is many times faster than ordering rows by three keys, and
-    # few rows have another near them; only those are compared in full. Of the spans
-    # that begin at multiples of `seconds + 1` and are two of these long, one holds both
-    # rows of any pair that is near.
-    near = np.zeros(users.size, dtype=bool)
-    for start in (0, seconds + 1):
-        mixed = ((times + start) // (2 * (seconds + 1))).astype(np.uint64)
-        mixed *= _MIXERS[2]
-        mixed += users.astype(np.uint64) * _MIXERS[0]
-        mixed += items.astype(np.uint64) * _MIXERS[1]
-        near |= _shared(mixed)
-    rows = np.flatnonzero(near)
+    pairs = users.astype(np.int64) * (items.max(initial=0) + np.int64(1)) + items
+    # Sorting plain numbers is many times faster than ordering rows, and most pairs of
+    # user and item occur once.
+    ordered = np.sort(pairs)
+    several = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    rows = np.flatnonzero(np.isin(pairs, several))
     # Stable: of rows of one time the first of the file stays.
-    rows = rows[np.lexsort((times[rows], items[rows], users[rows]))]
+    rows = rows[np.lexsort((times[rows], pairs[rows]))]
     before, after = rows[:-1], rows[1:]
     first = np.ones(users.size, dtype=bool)
-    first[after] = (
-        (users[after] != users[before])
-        | (items[after] != items[before])
-        | (times[after] - times[before] > seconds)
+    first[after] = (pairs[after] != pairs[before]) | (
+        times[after] - times[before] > seconds
     )
     return first
-
-
-def _shared(numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Mark the numbers that occur more than once: bool ``[E]``."""
-    ordered = np.sort(numbers)
-    shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    if not shared.size:
-        return np.zeros(numbers.size, dtype=bool)
-    place = np.minimum(np.searchsorted(shared, numbers), shared.size - 1)
-    return np.asarray(shared[place] == numbers)
 
 
 def _peel(
@@ -186,19 +164,9 @@ def _nothing_left(
         return "There are no interactions to filter: check the ingested reviews."
     largest_user = int(np.bincount(users).max())
     largest_item = int(np.bincount(items).max())
-    # Bounds of 1 keep everything, so the search always has a valid lower end.
-    possible, impossible = 1, max(least_user, least_item)
-    while impossible - possible > 1:
-        middle = (possible + impossible) // 2
-        bounds = min(least_user, middle), min(least_item, middle)
-        if _peel(users, items, *bounds).any():
-            possible = middle
-        else:
-            impossible = middle
     return (
         f"Of {users.size:,} interactions none are left among users with at least "
         f"{least_user} and items with at least {least_item} (the most active user has "
-        f"{largest_user:,}, the most reviewed item {largest_item:,}): set "
-        "filtering.min_user_events and filtering.min_item_events to "
-        f"{possible} or less, or give more reviews."
+        f"{largest_user:,}, the most reviewed item {largest_item:,}): lower "
+        "filtering.min_user_events or filtering.min_item_events, or give more reviews."
     )

@@ -20,7 +20,7 @@ import polars as pl
 from sidiff.errors import SidiffError
 from sidiff.reviews import interaction_tables, item_tables
 from sidiff.reviews.ingestion import Ingested, first_of_each_item, join
-from sidiff.reviews.interaction_tables import KEPT_ROWS, NO_SECONDS, OTHER_UNIT
+from sidiff.reviews.interaction_tables import KEPT_ROWS
 from sidiff.reviews.settings import InteractionColumns, ItemColumns
 from sidiff.reviews.tables import LISTED_CHARACTERS, check_columns, column_names
 from sidiff.reviews.text import PRICE_TEXT
@@ -28,10 +28,7 @@ from sidiff.reviews.text import PRICE_TEXT
 logger = logging.getLogger(__name__)
 
 _LISTED_REASONS = 5
-# 1972-01-01: all times of a log before it are seconds that were taken for a finer unit.
-_TOO_EARLY = 63_072_000
-_NEARLY_ALL = 0.9
-# A user with more of the log than this, and than so many times the mean, is many.
+# A user with more of the log than this, and than so many times the mean, is named.
 _LARGE_SHARE, _TIMES_THE_MEAN = 0.05, 10
 
 
@@ -57,33 +54,37 @@ def ingest_interactions(
         large tables; null if no user stands out).
 
     Raises:
-        SidiffError: a file cannot be read, lacks a column, is empty, or its times are
-            of another unit.
+        SidiffError: a file cannot be read, lacks a column, or has no good row.
     """
     parts = [interaction_tables.read(path, columns, now) for path in paths]
     read = join([part for part, _ in parts])
-    notes = _join_notes([found for _, found in parts])
-    last = max(found["last"] or 0 for _, found in parts)
-    _check_unit(paths[0], columns, read, notes, last)
+    found = [notes for _, notes in parts]
+    reasons: Counter[str] = Counter()
+    for notes in found:
+        reasons.update(notes["reasons"])
     if not read.rows:
         raise _no_row(paths[0], "interactions", read)
     if read.set_aside:
-        _warn("Interactions set aside", read, notes["reasons"])
-    if notes["before_1990"]:
+        _warn("Interactions set aside", read, reasons)
+    before_1990 = sum(notes["before_1990"] for notes in found)
+    if before_1990:
         logger.warning(
-            "Interactions before 1990, which hardly any log has: %s (first row: %s)",
-            f"{notes['before_1990']:,}",
-            notes["first_before_1990"],
+            "Interactions before 1990, which hardly any log has: %s", f"{before_1990:,}"
         )
-    if notes["largest_user"]:
+    largest = _largest(pl.concat([notes["users"] for notes in found]))
+    if largest:
         logger.warning(
-            "User %s has %.0f %% of the interactions: is it one customer, or what "
-            "stands for none?",
-            notes["largest_user"]["user_id"],
-            100 * notes["largest_user"]["share"],
+            "User %s has %.0f %% of the interactions: is it one customer, or a value "
+            "that means none?",
+            largest["user_id"],
+            100 * largest["share"],
         )
-    for name in ("first_before_1990", *NO_SECONDS):
-        del notes[name]
+    notes = {
+        "before_1990": before_1990,
+        "ratings_not_read": sum(notes["ratings_not_read"] for notes in found),
+        "reasons": dict(reasons),
+        "largest_user": largest,
+    }
     return replace(read, rejected=read.rejected.head(KEPT_ROWS), notes=notes)
 
 
@@ -115,26 +116,12 @@ def ingest_items(paths: Sequence[Path], columns: ItemColumns) -> Ingested:
     if read.set_aside:
         _warn("Items set aside", read, reasons)
     frame = item_tables.with_prices(read.frame.collect())
-    untold = 0
+    as_text = 0
     if PRICE_TEXT in frame.columns:
-        untold = len(frame) - frame[PRICE_TEXT].null_count()
-        logger.warning("Prices that are no single amount: %s", f"{untold:,}")
-    notes = {"prices_as_text": untold, "reasons": reasons}
+        as_text = frame[PRICE_TEXT].count()
+        logger.warning("Prices that are no single amount: %s", f"{as_text:,}")
+    notes = {"prices_as_text": as_text, "reasons": reasons}
     return replace(read, frame=frame.lazy(), notes=notes)
-
-
-def _join_notes(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    reasons: Counter[str] = Counter()
-    for part in parts:
-        reasons.update(part["reasons"])
-    firsts = (part["first_before_1990"] for part in parts)
-    summed = ("before_1990", "ratings_not_read", *NO_SECONDS)
-    return {
-        **{name: sum(part[name] for part in parts) for name in summed},
-        "first_before_1990": next((row for row in firsts if row is not None), None),
-        "reasons": dict(reasons),
-        "largest_user": _largest(pl.concat([part["users"] for part in parts])),
-    }
 
 
 def _largest(users: pl.Series) -> dict[str, Any] | None:
@@ -153,34 +140,6 @@ def _warn(what: str, read: Ingested, reasons: dict[str, int]) -> None:
     commonest = Counter(reasons).most_common(_LISTED_REASONS)
     listed = "; ".join(f"{reason}: {count:,}" for reason, count in commonest)
     logger.warning("%s: %s (%s)", what, f"{read.set_aside:,}", listed)
-
-
-def _check_unit(
-    path: Path,
-    columns: InteractionColumns,
-    read: Ingested,
-    notes: dict[str, Any],
-    last: int,
-) -> None:
-    """Stop where no time is of the unit that the settings say.
-
-    ``last`` is the latest second of the good rows.
-    """
-    others = any(OTHER_UNIT in reason for reason in notes["reasons"])
-    early = last < _TOO_EARLY if read.rows else others
-    if columns.time_unit in ("ms", "us", "ns") and early:
-        raise SidiffError(
-            f"All times in {columns.timestamp} of {path} lie before 1972 when read as "
-            f"{columns.time_unit}: set ingestion.interactions.time_unit to s."
-        )
-    if columns.time_unit != "s":
-        return
-    for kind, (_, are, write) in NO_SECONDS.items():
-        if notes[kind] > _NEARLY_ALL * read.rows:
-            raise SidiffError(
-                f"The times in {columns.timestamp} of {path} look like {are} (up to "
-                f"{last}), not seconds since 1970: {write}."
-            )
 
 
 def _no_row(path: Path, table: str, read: Ingested) -> SidiffError:

@@ -93,10 +93,27 @@ _BRANDS = (
     "Mirabelle's", "Quince Lab", "Harrow & Vale", "Sundrift", "Kestrel", "Ondine",
 )  # fmt: skip
 _BRANDS_PER_DEPARTMENT = 8
-TYPES_PER_LINE = 6
+_VARIETIES = _TYPES = 6
 _SIZES = ("2 oz", "4 oz", "8 oz", "12 oz", "Travel Size", "Value Pack")
 # Spread of log popularity over lines, and over the items of a line.
 _LINE_SPREAD, _ITEM_SPREAD = 0.6, 0.4
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item in words; ``series`` tells lines apart that are alike otherwise."""
+
+    department: Department
+    brand: str
+    variety: str
+    type: str
+    series: int
+
+    @property
+    def name(self) -> str:
+        """``"<brand> <variety> <type>"``."""
+        series = f" No. {self.series}" if self.series > 1 else ""
+        return f"{self.brand} {self.variety} {self.type}{series}"
 
 
 @dataclass(frozen=True)
@@ -105,72 +122,55 @@ class Catalogue:
 
     Attributes:
         line: int64 ``[N]``, the item's line.
-        slot: int64 ``[N]``, place of the item's type in the routine.
-        department: int64 ``[lines]``.
-        brand: int64 ``[lines]``.
-        variety: int64 ``[lines]``.
-        series: int64 ``[lines]``, from 1; tells lines apart that are alike otherwise.
+        variety: int64 ``[lines]``, equal for lines of one department and variety.
+        brand: int64 ``[lines]``, equal for lines of one department and brand.
         popularity: float64 ``[N]``, relative.
         asins: the item ids, whose order says nothing about the items.
+        items: the items in words.
     """
 
     line: NDArray[np.int64]
-    slot: NDArray[np.int64]
-    department: NDArray[np.int64]
-    brand: NDArray[np.int64]
     variety: NDArray[np.int64]
-    series: NDArray[np.int64]
+    brand: NDArray[np.int64]
     popularity: NDArray[np.float64]
     asins: list[str]
-
-    def variety_keys(self) -> NDArray[np.int64]:
-        """Equal for lines of one department and variety: int64 ``[lines]``."""
-        return self.department * len(_BRANDS) + self.variety
-
-    def brand_keys(self) -> NDArray[np.int64]:
-        """Equal for lines of one department and brand: int64 ``[lines]``."""
-        return self.department * len(_BRANDS) + self.brand
-
-    def names(self) -> list[str]:
-        """``"<brand> <variety> <type>"`` of each item."""
-        names = []
-        for item, line in enumerate(self.line.tolist()):
-            series = f" No. {self.series[line]}" if self.series[line] > 1 else ""
-            names.append(" ".join(self.words(item)) + series)
-        return names
-
-    def words(self, item: int) -> tuple[str, str, str]:
-        """Brand, variety and type of an item."""
-        line = self.line[item]
-        department = _DEPARTMENTS[self.department[line]]
-        variety = department.varieties[self.variety[line]]
-        return _BRANDS[self.brand[line]], variety, department.types[self.slot[item]]
+    items: list[Item]
 
 
 def draw_catalogue(n_items: int, rng: np.random.Generator) -> Catalogue:
     """Draw ``n_items`` items; all lines are complete but, perhaps, the last."""
-    n_lines = -(-n_items // TYPES_PER_LINE)
+    n_lines = -(-n_items // _TYPES)
     # Departments take turns; within one, (brand, variety) pairs come in random order,
     # and when they are used up the next series begins.
     turn, department = np.divmod(np.arange(n_lines), len(_DEPARTMENTS))
-    n_varieties = len(_DEPARTMENTS[0].varieties)
-    n_pairs = _BRANDS_PER_DEPARTMENT * n_varieties
+    n_pairs = _BRANDS_PER_DEPARTMENT * _VARIETIES
     series, place = np.divmod(turn, n_pairs)
     pairs = np.stack([rng.permutation(n_pairs) for _ in _DEPARTMENTS])
-    maker, variety = np.divmod(pairs[department, place], n_varieties)
+    maker, variety = np.divmod(pairs[department, place], _VARIETIES)
     makers = np.stack([rng.permutation(len(_BRANDS)) for _ in _DEPARTMENTS])
-    line, slot = np.divmod(np.arange(n_items), TYPES_PER_LINE)
+    brand = makers[department, maker]
+    line, slot = np.divmod(np.arange(n_items), _TYPES)
     log_popularity = _LINE_SPREAD * rng.standard_normal(n_lines)[line]
     log_popularity += _ITEM_SPREAD * rng.standard_normal(n_items)
+    items = []
+    for of_line, of_type in zip(line.tolist(), slot.tolist(), strict=True):
+        its = _DEPARTMENTS[department[of_line]]
+        items.append(
+            Item(
+                its,
+                _BRANDS[brand[of_line]],
+                its.varieties[variety[of_line]],
+                its.types[of_type],
+                series[of_line] + 1,
+            )
+        )
     return Catalogue(
         line=line,
-        slot=slot,
-        department=department,
-        brand=makers[department, maker],
-        variety=variety,
-        series=series + 1,
+        variety=department * _VARIETIES + variety,
+        brand=department * len(_BRANDS) + brand,
         popularity=np.exp(log_popularity),
         asins=random_ids("B0SYN", 5, n_items, rng),
+        items=items,
     )
 
 
@@ -180,30 +180,30 @@ def metadata_lines(catalogue: Catalogue, rng: np.random.Generator) -> list[str]:
     As in the genuine file, price, brand or description is missing here and there, and
     values hold HTML and both kinds of quotes.
     """
-    names = catalogue.names()
-    sizes = rng.choice(_SIZES, size=len(names)).tolist()
-    prices = np.round(rng.lognormal(2.4, 0.5, len(names)), 2).tolist()
+    n_items = len(catalogue.items)
+    sizes = rng.choice(_SIZES, size=n_items).tolist()
+    prices = np.round(rng.lognormal(2.4, 0.5, n_items), 2).tolist()
     ranks = (np.argsort(np.argsort(-catalogue.popularity)) + 1).tolist()
-    present = rng.random((len(names), 3)) < np.array([0.9, 0.9, 0.85])
+    present = rng.random((n_items, 3)) < np.array([0.9, 0.9, 0.85])
     lines = []
-    for item in np.argsort(catalogue.asins).tolist():
-        department = _DEPARTMENTS[catalogue.department[catalogue.line[item]]]
-        brand, variety, kind = catalogue.words(item)
-        has_description, has_price, has_brand = present[item]
-        metadata: dict[str, object] = {"asin": catalogue.asins[item]}
+    for place in np.argsort(catalogue.asins).tolist():
+        item = catalogue.items[place]
+        has_description, has_price, has_brand = present[place]
+        metadata: dict[str, object] = {"asin": catalogue.asins[place]}
         if has_description:
             metadata["description"] = (
-                f"{kind} by {brand.replace('&', '&amp;')}. {department.aspect}: "
-                f"{variety}.<br /> Goes well with the other {variety} products of the "
-                "brand. A made-up product of a synthetic shop."
+                f"{item.type} by {item.brand.replace('&', '&amp;')}. "
+                f"{item.department.aspect}: {item.variety}.<br /> Goes well with the "
+                f"other {item.variety} products of the brand. A made-up product of a "
+                "synthetic shop."
             )
-        metadata["title"] = f"{names[item]}, {sizes[item]}"
+        metadata["title"] = f"{item.name}, {sizes[place]}"
         if has_price:
-            metadata["price"] = prices[item]
-        metadata["salesRank"] = {"Beauty": ranks[item]}
+            metadata["price"] = prices[place]
+        metadata["salesRank"] = {"Beauty": ranks[place]}
         if has_brand:
-            metadata["brand"] = brand
-        metadata["categories"] = [[*department.path, kind]]
+            metadata["brand"] = item.brand
+        metadata["categories"] = [[*item.department.path, item.type]]
         lines.append(repr(metadata))
     return lines
 
@@ -258,15 +258,14 @@ class _Pools:
 
 
 class _Shoppers:
-    """All shoppers' favourites, and what they choose; stepped together."""
+    """All shoppers' favourite lines, and what they choose; stepped together."""
 
     def __init__(self, catalogue: Catalogue, n: int, rng: np.random.Generator) -> None:
-        self._catalogue = catalogue
-        self._rng = rng
         line, popularity = catalogue.line, catalogue.popularity
+        self._catalogue, self._rng = catalogue, rng
         self._all = _Pools(np.zeros_like(line), popularity)
-        self._of_variety = _Pools(catalogue.variety_keys()[line], popularity)
-        self._of_brand = _Pools(catalogue.brand_keys()[line], popularity)
+        self._of_variety = _Pools(catalogue.variety[line], popularity)
+        self._of_brand = _Pools(catalogue.brand[line], popularity)
         self._favourites = np.stack([self._any_line(n), self._any_line(n)], axis=1)
 
     def drift(self) -> None:
@@ -278,30 +277,23 @@ class _Shoppers:
     def by_taste(self, users: NDArray[np.int64]) -> NDArray[np.int64]:
         """One item each, of the variety or the brand of one of the favourites."""
         line = self._favourites[users, self._rng.integers(2, size=users.size)]
-        varieties, brands = self._catalogue.variety_keys(), self._catalogue.brand_keys()
-        of_variety = self._of_variety.draw(varieties[line], self._rng)
-        of_brand = self._of_brand.draw(brands[line], self._rng)
-        coin = self._rng.integers(2, size=users.size)
-        return np.where(coin, of_variety, of_brand)
+        of_variety = self._of_variety.draw(self._catalogue.variety[line], self._rng)
+        of_brand = self._of_brand.draw(self._catalogue.brand[line], self._rng)
+        return np.where(self._rng.integers(2, size=users.size), of_variety, of_brand)
 
     def choose(
         self, users: NDArray[np.int64], last: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Propose the next item of each user whose last one is given."""
         mood = self._rng.random(users.size)
-        complement = self._complement(last)
-        routine = (mood < _P_ROUTINE) & (complement >= 0)
-        taste = mood < _P_ROUTINE + _P_TASTE
+        # The complement further on in the line, if the line does not end before it.
+        step = self._rng.choice(_STEPS, size=last.size, p=_STEP_SHARES)
+        complement = last - last % _TYPES + (last + step) % _TYPES
+        there = complement < self._catalogue.line.size
         anything = self._all.draw(np.zeros_like(users), self._rng)
         by_taste = self.by_taste(users)
+        routine, taste = (mood < _P_ROUTINE) & there, mood < _P_ROUTINE + _P_TASTE
         return np.select([routine, taste], [complement, by_taste], anything)
-
-    def _complement(self, items: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The item further on in the line; -1 where the line ends before it."""
-        step = self._rng.choice(_STEPS, size=items.size, p=_STEP_SHARES)
-        slot = (self._catalogue.slot[items] + step) % TYPES_PER_LINE
-        complement = self._catalogue.line[items] * TYPES_PER_LINE + slot
-        return np.where(complement < self._catalogue.line.size, complement, -1)
 
     def _any_line(self, n: int) -> NDArray[np.int64]:
         items = self._all.draw(np.zeros(n, dtype=np.int64), self._rng)
@@ -346,7 +338,6 @@ def _review_lines(
     """Write the purchases as reviews, grouped by item as in the genuine file."""
     days = _draw_days((len(purchases), _LONGEST), rng)
     dates = [_FIRST_DAY + timedelta(days=day) for day in range(int(days.max()) + 1)]
-    names = catalogue.names()
     shoppers = random_ids("ASYN", 10, len(purchases), rng)
     users, steps = np.nonzero(purchases >= 0)
     items = purchases[users, steps]
@@ -355,21 +346,17 @@ def _review_lines(
     ratings = rng.choice([1, 2, 3, 4, 5], size=items.size, p=_RATING_SHARES)
     helpful = rng.integers(4, size=items.size)
     lines = []
-    for user, item, day, rating, votes in zip(
-        users[order].tolist(),
-        items[order].tolist(),
-        days[users, steps][order].tolist(),
-        ratings.tolist(),
-        helpful.tolist(),
-        strict=True,
+    for row, rating, votes in zip(
+        order.tolist(), ratings.tolist(), helpful.tolist(), strict=True
     ):
-        date = dates[day]
+        user, item = int(users[row]), int(items[row])
+        date = dates[days[user, steps[row]]]
         review = {
             "reviewerID": shoppers[user],
             "asin": catalogue.asins[item],
             "reviewerName": f"Synthetic Shopper {user + 1}",
             "helpful": [votes, 3],
-            "reviewText": f"A made-up review of the {names[item]}.",
+            "reviewText": f"A made-up review of the {catalogue.items[item].name}.",
             "overall": float(rating),
             "summary": f"Synthetic review: {rating} of 5 stars",
             "unixReviewTime": int(date.timestamp()),

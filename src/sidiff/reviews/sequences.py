@@ -110,21 +110,6 @@ class Sequences:
         return cls(items, _offsets(lengths), frame["user_id"], vocabulary)
 
 
-@dataclass(frozen=True)
-class Ties:
-    """The part of the order that rests on a rule and not on the times.
-
-    Attributes:
-        share: of the interactions, those whose user has another one at the same time.
-        by_item_id: of tied neighbours with different items, the share whose later item
-            has the greater id. Near 0 or 1 the ids give the order away, test items
-            included; 0 where nothing ties.
-    """
-
-    share: float
-    by_item_id: float
-
-
 def order_of_ties(layout: str) -> TieBreak:
     """Order of a user's interactions of the same time in files of ``layout``.
 
@@ -138,7 +123,7 @@ def build_sequences(
     interactions: pl.LazyFrame,
     tie_break: TieBreak,
     further_items: pl.Series | None = None,
-) -> tuple[Sequences, Ties]:
+) -> tuple[Sequences, float]:
     """Sort every user's interactions by time.
 
     Args:
@@ -151,7 +136,8 @@ def build_sequences(
             without interactions.
 
     Returns:
-        The sequences over sorted user and item vocabularies, and the ties among them.
+        The sequences over sorted user and item vocabularies, and the share of the
+        interactions whose user has another one at the same time.
     """
     users, user_ids = encode(interactions, "user_id")
     items, item_ids = encode(interactions, "item_id", further_items)
@@ -164,23 +150,18 @@ def build_sequences(
     order = np.lexsort(keys)
     offsets = _offsets(np.bincount(users))
     sequences = Sequences(items[order], offsets, user_ids, item_ids)
-    return sequences, _ties(sequences, times.to_numpy()[order])
+    return sequences, _tied_share(times.to_numpy()[order], offsets)
 
 
-def _ties(sequences: Sequences, times: NDArray[np.int64]) -> Ties:
-    """The ties among ``times`` ``[E]`` of the sequences' items."""
+def _tied_share(times: NDArray[np.int64], offsets: NDArray[np.int64]) -> float:
     if not times.size:
-        return Ties(0.0, 0.0)
+        return 0.0
     tied = times[1:] == times[:-1]
-    starts = sequences.offsets[1:-1]
-    tied[starts - 1] = False  # neighbours of two users
+    tied[offsets[1:-1] - 1] = False  # neighbours of two users
     either = np.zeros(times.size, dtype=bool)
     either[1:] |= tied
     either[:-1] |= tied
-    steps = np.diff(sequences.items)[tied]
-    differing = np.count_nonzero(steps)
-    upwards = float(np.count_nonzero(steps > 0) / differing) if differing else 0.0
-    return Ties(float(either.mean()), upwards)
+    return float(either.mean())
 
 
 def draw_held_out(item_ids: pl.Series, share: float, seed: int) -> NDArray[np.bool_]:

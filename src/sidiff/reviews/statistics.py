@@ -1,4 +1,4 @@
-"""The filtered data in numbers, and what in them a person should know of."""
+"""The filtered data in numbers, and warnings about them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ from numpy.typing import NDArray
 
 from sidiff.reviews.sequences import (
     Sequences,
-    Windows,
     evaluation_samples,
     trained_places,
     training_items,
     training_part,
 )
+from sidiff.reviews.settings import FilteringParameters
 
 Statistics = dict[str, int | float]
 
-# Shares above which a sentence is worth its place on the screen.
+# Shares above which there is a warning.
 _MANY_UNTRAINED = 0.1
 _MANY_TIED = 0.25
 _MANY_REPEATED = 0.15
-# Ties are in the order of the ids, or against it, beyond what chance makes of them.
-_SORTED = 0.9
 
 
 def statistics(
@@ -84,66 +82,39 @@ def _repeated(sequences: Sequences) -> float:
     return int(again.sum()) / possible if possible else 0.0
 
 
-def concerns(
-    found: Mapping[str, int | float],
-    *,
-    windows: Windows,
-    min_history: int,
-    merge_seconds: int | None,
-    published: bool,
+def warnings_about(
+    found: Mapping[str, int | float], rules: FilteringParameters
 ) -> list[str]:
-    """Sentences about what in the data bends the results, and what to set.
+    """Sentences about what in the data distorts the results, and what to set.
 
-    ``found`` are ``statistics`` with ``tied_share`` and ``ties_by_item_id``; the
-    splits of Amazon's files have rules that are ``published``. The other arguments are
-    the parameters of filtering.
+    ``found`` are ``statistics`` with ``tied_share``.
     """
-    trained = found["trained_share"] * found["interactions"]
-    may_train = trained + found["untrained_interactions"]
-    beyond = found["out_of_reach"]
-    short = found["untrained_interactions"] - beyond
-    of = f"of the {round(may_train):,} interactions that may train are"
+    untrained, beyond = found["untrained_interactions"], found["out_of_reach"]
+    may_train = round(found["trained_share"] * found["interactions"]) + untrained
     said = []
-    if beyond > _MANY_UNTRAINED * may_train:
+    if untrained > _MANY_UNTRAINED * may_train:
+        causes = {
+            f"are beyond the reach of filtering.windows={rules.windows} (set it to "
+            "sliding)": beyond,
+            "are of users too short for "
+            f"filtering.min_history={rules.min_history}": untrained - beyond,
+        }
+        counted = (f"{n:,} {cause}" for cause, n in causes.items() if n)
         said.append(
-            f"{beyond:,} {of} beyond the reach of filtering.windows={windows}; "
-            "set filtering.windows=sliding to train on each user's newest as well."
-        )
-    if short > _MANY_UNTRAINED * may_train:
-        lower = "set filtering.min_history=1 to use more of them"
-        said.append(
-            f"{short:,} {of} of users too short for a training sample; "
-            f"{lower if min_history > 1 else 'bring longer histories'}."
+            f"{untrained:,} of the {may_train:,} interactions that may train are in no "
+            f"training sample: {', '.join(counted)}."
         )
     if found["tied_share"] > _MANY_TIED:
         said.append(
             f"{found['tied_share']:.0%} of the interactions share their time with "
-            "another of the same user, and their order, which decides test items too, "
-            f"is that of {_order_of_ties(found['ties_by_item_id'], published)}."
+            "another of the same user, and a rule orders them, test items too (the "
+            "item id in Amazon's files, the order of the file in other tables): give "
+            "finer times."
         )
     if found["repeated_targets"] > _MANY_REPEATED:
-        once = (
-            "; if the log notes events twice, set filtering.merge_seconds (10, for "
+        said.append(
+            f"{found['repeated_targets']:.0%} of all targets are the item before them: "
+            "if the log has events twice, set filtering.merge_seconds higher (10, for "
             "example)."
         )
-        merged = (
-            f", more than {merge_seconds} seconds later; if these are slips of the log "
-            "too, set filtering.merge_seconds higher."
-        )
-        said.append(
-            f"{found['repeated_targets']:.0%} of all targets are the item before them"
-            f"{once if merge_seconds is None else merged}"
-        )
     return said
-
-
-def _order_of_ties(upwards: float, published: bool) -> str:
-    away = "which gives the last item away to every method"
-    if published:
-        return f"the item ids, as in the published splits, {away}"
-    if not 1 - _SORTED < upwards < _SORTED:
-        return (
-            f"the file, where they are sorted by item id, {away}; give finer times, or "
-            "a file in the order in which they happened"
-        )
-    return "the file; give finer times if that is not the order in which they happened"

@@ -129,14 +129,6 @@ def spelling(name: str) -> str:
     return name.strip(' \t"\ufeff').casefold()
 
 
-def second_order(path: Path, row: int) -> SidiffError:
-    """The refusal of a file whose columns change their places."""
-    return SidiffError(
-        f"{path} has its header once more, with the columns in another order (row "
-        f"{row}): split the file there and give both parts."
-    )
-
-
 def lines_of(path: Path, rows: pl.Series) -> pl.DataFrame | None:
     """Look up how rows, numbered as in ``ROW``, stand in a file without ``LINE``.
 

@@ -3,10 +3,10 @@
 Texts are ISO 8601 in every form that names a day (calendar, week or ordinal date; basic
 or extended; a time with or without seconds, a fraction after point or comma; zone as
 ``Z``, ``UTC``, ``GMT`` or an offset), also with a blank for the ``T``, as SQL prints
-them, with one digit for an hour before ten, and with Java's zone names behind an
-offset. What has no zone is UTC, but a zone's name alone has an offset that is not known
-here. Numbers count from 1970 in one unit; a number that is a plausible time in a
-coarser unit than the given one is of another writer and no time.
+them, and with a zone's name in brackets behind its offset, as java.time does. Without a
+zone they are UTC; a zone's name without an offset is no time. Numbers count from 1970
+in one unit; a number that is a plausible time in a coarser unit than the given one
+comes from another writer and is no time.
 """
 
 from __future__ import annotations
@@ -28,16 +28,12 @@ _COMMON = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d")
 _ISO = (
     r"^(?:(?<year>\d{4})"
     r"(?:-(?<month>\d\d)-(?<day>\d\d)|(?<month_b>\d\d)(?<day_b>\d\d)"
-    r"|-?[Ww](?<week>\d\d)-?(?<weekday>[1-7])|-?(?<ordinal>\d{3})))"
+    r"|-?W(?<week>\d\d)-?(?<weekday>[1-7])|-?(?<ordinal>\d{3})))"
     r"(?:(?:[Tt]|\s+)(?<hour>\d\d)"
-    r"(?::?(?<minute>\d\d)(?::?(?<second>\d\d))?)?(?<fraction>[.,]\d+)?"
-    r"(?:(?:\s*(?<utc>[Zz]|UTC|GMT|utc|gmt)"
-    r"|\s*(?<sign>[+\-\x{2212}])(?<zone_hour>\d\d)"
-    r"(?::?(?<zone_minute>\d\d)(?::?(?<zone_second>\d\d))?)?(?:\s+[A-Z]{2,5})?)"
-    r"(?:\[[\w/+\-]+\])?)?)?$"
+    r"(?::?(?<minute>\d\d)(?::?(?<second>\d\d))?)?(?:[.,](?<fraction>\d+))?"
+    r"(?:\s*(?:[Zz]|UTC|GMT|(?<sign>[+-])(?<zone_hour>\d\d)(?::?(?<zone_minute>\d\d))?)"
+    r"(?:\[[\w/+-]+\])?)?)?$"
 )
-# Spreadsheets print the hours before ten so.
-_SHORT_HOUR = r"^(\d{4}-\d\d-\d\d(?:[Tt]|\s+))(\d:\d\d)"
 _DAY, _HOUR, _MINUTE = 86_400, 3600, 60
 _MICRO = 10**6
 _LAST_HOUR, _LAST_MINUTE, _LEAP_SECOND, _WIDEST_ZONE = 24, 59, 60, 18 * 3600
@@ -117,28 +113,23 @@ def _filled(old: pl.Series, where: pl.Series, new: pl.Series) -> pl.Series:
 
 def _read_any(texts: pl.Series) -> pl.Series:
     """The same by the whole grammar."""
-    padded = texts.str.replace(_SHORT_HOUR, "${1}0${2}").to_frame("text")
-    parts = padded.select(pl.col("text").str.extract_groups(_ISO))
+    parts = texts.to_frame("text").select(pl.col("text").str.extract_groups(_ISO))
     parts = parts.unnest("text")
 
     def number(name: str) -> pl.Expr:
         return pl.col(name).cast(pl.Int64).fill_null(0)
 
-    def seconds(prefix: str = "") -> pl.Expr:
-        hours, minutes = number(f"{prefix}hour"), number(f"{prefix}minute")
-        return _HOUR * hours + _MINUTE * minutes + number(f"{prefix}second")
-
-    def made(form: str, *names: str) -> pl.Expr:
-        text = pl.concat_str(names, separator="-")
+    def date(form: str, *names: str) -> pl.Expr:
+        text = pl.concat_str("year", *names, separator="-")
         return text.str.to_date(form, strict=False).cast(pl.Int32).cast(pl.Int64)
 
-    first = pl.concat_str("year", pl.lit("-01-01")).str.to_date(strict=False)
     day = pl.coalesce(
-        made("%Y-%m-%d", "year", "month", "day"),
-        made("%Y-%m-%d", "year", "month_b", "day_b"),
-        made("%G-%V-%u", "year", "week", "weekday"),
-        made("%Y-%j", "year", "ordinal"),
+        date("%Y-%m-%d", "month", "day"),
+        date("%Y-%m-%d", "month_b", "day_b"),
+        date("%G-%V-%u", "week", "weekday"),
+        date("%Y-%j", "ordinal"),
     )
+    hour, minute, second = number("hour"), number("minute"), number("second")
     # A fraction is of the smallest part that is written: of hours, minutes or seconds.
     unit = (
         pl.when(pl.col("minute").is_null())
@@ -147,23 +138,19 @@ def _read_any(texts: pl.Series) -> pl.Series:
         .then(_MINUTE)
         .otherwise(1)
     )
-    fraction = pl.concat_str(pl.lit("0."), pl.col("fraction").str.slice(1))
-    within = seconds() * _MICRO + (
-        # A little more, for a decimal fraction is hardly ever exact.
-        (fraction.cast(pl.Float64).fill_null(0.0) * unit * _MICRO + 1e-3)
-        .floor()
-        .cast(pl.Int64)
-    )
-    zone = seconds("zone_")
-    ahead = pl.when(pl.col("sign") == "+").then(1).otherwise(-1)
+    fraction = pl.concat_str(pl.lit("0."), "fraction").cast(pl.Float64).fill_null(0.0)
+    # A little more, for a decimal fraction is hardly ever exact.
+    within = (fraction * unit * _MICRO + 1e-3).floor().cast(pl.Int64)
+    within += (_HOUR * hour + _MINUTE * minute + second) * _MICRO
+    zone = _HOUR * number("zone_hour") + _MINUTE * number("zone_minute")
+    ahead = pl.when(pl.col("sign") == "+").then(zone).otherwise(-zone)
     legal = (
-        first.is_not_null()
-        & (number("hour") <= _LAST_HOUR)
-        & (number("minute") <= _LAST_MINUTE)
-        & (number("second") <= _LEAP_SECOND)
-        & ((number("hour") < _LAST_HOUR) | (within == _DAY * _MICRO))
+        (hour <= _LAST_HOUR)
+        & (minute <= _LAST_MINUTE)
+        & (second <= _LEAP_SECOND)
+        & ((hour < _LAST_HOUR) | (within == _DAY * _MICRO))
         & (zone <= _WIDEST_ZONE)
         & (number("zone_minute") <= _LAST_MINUTE)
     )
-    total = (day * _DAY - ahead * zone) * _MICRO + within
+    total = (day * _DAY - ahead) * _MICRO + within
     return parts.select(pl.when(legal).then(total)).to_series()

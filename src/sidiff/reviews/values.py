@@ -1,4 +1,4 @@
-"""Values of somebody's table: nothing, an id, a number or words.
+"""Values of somebody's table: nothing, an id or words.
 
 One rule each, whatever wrote the table and whatever type its column has there:
 
@@ -6,9 +6,8 @@ One rule each, whatever wrote the table and whatever type its column has there:
   infinity where they are numbers.
 - An id is a text or a whole number. Blanks at its ends go, zeros at its beginning
   stay, and a whole number with an empty fraction (``1000.0``) is that number. Lists,
-  objects, booleans, fractions, numbers that were cut to their first digits
-  (``1.2346e+22``) and texts with letters that were lost (U+FFFD) are none.
-- Extended JSON's wrappers (``{"$oid": ...}``) stand for what is in them.
+  objects, booleans and fractions are none.
+- Extended JSON's wrappers (``{"$oid": ...}``) stand for their content.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from __future__ import annotations
 import ast
 import json
 import math
-import re
 import warnings
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
@@ -26,41 +24,22 @@ from typing import Any
 import polars as pl
 from polars.datatypes import DataType
 
-_WORDS = ("null", "nan", "none", "n/a", "#n/a", "(null)")
+_WORDS = ("null", "nan", "none", "n/a", "#n/a")
 NOTHING = sorted(
     {spelt for word in _WORDS for spelt in (word, word.upper(), word.capitalize())}
-    | {"", r"\N", "NaN", "NA", "<NA>", "NaT", "undefined", "[NULL]", "-", "#N/A N/A"}
-    | {"#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!", "[object Object]"}
+    | {"", r"\N", "NaN", "NA", "<NA>", "NaT", "undefined"}
 )
-"""Texts that databases, pandas, R, Java and JavaScript print where nothing is."""
+"""Texts that databases, pandas, R and JavaScript print where nothing is."""
 
 _NOTHING = frozenset(NOTHING)
 # Whole numbers from here on may stand for several that a float cannot tell apart.
 _LARGEST = 2.0**53
 _LARGEST_WHOLE: dict[DataType, float] = {pl.Float64(): _LARGEST, pl.Float32(): 2.0**24}
-_NUMBER_AS_TEXT = r"^-?\d+\.0+$"
+_WHOLE_DECIMAL = r"^-?\d+(?:\.0+)?$"
 _EMPTY_FRACTION = r"^(-?(?:0|[1-9]\d*))\.0+$"
-_CUT_NUMBER = r"^-?\d([.,]\d+)?[eE]\+\d+$|^-?\d[.,]\d+[eE]\d\d+$|\x{fffd}"
-_WRAPPED_ID = (
-    r'^(?:\{\s*"\$oid"\s*:\s*"([^"]+)"\s*\}|ObjectId\(["\x{27}]?(\w+)["\x{27}]?\))$'
-)
-_NOT_TIDY = r"\s|\.0|[eE]\+|[.,]\d+[eE]|\x{fffd}|^\{|^Obj"
-_SEVERAL = ("[", "(", "{", "array(")
+_MAY_BE_UNTIDY = r"\s|\.0"
+_LISTS = ("[", "(", "{")
 _LONGEST_LIST = 2**20
-_QUOTED = r"'[^']*'|\"[^\"]*\""
-# numpy prints no commas, and Python would take the texts of such a list for one.
-_NUMPY_LIST = re.compile(rf"\[\s*(?:{_QUOTED})(?:\s+(?:{_QUOTED}))+\s*\]")
-_NUMPY_ARRAY = re.compile(r"array\((\[.*\])(?:,\s*dtype=[^()]*)?\)", re.DOTALL)
-# A text, or a word that stands for nothing where Python has no such name
-_TEXT_OR_NOTHING = re.compile(rf"({_QUOTED})|(?<!\w)-?(?:nan|NaN|inf|null|NULL)(?!\w)")
-# Java's and PostgreSQL's lists, whose texts need no marks: [red vase, lamp], {a,"b, c"}
-_JAVA_LIST = re.compile(r"\[([^\[\]{}\"]*)\]")
-_POSTGRES_LIST = re.compile(
-    r'\{((?:"(?:[^"\\]|\\.)*"|[^\s,"{}\\]+)(?:,(?:"(?:[^"\\]|\\.)*"|[^\s,"{}\\]+))*)\}'
-)
-_POSTGRES_PART = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,]+)')
-_LONGEST_NUMBERS = 16
-"""Fractions in a list of more are a vector, and no words."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -92,7 +71,7 @@ def identifier(column: pl.Expr, dtype: DataType) -> pl.Expr:
     else:
         text = column.cast(pl.String, strict=False)
     if dtype.is_decimal():
-        text = pl.when(text.str.contains(_NUMBER_AS_TEXT + r"|^-?\d+$")).then(text)
+        text = pl.when(text.str.contains(_WHOLE_DECIMAL)).then(text)
     elif dtype.is_numeric():
         return text
     return text.map_batches(tidy_ids, return_dtype=pl.String, is_elementwise=True)
@@ -101,13 +80,10 @@ def identifier(column: pl.Expr, dtype: DataType) -> pl.Expr:
 def tidy_ids(ids: pl.Series) -> pl.Series:
     """Bring texts that are to be ids into the one form that they have everywhere."""
     # One look at each finds the few that need more.
-    odd = ids.str.contains(_NOT_TIDY)
-    if odd.any():
-        tidy = ids.filter(odd).str.strip_chars().str.replace(_EMPTY_FRACTION, "$1")
-        tidy = tidy.str.replace(_WRAPPED_ID, "$1$2")
-        lost = tidy.str.contains(_CUT_NUMBER)
-        kept = pl.select(pl.when(~lost).then(tidy)).to_series()
-        ids = ids.clone().scatter(odd.arg_true(), kept)
+    untidy = ids.str.contains(_MAY_BE_UNTIDY)
+    if untidy.any():
+        tidy = ids.filter(untidy).str.strip_chars().str.replace(_EMPTY_FRACTION, "$1")
+        ids = ids.clone().scatter(untidy.arg_true(), tidy)
     nothing = ids.is_in(NOTHING)
     return ids.clone().scatter(nothing.arg_true(), None) if nothing.any() else ids
 
@@ -121,9 +97,7 @@ def id_text(value: object) -> str | None:
         whole = math.isfinite(value) and value == int(value)
         exact = isinstance(value, Decimal) or abs(value) < _LARGEST
         return str(int(value)) if whole and exact else None
-    if isinstance(value, int):
-        return str(value)
-    return _decoded(value)
+    return str(value) if isinstance(value, int) else _decoded(value)
 
 
 def plain_text(value: object) -> str | None:
@@ -144,39 +118,35 @@ def unwrap(value: object) -> Any:
         ((key, inner),) = value.items()
         if not isinstance(key, str) or not key.startswith("$"):
             break
-        if key == "$date":
-            inner = _moment(unwrap(inner))
-        value = inner
+        value = _moment(unwrap(inner)) if key == "$date" else inner
     return value
 
 
 def words(value: object) -> str | list[Any] | None:
     """A value as a text or as a list of texts; None where it says nothing in words."""
     value = unwrap(value)
-    if isinstance(value, bytes):
-        text = _decoded(value) or ""
-        value = text if all(c.isprintable() or c.isspace() for c in text) else None
+    value = _decoded(value) if isinstance(value, bytes) else value
     if isinstance(value, str):
         text = value.strip()
-        value = None if text in _NOTHING else value
-        several = _list_as_text(text) if value else None
-        return value if several is None else words(several)
+        parts = _printed_list(text)
+        if parts is not None:
+            return words(parts)
+        return None if text in _NOTHING else value
     if isinstance(value, Mapping):
-        pairs = ((name, _joined(words(part))) for name, part in value.items())
+        pairs = ((name, joined(words(part))) for name, part in value.items())
         return [f"{name}: {part}" for name, part in pairs if part]
     if isinstance(value, list | tuple):
-        vector = len(value) > _LONGEST_NUMBERS
-        return [words(v) for v in value if not (vector and isinstance(v, float))]
+        return [words(part) for part in value]
     if isinstance(value, float):
         whole = value.is_integer() and abs(value) < _LARGEST
         return str(int(value) if whole else value) if math.isfinite(value) else None
     return str(value) if isinstance(value, int | Decimal | date | time) else None
 
 
-def _joined(found: str | list[Any] | None) -> str | None:
-    """Words as one text, of a list its parts."""
+def joined(found: str | list[Any] | None) -> str | None:
+    """``words`` as one text: of a list its parts, between commas."""
     if isinstance(found, list):
-        parts = (_joined(part) for part in found)
+        parts = (joined(part) for part in found)
         return ", ".join(part for part in parts if part)
     return found
 
@@ -203,24 +173,16 @@ def _moment(value: object) -> object:
         return value
 
 
-def _list_as_text(text: str) -> list[Any] | None:
-    """A list that a program printed; None for any other text."""
-    if not text.startswith(_SEVERAL) or len(text) > _LONGEST_LIST:
+def _printed_list(text: str) -> list[Any] | None:
+    """A list or object printed by JSON or Python; None for any other text."""
+    if not text.startswith(_LISTS) or len(text) > _LONGEST_LIST:
         return None
-    array = _NUMPY_ARRAY.fullmatch(text)
-    text = array[1] if array else text
-    if _NUMPY_LIST.fullmatch(text):
-        return [part[1:-1] for part in re.findall(_QUOTED, text)]
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        found = _literal(_TEXT_OR_NOTHING.sub(lambda part: part[1] or "None", text))
-    if found is None:
-        found = _bare_parts(text)
+        found = _literal(text)
     if isinstance(found, Mapping):
         return [found]
-    if isinstance(found, set):
-        found = _literal(f"[{text[1:-1]}]")  # in the order in which it was printed
     return list(found) if isinstance(found, list | tuple) else None
 
 
@@ -230,17 +192,3 @@ def _literal(text: str) -> Any:
             return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
-
-
-def _bare_parts(text: str) -> list[str] | None:
-    """Parts of a list whose texts need no marks; None for any other text."""
-    if java := _JAVA_LIST.fullmatch(text):
-        inside = java[1].strip()
-        marked = inside[:1] == inside[-1:] == "'"
-        parts = inside[1:-1].split("', '") if marked else inside.split(", ")
-        whole = all(part.count("(") == part.count(")") for part in parts)
-        return parts if whole and (marked or len(parts) > 1) else None
-    if postgres := _POSTGRES_LIST.fullmatch(text):
-        found = _POSTGRES_PART.findall(postgres[1])
-        return [bare or re.sub(r"\\(.)", r"\1", quoted) for quoted, bare in found]
-    return None

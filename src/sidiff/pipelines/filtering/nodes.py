@@ -18,7 +18,7 @@ from sidiff.reviews import sequences as seq
 from sidiff.reviews.kcore import k_core
 from sidiff.reviews.matching import check_matching
 from sidiff.reviews.settings import FilteringParameters
-from sidiff.reviews.statistics import concerns, statistics
+from sidiff.reviews.statistics import statistics, warnings_about
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +55,9 @@ def build_sequences(
 
     Returns:
         The sequences, the training samples, the catalogue, whose row number is the
-        item index that all later stages share, and how many interactions tie.
+        item index that all later stages share, and the share of interactions that tie.
     """
-    sequences, ties = seq.build_sequences(
+    sequences, tied_share = seq.build_sequences(
         core_interactions,
         seq.order_of_ties(ingestion_report["layout"]),
         items["item_id"] if filtering.catalogue == "metadata" else None,
@@ -91,7 +91,7 @@ def build_sequences(
         sequences.to_frame(),
         samples_to_frame(samples),
         catalogue.with_columns(pl.col("has_metadata").fill_null(value=False)),
-        {"tied_share": ties.share, "ties_by_item_id": ties.by_item_id},
+        {"tied_share": tied_share},
     )
 
 
@@ -99,12 +99,12 @@ def describe_data(
     sequences: pl.DataFrame,
     training_samples: pl.DataFrame,
     catalogue: pl.DataFrame,
-    core_account: dict[str, int],
-    order_account: dict[str, float],
+    core_summary: dict[str, int],
+    order_summary: dict[str, float],
     ingestion_report: dict[str, Any],
     filtering: FilteringParameters,
 ) -> dict[str, int | float | bool]:
-    """Count users, items, samples and what was lost on the way; warn of what bends."""
+    """Count users, items, samples and what was lost on the way; warn."""
     users = to_sequences(sequences, catalogue)
     made_up = catalogue["item_id"].str.starts_with(SYNTHETIC_ITEM).all()
     found = statistics(
@@ -119,14 +119,7 @@ def describe_data(
         "metadata_lines": ingestion_report["metadata"]["lines"],
         "rejected_lines": ingestion_report["rejected_lines"],
     }
-    found = found | files | core_account | order_account
-    layout = ingestion_report["layout"]
-    for sentence in concerns(
-        found,
-        windows=filtering.windows,
-        min_history=filtering.min_history,
-        merge_seconds=filtering.merge_seconds,
-        published=layout != "table",
-    ):
+    found = found | files | core_summary | order_summary
+    for sentence in warnings_about(found, filtering):
         logger.warning(sentence)
     return {"synthetic": made_up} | found

@@ -1,4 +1,4 @@
-"""Raw rows to typed frames, with an account of what was read."""
+"""Raw rows to typed frames, with a summary of what was read."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ Report = dict[str, Any]
 def ingest_reviews(
     paths: list[Path], given: IngestionParameters
 ) -> tuple[pl.LazyFrame, pl.DataFrame, Report]:
-    """Return interactions, rejected rows, and the account of the review files."""
+    """Return interactions, rejected rows, and the summary of the review files."""
     if given.layout == "table":
         read = own_data.ingest_interactions(paths, given.interactions, int(time()))
     else:
         read = ingestion.join(
             [ingestion.ingest_reviews(path, given.layout) for path in paths]
         )
-    account = _account(paths, given, read)
-    return read.frame, read.rejected, account
+    summary = _summary(paths, given, read)
+    return read.frame, read.rejected, summary
 
 
 def ingest_metadata(
     paths: list[Path], given: IngestionParameters
 ) -> tuple[pl.DataFrame, pl.DataFrame, Report]:
-    """Return items, rejected rows, and the account of the metadata files."""
+    """Return items, rejected rows, and the summary of the metadata files."""
     if given.layout == "table":
         read = own_data.ingest_items(paths, given.items)
     else:
         read = ingestion.first_of_each_item(
             [ingestion.ingest_items(path, given.layout) for path in paths]
         )
-    account = _account(paths, given, read)
-    return read.frame.collect(), read.rejected, account
+    summary = _summary(paths, given, read)
+    return read.frame.collect(), read.rejected, summary
 
 
 def check_rejected_lines(
@@ -56,7 +56,7 @@ def check_rejected_lines(
     storage: str,
     dataset: str,
 ) -> Report:
-    """Join the two accounts, or stop at too many malformed rows.
+    """Join the two summaries, or stop at too many malformed rows.
 
     A node of its own because the rows set aside are stored by then.
 
@@ -65,12 +65,12 @@ def check_rejected_lines(
     """
     limit = given.max_rejected_share
     try:
-        for rejected, account in (
+        for rejected, summary in (
             (rejected_reviews, reviews),
             (rejected_metadata, metadata),
         ):
             ingestion.check_rejected(
-                rejected, account["rejected"], account["lines"], limit
+                rejected, summary["rejected"], summary["lines"], limit
             )
     except SidiffError as error:
         raise SidiffError(
@@ -85,13 +85,13 @@ def check_rejected_lines(
     }
 
 
-def _account(
+def _summary(
     paths: Sequence[Path], given: IngestionParameters, read: Ingested
 ) -> Report:
     digests = [of_file(path) for path in paths]
     several = hashlib.sha256(" ".join(digests).encode()).hexdigest()
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    account = {
+    summary = {
         "file": paths[0].name + more,
         "bytes": sum(path.stat().st_size for path in paths),
         "sha256": several if more else digests[0],
@@ -104,4 +104,4 @@ def _account(
         **read.notes,
     }
     columns = given.model_dump(include={"interactions", "items"})
-    return account | {"fingerprint": of_values([account, columns])}
+    return summary | {"fingerprint": of_values([summary, columns])}
