@@ -24,7 +24,7 @@ import polars as pl
 from sidiff.reviews.encodings import BLOCK_BYTES, TextForm, find_form, opened
 from sidiff.reviews.lines import numbered_lines
 from sidiff.reviews.records import Records, Splitter
-from sidiff.reviews.streams import ACCOUNT, LINE, ROW, lazy, lines, remembered
+from sidiff.reviews.streams import ACCOUNT, LINE, ROW, lazy, remembered
 
 SEPARATORS = ",\t;|\x01"
 ROWS_PER_BLOCK = 2**14
@@ -139,7 +139,7 @@ def _is_plain(path: Path, separator: str, width: int) -> bool:
     row = rf"^(?:{field}(?:{mark}{field}){{{width - 1}}})?\r?$"
     plain = pl.col(LINE).str.contains(row).fill_null(value=True)
     try:
-        found = lines(path, skip=1).select(plain.all()).collect(engine="streaming")
+        found = raw_lines(path).select(plain.all()).collect(engine="streaming")
     except pl.exceptions.PolarsError:
         return False
     return bool(found.item())
@@ -182,6 +182,21 @@ def _has_backslash(path: Path) -> bool:
 
 def _records(path: Path, dialect: Dialect) -> Records:
     return dialect.records(numbered_lines(path, dialect.form, blank=True))
+
+
+def raw_lines(path: Path) -> pl.LazyFrame:
+    """``ROW`` and ``LINE`` of a file that has one row a line."""
+    return pl.scan_csv(
+        path,
+        glob=False,
+        separator="\x02",  # in no such file, so each line is one field
+        quote_char=None,
+        has_header=False,
+        skip_rows=1,
+        schema={LINE: pl.String()},
+        row_index_name=ROW,
+        row_index_offset=1,
+    ).with_columns(pl.col(ROW).cast(pl.Int64))
 
 
 def scan(path: Path) -> pl.LazyFrame:

@@ -109,20 +109,18 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
         ) from None
 
 
-def text_chunks(path: Path, form: TextForm, letters: int) -> Iterator[str]:
-    """The text of a file in pieces; what does not fit the encoding is U+FFFD.
-
-    A byte order mark is no part of it.
+def read_text(path: Path, form: TextForm, letters: int = -1) -> str:
+    """The first ``letters`` of a file, or all; U+FFFD for what its encoding lacks.
 
     Raises:
         SidiffError: as ``opened``.
     """
+    encoding = "utf-8-sig" if form.encoding == "utf-8" else form.encoding
     with opened(path) as (stream, _):
-        encoding = "utf-8-sig" if form.encoding == "utf-8" else form.encoding
         text = io.TextIOWrapper(stream, encoding, "replace", newline="")
-        while chunk := text.read(letters):
-            yield chunk
+        found = text.read(letters)
         text.detach()
+    return found
 
 
 @remembered

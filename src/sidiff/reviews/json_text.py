@@ -1,8 +1,8 @@
 """JSON text: objects one a line, several a line, over many lines, or in an array.
 
 A text that begins with an array, or with an object that does not end in its line, is a
-document, of which every object is a row. Any other is read line by line. NaN and
-Infinity are read; numbers keep all their digits.
+document, of which every object is a row, and is held in memory. Any other is read line
+by line. NaN and Infinity are read; numbers keep all their digits.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ from typing import Any
 import polars as pl
 
 from sidiff.errors import SidiffError
-from sidiff.reviews.encodings import TextForm, find_form, text_chunks
+from sidiff.reviews.encodings import find_form, read_text
 from sidiff.reviews.lines import numbered_lines
 from sidiff.reviews.streams import ACCOUNT, lazy
 from sidiff.reviews.values import id_text, plain_text
 
 ROWS_PER_BLOCK = 2**12
-LONGEST_OBJECT = 2**24
-"""Characters of an object in a document, beyond which the document is damaged."""
 _CHUNK = 2**20
 _DECODER = json.JSONDecoder()
 
@@ -38,8 +36,8 @@ def objects(path: Path) -> Iterator[list[Object]]:
         SidiffError: the file is missing, damaged, or cannot be read.
     """
     form = find_form(path)
-    if _is_document(path, form):
-        found = _of_document(path, form)
+    if _is_document(read_text(path, form, _CHUNK)):
+        found = _of_document(path, read_text(path, form))
     else:
         lines = numbered_lines(path, form)
         found = (one for number, raw in lines for one in _of_line(number, raw))
@@ -128,9 +126,8 @@ def _skip(text: str, place: int, between: str = " \t\r\n,") -> int:
     return place
 
 
-def _is_document(path: Path, form: TextForm) -> bool:
-    """Test that the text is an array, or its first object does not end in its line."""
-    text = next(text_chunks(path, form, _CHUNK), "")
+def _is_document(text: str) -> bool:
+    """Test that a text begins with an array, or with an object of several lines."""
     start = _skip(text, 0)
     if text[start : start + 1] == "[":
         # [1, 2] in each line is no array of rows, but a file of something else.
@@ -147,40 +144,22 @@ def _is_document(path: Path, form: TextForm) -> bool:
     return "\n" in text[start:end]
 
 
-def _of_document(path: Path, form: TextForm) -> Iterator[Object]:
+def _of_document(path: Path, text: str) -> Iterator[Object]:
     """The objects of a document, each with its number in it.
 
     Raises:
         SidiffError: it is damaged; what follows cannot be told apart any more.
     """
-    chunks = text_chunks(path, form, _CHUNK)
-    text, place, number = "", 0, 0
-    while True:
-        place = _skip(text, place, " \t\r\n,[]")
+    place = number = 0
+    while (place := _skip(text, place, " \t\r\n,[]")) < len(text):
         try:
             value, end = _DECODER.raw_decode(text, place)
         except (ValueError, RecursionError) as error:
-            waiting = text[place:]
-            more = _read(chunks, max(len(waiting), 1))
-            if not more and not waiting:
-                return
-            if not more or len(waiting) > LONGEST_OBJECT:
-                reason = getattr(error, "msg", "nested too deeply")
-                raise SidiffError(
-                    f"{path} is damaged after {number:,} objects ({reason}): repair it "
-                    "or give one object a line."
-                ) from None
-            text, place = waiting + more, 0
-            continue
+            reason = getattr(error, "msg", "nested too deeply")
+            raise SidiffError(
+                f"{path} is damaged after {number:,} objects ({reason}): repair it or "
+                "give one object a line."
+            ) from None
         number += 1
         yield number, text[place:end], _checked(value)
         place = end
-
-
-def _read(chunks: Iterator[str], letters: int) -> str:
-    """So many letters at least, if there are as many."""
-    pieces: list[str] = []
-    while letters > 0 and (piece := next(chunks, "")):
-        pieces.append(piece)
-        letters -= len(piece)
-    return "".join(pieces)

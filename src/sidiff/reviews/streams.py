@@ -1,4 +1,4 @@
-"""Lazy frames over blocks of rows and over lines, never all in memory."""
+"""Lazy frames over blocks of rows, never all in memory."""
 
 from __future__ import annotations
 
@@ -17,9 +17,6 @@ FAULT = "parse error"
 LINE = "raw line"
 """Null where it was not kept."""
 ACCOUNT = {ROW: pl.Int64(), FAULT: pl.String(), LINE: pl.String()}
-
-# No letter of a plain file, so each line is one field.
-_NEVER = "\x02"
 
 T = TypeVar("T")
 
@@ -40,25 +37,6 @@ def remembered(find: Callable[[Path], T]) -> Callable[[Path], T]:
         return found((state.st_size, state.st_mtime_ns), path)
 
     return ask
-
-
-def lines(path: Path, skip: int) -> pl.LazyFrame:
-    """The lines of a text without control characters behind the first ``skip``.
-
-    Returns:
-        ``ROW`` and ``LINE``.
-    """
-    return pl.scan_csv(
-        path,
-        glob=False,
-        separator=_NEVER,
-        quote_char=None,
-        has_header=False,
-        skip_rows=skip,
-        schema={LINE: pl.String()},
-        row_index_name=ROW,
-        row_index_offset=1,
-    ).with_columns(pl.col(ROW).cast(pl.Int64))
 
 
 def lazy(

@@ -14,7 +14,7 @@ import polars as pl
 
 from sidiff.errors import SidiffError
 from sidiff.reviews import delimited, json_text
-from sidiff.reviews.streams import ACCOUNT, ROW, lines
+from sidiff.reviews.streams import ACCOUNT, ROW
 
 _FORMATS = {
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
@@ -135,17 +135,14 @@ def second_order(path: Path, row: int) -> SidiffError:
 
 
 def lines_of(path: Path, rows: pl.Series) -> pl.DataFrame | None:
-    """Look up the raw lines of rows, numbered as in ``ROW``.
+    """``ROW`` and ``LINE`` of rows that were scanned without ``LINE``; None of Parquet.
 
-    Returns:
-        ``ROW`` and ``LINE``; None of a format without lines.
+    ``rows`` are numbered as in ``ROW``.
     """
-    kind = find_format(path)
-    if kind == "parquet":
+    if find_format(path) == "parquet":
         return None
-    found = lines(path, skip=1 if kind == "delimited" else 0)
-    wanted = found.filter(pl.col(ROW).is_in(rows.implode()))
-    return wanted.collect(engine="streaming")
+    found = delimited.raw_lines(path).filter(pl.col(ROW).is_in(rows.implode()))
+    return found.collect(engine="streaming")
 
 
 @contextmanager
