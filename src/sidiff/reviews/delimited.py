@@ -21,7 +21,7 @@ from pathlib import Path
 
 import polars as pl
 
-from sidiff.reviews.encodings import BLOCK_BYTES, TextForm, find_form, opened
+from sidiff.reviews.encodings import TextForm, find_form
 from sidiff.reviews.lines import numbered_lines
 from sidiff.reviews.records import Records, Splitter
 from sidiff.reviews.streams import ACCOUNT, LINE, ROW, lazy, remembered
@@ -107,10 +107,7 @@ def _separator(lines: Sequence[bytes]) -> str:
             return 0.0, 0
         return sum(count == counts[0] for count in counts) / len(counts), counts[0]
 
-    best = max(SEPARATORS, key=agreement)
-    most = max(SEPARATORS, key=lambda separator: bare[0].count(separator.encode()))
-    # A few rows of text must not outvote a header that is clear.
-    return best if agreement(best)[0] > 0.5 else most  # noqa: PLR2004
+    return max(SEPARATORS, key=agreement)
 
 
 def _header(lines: Sequence[bytes], separator: str) -> tuple[str, ...]:
@@ -160,24 +157,16 @@ def _numeric(rows: Sequence[Sequence[str]]) -> frozenset[int]:
 
 def _judge(path: Path, dialect: Dialect) -> Dialect:
     """Choose whether backslashes escape by the fewest faulty rows."""
-    ways = [dialect]
-    if _has_backslash(path):
-        ways.append(replace(dialect, escape=True))
-    readings = [_records(path, way) for way in ways]
-    for reading in readings:
-        deque(reading, maxlen=0)
-    dialect, read = min(
-        zip(ways, readings, strict=True), key=lambda way: (way[1].faults, way[1].strays)
-    )
+    read = _records(path, dialect)
+    deque(read, maxlen=0)
+    if read.backslashes:
+        escaping = replace(dialect, escape=True)
+        again = _records(path, escaping)
+        deque(again, maxlen=0)
+        if (again.faults, again.strays) < (read.faults, read.strays):
+            dialect, read = escaping, again
     # Where most such fields are texts beyond doubt, the others are as well.
     return replace(dialect, keep_texts=read.texts > 2 * read.rows)
-
-
-def _has_backslash(path: Path) -> bool:
-    with opened(path) as (stream, _):
-        return any(
-            b"\\" in block for block in iter(lambda: stream.read(BLOCK_BYTES), b"")
-        )
 
 
 def _records(path: Path, dialect: Dialect) -> Records:

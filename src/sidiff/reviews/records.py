@@ -111,6 +111,7 @@ class Records:
         strays: rows with a mark that is a letter.
         texts: quoted fields of several lines.
         rows: as ``texts``, but of lines that are rows by themselves.
+        backslashes: whether a row has one.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Records:
         quoted field of several lines is one even if its lines look like rows.
         """
         self.faults = self.strays = self.texts = self.rows = 0
+        self.backslashes = False
         self._lines = iter(lines)
         self._ahead: deque[_Line] = deque()
         self._splitter = splitter
@@ -149,6 +151,7 @@ class Records:
             else:
                 continue
             self.faults += row[3] is not None
+            self.backslashes = self.backslashes or "\\" in row[1]
             yield row
 
     def _row(self, number: int, line: str) -> Record:
