@@ -162,6 +162,8 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
         ("f.json", text),
         ("f.csv", b"asin,a b,t'\n1,2,3"),
         ("f.csv", b"asin,a b,t',price\n1,2,3,4"),
+        ("f.csv", b"asin,a b,t',price\n1,caf\xe9,3,4"),
+        *(("f.csv", "asin,a b".encode(f"utf-16{end}")) for end in ("", "-le", "-be")),
         ("f.csv.gz", b"\x1f\x8b"),
     ):
         path = tmp_path_factory.mktemp("warm") / name

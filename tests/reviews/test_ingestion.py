@@ -122,7 +122,7 @@ def test_the_first_line_of_an_item_counts(tmp_path: Path) -> None:
 def test_malformed_lines_are_set_aside_with_number_and_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lines_module, "_LONGEST_LINE", 400_000)
+    monkeypatch.setattr(lines_module, "LONGEST_LINE", 400_000)
     monkeypatch.setattr(lines_module, "_LONGEST_LITERAL", 200_000)
     lines: list[str | bytes] = [
         GOOD,

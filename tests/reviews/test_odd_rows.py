@@ -12,7 +12,6 @@ import pytest
 from sidiff.errors import SidiffError
 from sidiff.reviews import own_data
 from sidiff.reviews.ingestion import Ingested
-from sidiff.reviews.json_text import objects
 from sidiff.reviews.settings import InteractionColumns, ItemColumns
 
 NOW, TIME = 1_800_000_000, 1_700_000_000
@@ -70,39 +69,6 @@ def test_two_stray_marks_far_apart(tmp_path: Path, separator: str) -> None:
     assert found.frame.collect()["item_id"].to_list() == [row[1] for row in rows]
 
 
-def test_an_unquoted_comma_shifts_nothing(tmp_path: Path) -> None:
-    rows = [["sku", "name", "price", "colour"], ["1", "tray", "3", "red"]]
-    rows += [[str(n), "vase", "5", ""] for n in range(2, 9)]
-    path = lines(tmp_path / "items.csv", rows)
-    with path.open("a") as file:
-        file.write("9,vase, blue,5,\n")
-    found = items(path)
-    assert reasons(found) == {9: "more than 4 fields"}
-    assert "9" not in found.frame.collect()["item_id"]
-
-
-def test_a_separator_behind_every_row(tmp_path: Path) -> None:
-    rows = [["customer", "sku", "at"], *([*row, ""] for row in events())]
-    found = log(lines(tmp_path / "log.csv", rows))
-    assert (found.rows, found.set_aside) == (12, 0)
-
-
-def test_empty_fields_left_out_at_the_end(tmp_path: Path) -> None:
-    rows = [[*row, "red"][: 3 + n % 2] for n, row in enumerate(events())]
-    found = log(lines(tmp_path / "log.csv", [["customer", "sku", "at", "note"], *rows]))
-    assert (found.rows, found.set_aside) == (12, 0)
-
-
-def test_a_row_that_lost_a_field(tmp_path: Path) -> None:
-    """Its colour is not the name."""
-    rows = [[f"{n:05}", f"tray {n}", "red", "round"] for n in range(9)]
-    del rows[4][1]
-    path = lines(tmp_path / "items.csv", [["sku", "name", "colour", "form"], *rows])
-    found = items(path)
-    assert reasons(found) == {5: "fewer than 4 fields"}
-    assert found.rows == 8
-
-
 @pytest.mark.parametrize("encoding", ["utf-8", "windows-1252"])
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_rows_of_nothing_are_blank(
@@ -141,29 +107,6 @@ def test_a_header_within_the_items(tmp_path: Path, header: str) -> None:
         file.write(f"{header}\n3,tray\n")
     found = items(path)
     assert (found.headers, found.rows) == (1, 3)
-
-
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        ('[{"sku": 1 "a": 2}, {"sku": 2}, {"sku": 3}]', [2, 3]),
-        ('[{"sku": 1, {"sku": 2}, {"sku": 3}]', [2, 3]),
-        ('[{"sku": 1,\n {"sku": 2},\n {"sku": 3}]', [2, 3]),
-        ('[{"sku": "x}, {"sku": 2}, {"sku": 3}]', [2, 3]),
-        ('[{"sku": bad, "in": {"x": 1}}, {"sku": 2}]', [2]),
-        ('{"sku": 1}\n{\n"sku": 2\n}\n{"sku": 3}\n', [1, 2, 3]),
-        ('{"sku": 1}\n{"sku":\n{"sku": 3}\n', [1, 3]),
-    ],
-)
-def test_a_broken_object_takes_no_neighbour(
-    tmp_path: Path, text: str, wanted: list[int]
-) -> None:
-    (tmp_path / "items.json").write_text(text)
-    found = [
-        value for block in objects(tmp_path / "items.json") for _, _, value in block
-    ]
-    assert [v["sku"] for v in found if isinstance(v, dict)] == wanted
-    assert len(found) - len(wanted) == (0 if "\n}" in text else 1)
 
 
 @pytest.mark.parametrize("encoding", ["cp850", "cp437", "mac_roman", "cp1250"])
@@ -269,43 +212,6 @@ def test_pieces_of_a_text_are_no_items(tmp_path: Path) -> None:
     assert all(item.isdigit() for item in found.frame.collect()["item_id"])
 
 
-def test_short_rows_that_add_up(tmp_path: Path) -> None:
-    """Two of three fields would be one of five that a line break tore."""
-    rows = [[*row, "", "x"] if n % 3 else row for n, row in enumerate(events(30))]
-    header = ["customer", "sku", "at", "note", "coupon"]
-    found = log(lines(tmp_path / "log.csv", [header, *rows]))
-    assert (found.rows, found.set_aside) == (30, 0)
-
-
-def test_blocks_with_and_without_the_last_separator(tmp_path: Path) -> None:
-    """As Excel writes a column that is empty in a block of sixteen rows."""
-    rows = [[*row, ""] if n // 16 % 2 else row for n, row in enumerate(events(96))]
-    found = log(lines(tmp_path / "log.csv", [["customer", "sku", "at", "note"], *rows]))
-    assert (found.rows, found.set_aside) == (96, 0)
-
-
-@pytest.mark.parametrize(("mark", "last"), [("", "red"), ('"', "")])
-def test_row_numbers_without_a_name(tmp_path: Path, mark: str, last: str) -> None:
-    """As R's write.table leaves them."""
-    rows = [[f"{mark}{n}{mark}", f"{n + 100:05}", "vase", last] for n in range(1, 9)]
-    found = items(
-        lines(tmp_path / "items.tsv", [["sku", "name", "colour"], *rows], "\t")
-    )
-    assert found.frame.collect()["item_id"].to_list() == [row[1] for row in rows]
-
-
-def test_numbers_for_ids_and_a_separator_too_many(tmp_path: Path) -> None:
-    rows = [[str(n), f"vase {n}", "5", ""] for n in range(1, 9)]
-    found = items(lines(tmp_path / "items.csv", [["sku", "name", "price"], *rows]))
-    assert found.frame.collect()["item_id"].to_list() == [row[0] for row in rows]
-
-
-def test_an_unquoted_comma_in_every_row_is_refused(tmp_path: Path) -> None:
-    rows = [["sku", "name"], ["1", "Tolstoy", " War"], ["2", "Mann", " Berg"]]
-    with pytest.raises(SidiffError, match="more than 2 fields"):
-        items(lines(tmp_path / "items.csv", rows))
-
-
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
 def test_texts_of_several_lines_are_whole(tmp_path: Path, quoting: int) -> None:
     texts = [
@@ -322,37 +228,6 @@ def test_texts_of_several_lines_are_whole(tmp_path: Path, quoting: int) -> None:
     frame = found.frame.collect()
     assert found.set_aside == 0
     assert frame["description"].to_list() == [row[1] for row in rows]
-
-
-def test_a_block_of_short_rows_late_in_the_file(tmp_path: Path) -> None:
-    rows = [[*row, "coupon"] for row in events(500)]
-    for n in range(300, 316):
-        del rows[n][3]
-    rows[400].append("")
-    header = ["customer", "sku", "at", "coupon"]
-    found = log(lines(tmp_path / "log.csv", [header, *rows]))
-    assert (found.rows, found.set_aside) == (500, 0)
-
-
-@pytest.mark.parametrize("first", ["#,sku,description", "#customer,sku,description"])
-def test_a_header_that_begins_like_a_remark(tmp_path: Path, first: str) -> None:
-    (tmp_path / "items.csv").write_text(f'{first}\n1,A1,"a vase, red"\n2,A2,tray\n')
-    found = items(tmp_path / "items.csv").frame.collect()
-    assert found["item_id"].to_list() == ["A1", "A2"]
-
-
-@pytest.mark.parametrize("above", ["# exported today\n", "# a\n# b\n", "#"])
-def test_remarks_above_the_header(tmp_path: Path, above: str) -> None:
-    path = lines(tmp_path / "log.csv", [["customer", "sku", "at"], *events()])
-    path.write_text(above + path.read_text())
-    assert log(path).rows == 12
-
-
-def test_remarks_above_tabs(tmp_path: Path) -> None:
-    """A remark has no say in what the separator is."""
-    path = lines(tmp_path / "log.tsv", [["customer", "sku", "at"], *events()], "\t")
-    path.write_text("# exported today\n" + path.read_text())
-    assert log(path).rows == 12
 
 
 def test_items_named_like_columns(tmp_path: Path) -> None:
@@ -388,3 +263,45 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "log.parquet").mkdir()
     with pytest.raises(SidiffError, match="is a folder: name the files in it"):
         log(tmp_path / "log.parquet")
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        ("9,vase, blue,5,", "more than 4 fields"),
+        ("9,vase,5,red,", "more than 4 fields"),
+        ("1,9,vase,5,red", "more than 4 fields"),
+        ("9,vase,red", "fewer than 4 fields"),
+        ("9", "fewer than 4 fields"),
+        ("# exported today", "fewer than 4 fields"),
+    ],
+)
+def test_a_row_of_another_length_shifts_nothing(
+    tmp_path: Path, odd: str, reason: str
+) -> None:
+    rows = [["sku", "name", "price", "colour"], ["1", "tray", "3", "red"]]
+    rows += [[str(n), "vase", "5", ""] for n in range(2, 9)]
+    path = lines(tmp_path / "items.csv", rows)
+    with path.open("a") as file:
+        file.write(odd + "\n")
+    found = items(path)
+    assert reasons(found) == {9: reason}
+    assert found.frame.collect()["item_id"].to_list() == [row[0] for row in rows[1:]]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [
+        ("# exported today\n", "", "has no column sku, it has # exported today"),
+        ("sep=,\n", "", "has no column sku, it has sep="),
+        ("", ",", "more than 3 fields"),
+        ("", ", blue", "more than 3 fields"),
+    ],
+)
+def test_a_file_whose_rows_do_not_match_its_header_is_refused(
+    tmp_path: Path, first: str, last: str, said: str
+) -> None:
+    rows = "".join(f"{n},vase,5{last}\n" for n in range(9))
+    (tmp_path / "items.csv").write_text(f"{first}sku,name,price\n{rows}")
+    with pytest.raises(SidiffError, match=said):
+        items(tmp_path / "items.csv")

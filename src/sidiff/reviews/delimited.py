@@ -1,43 +1,36 @@
-"""Delimited text: the dialect of a file is told from all of it, then read by.
+"""Delimited text: dialect detection over the whole file, then parsing.
 
-The rule: the separator is the one of ``SEPARATORS`` that header and first lines agree
-on. A field in quotation marks is quoted, with marks doubled (or after a backslash where
-the file has it so) and line breaks kept; a mark anywhere else is a letter. Of two
-readings of a line, the one with as many fields as the header counts. A quoted field of
-several lines that are whole rows each, alike the other rows, is none: its first mark is
-a letter. A file with stray marks, and not one field that needs its quotes, has no
-quoting at all. A row with more or fewer fields than the header is none, unless many
-rows end in spare separators, or leave empty fields at the end out.
+The separator is the one of ``SEPARATORS`` that header and first lines agree on. A field
+in quotation marks is quoted, and may have line breaks; marks in it are doubled, or
+escaped by a backslash where the file has it so. A mark anywhere else is a letter, and
+so is one that opens a quoted field of lines that are whole rows by themselves. A row
+with more or fewer fields than the header is set aside.
 
-A file of which every line is one row by these rules, the usual one, is certified in one
-vectorised pass and read by Polars; any other, row by row in blocks.
+Most files have one row a line and no odd marks. One vectorised pass certifies that, and
+Polars reads them; any other file is parsed row by row in blocks.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 from pathlib import Path
 
 import polars as pl
 
-from sidiff.reviews.encodings import BLOCK_BYTES, TextForm, find_form, opened
+from sidiff.reviews.encodings import TextForm, find_form
 from sidiff.reviews.lines import numbered_lines
-from sidiff.reviews.records import Habits, Record, Tally, records
-from sidiff.reviews.splitter import Splitter
-from sidiff.reviews.streams import ACCOUNT, LINE, ROW, all_lines, lazy, remembered
+from sidiff.reviews.records import Records, Splitter
+from sidiff.reviews.streams import ACCOUNT, LINE, ROW, lazy, remembered
 
 SEPARATORS = ",\t;|\x01"
 ROWS_PER_BLOCK = 2**14
 _SAMPLED_LINES = 200
-_LONGEST_HEADER = 2**20
-_TALLEST_ROW = 20
+_FEWEST_ROWS, _SHARE_OF_NUMBERS = 3, 0.9
 _QUOTED = re.compile(rb'"[^"]*"')
-# Spreadsheets may be told the separator in a line before the header.
-_TOLD = re.compile(rb'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -45,15 +38,16 @@ class Dialect:
     """The dialect of a file: how its lines are rows of fields.
 
     Attributes:
-        form: encoding and line ends.
+        form: its encoding.
         separator: what stands between two fields.
         names: of the columns, all different.
         header: the same as they stand in the header.
         skipped: lines up to the header's end.
         certified: every line is one row with as many fields as names, or blank.
-        habits: of its rows, where they are not certified.
-        quoting: fields may be quoted.
         escape: a backslash makes the letter after it an ordinary one.
+        numeric: columns whose values begin with a digit.
+        keep_texts: quoted fields of several lines are such even if these look like
+            rows.
     """
 
     form: TextForm
@@ -61,10 +55,21 @@ class Dialect:
     names: tuple[str, ...]
     header: tuple[str, ...]
     skipped: int
-    certified: bool
-    habits: Habits
-    quoting: bool
-    escape: bool
+    certified: bool = False
+    escape: bool = False
+    numeric: frozenset[int] = frozenset()
+    keep_texts: bool = False
+
+    def records(self, numbered: Iterator[tuple[int, bytes]]) -> Records:
+        """The rows of a file's numbered lines, numbered from the header on."""
+        behind = islice(numbered, self.skipped, None)
+        return Records(
+            ((number - self.skipped, line) for number, line in behind),
+            Splitter(self.separator, escape=self.escape),
+            len(self.names),
+            self.numeric,
+            keep_texts=self.keep_texts,
+        )
 
 
 @remembered
@@ -75,36 +80,19 @@ def find_dialect(path: Path) -> Dialect:
         SidiffError: the file is missing, damaged, or cannot be read.
     """
     form = find_form(path)
-    sampled = islice(numbered_lines(path, form, blank=True), _SAMPLED_LINES)
+    sampled = list(islice(numbered_lines(path, form, blank=True), _SAMPLED_LINES))
     first = [line for _, line in sampled]
-    before = len(list(takewhile(bytes.isspace, first)))
-    told = _TOLD.fullmatch(first[before]) if before < len(first) else None
-    before += bool(told)
-    plain = [line for line in first[before:] if not line.startswith(b"#")]
-    separator = told[1].decode("latin-1") if told else _separator(plain)
-    before += _remarks(first[before:], separator)
-    header, height = _header(first[before:], separator)
-    if _has_row_names(first[before + height :], separator, len(header)):
-        header = ("", *header)
-    names = _distinct(header)
-    dialect = Dialect(
-        form,
-        separator,
-        names,
-        header,
-        skipped=before + height,
-        certified=True,
-        habits=Habits(len(names)),
-        quoting=True,
-        escape=False,
-    )
-    simple = form.valid and form.encoding == "utf-8" and form.newline == "\n"
-    # A blank line behind the header would be Polars' first row.
-    blank = any(line.isspace() for line in first[1:2])
-    simple = simple and before + height == 1 and not blank
-    if simple and _is_plain(path, separator, len(names)):
-        return dialect
-    return _judge(path, replace(dialect, certified=False), first[before:])
+    above = len(list(takewhile(bytes.isspace, first)))
+    separator = _separator(first[above:])
+    header = _header(first[above:], separator)
+    dialect = Dialect(form, separator, _distinct(header), header, skipped=above + 1)
+    # A blank line above or below the header would be a row of Polars.
+    blank = any(map(bytes.isspace, first[:2]))
+    if form.plain and not blank and _is_plain(path, separator, len(header)):
+        return replace(dialect, certified=True)
+    texts = replace(dialect, keep_texts=True).records(iter(sampled))
+    rows = [values for _, _, values, fault in texts if fault is None]
+    return _judge(path, replace(dialect, numeric=_numeric(rows)))
 
 
 def _separator(lines: Sequence[bytes]) -> str:
@@ -119,75 +107,24 @@ def _separator(lines: Sequence[bytes]) -> str:
             return 0.0, 0
         return sum(count == counts[0] for count in counts) / len(counts), counts[0]
 
-    best = max(SEPARATORS, key=agreement)
-    most = max(SEPARATORS, key=lambda separator: bare[0].count(separator.encode()))
-    # A few rows of text must not outvote a header that is clear.
-    return best if agreement(best)[0] > 0.5 else most  # noqa: PLR2004
+    return max(SEPARATORS, key=agreement)
 
 
-def _header(lines: Sequence[bytes], separator: str) -> tuple[tuple[str, ...], int]:
-    """The fields of the first row, and the lines it takes."""
-    splitter = Splitter(separator, quoting=True, escape=False)
-    texts = [line.decode("utf-8", errors="replace") for line in lines]
-    if not texts:
-        return (), 0
-    found = _row_at(texts, splitter)
-    values, height = found or (splitter.loose(texts[0].rstrip("\r\n")), 1)
-    return tuple(values), height
-
-
-def _row_at(
-    lines: Sequence[str], splitter: Splitter
-) -> tuple[Sequence[str], int] | None:
-    """The row that begins in the first line, and how many lines it takes."""
-    joined = ""
-    for height, line in enumerate(lines, start=1):
-        joined += line
-        text = joined.rstrip("\r\n")
-        fields = splitter.split(text)
-        if fields.exact:
-            return fields.values, height
-        if len(joined) > _LONGEST_HEADER or not splitter.opens(text):
-            break
-    return None
-
-
-def _remarks(lines: Sequence[bytes], separator: str) -> int:
-    """How many lines above the header begin with ``#`` and are no header."""
-    count = 0
-    while count + 1 < len(lines) and lines[count].startswith(b"#"):
-        here, below = (
-            _QUOTED.sub(b"", line).count(separator.encode())
-            for line in lines[count:][:2]
-        )
-        if here and here <= below:
-            break  # the header, written as a remark
-        count += 1
-    return count
-
-
-def _has_row_names(lines: Sequence[bytes], separator: str, width: int) -> bool:
-    """Test for R's ``write.table``: row numbers in a column that the header lacks."""
-    splitter = Splitter(separator, quoting=True, escape=False)
-    texts = [line.decode("utf-8", errors="replace").rstrip("\r\n") for line in lines]
-    rows = [splitter.split(text).values for text in texts if text]
-    numbers = map(str, range(1, len(rows) + 1))
-    numbered = len(rows) > 1 and all(
-        len(row) == width + 1 and row[0] == number
-        for row, number in zip(rows, numbers, strict=True)
-    )
-    # A separator or a comma too many in every row would look the same.
-    quoted = all(text.startswith('"') for text in texts if text)
-    bare = any(row[-1].strip() and row[-1][0] != " " for row in rows)
-    return numbered and (quoted or bare)
+def _header(lines: Sequence[bytes], separator: str) -> tuple[str, ...]:
+    """The fields of the first line."""
+    if not lines:
+        return ()
+    text = lines[0].decode("utf-8", errors="replace").rstrip("\r\n")
+    splitter = Splitter(separator, escape=False)
+    fields = splitter.split(text)
+    return tuple(splitter.split_everywhere(text) if fields.strays else fields.values)
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
     """Names without blanks at their ends, the same one twice told apart."""
     found: dict[str, None] = {}
     for number, name in enumerate(names, start=1):
-        bare = name.strip(" \t\r\n\ufeff").removeprefix("#").strip()
-        bare = bare or f"column_{number}"
+        bare = name.strip(" \t\r\n\ufeff") or f"column_{number}"
         found[f"{bare}_{number}" if bare in found else bare] = None
     return tuple(found)
 
@@ -197,63 +134,58 @@ def _is_plain(path: Path, separator: str, width: int) -> bool:
     mark = re.escape(separator)
     field = rf'(?:[^"\r{mark}]*|"(?:[^"\r]|"")*")'
     row = rf"^(?:{field}(?:{mark}{field}){{{width - 1}}})?\r?$"
-    return all_lines(path, 1, pl.col(LINE).str.contains(row).fill_null(value=True))
+    plain = pl.col(LINE).str.contains(row).fill_null(value=True)
+    try:
+        found = raw_lines(path).select(plain.all()).collect(engine="streaming")
+    except pl.exceptions.PolarsError:
+        return False
+    return bool(found.item())
 
 
-def _judge(path: Path, dialect: Dialect, first: Sequence[bytes]) -> Dialect:
-    """Choose quoting and escapes by what fewest rows are wrong under."""
-    ways = (False, True) if _has_backslash(path) else (False,)
-    dialect = replace(dialect, habits=_habits(dialect, first))
-    candidates = [replace(dialect, quoting=True, escape=escape) for escape in ways]
-    tallies = [_tally(path, candidate) for candidate in candidates]
-    best = min(ways, key=lambda way: (tallies[way].faults, tallies[way].strays))
-    tally = tallies[best]
-    header_quoted = b'"' in first[0] if first else False
-    bare = (
-        tally.strays
-        and not tally.needed
-        and not header_quoted
-        and 2 * tally.enclosed <= tally.records
+def _numeric(rows: Sequence[Sequence[str]]) -> frozenset[int]:
+    """The columns of which nearly all values begin with a digit."""
+    if len(rows) < _FEWEST_ROWS:
+        return frozenset()
+    columns = enumerate(zip(*rows, strict=True))
+    return frozenset(
+        place
+        for place, values in columns
+        if sum(value[:1].isdigit() for value in values)
+        >= _SHARE_OF_NUMBERS * len(values)
     )
+
+
+def _judge(path: Path, dialect: Dialect) -> Dialect:
+    """Choose whether backslashes escape by the fewest faulty rows."""
+    read = _records(path, dialect)
+    deque(read, maxlen=0)
+    if read.backslashes:
+        escaping = replace(dialect, escape=True)
+        again = _records(path, escaping)
+        deque(again, maxlen=0)
+        if (again.faults, again.strays) < (read.faults, read.strays):
+            dialect, read = escaping, again
     # Where most such fields are texts beyond doubt, the others are as well.
-    habits = replace(dialect.habits, texts=tally.texts > 2 * tally.rows)
-    return replace(candidates[best], quoting=not bare, habits=habits)
+    return replace(dialect, keep_texts=read.texts > 2 * read.rows)
 
 
-def _habits(dialect: Dialect, first: Sequence[bytes]) -> Habits:
-    """Tell them from the first rows behind the header, of one line or of several."""
-    splitter = Splitter(dialect.separator, quoting=True, escape=False)
-    lines = [line.decode("utf-8", errors="replace") for line in first[1:]]
-    rows, place = [], 0
-    while place < len(lines):
-        found = _row_at(lines[place : place + _TALLEST_ROW], splitter)
-        if found and not lines[place].isspace():
-            rows.append(found[0])
-        place += found[1] if found else 1
-    return Habits.of(rows, len(dialect.names))
+def _records(path: Path, dialect: Dialect) -> Records:
+    return dialect.records(numbered_lines(path, dialect.form, blank=True))
 
 
-def _has_backslash(path: Path) -> bool:
-    with opened(path) as (stream, _):
-        return any(
-            b"\\" in block for block in iter(lambda: stream.read(BLOCK_BYTES), b"")
-        )
-
-
-def _tally(path: Path, dialect: Dialect) -> Tally:
-    tally = Tally()
-    deque(_records(path, dialect, tally), maxlen=0)
-    return tally
-
-
-def _records(path: Path, dialect: Dialect, tally: Tally) -> Iterator[Record]:
-    splitter = Splitter(
-        dialect.separator, quoting=dialect.quoting, escape=dialect.escape
-    )
-    lines = numbered_lines(path, dialect.form, blank=True)
-    behind = islice(lines, dialect.skipped, None)
-    numbered = ((number - dialect.skipped, line) for number, line in behind)
-    return records(numbered, splitter, dialect.habits, tally)
+def raw_lines(path: Path) -> pl.LazyFrame:
+    """``ROW`` and ``LINE`` of a file that has one row a line."""
+    return pl.scan_csv(
+        path,
+        glob=False,
+        separator="\x02",  # in no such file, so each line is one field
+        quote_char=None,
+        has_header=False,
+        skip_rows=1,
+        schema={LINE: pl.String()},
+        row_index_name=ROW,
+        row_index_offset=1,
+    ).with_columns(pl.col(ROW).cast(pl.Int64))
 
 
 def scan(path: Path) -> pl.LazyFrame:
@@ -277,13 +209,14 @@ def scan(path: Path) -> pl.LazyFrame:
         )
         return rows.filter(~pl.all_horizontal(pl.col(*columns).is_null()))
     schema = pl.Schema({**ACCOUNT, **columns})
+    nothing = [None] * len(columns)
 
-    def frames(wanted: Collection[str]) -> Iterator[pl.DataFrame]:
-        del wanted  # a row is split as a whole
-        read = _records(path, dialect, Tally())
+    def frames() -> Iterator[pl.DataFrame]:
+        read = iter(_records(path, dialect))
         while block := list(islice(read, ROWS_PER_BLOCK)):
             numbers, texts, fields, faults = zip(*block, strict=True)
+            values = (row or nothing for row in fields)
             account = [numbers, faults, texts]
-            yield pl.DataFrame([*account, *zip(*fields, strict=True)], schema=schema)
+            yield pl.DataFrame([*account, *zip(*values, strict=True)], schema=schema)
 
     return lazy(frames, schema)

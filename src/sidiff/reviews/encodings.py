@@ -1,10 +1,9 @@
-"""The letters of a text file: told from all of its bytes, never guessed from a few.
+"""The encoding of a text file, from all of its bytes.
 
-The rule: a byte order mark says it; else two-byte letters are known by their zero
-bytes; else valid UTF-8 is UTF-8; else the file is Windows-1252 (of which printable
-Latin-1 is a part) when its letters outside ASCII stand singly or in pairs, and its
-signs not inside words, as in western texts. In whatever else (a DOS or Mac code page,
-say), the lines that are no UTF-8 are set aside one by one.
+A byte order mark says it; else two-byte encodings are known by their zero bytes; else
+valid UTF-8 is UTF-8; else the file is Windows-1252 (of which printable Latin-1 is a
+part) if its letters outside ASCII stand as in western texts. In any other encoding (a
+DOS or Mac code page, say), the lines that are not UTF-8 are set aside one by one.
 """
 
 from __future__ import annotations
@@ -29,17 +28,7 @@ logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 2**22
 _GZIP_MAGIC = b"\x1f\x8b"
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-# Python loads the rules of an encoding when it is first asked for: here, and not while
-# somebody's file is open.
-for _name in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "windows-1252"):
-    codecs.lookup(_name)
+_MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _LOOKED_AT = 4096
 # Of the letters of a two-byte text, so many lie in ASCII's half, whose other byte is 0.
 _SHARE_OF_ZEROS = 0.3
@@ -77,21 +66,19 @@ _FOREIGN = (
 
 @dataclass(frozen=True)
 class TextForm:
-    """The form of a file's text: how its bytes are letters and lines.
+    """The form of a file's text.
 
     Attributes:
-        encoding: ``utf-8``, ``utf-16`` and ``utf-32`` (also with ``-le``, ``-be``) or
+        encoding: ``utf-8``, ``utf-16`` (also with ``-le``, ``-be``) or
             ``windows-1252``.
-        newline: what ends a line: a line feed or, in files that have none, a return.
-        valid: every byte fits the encoding.
+        plain: UTF-8 in every byte, and no line of more than ``BLOCK_BYTES``.
     """
 
     encoding: str
-    newline: str
-    valid: bool
+    plain: bool
 
 
-UTF8 = TextForm("utf-8", "\n", valid=True)
+UTF8 = TextForm("utf-8", plain=True)
 
 
 @contextmanager
@@ -122,68 +109,73 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
         ) from None
 
 
-def text_chunks(path: Path, form: TextForm, letters: int) -> Iterator[str]:
-    """The text of a file in pieces; what does not fit the encoding is U+FFFD.
+def read_text(path: Path, form: TextForm, letters: int = -1) -> str:
+    """The first ``letters`` of a file, or all; U+FFFD for what its encoding lacks.
 
     Raises:
         SidiffError: as ``opened``.
     """
+    encoding = "utf-8-sig" if form.encoding == "utf-8" else form.encoding
     with opened(path) as (stream, _):
-        text = io.TextIOWrapper(stream, form.encoding, "replace", newline="")
-        while chunk := text.read(letters):
-            yield chunk
+        text = io.TextIOWrapper(stream, encoding, "replace", newline="")
+        found = text.read(letters)
         text.detach()
+    return found
 
 
 @remembered
 def find_form(path: Path) -> TextForm:
-    """Tell encoding and line ends of a text, gz or plain, from the whole file.
+    """Tell the encoding of a text, gz or plain, from the whole file.
 
     Raises:
         SidiffError: as ``opened``.
     """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    valid, feeds, returns = True, False, False
-    high, foreign = 0, [0] * len(_FOREIGN)
     with opened(path) as (stream, _):
-        block = stream.read(BLOCK_BYTES)
-        wide, marked = _wide(block), block.startswith(codecs.BOM_UTF8)
-        while block:
-            feeds, returns = feeds or b"\n" in block, returns or b"\r" in block
-            if not block.isascii() or decoder.getstate()[0]:
-                valid = valid and _decodes(decoder, block)
-                high += len(_HIGH.findall(block))
-                for place, (pattern, _) in enumerate(_FOREIGN):
-                    foreign[place] += sum(map(len, pattern.findall(block)))
-            block = stream.read(BLOCK_BYTES)
-    valid = valid and _decodes(decoder, b"", final=True)
-    most = (share * high for _, share in _FOREIGN)
-    western = all(map(le, foreign, most)) and not marked
-    encoding = wide or ("utf-8" if valid or not western else "windows-1252")
-    if encoding != "utf-8":
-        logger.warning("%s is read as %s", path.name, encoding)
-    newline = "\r" if returns and not feeds else "\n"
-    return TextForm(encoding, newline, valid=valid or encoding != "utf-8")
-
-
-def _decodes(
-    decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool = False
-) -> bool:
-    try:
-        decoder.decode(block, final)
-    except UnicodeDecodeError:
-        return False
-    return True
+        start = stream.read(BLOCK_BYTES)
+    encoding = _wide(start)
+    if encoding is None:
+        valid, plain = _is_utf8(path)
+        if valid or start.startswith(codecs.BOM_UTF8) or not _is_western(path):
+            return TextForm("utf-8", plain)
+        encoding = "windows-1252"
+    logger.warning("%s is read as %s", path.name, encoding)
+    return TextForm(encoding, plain=False)
 
 
 def _wide(start: bytes) -> str | None:
-    """The encoding of two or four bytes a letter, if the text begins as in one."""
-    for mark, name in _MARKS:
+    """The encoding of two bytes a letter, if the text begins as in one."""
+    for mark, name in _MARKS.items():
         if start.startswith(mark):
-            return None if name == "utf-8" else name
+            return name
     start = start[:_LOOKED_AT]
-    zeros = [start[half::2].count(0) for half in (0, 1)]
-    least = _SHARE_OF_ZEROS * len(start) / 2
-    if max(zeros) > max(least, 4 * min(zeros)):
-        return "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
-    return None
+    even, odd = (start[half::2].count(0) for half in (0, 1))
+    if max(even, odd) <= max(_SHARE_OF_ZEROS * len(start) / 2, 4 * min(even, odd)):
+        return None
+    return "utf-16-le" if odd > even else "utf-16-be"
+
+
+def _is_utf8(path: Path) -> tuple[bool, bool]:
+    """Whether all of a file is UTF-8, and whether its lines are short, too."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    short = True
+    with opened(path) as (stream, _):
+        try:
+            while block := stream.read(BLOCK_BYTES):
+                short = short and (len(block) < BLOCK_BYTES or b"\n" in block)
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False, False
+    return True, short
+
+
+def _is_western(path: Path) -> bool:
+    """Test that the bytes outside ASCII are Windows-1252's in western words."""
+    high, foreign = 0, [0] * len(_FOREIGN)
+    with opened(path) as (stream, _):
+        while block := stream.read(BLOCK_BYTES):
+            high += len(_HIGH.findall(block))
+            for place, (pattern, _) in enumerate(_FOREIGN):
+                foreign[place] += sum(map(len, pattern.findall(block)))
+    most = (share * high for _, share in _FOREIGN)
+    return all(map(le, foreign, most))

@@ -18,17 +18,6 @@ LATEST_SECOND = 4_102_444_800
 """2100-01-01: a time beyond it is in other units than the layout says."""
 _PRICE = re.compile(r"\s*\$?\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?\s*")
 
-ReviewRow = tuple[str, str, int, int, float | None]
-ItemRow = tuple[
-    str,
-    str | None,
-    str | None,
-    list[str] | None,
-    float | None,
-    list[str] | None,
-    str | None,
-]
-
 
 class MalformedLineError(ValueError):
     """A line that cannot become a row; the message is the reason."""
@@ -48,7 +37,7 @@ class ReviewLayout:
     ticks_per_second: int
     rating: str
 
-    def read(self, line: Mapping[str, Any]) -> ReviewRow:
+    def read(self, line: Mapping[str, Any]) -> tuple[str, str, int, int, float | None]:
         """Return user id, item id, second, microsecond within it, and rating.
 
         Raises:
@@ -83,14 +72,14 @@ class ItemLayout:
 
     looks: str
     item: str
-    title: str
-    brand: str
-    categories: str
-    price: str
-    features: str
-    description: str
+    title: str = "title"
+    brand: str = "brand"
+    categories: str = "categories"
+    price: str = "price"
+    features: str = "features"
+    description: str = "description"
 
-    def read(self, line: Mapping[str, Any]) -> ItemRow:
+    def read(self, line: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return item id, title, brand, categories, price, features, description.
 
         Raises:
@@ -131,27 +120,9 @@ _REVIEWS_2023 = ReviewLayout(
     ticks_per_second=1000,
     rating="rating",
 )
-_ITEMS_2014 = ItemLayout(
-    looks="amazon2014 metadata",
-    item="asin",
-    title="title",
-    brand="brand",
-    categories="categories",
-    price="price",
-    features="feature",
-    description="description",
-)
+_ITEMS_2014 = ItemLayout("amazon2014 metadata", item="asin", features="feature")
 _ITEMS_2018 = replace(_ITEMS_2014, looks="amazon2018 metadata", categories="category")
-_ITEMS_2023 = ItemLayout(
-    looks="amazon2023 metadata",
-    item="parent_asin",
-    title="title",
-    brand="store",
-    categories="categories",
-    price="price",
-    features="features",
-    description="description",
-)
+_ITEMS_2023 = ItemLayout("amazon2023 metadata", item="parent_asin", brand="store")
 
 LAYOUTS: Mapping[str, Layout] = {
     "amazon2014": Layout(reviews=_REVIEWS_2014, items=_ITEMS_2014),

@@ -1,7 +1,7 @@
-"""Lines of a raw file and what they say.
+"""Lines of a raw file.
 
-Public review files mix JSON and Python literals; so each line is tried as strict JSON,
-then as a literal (parsed, never evaluated).
+Amazon's files mix JSON and Python literals; so each line is parsed as strict JSON, else
+as a literal.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sidiff.reviews.layouts import MalformedLineError
 _MARK = b"\xef\xbb\xbf"
 # No genuine line comes near these; a crafted one must not exhaust the memory. A Python
 # literal's syntax tree takes some hundred times the room of its text.
-_LONGEST_LINE = 16 * 2**20
+LONGEST_LINE = 16 * 2**20
 _LONGEST_LITERAL = 2**20
 
 
@@ -55,13 +55,13 @@ def numbered_lines(
 
 
 def parse_line(raw: bytes) -> dict[str, Any]:
-    """Return the named fields of a line.
+    """Return the named fields of a line: JSON, or a Python literal, never evaluated.
 
     Raises:
-        MalformedLineError: it is neither JSON nor a literal, or has no named fields.
+        MalformedLineError: it is neither, or has no named fields.
     """
-    if len(raw) > _LONGEST_LINE:
-        raise MalformedLineError(f"longer than {_LONGEST_LINE:,} bytes")
+    if len(raw) > LONGEST_LINE:
+        raise MalformedLineError(f"longer than {LONGEST_LINE:,} bytes")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -69,18 +69,13 @@ def parse_line(raw: bytes) -> dict[str, Any]:
     try:
         line = _STRICT.decode(text)
     except (ValueError, RecursionError) as error:
-        line = parse_literal(text, error)
+        line = _parse_literal(text, error)
     if not isinstance(line, dict):
         raise MalformedLineError("not an object with named fields")
     return line
 
 
-def parse_literal(text: str, json_error: Exception | None = None) -> Any:
-    """Return what a Python literal stands for; it is parsed, never evaluated.
-
-    Raises:
-        MalformedLineError: it is none, and for ``json_error`` no JSON either.
-    """
+def _parse_literal(text: str, json_error: Exception) -> Any:
     if len(text) > _LONGEST_LITERAL:
         raise MalformedLineError(
             f"not JSON, and longer than {_LONGEST_LITERAL:,} characters"
@@ -104,20 +99,19 @@ _STRICT = json.JSONDecoder(parse_constant=_not_json)
 
 def _lines(stream: BinaryIO, form: TextForm) -> Iterator[bytes]:
     """The lines of a stream as UTF-8; of too long ones no more than tells so."""
-    if form.newline == "\n" and form.encoding == "utf-8":
+    if form.encoding == "utf-8":
         while line := _read_line(stream):
             yield line
         return
-    errors = "surrogateescape" if form.encoding == "utf-8" else "replace"
-    text = io.TextIOWrapper(stream, form.encoding, errors, newline=form.newline)
+    text = io.TextIOWrapper(stream, form.encoding, "replace", newline="\n")
     while piece := _read_line(text):
-        yield piece.encode("utf-8", errors)
+        yield piece.encode("utf-8", "replace")
     text.detach()
 
 
 def _read_line(stream: IO[AnyStr]) -> AnyStr:
-    line = stream.readline(_LONGEST_LINE + 1)
+    line = stream.readline(LONGEST_LINE + 1)
     rest = line
-    while len(rest) > _LONGEST_LINE and rest[-1:] not in ("\n", "\r", b"\n"):
-        rest = stream.readline(_LONGEST_LINE + 1)
+    while len(rest) > LONGEST_LINE and rest[-1:] not in ("\n", b"\n"):
+        rest = stream.readline(LONGEST_LINE + 1)
     return line

@@ -1,274 +1,238 @@
-"""Lines of delimited text to rows, one by one, by the rules of ``delimited``."""
+"""Rows of delimited text and their fields, by the rules of ``delimited``."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from sidiff.reviews.splitter import Fields, Splitter
+from sidiff.reviews.lines import LONGEST_LINE
 
-LARGEST_RECORD = 2**24
+LONGEST_RECORD = 2**24
 """Characters of a row of many lines, beyond which its first mark is a letter."""
-_MOST_HALVES = 50
-# With commas between two fields, so few lines of prose may look like rows.
+_SHARE_OF_ROWS = 2 / 3
+# With commas between two fields, a few lines of prose may look like rows.
 _LINES_OF_PROSE = 3
 
-# Of a column: hardly any letter (numbers, times), no blank inside, none at the
-# beginning, anything.
-_SHAPES = tuple(
-    re.compile(pattern) for pattern in (r"[^A-SU-Y_a-z]*\Z", r"\S*\Z", r"(?!\s)", "")
-)
-_FEWEST_ROWS, _SHARE_OF_SHAPE, _SHARE_OF_SHORT, _SHARE_OF_ROWS = 3, 0.9, 0.02, 2 / 3
-
-Record = tuple[int, str, Sequence[str | None], str | None]
-"""Number of its first line, the text, the fields (None where missing), the fault."""
-_Row = tuple[int, str, list[str], str | None]
-_Line = tuple[int, str | None, str]
+Record = tuple[int, str, list[str], str | None]
+"""Number of its first line, the text, the fields, the fault (None for a good row)."""
+_Line = tuple[int, str, str | None]
+_ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
 
 
-@dataclass
-class Tally:
-    """Evidence in a reading of a file for and against its dialect.
+class Fields(NamedTuple):
+    """The fields of a text.
 
     Attributes:
-        records: rows read, good or not.
-        faults: rows with another number of fields than the header.
-        strays: rows with a quotation mark that is a letter.
-        enclosed: quoted fields that hold nothing that needs it.
-        needed: quoted fields that hold a separator, a mark or a line break.
-        texts: quoted fields of several lines that are no rows.
-        rows: of lines that look like rows.
+        values: without quotes and escapes.
+        opens: a quoted field begins and does not end.
+        strays: some mark neither opens nor closes a quoted field.
     """
 
-    records: int = 0
-    faults: int = 0
-    strays: int = 0
-    enclosed: int = 0
-    needed: int = 0
-    texts: int = 0
-    rows: int = 0
+    values: list[str]
+    opens: bool = False
+    strays: bool = False
 
 
-@dataclass(frozen=True)
-class Habits:
-    """What most rows of a file have in common, told from its first ones.
+class Splitter:
+    """Splits texts at one separator, with marks doubled or ``escape``d by backslash."""
+
+    def __init__(self, separator: str, *, escape: bool) -> None:
+        mark = re.escape(separator)
+        inner = r'(?:[^"\\]++|\\.|"")*+' if escape else r'(?:[^"]++|"")*+'
+        bare = rf"(?:[^\\{mark}]++|\\.)*+\\?" if escape else rf"[^{mark}]*+"
+        # A blank next to a comma may be there for the eye only.
+        blank = "" if separator == "\t" else " *"
+        end = rf'"{blank}(?={mark}|\Z)'
+        cut = r"\\?\Z" if escape else r"\Z"
+        self.separator = separator
+        self._escape = escape
+        self._field = re.compile(rf"{blank}\"({inner}){end}|({bare})", re.DOTALL)
+        self._open = re.compile(rf'{blank}"{inner}{cut}', re.DOTALL)
+        self._inside = re.compile(rf"{inner}(?:({end})|{cut})", re.DOTALL)
+
+    def split(self, text: str) -> Fields:
+        """Split at the separators outside quotes; a stray mark is a letter."""
+        quotes = '"' in text
+        if not quotes and not (self._escape and "\\" in text):
+            return Fields(text.split(self.separator))
+        values: list[str] = []
+        opens, strays, place = self.continues(text), False, 0
+        while place <= len(text) and (found := self._field.match(text, place)):
+            quoted, bare = found.groups()
+            if quoted is None:
+                stray = quotes and '"' in (
+                    bare.replace('\\"', "") if self._escape else bare
+                )
+                strays = strays or stray
+                opens = opens or (stray and bool(self._open.match(text, place)))
+                values.append(self._plain(_unquoted(bare)))
+            else:
+                values.append(self._plain(quoted.replace('""', '"')))
+            place = found.end() + 1
+        return Fields(values, opens, strays)
+
+    def split_everywhere(self, text: str) -> list[str]:
+        """Split at every separator; only marks round a whole field are quotes."""
+        return [_unquoted(field) for field in text.split(self.separator)]
+
+    def continues(self, text: str) -> bool:
+        """Test that the line break after a text is escaped."""
+        return self._escape and (len(text) - len(text.rstrip("\\"))) % 2 == 1
+
+    def closes(self, line: str) -> bool | None:
+        """Whether a quoted field open before a line ends in it; None if ill-formed."""
+        inside = self._inside.match(line)
+        return None if inside is None else inside[1] is not None
+
+    def _plain(self, value: str) -> str:
+        if not (self._escape and "\\" in value):
+            return value
+        return re.sub(r"\\(.)", self._letter, value, flags=re.DOTALL)
+
+    def _letter(self, found: re.Match[str]) -> str:
+        letter = found[1]
+        if letter in (self.separator, '"', "\\", "\n", "\r", "'"):
+            return letter
+        return _ESCAPED.get(letter, found[0])
+
+
+def _unquoted(field: str) -> str:
+    enclosed = len(field) > 1 and field[0] == field[-1] == '"'
+    return field[1:-1] if enclosed else field
+
+
+class Records:
+    """The rows of numbered lines, but blank ones.
 
     Attributes:
-        width: fields of the header.
-        spare: separators at the end of rows that the header has not, with nothing
-            behind.
-        short: empty fields at the end are left out with their separators.
-        shapes: a pattern for each column, which hardly any value of it breaks.
-        texts: a quoted field of several lines is one, whatever they look like.
+        faults: rows set aside so far.
+        strays: rows with a mark that is a letter.
+        texts: quoted fields of several lines.
+        rows: as ``texts``, but of lines that are rows by themselves.
+        backslashes: whether a row has one.
     """
-
-    width: int
-    spare: int = 0
-    short: bool = False
-    shapes: tuple[re.Pattern[str], ...] = ()
-    texts: bool = False
-
-    @classmethod
-    def of(cls, rows: Sequence[Sequence[str]], width: int) -> Habits:
-        """Tell them from the fields of some rows."""
-        beyond = Counter(len(row) - width for row in rows if not any(row[width:]))
-        spare, many = max(beyond.items(), key=lambda one: one[1], default=(0, 0))
-        spare = max(0, spare) if 2 * many > len(rows) else 0
-        whole = [row[:width] for row in rows if len(row) in (width, width + spare)]
-        known = len(whole) >= _FEWEST_ROWS
-        shapes = tuple(map(_shape, zip(*whole, strict=True))) if known else ()
-        habits = cls(width, spare, shapes=shapes)
-        # Of few whole rows nothing is known, but for what all rows have in common.
-        told = known or len({len(row) for row in rows}) == 1
-        # A torn row leaves neighbours, of which one may have a single field.
-        grouped = groupby(rows, lambda row: len(row) < width)
-        runs = [list(run) for few, run in grouped if few]
-        short = sum(
-            sum(map(habits.fill, run))
-            for run in runs
-            if not _is_torn([len(row) for row in run], width)
-        )
-        return replace(
-            habits, short=told and short > max(1, _SHARE_OF_SHORT * len(rows))
-        )
-
-    def fit(self, values: Sequence[str]) -> bool:
-        """Test that fields are a whole row, but for a habit."""
-        beyond = len(values) - self.width
-        if beyond <= 0 or any(values[self.width :]):
-            return not beyond
-        known = bool(self.shapes) and not self.spare
-        return beyond == self.spare or (known and self._of_shape(values))
-
-    def fill(self, values: Sequence[str]) -> bool:
-        """Test that fields may be a row whose last ones were left out."""
-        # A row of one field is rather a piece of a text, or a remark.
-        return 1 < len(values) < self.width and self._of_shape(values)
-
-    def looks_like_row(self, values: Sequence[str]) -> bool:
-        """Test that there are as many fields as names, each of its column's shape.
-
-        A field with a quotation mark, whose meaning is asked, may have any.
-        """
-        return len(values) == self.width and self._of_shape(values)
-
-    def _of_shape(self, values: Sequence[str]) -> bool:
-        shapes = zip(self.shapes, values, strict=False)
-        return all('"' in value or shape.match(value) for shape, value in shapes)
-
-
-def _is_torn(lengths: Sequence[int], width: int) -> bool:
-    """Test that neighbours with so many fields may be one row that was torn."""
-    return len(lengths) > 1 and sum(lengths) - len(lengths) + 1 == width
-
-
-def _shape(values: Sequence[str]) -> re.Pattern[str]:
-    """The narrowest pattern that nearly all values have."""
-    for shape in _SHAPES[:-1]:
-        if sum(map(bool, map(shape.match, values))) >= _SHARE_OF_SHAPE * len(values):
-            return shape
-    return _SHAPES[-1]
-
-
-def records(
-    lines: Iterator[tuple[int, bytes]],
-    splitter: Splitter,
-    habits: Habits,
-    tally: Tally,
-) -> Iterator[Record]:
-    """Every row of numbered lines but blank ones, of ``habits.width`` fields each.
-
-    The lines have their ends, blank ones are among them; ``tally`` is added to.
-    """
-    return _without_halves(_Reader(lines, splitter, habits, tally).read(), habits)
-
-
-class _Reader:
-    """Joins and splits lines, with as many in hand as a quoted field may need."""
 
     def __init__(
         self,
-        lines: Iterator[tuple[int, bytes]],
+        lines: Iterable[tuple[int, bytes]],
         splitter: Splitter,
-        habits: Habits,
-        tally: Tally,
+        width: int,
+        numeric: frozenset[int] = frozenset(),
+        *,
+        keep_texts: bool = False,
     ) -> None:
-        self._lines = lines
+        """Read lines (with their ends) as rows of ``width`` fields.
+
+        ``numeric`` are the columns whose values begin with a digit. ``keep_texts``: a
+        quoted field of several lines is one even if its lines look like rows.
+        """
+        self.faults = self.strays = self.texts = self.rows = 0
+        self.backslashes = False
+        self._lines = iter(lines)
         self._ahead: deque[_Line] = deque()
         self._splitter = splitter
-        self._habits = habits
-        self._width = habits.width
-        # Of nothing but these a line is blank.
-        self._blanks = f"\r\n{splitter.separator}"
-        self._tally = tally
-        # No quoted field ends before this line.
-        self._barren = 0
+        self._width = width
+        self._numeric = numeric
+        self._keep_texts = keep_texts
+        # A line of nothing but these is blank.
+        self._blanks = f" \t\r\n{splitter.separator}"
+        # No quoted field that is open before this line has an end.
+        self._endless = 0
 
-    def read(self) -> Iterator[_Row]:
+    def __iter__(self) -> Iterator[Record]:
         while (taken := self._take()) is not None:
-            number, line, shown = taken
-            if line is None:
-                self._tally.faults += 1
-                yield number, shown, [], "not UTF-8 text"
+            number, line, fault = taken
+            if fault is not None:
+                row: Record = number, line, [], fault
+            elif line.strip(self._blanks):
+                row = self._row(number, line)
+            else:
                 continue
-            text = _bare(line)
-            if text.strip(self._blanks) and not text.isspace():
-                self._tally.records += 1
-                yield self._row(number, line, text)
+            self.faults += row[3] is not None
+            self.backslashes = self.backslashes or "\\" in row[1]
+            yield row
 
-    def _row(self, number: int, line: str, text: str) -> _Row:
-        splitter = self._splitter
-        if splitter.is_simple(text):
-            return number, text, *self._sized(splitter.raw(text))
-        fields = splitter.split(text)
-        if fields.exact and self._habits.fit(fields.values):
-            return number, text, *self._accept(fields)
-        joined = self._join(number, line, text)
-        if joined is not None:
-            return number, *joined
-        cut = splitter.quoting and splitter.separator != "\t"
-        if cut and self._peek(0) is None and splitter.opens(text):
-            self._tally.faults += 1
-            return number, text, fields.values, "a quoted field that does not end"
-        for values in (fields.values, splitter.loose(text), splitter.raw(text)):
-            if self._habits.fit(values):
-                self._tally.strays += not fields.exact
-                return number, text, *self._sized(values)
-        return number, text, *self._sized(fields.values)
+    def _row(self, number: int, line: str) -> Record:
+        text = _bare(line)
+        fields = self._splitter.split(text)
+        if fields.opens:
+            joined = self._join(number, line)
+            if joined is not None:
+                return joined
+            # Between tabs, or after other stray marks, this is one more of these.
+            quoting = self._splitter.separator != "\t" and not self.strays
+            if quoting and self._peek(0) is None:
+                return number, text, [], "a quoted field that does not end"
+        self.strays += fields.strays
+        values = fields.values
+        if len(values) != self._width and '"' in text:
+            values = self._splitter.split_everywhere(text)
+        if len(values) == self._width:
+            return number, text, values, None
+        compared = "fewer" if len(fields.values) < self._width else "more"
+        return number, text, [], f"{compared} than {self._width} fields"
 
-    def _join(
-        self, number: int, line: str, text: str
-    ) -> tuple[str, list[str], str | None] | None:
+    def _join(self, number: int, line: str) -> Record | None:
         """The row that begins in a line and ends in a later one, if there is any."""
-        if number < self._barren or not self._splitter.opens(text):
+        if number < self._endless:
             return None
-        pieces, letters, place, inside = [line], len(line), 0, True
-        quoted = self._splitter.quoting and '"' in text
-        while letters < LARGEST_RECORD:
+        pieces, letters, place = [line], len(line), 0
+        escaped = self._splitter.continues(_bare(line))
+        while letters < LONGEST_RECORD:
             following = self._peek(place)
-            if following is None or following[1] is None:
+            if following is None or following[2] is not None:
                 break
-            later = following[1]
             place += 1
-            pieces.append(later)
-            letters += len(later)
-            bare = _bare(later)
-            if quoted and self._splitter.goes_on(bare):
+            pieces.append(following[1])
+            letters += len(following[1])
+            bare = _bare(following[1])
+            closed = self._splitter.closes(bare)
+            if escaped:
+                closed = not self._splitter.continues(bare)
+            if closed is None:
+                return None
+            if not closed:
                 continue
-            inside = False
-            if quoted and not self._splitter.closes(bare):
-                break
             whole = _bare("".join(pieces))
             fields = self._splitter.split(whole)
-            if fields.exact and self._habits.fit(fields.values):
-                if self._are_rows(pieces):
-                    self._tally.rows += 1
-                    return None
-                self._tally.texts += 1
-                for _ in range(place):
-                    self._ahead.popleft()
-                return whole, *self._accept(fields)
-            if not self._splitter.opens(whole):
-                break
-            inside = True
-        if inside:
-            self._barren = number + place
+            if fields.opens:
+                escaped = self._splitter.continues(whole)
+                continue
+            if fields.strays or len(fields.values) != self._width:
+                return None
+            if self._are_rows(pieces):
+                self.rows += 1
+                return None
+            self.texts += 1
+            for _ in range(place):
+                self._ahead.popleft()
+            return number, whole, fields.values, None
+        self._endless = number + place
         return None
 
     def _are_rows(self, pieces: Sequence[str]) -> bool:
         """Test that most lines of a quoted field would be rows by themselves."""
         prose = self._splitter.separator == "," and len(pieces) <= _LINES_OF_PROSE
-        split, raw = self._splitter.split, self._splitter.raw
         few = self._width < 2 or (self._width == 2 and prose)  # noqa: PLR2004
-        if few or self._habits.texts:
+        if few or self._keep_texts:
             return False
-        lines = map(_bare, pieces)
-        full = [line for line in lines if line.strip(self._blanks)]
-        rows = [
-            any(map(self._habits.looks_like_row, (split(line).values, raw(line))))
-            for line in full
-        ]
-        # Between two stray marks there may be a row that is none for another reason.
+        full = [line for line in map(_bare, pieces) if line.strip(self._blanks)]
+        rows = list(map(self._is_row, full))
+        # Between two stray marks there may be a row that is malformed.
         return rows[0] and rows[-1] and sum(rows) >= _SHARE_OF_ROWS * len(rows)
 
-    def _accept(self, fields: Fields) -> tuple[list[str], str | None]:
-        self._tally.enclosed += fields.enclosed
-        self._tally.needed += fields.needed
-        return self._sized(fields.values)
+    def _is_row(self, line: str) -> bool:
+        splitter = self._splitter
+        return self._is_alike(splitter.split(line).values) or self._is_alike(
+            splitter.split_everywhere(line)
+        )
 
-    def _sized(self, values: list[str]) -> tuple[list[str], str | None]:
-        """No more fields than the header has, or what is wrong with them."""
-        if len(values) == self._width:
-            return values, None
-        self._tally.faults += 1
-        if len(values) < self._width:
-            return values, None
-        fits = self._habits.fit(values)
-        fault = None if fits else f"more than {self._width} fields"
-        return values[: self._width], fault
+    def _is_alike(self, values: Sequence[str]) -> bool:
+        return len(values) == self._width and all(
+            values[column].lstrip(' "')[:1].isdigit() for column in self._numeric
+        )
 
     def _take(self) -> _Line | None:
         return self._ahead.popleft() if self._ahead else self._next()
@@ -286,63 +250,13 @@ class _Reader:
         if not number:
             return None
         try:
-            return number, raw.decode("utf-8"), ""
+            text = raw.decode("utf-8")
         except UnicodeDecodeError:
-            return number, None, raw.decode("utf-8", errors="replace").rstrip()
+            shown = raw.decode("utf-8", errors="replace").rstrip()
+            return number, shown, "not UTF-8 text"
+        long = len(raw) > LONGEST_LINE
+        return number, text, f"longer than {LONGEST_LINE:,} bytes" if long else None
 
 
 def _bare(line: str) -> str:
     return line.rstrip("\n").removesuffix("\r")
-
-
-def _without_halves(rows: Iterator[_Row], habits: Habits) -> Iterator[Record]:
-    """Set aside neighbours that a line break inside a field has torn apart.
-
-    They have too few fields each, and together, with the torn one counted once, as
-    many as the header.
-    """
-    short: list[_Row] = []
-    for row in rows:
-        few = len(row[2]) < habits.width and row[3] is None
-        if not few or len(short) == _MOST_HALVES:
-            yield from _marked(short, habits)
-            short = []
-        if few:
-            short.append(row)
-        else:
-            yield _filled(row, habits.width)
-    yield from _marked(short, habits)
-
-
-def _marked(short: Sequence[_Row], habits: Habits) -> Iterator[Record]:
-    width = habits.width
-    first = 0
-    while first < len(short):
-        last, fields = first, len(short[first][2])
-        filled = _is_left_out(short, first, habits)
-        while not filled and fields < width and last + 1 < len(short):
-            last += 1
-            fields += len(short[last][2]) - 1
-        torn = fields == width and last > first
-        stop = last + 1 if torn else first + 1
-        fault = None if filled else f"fewer than {width} fields"
-        fault = f"{fault}, torn by a line break" if torn else fault
-        for number, text, values, _ in short[first:stop]:
-            yield _filled((number, text, values, fault), width)
-        first = stop
-
-
-def _is_left_out(short: Sequence[_Row], place: int, habits: Habits) -> bool:
-    """Test that a short row lacks its last fields, as most do or its neighbours."""
-    pair = [len(row[2]) for row in short[place : place + 2]]
-    around = {len(row[2]) for row in short[max(0, place - 2) : place + 3]}
-    usual = habits.short or (len(around) == 1 and len(short) >= _FEWEST_ROWS)
-    torn = len(set(pair)) > 1 and _is_torn(pair, habits.width)
-    return usual and not torn and habits.fill(short[place][2])
-
-
-def _filled(row: Record, width: int) -> Record:
-    number, text, values, fault = row
-    # A row that is none may have more.
-    values = [*values[:width], *[None] * (width - len(values))]
-    return number, text, values, fault

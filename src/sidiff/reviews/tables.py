@@ -1,8 +1,7 @@
-"""Tables of any common format, scanned: nothing is read before it is asked for.
+"""Tables of any common format as lazy frames.
 
-Every row keeps its number and, where the format can have rows that are none, what is
-wrong with it and how it stands in the file. Delimited text stays text, so that an id
-such as 00137 stays what it is.
+Every row has its number and, in text formats, its parse error and its raw line. Fields
+of delimited text stay texts, so that an id such as 00137 keeps its zeros.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from pathlib import Path
 import polars as pl
 
 from sidiff.errors import SidiffError
-from sidiff.reviews import delimited, json_text, plain_json
-from sidiff.reviews.streams import ACCOUNT, ROW, lines
+from sidiff.reviews import delimited, json_text
+from sidiff.reviews.streams import ACCOUNT, ROW
 
 _FORMATS = {
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
@@ -23,11 +22,11 @@ _FORMATS = {
     **dict.fromkeys((".json", ".jsonl", ".ndjson"), "json"),
 }
 LISTED_CHARACTERS = 1000
-"""Of what stands in a file, so much is shown."""
+"""Characters of a file's content that a message shows."""
 
 
 def find_format(path: Path) -> str:
-    """Return ``parquet``, ``delimited`` or ``json``, told by the file's name.
+    """Return ``parquet``, ``delimited`` or ``json``, by the file's name.
 
     Raises:
         SidiffError: the name ends in nothing known.
@@ -71,10 +70,10 @@ def column_names(path: Path, wanted: Sequence[str] = ()) -> list[str]:
 def check_columns(
     path: Path, names: Sequence[str], wanted: Sequence[str], table: str
 ) -> None:
-    """Stop at a file of which ``names`` are the columns, and ``wanted`` ones are not.
+    """Check that a file's columns ``names`` include all ``wanted`` ones.
 
     Raises:
-        SidiffError: names those that there are.
+        SidiffError: one is missing.
     """
     if not names:
         raise SidiffError(
@@ -92,11 +91,11 @@ def check_columns(
 
 
 def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
-    """Name the rows of a table, of which ``ids`` are columns that are to be ids.
+    """The rows of a table, not read yet; ``ids`` are the columns that hold ids.
 
     Returns:
         ``ROW`` (i64), ``FAULT`` (str), ``LINE`` (str) and the columns: of Parquet with
-        the types they have, else texts. Blank lines are left out.
+        their types, else texts. Blank lines are left out.
     """
     kind = find_format(path)
     wanted = dict.fromkeys([*ids, *others])
@@ -104,8 +103,6 @@ def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
         rows = delimited.scan(path)
     elif kind == "parquet":
         rows = pl.scan_parquet(path, glob=False, row_index_name=ROW, row_index_offset=1)
-    elif plain_json.is_plain(path, tuple(ids), tuple(others)):
-        rows = plain_json.scan(path, list(wanted))
     else:
         rows = json_text.scan(path, ids, others)
     there = rows.collect_schema()
@@ -117,7 +114,7 @@ def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
 
 
 def header_of(path: Path) -> dict[str, str]:
-    """Each column's name as the header has it, of delimited text; else nothing."""
+    """Each column's name as the header spells it; empty unless delimited text."""
     if find_format(path) != "delimited":
         return {}
     dialect = delimited.find_dialect(path)
@@ -125,30 +122,27 @@ def header_of(path: Path) -> dict[str, str]:
 
 
 def spelling(name: str) -> str:
-    """A column's name as programs that join files compare it."""
+    """A column's name without quotes, blanks and case, to compare headers."""
     return name.strip(' \t"\ufeff').casefold()
 
 
 def lines_of(path: Path, rows: pl.Series) -> pl.DataFrame | None:
-    """Look up how rows, numbered as in ``ROW``, stand in a file without ``LINE``.
+    """``ROW`` and ``LINE`` of rows that were scanned without ``LINE``; None of Parquet.
 
-    Returns:
-        ``ROW`` and ``LINE``; None of a format without lines.
+    ``rows`` are numbered as in ``ROW``.
     """
-    kind = find_format(path)
-    if kind == "parquet":
+    if find_format(path) == "parquet":
         return None
-    found = lines(path, skip=1 if kind == "delimited" else 0)
-    wanted = found.filter(pl.col(ROW).is_in(rows.implode()))
-    return wanted.collect(engine="streaming")
+    found = delimited.raw_lines(path).filter(pl.col(ROW).is_in(rows.implode()))
+    return found.collect(engine="streaming")
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn what Polars says of a damaged file into a sentence that names the file.
+    """Turn errors of Polars into a sentence that names the file.
 
     Raises:
-        SidiffError: in the place of such an error.
+        SidiffError: instead of such an error.
     """
     try:
         yield
