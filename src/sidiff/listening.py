@@ -1,4 +1,4 @@
-"""The options and refusals of commands that answer for a bundle at an address."""
+"""The options and errors of commands that serve a bundle at an address."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def listens(port: int, least: int = 0) -> Callable[[Command], Command]:
 
 @contextmanager
 def refusals(extra: str, host: str, port: int) -> Iterator[None]:
-    """One sentence for a missing ``sidiff[extra]``, wrong bundle or taken address."""
+    """Turn a missing ``sidiff[extra]``, bundle or address into one sentence."""
     try:
         yield
     except ImportError as error:

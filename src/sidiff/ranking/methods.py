@@ -24,7 +24,7 @@ Encode = Callable[[HistoryBatch], Any]
 def search_model(
     network: Network, items: ItemTable
 ) -> tuple[DenoisingModel | Posterior, Encode]:
-    """The model that a search asks, and how it reads histories.
+    """The model of a search, and its reader of histories.
 
     Args:
         network: in evaluation mode.

@@ -42,13 +42,6 @@ GRACE_SECONDS = 30
     type=click.FloatRange(0.1, 86_400),
     help="Between two looks for a newer bundle.",
 )
-@click.option(
-    "--most-bytes",
-    default=1_000_000,
-    show_default=True,
-    type=click.IntRange(1000, 2**30),
-    help="Of a request's body.",
-)
 def serve(
     bundle: Path,
     host: str,
@@ -56,7 +49,6 @@ def serve(
     device: Device,
     threads: int,
     watch_seconds: float,
-    most_bytes: int,
 ) -> None:
     """Answer requests for lists over HTTP.
 
@@ -75,9 +67,9 @@ def serve(
 
         from sidiff.server.app import create_app  # noqa: PLC0415
 
-        app = create_app(bundle, device, watch_seconds, most_bytes, token)
-        # Python's collector would go through all that is loaded now, again and again,
-        # for a tenth of a second, while clients wait.
+        app = create_app(bundle, device, watch_seconds, token)
+        # Otherwise Python's collector walks through all loaded objects again and again,
+        # for a tenth of a second each time.
         gc.collect()
         gc.freeze()
         [(family, *_), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -86,7 +78,7 @@ def serve(
     place = f"[{reached}]:{port}" if ":" in reached else f"{reached}:{port}"
     logger.info("Listening on http://%s, documentation at /docs", place)
     if token is None and not ip_address(reached).is_loopback:
-        logger.warning("Whoever reaches %s may ask; set %s to a token", place, TOKEN)
+        logger.warning("%s is open to everybody; set %s to a token", place, TOKEN)
     config = uvicorn.Config(
         app,
         log_config=None,
