@@ -185,7 +185,7 @@ def test_every_field_of_the_openapi_schema_is_described(server: Server) -> None:
         for name, model in schema["components"]["schemas"].items()
         if "ValidationError" not in name  # FastAPI's
     }
-    assert {"ListsRequest", "UserList", "Item", "Step", "Likely"} <= own.keys()
+    assert {"ListsRequest", "UserList", "Item", "Step", "CodeProbability"} <= own.keys()
     missing = [
         f"{name}.{field}"
         for name, model in own.items()

@@ -1,4 +1,4 @@
-"""The items of a catalogue and their counts in training: what rankers are made of.
+"""The items of a catalogue and their counts in training: the inputs of all rankers.
 
 Symbols: N items, L digits.
 """

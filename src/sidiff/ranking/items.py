@@ -161,7 +161,7 @@ class ItemRanker:
 
 
 def _growth(log_p: Tensor, added: Tensor) -> Tensor:
-    """Growth of the log of the normaliser by what is added to some items.
+    """Growth of the normaliser's log by energies added to some items.
 
     Args:
         log_p: of the followers without it ``(B, F)``.

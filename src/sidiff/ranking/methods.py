@@ -18,7 +18,7 @@ from sidiff.ranking.searched import SearchRanker
 from sidiff.ranking.settings import WITH_TRANSITIONS, RankingParameters
 
 Encode = Callable[[HistoryBatch], Any]
-"""From the histories of a batch to what a network reads of them."""
+"""From the histories of a batch to a network's memory of them."""
 
 
 def search_model(

@@ -1,4 +1,4 @@
-"""The protocol of every method that ranks items, and what it returns.
+"""The protocol of every method that ranks items, and its lists.
 
 Symbols: B users of a batch, E excluded items, k places of a list.
 """

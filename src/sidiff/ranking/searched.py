@@ -28,7 +28,7 @@ class SearchRanker:
 
     Attributes:
         denoiser: the trained network, in evaluation mode.
-        encode: histories of a batch to what the denoiser reads of them.
+        encode: histories of a batch to the denoiser's memory of them.
         parameters: the search.
         catalogue: the existing SIDs and the items that may be recommended.
     """

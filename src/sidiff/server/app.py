@@ -43,10 +43,7 @@ _NOT_FOUND: dict[int | str, dict[str, Any]] = {
 
 
 def create_app(
-    bundle: Path,
-    device: Device,
-    watch_seconds: float,
-    token: str | None,
+    bundle: Path, device: Device, watch_seconds: float, token: str | None
 ) -> FastAPI:
     """The application that serves one bundle and newer ones at its path.
 
@@ -82,7 +79,7 @@ def create_app(
 
 
 def _add_lists(app: FastAPI, current: Current) -> None:
-    batcher = Batcher(lambda: current.recommender)
+    batcher = Batcher(current)
 
     @app.post("/recommendations", response_model=m.ListsResponse)
     async def recommendations(request: m.ListsRequest) -> Response:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from sidiff.server.current import Current
 from sidiff.server.metrics import BATCH_USERS, WAITING_USERS
 from sidiff.serving import Recommender
 from sidiff.serving.lists import UserList
@@ -40,9 +41,9 @@ class _Request(NamedTuple):
 class Batcher:
     """The thread that ranks, and the requests that wait for it."""
 
-    def __init__(self, recommender: Callable[[], Recommender]) -> None:
-        """Begin with nobody waiting; each pass asks for its ``recommender``."""
-        self._recommender = recommender
+    def __init__(self, current: Current) -> None:
+        """Begin without requests; each pass is by the recommender in use."""
+        self._current = current
         self._waiting: deque[_Request] = deque()
         self._users = 0
         self._thread = ThreadPoolExecutor(1)
@@ -72,7 +73,7 @@ class Batcher:
         while self._waiting:
             requests = self._take()
             histories = [one for request in requests for one in request.histories]
-            recommender, options = self._recommender(), requests[0].options
+            recommender, options = self._current.recommender, requests[0].options
             try:
                 lists = await loop.run_in_executor(
                     self._thread, recommender.lists, histories, options

@@ -12,16 +12,16 @@ from pathlib import Path
 import click
 import torch
 
-from sidiff.listening import listens, refusals
+from sidiff.listening import address_options, click_errors
 from sidiff.parameters import Device
 
 TOKEN = "SIDIFF_TOKEN"  # noqa: S105 (the name of the variable)
 GRACE_SECONDS = 30
-"""Time for requests that are begun when the server is told to stop."""
+"""Time for requests in progress after a stop signal."""
 
 
 @click.command()
-@listens(port=8000)
+@address_options(port=8000)
 @click.option(
     "--device",
     default="auto",
@@ -62,7 +62,7 @@ def serve(
     logger = logging.getLogger(__name__)
     torch.set_num_threads(threads)
     token = os.environ.get(TOKEN) or None
-    with refusals("serve", host, port):
+    with click_errors("serve", host, port):
         import uvicorn  # noqa: PLC0415
 
         from sidiff.server.app import create_app  # noqa: PLC0415

@@ -18,7 +18,7 @@ DESCRIBED = ConfigDict(use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)
-class Likely:
+class CodeProbability:
     """A code and its probability."""
 
     __pydantic_config__ = DESCRIBED
@@ -41,7 +41,7 @@ class Step:
     """The code that it gets."""
     probability: float
     """The network's probability of that code at this step."""
-    likeliest: tuple[Likely, ...]
+    likeliest: tuple[CodeProbability, ...]
     """The likeliest codes of the digit at this step, best first."""
 
 
@@ -98,7 +98,7 @@ def steps_of(trace: Trace) -> list[list[tuple[Step, ...]]]:
     return [
         [
             tuple(
-                Step(digit, code, p, tuple(map(Likely, *likeliest)))
+                Step(digit, code, p, tuple(map(CodeProbability, *likeliest)))
                 for digit, code, p, *likeliest in zip(*sid, strict=True)
             )
             for sid in zip(*user, strict=True)

@@ -1,4 +1,4 @@
-"""Bundles made of what the stages stored, or of another bundle and other items.
+"""Bundles from the results of the stages, or from another bundle and other items.
 
 New items are appended: every old one keeps its index, its semantic ID and its
 transitions. An item that is removed is not recommended any more, but stays known in

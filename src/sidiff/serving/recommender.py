@@ -224,7 +224,7 @@ class Recommender:
             k = min(k, int((best.values > -torch.inf).sum()))
         places = zip(best.indices[:k].tolist(), best.values[:k].tolist(), strict=True)
         names = self.names.rows
-        items = tuple(Item(*names[index], score=score) for index, score in places)
+        items = tuple(Item(*names[int(index)], score) for index, score in places)
         return UserList(items, "similar", False, ())
 
     def _rank(
