@@ -74,7 +74,7 @@ def browser() -> Iterator[webdriver.Chrome]:
         pytest.skip("no chromium and chromedriver on this machine")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--window-size=1400,1700"):
+    for argument in ("--headless=new", "--no-sandbox", "--window-size=1400,1950"):
         options.add_argument(argument)
     service = webdriver.ChromeService(executable_path=driver)
     with webdriver.Chrome(options=options, service=service) as running:
