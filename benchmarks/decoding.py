@@ -35,13 +35,13 @@ from benchmarks.common import (
     timed,
 )
 from benchmarks.inputs import MAX_HISTORY, Shop
-from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.decoders import DECODERS
 from sidiff.decoding.search import Search
 from sidiff.diffusion.denoiser import Denoiser
 from sidiff.diffusion.histories import Histories
 from sidiff.diffusion.networks import Network
-from sidiff.ranking.markov import Chain, Transitions
+from sidiff.ranking.inputs import RankingInputs
+from sidiff.ranking.markov import Chain
 from sidiff.ranking.methods import method_ranker, search_model
 from sidiff.ranking.ranker import Ranker
 from sidiff.ranking.results import Cost
@@ -207,18 +207,19 @@ class Ours:
         cpu = torch.device("cpu")
         residuals = np.arange(1, len(shop.table.codes) + 1)
         self.histories = Histories(shop.sequences, shop.table.codes, residuals, cpu)
-        self.catalogue = Catalogue.build(
-            shop.table.groups(),
-            shop.table.codebook_size,
+        evaluation = inputs.default_evaluation()
+        ranking = RankingInputs.build(
+            shop.table,
             training_counts(shop.sequences),
             cpu,
+            residuals,
+            chain=Chain.of(transition_counts(shop.sequences), evaluation.markov, cpu),
         )
+        self.catalogue = ranking.catalogue
         self.users = Users(
-            shop.sequences, self.histories, self.samples, TOP, False, users_per_batch
+            shop.sequences, ranking.items, self.samples, TOP, False, users_per_batch
         )
-        evaluation = inputs.default_evaluation()
-        chain = Chain.of(transition_counts(shop.sequences), evaluation.markov, cpu)
-        self.transitions = Transitions(chain, evaluation.transitions)
+        self.transitions = ranking.transitions(evaluation.transitions)
         _ = self.catalogue.continuations  # once for all users: stored by Kedro
         self.costs: dict[RankingParameters, Cost] = {}
 

@@ -24,7 +24,6 @@ from sidiff.evaluation.run import Evaluator
 from sidiff.pipelines.evaluation.nodes import evaluator_of
 from sidiff.pipelines.frames import choose_seeds, split_models
 from sidiff.ranking.items import ItemRanker
-from sidiff.ranking.markov import Transitions
 from sidiff.ranking.methods import method_ranker, search_model
 from sidiff.ranking.settings import (
     WITH_TRANSITIONS,
@@ -75,7 +74,7 @@ def measured(catalog: Any, most_users: int, seed: int) -> list[Row]:
     longest = int(denoiser.metadata["max_history"])
     samples = validation_samples(evaluator.sequences, longest, most_users, seed)
     users = replace(evaluator.users, samples=samples, k=TOP, slots=None)
-    chain, rows = evaluator.transitions.chain, list[Row]()
+    rows = list[Row]()
     for name, ranker in rankers(catalog, evaluator):
         alone = ndcg(rank_users(ranker, users, name))
         rows.append({"model": name, "scale": None, "alone": alone})
@@ -83,7 +82,7 @@ def measured(catalog: Any, most_users: int, seed: int) -> list[Row]:
             row: Row = {"model": name, "scale": scale}
             for weight in WEIGHTS:
                 added = TransitionParameters(weight=weight, scale=scale)
-                both = replace(ranker, transitions=Transitions(chain, added))
+                both = replace(ranker, transitions=evaluator.inputs.transitions(added))
                 row[f"weight {weight}"] = ndcg(rank_users(both, users, None))
             rows.append(row)
     return rows
@@ -95,13 +94,13 @@ def rankers(catalog: Any, evaluator: Evaluator) -> Iterator[tuple[str, ItemRanke
     Raises:
         SidiffError: the networks have no posterior over items.
     """
-    parameters, items = evaluator.parameters, evaluator.histories.table
+    parameters, ranking = evaluator.parameters, evaluator.inputs
     by_items = RankingParameters.of(WITH_TRANSITIONS, parameters.decoding)
     first, further = catalog.load("denoiser"), catalog.load("seed_denoisers")
     for seed, model in choose_seeds(first, further, parameters.seeds).items():
         with torch.inference_mode():
-            found = search_model(network_from_saved(*model), items)
-        ranker = method_ranker(found, by_items, evaluator.catalogue)
+            found = search_model(network_from_saved(*model), ranking.items)
+        ranker = method_ranker(found, by_items, ranking.catalogue)
         yield f"denoiser, seed {seed}", cast(ItemRanker, ranker)
     trained = {}
     if catalog.exists("baseline_networks"):
@@ -110,7 +109,10 @@ def rankers(catalog: Any, evaluator: Evaluator) -> Iterator[tuple[str, ItemRanke
         weights, config = trained["sasrec"]
         for seed in config["seeds"]:
             network = SasRec.from_saved(below(str(seed), weights), config)
-            yield f"SASRec, seed {seed}", ItemRanker(network, evaluator.catalogue)
+            yield (
+                f"SASRec, seed {seed}",
+                ItemRanker(network, ranking.catalogue),
+            )
 
 
 def ndcg(results: Any) -> float:

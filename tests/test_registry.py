@@ -65,8 +65,8 @@ from sidiff.baselines.method import Baseline
 from sidiff.ranking.items import ItemRanker
 
 class Following(Baseline):
-    def ranker(self, shop, weights, config):
-        return ItemRanker(self, shop.catalogue)
+    def ranker(self, inputs, parameters, weights, config):
+        return ItemRanker(self, inputs.catalogue)
 
     def logits(self, batch):
         last = batch.history_items.gather(1, batch.lengths[:, None] - 1)

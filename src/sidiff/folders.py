@@ -1,7 +1,7 @@
 """Folders that are whole or absent, with the SHA-256 of every file in a manifest.
 
-The manifest is written last: on a disk the folder gets its name after it, in an object
-store it is the last object to be uploaded. A folder that has one is complete.
+The manifest is written last, and so a folder with a manifest is complete: on a disk the
+folder gets its name after it, in an object store it is the last object to be uploaded.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from sidiff.fingerprints import of_file, of_values
 from sidiff.storage import address_of, download, is_local, read_bytes, store_errors
 
 MANIFEST = "manifest.json"
-"""Name of the file that says what a folder holds."""
+"""Name of the file that lists the others."""
 
 
 @contextmanager
 def whole_folder(files: Any, path: str, about: dict[str, Any]) -> Iterator[Path]:
-    """Write a folder that readers see whole or not at all, whatever happens meanwhile.
+    """Write a folder that readers see whole or not at all, even after a crash.
 
     Args:
         files: the fsspec file system.
         path: the final folder inside it; there must be none yet.
-        about: what the manifest says beside the files, as JSON knows it; read when the
-            block ends.
+        about: further entries of the manifest, as JSON; read when the block ends.
 
     Yields:
         A folder of this machine to write files into; no folders inside.
@@ -69,12 +68,12 @@ def whole_folder(files: Any, path: str, about: dict[str, Any]) -> Iterator[Path]
 
 
 def read_manifest(folder: Path, kind: str, remedy: str) -> dict[str, Any]:
-    """The manifest, after a check of every file, with their ``fingerprint``.
+    """Check every file; return the manifest's entries with a ``fingerprint``.
 
     Args:
         folder: on this machine.
-        kind: the value of ``kind`` in what the manifest must say.
-        remedy: what to do where it is not what it should be, a clause.
+        kind: the entry ``kind`` that the manifest must have.
+        remedy: advice for the errors, a clause.
 
     Raises:
         SidiffError: it is no such folder, or a file is not the one that was written.
@@ -82,7 +81,7 @@ def read_manifest(folder: Path, kind: str, remedy: str) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         about, files = manifest["about"], manifest["files"]
-        known = manifest["sha256"] == of_values([about, files])
+        intact = manifest["sha256"] == of_values([about, files])
         about_kind = about.get("kind")
     except FileNotFoundError as error:
         raise SidiffError(f"{folder} has no {MANIFEST}; {remedy}.") from error
@@ -90,11 +89,11 @@ def read_manifest(folder: Path, kind: str, remedy: str) -> dict[str, Any]:
         raise SidiffError(
             f"{folder / MANIFEST} cannot be read or is no manifest of sidiff; {remedy}."
         ) from error
-    if not known:
+    if not intact:
         raise SidiffError(f"{folder / MANIFEST} is damaged; {remedy}.")
     if about_kind != kind:
         raise SidiffError(f"{folder} is no {kind} but a {about_kind}; {remedy}.")
-    for name, noted in files.items():
+    for name, entry in files.items():
         file = folder / name
         try:
             digest = of_file(file)
@@ -102,7 +101,7 @@ def read_manifest(folder: Path, kind: str, remedy: str) -> dict[str, Any]:
             raise SidiffError(
                 f"{file} cannot be read ({error.strerror}); {remedy}."
             ) from error
-        if digest != noted["sha256"]:
+        if digest != entry["sha256"]:
             raise SidiffError(
                 f"{file} is damaged: its SHA-256 differs from the one in {MANIFEST}; "
                 f"{remedy}."
@@ -112,7 +111,7 @@ def read_manifest(folder: Path, kind: str, remedy: str) -> dict[str, Any]:
 
 @contextmanager
 def local_folder(files: Any, path: str) -> Iterator[Path]:
-    """Name a folder on this machine with the files of ``path``, for a while.
+    """A folder on this machine with the files of ``path``, for the block.
 
     Raises:
         SidiffError: there is no such folder.

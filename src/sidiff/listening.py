@@ -1,4 +1,4 @@
-"""The options and refusals of commands that answer for a bundle at an address."""
+"""The options and errors of commands that serve a bundle at an address."""
 
 from __future__ import annotations
 
@@ -14,35 +14,29 @@ from sidiff.errors import SidiffError
 Command = Callable[..., Any]
 
 
-def listens(port: int, least: int = 0) -> Callable[[Command], Command]:
+def address_options(port: int, least: int = 0) -> Callable[[Command], Command]:
     """The arguments ``bundle``, ``host`` and ``port`` (``least`` or more)."""
 
     def add(command: Command) -> Command:
-        for option in (
-            click.option(
-                "--port",
-                default=port,
-                show_default=True,
-                type=click.IntRange(least, 65535),
-                help=None if least else "0: any that is free.",
-            ),
-            click.option(
-                "--host",
-                default="127.0.0.1",
-                show_default=True,
-                help="Where to listen.",
-            ),
-            click.argument("bundle", type=click.Path(path_type=Path)),
-        ):
-            command = option(command)
-        return command
+        bundle = click.argument("bundle", type=click.Path(path_type=Path))
+        hosts = click.option(
+            "--host", default="127.0.0.1", show_default=True, help="Where to listen."
+        )
+        ports = click.option(
+            "--port",
+            default=port,
+            show_default=True,
+            type=click.IntRange(least, 65535),
+            help=None if least else "0: any that is free.",
+        )
+        return bundle(hosts(ports(command)))
 
     return add
 
 
 @contextmanager
-def refusals(extra: str, host: str, port: int) -> Iterator[None]:
-    """One sentence for a missing ``sidiff[extra]``, wrong bundle or taken address."""
+def click_errors(extra: str, host: str, port: int) -> Iterator[None]:
+    """Turn a missing ``sidiff[extra]``, bundle or address into one sentence."""
     try:
         yield
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""A bundle as an MLflow model: ``items`` of each row in, a list of each row out.
+"""A bundle as an MLflow model: a history per row in, a list per row out.
 
 MLflow keeps this file with the model and runs it when the model is loaded, so nothing
 is pickled.
@@ -15,7 +15,8 @@ from mlflow.pyfunc.model import PythonModel
 from sidiff.devices import cpu_threads
 from sidiff.errors import SidiffError
 from sidiff.serving import Recommender
-from sidiff.serving.lists import Lists
+from sidiff.serving.lists import UserList
+from sidiff.serving.recommender import ListOptions
 
 BUNDLE = "bundle"
 """Name of the artefact."""
@@ -47,25 +48,24 @@ class BundleModel(PythonModel):
             A row for a row: item_ids, scores, semantic_ids (lists, best first),
             method, unknown (ids that the catalogue does not know).
         """
-        wanted = PARAMETERS | (params or {})
-        histories = model_input["items"].to_list()
+        given = PARAMETERS | (params or {})
+        options = ListOptions(
+            k=int(given["k"]),
+            exclude_seen=bool(given["exclude_seen"]),
+            decoder=given["decoder"] or None,
+        )
         # As many threads as the evaluation had: they decide the last bit.
         try:
             with cpu_threads(1):
-                lists = self.recommender.lists(
-                    histories,
-                    int(wanted["k"]),
-                    exclude_seen=bool(wanted["exclude_seen"]),
-                    decoder=wanted["decoder"] or None,
-                )
+                lists = self.recommender.lists(model_input["items"].to_list(), options)
         except SidiffError as error:
             # MLflow's server answers 400 to this, and 500 to any other.
             raise mlflow.MlflowException.invalid_parameter_value(str(error)) from error
         return to_frame(lists)
 
 
-def to_frame(lists: Lists) -> pd.DataFrame:
-    """Lists as the model gives them back."""
+def to_frame(lists: list[UserList]) -> pd.DataFrame:
+    """Lists as the output of the model."""
     return pd.DataFrame(
         [
             {

@@ -9,20 +9,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import httpx
-import polars as pl
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from sidiff.demo.meanings import Meanings
 from sidiff.demo.render import reason, steps_table
 from sidiff.serving import Bundle, Recommender
-from sidiff.serving.lists import Shelf
+from sidiff.serving.recommender import ListOptions
 
 from ..serving.conftest import bundle, folder, recommender, shop
 
@@ -75,7 +74,7 @@ def browser() -> Iterator[webdriver.Chrome]:
         pytest.skip("no chromium and chromedriver on this machine")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--window-size=1400,1700"):
+    for argument in ("--headless=new", "--no-sandbox", "--window-size=1400,1950"):
         options.add_argument(argument)
     service = webdriver.ChromeService(executable_path=driver)
     with webdriver.Chrome(options=options, service=service) as running:
@@ -117,7 +116,7 @@ def test_a_list_is_composed_made_and_watched(
     browser.find_element(By.ID, "go").click()
     listed = wait(browser, TEXT, "#list table")
     assert "Semantic ID" in listed
-    assert "without what followed" in listed
+    assert "transitions in training add" in listed
     assert not [name for name in chosen if f"\n{name}\n" in listed]
     steps = wait(browser, TEXT, "#steps table")
     assert "Runners-up" in steps
@@ -146,28 +145,12 @@ def test_nothing_comes_from_elsewhere(address: str, browser: webdriver.Chrome) -
     assert not [name for name in loaded if not name.startswith((address, "data:"))]
 
 
-def test_words_of_a_code_are_those_that_others_lack() -> None:
-    titles = ["Red nail polish", "Blue nail polish", "Red lip balm", "Blue lip balm"]
-    shelf = Shelf(
-        pl.Series(list("abcd")),
-        pl.Series([*titles]),
-        pl.Series(["0-1", "0-2", "1-1", "1-2"]),
-    )
-    meanings = Meanings(shelf)
-    nails = meanings.of(0, 0)
-    assert nails.items == 2
-    assert set(nails.words) == {"nail", "polish"}
-    assert nails.titles == ("Red nail polish", "Blue nail polish")
-    assert meanings.of(1, 2).words == ("blue",)
-    assert meanings.of(1, 7).items == 0
-
-
 def test_titles_are_no_html(bundle: Bundle) -> None:
     recommender = Recommender(bundle)
-    ids = recommender.shelf.item_ids[:3].to_list()
-    (found,) = recommender.lists([ids], 1, explain=True)
+    ids = recommender.names.item_ids[:3].to_list()
+    (found,) = recommender.lists([ids], ListOptions(1, explain=True))
     item = type(found[0])(**{**vars(found[0]), "title": "<script>alert(1)</script>"})
-    page = steps_table(item, Meanings(recommender.shelf))
+    page = steps_table(item, recommender.names)
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     steps = item.steps or ()
@@ -176,5 +159,15 @@ def test_titles_are_no_html(bundle: Bundle) -> None:
         len({step.code, *(one.code for one in step.likeliest)}) for step in steps
     )
     assert page.count("such as ") == codes, "a runner-up has its items as well"
-    assert "what followed the last items" in reason(item, found)
-    assert "nothing is known" in reason(item, recommender.lists([[]], 1)[0])
+    first = steps[0]
+    same = [
+        title
+        for title, sid in zip(
+            recommender.names.titles, recommender.names.semantic_ids, strict=True
+        )
+        if sid.split("-")[first.digit] == str(first.code)
+    ]
+    assert f"{len(same)} items, such as {escape(same[0])}" in page
+    assert "transitions in training" in reason(item, found)
+    popular = recommender.recommend([], 1)
+    assert "no item of the history" in reason(popular[0], popular)

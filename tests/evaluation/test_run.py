@@ -81,7 +81,7 @@ def evaluation(shop, denoiser) -> Evaluation:
 
 
 def test_every_user_gets_ten_distinct_existing_items(shop, evaluation) -> None:
-    frame = evaluation.recommendations
+    frame = evaluation.test_lists
     for _, rows in frame.group_by("user_id"):
         assert rows["rank"].to_list() == list(range(1, 11))
         assert rows["item_id"].n_unique() == 10
@@ -92,7 +92,7 @@ def test_every_user_gets_ten_distinct_existing_items(shop, evaluation) -> None:
     assert (joined["semantic_id"] == joined["sid"]).all()
 
 
-def test_metrics_follow_from_the_recommendations(shop, evaluation) -> None:
+def test_metrics_follow_from_the_lists(shop, evaluation) -> None:
     """SID-level recall recomputed from the written lists (a beam of all SIDs)."""
     sequences, table = shop
     names = dict(table.to_frame().select("item_id", "sid").iter_rows())
@@ -101,7 +101,7 @@ def test_metrics_follow_from_the_recommendations(shop, evaluation) -> None:
         zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)
     ):
         target = names[sequences.item_ids[int(sequences.items[last - 1])]]
-        rows = evaluation.recommendations.filter(user_id=sequences.user_ids[user])
+        rows = evaluation.test_lists.filter(user_id=sequences.user_ids[user])
         ranked = list(dict.fromkeys(rows.sort("rank")["semantic_id"].to_list()))
         hits.append(target in ranked[:5])
         assert last - first >= 3
@@ -131,7 +131,7 @@ def test_all_seeds_are_ranked_for_all_users_and_the_main_one_is_recommended(
     other = joint()
     networks = {2: other, 1: denoiser, 3: other}
     both = evaluate(evaluator(shop, seeds=[1, 2]), networks, 1)
-    assert both.recommendations.equals(evaluation.recommendations)
+    assert both.test_lists.equals(evaluation.test_lists)
     assert both.metrics == evaluation.metrics
     rows = both.results.group_by("seed").agg(pl.col("user").n_unique())
     assert dict(rows.iter_rows()) == {1: USERS, 2: USERS}
@@ -139,7 +139,7 @@ def test_all_seeds_are_ranked_for_all_users_and_the_main_one_is_recommended(
     assert sorted(both.costs["seed"]) == [1, 2]
     mine = both.results.filter(seed=1).sort("user")["items"].explode()
     names = shop[0].item_ids.gather(mine)
-    assert names.to_list() == both.recommendations["item_id"].to_list()
+    assert names.to_list() == both.test_lists["item_id"].to_list()
 
 
 def test_what_followed_in_training_leads_the_list_at_a_large_weight(shop) -> None:
@@ -178,12 +178,10 @@ def test_lists_in_bfloat16_are_mostly_those_in_float32(
 ) -> None:
     lowered = evaluate(evaluator(shop, precision="bfloat16"), {1: denoiser}, 1)
     columns = ["user_id", "item_id"]
-    exact = evaluation.recommendations.select(columns)
-    same = lowered.recommendations.join(exact, on=columns, how="semi")
+    exact = evaluation.test_lists.select(columns)
+    same = lowered.test_lists.join(exact, on=columns, how="semi")
     assert len(same) / len(exact) > 0.8
-    assert not lowered.recommendations["score"].equals(
-        evaluation.recommendations["score"]
-    )
+    assert not lowered.test_lists["score"].equals(evaluation.test_lists["score"])
     again = evaluate(evaluator(shop), {1: denoiser}, 1)
     assert again.metrics == evaluation.metrics
 
@@ -208,7 +206,7 @@ def test_seen_and_denied_items_are_not_recommended(
         **{"decoding.beam": 4, "method": method},
     )
     result = evaluate(filtered, {1: joint()}, 1)
-    for (user,), rows in result.recommendations.group_by("user_id"):
+    for (user,), rows in result.test_lists.group_by("user_id"):
         place = sequences.user_ids.to_list().index(user)
         first, last = sequences.offsets[place], sequences.offsets[place + 1]
         history = sequences.items[first : last - 1].tolist()

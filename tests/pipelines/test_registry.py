@@ -127,7 +127,7 @@ def test_the_model_says_what_it_takes(tracking: str, good: Bundle) -> None:
 
 def histories(recommender: Recommender) -> list[list[str]]:
     random = np.random.default_rng(3)
-    ids = recommender.shelf.item_ids.to_list()
+    ids = recommender.names.item_ids.to_list()
     some = [[ids[i] for i in random.integers(0, 60, n)] for n in (1, 2, 5, 30, 80)]
     return [*some, [], ["nobody knows"]]
 
@@ -140,12 +140,7 @@ def test_it_predicts_what_the_recommender_recommends(
     for params in ({}, {"k": 3, "exclude_seen": False, "decoder": "cpd"}):
         asked = histories(recommender)
         told = model.predict(pd.DataFrame({"items": asked}), params=params)
-        wanted = recommender.lists(
-            asked,
-            params.get("k", 10),
-            exclude_seen=params.get("exclude_seen", True),
-            decoder=params.get("decoder"),
-        )
+        wanted = recommender.recommend(asked, **params)
         for row, found in zip(told.itertuples(), wanted, strict=True):
             assert row.item_ids == [item.item_id for item in found]
             assert row.scores == [item.score for item in found]
@@ -199,7 +194,7 @@ def test_mlflows_server_answers(tracking: str, good: Bundle, tmp_path: Path) -> 
         )
         assert answer.status_code == 200, answer.text
         for row, found in zip(
-            answer.json()["predictions"], recommender.lists(asked), strict=True
+            answer.json()["predictions"], recommender.recommend(asked), strict=True
         ):
             assert row["item_ids"] == [item.item_id for item in found]
             assert row["scores"] == [item.score for item in found]

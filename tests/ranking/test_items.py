@@ -177,7 +177,7 @@ def test_the_best_with_transitions_are_exact(size, seed, weight, scale, rows) ->
         assert placed(lists.sids[user]) == sids
         found = lists.scores[user, : len(items)].double().numpy()
         np.testing.assert_allclose(found, log_p[items], rtol=1e-4, atol=1e-4)
-        part = lists.chain[user, : len(items)].double().numpy()
+        part = lists.transitions[user, : len(items)].double().numpy()
         np.testing.assert_allclose(part, 1 - np.exp(-grown[items]), atol=1e-5)
         assert (lists.scores[user, len(items) :] == -torch.inf).all()
 

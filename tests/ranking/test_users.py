@@ -11,13 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidiff.decoding.scan import best_columns
-from sidiff.diffusion.histories import Histories
+from sidiff.diffusion.joint import ItemTable
 from sidiff.ranking.ranker import Lists
 from sidiff.ranking.users import ITEMS_PER_USER, Users, batches, rank_users
 from sidiff.reviews.sequences import evaluation_samples
 from tests.baselines.conftest import sequences_of
-
-CPU = torch.device("cpu")
 
 
 @given(seed=st.integers(0, 1000), whole=st.booleans(), per_batch=st.integers(1, 9))
@@ -66,9 +64,8 @@ def test_users_come_back_in_their_order_with_their_seen_items(exclude_seen) -> N
     )
     samples = evaluation_samples(noise, "test", 6)
     assert (samples[:, 1] > 0).any()  # some had more than their history holds
-    codes = np.arange(noise.n_items)[:, None]
-    histories = Histories(noise, codes, None, CPU)
-    users = Users(noise, histories, samples, 20, exclude_seen, 7)
+    codes = torch.arange(noise.n_items)
+    users = Users(noise, ItemTable(codes[:, None], codes), samples, 20, exclude_seen, 7)
     results = rank_users(Excluded(), users, None)
     for row, (user, start, end) in enumerate(samples.tolist()):
         items = noise.items[noise.offsets[user] :][: noise.lengths[user]]

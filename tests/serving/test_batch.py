@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sidiff.errors import SidiffError
 from sidiff.pipelines.recommend.nodes import recommend
 from sidiff.serving import Bundle, Recommender
-from sidiff.serving.histories import Histories, Parts, own_histories
+from sidiff.serving.histories import HistoryRows, Parts, own_histories
 from sidiff.snapshots import SnapshotFolder
 
 from ..pipelines.stored_shops import StoredShop
@@ -60,7 +60,7 @@ def test_parts_hold_every_users_items_in_order(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("parts")
-    parts = Parts(Histories(log_of(rows)), folder, size, tie_break, merge)
+    parts = Parts(HistoryRows(log_of(rows)), folder, size, tie_break, merge)
     wanted: dict[str, list[str]] = defaultdict(list)
     order = sorted(
         enumerate(rows),
@@ -173,7 +173,7 @@ def test_a_table_of_neither_form_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SidiffError, match="item_id"):
         own_histories(path, COLUMNS)
     with pytest.raises(SidiffError, match="no user"):
-        Parts(Histories(log_of([])), tmp_path / "p", 10, "item_id", None)
+        Parts(HistoryRows(log_of([])), tmp_path / "p", 10, "item_id", None)
 
 
 def log_with_a_stranger(shop: StoredShop) -> pl.LazyFrame:

@@ -49,7 +49,7 @@ def test_a_bundle_reads_as_it_was_written(bundle: Bundle, folder: Path) -> None:
 def test_it_opens_without_kedro_and_mlflow(
     folder: Path, recommender: Recommender
 ) -> None:
-    history = recommender.shelf.item_ids[:3].to_list()
+    history = recommender.names.item_ids[:3].to_list()
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", ALONE, str(folder), *history],
         capture_output=True,

@@ -19,8 +19,10 @@ from sidiff.diffusion.joint import ItemTable, JointDenoiser
 from sidiff.errors import SidiffError
 from sidiff.pipelines.frames import to_sequences
 from sidiff.reviews.sequences import training_counts
-from sidiff.serving import Recommender, methods
-from sidiff.serving.lists import POPULAR, Lists
+from sidiff.serving import Recommender
+from sidiff.serving import recommender as recommender_module
+from sidiff.serving.batch import lists_frame
+from sidiff.serving.lists import POPULAR
 
 from ..pipelines.stored_shops import MAX_HISTORY, StoredShop
 from ..settings import model
@@ -28,7 +30,7 @@ from ..settings import model
 
 @pytest.fixture(scope="module")
 def histories(recommender: Recommender) -> list[list[str]]:
-    ids = recommender.shelf.item_ids.to_list()
+    ids = recommender.names.item_ids.to_list()
     random = np.random.default_rng(0)
     sizes = [0, 1, 1, 2, 3, 49, 50, 51, 120, *random.integers(1, 40, 21)]
     return [[ids[i] for i in random.integers(0, len(ids), size)] for size in sizes]
@@ -106,7 +108,7 @@ def test_lists_are_those_of_dense_energies(
         assert not set(ids_of(found)) & set(history)
         scores = [item.score for item in found]
         np.testing.assert_allclose(scores, log_p[rows], rtol=1e-4)
-        parts = [item.chain for item in found]
+        parts = [item.transitions for item in found]
         np.testing.assert_allclose(
             parts, 1.0 - np.exp(-oracle.added[rows]), rtol=1e-3, atol=1e-6
         )
@@ -129,8 +131,7 @@ def test_a_list_is_the_same_to_the_last_bit_in_any_company(
             for first in range(0, len(histories), size):
                 rows = slice(first, first + size)
                 apart = recommender.recommend(histories[rows], 9, decoder=decoder)
-                assert np.array_equal(apart.items, together.items[rows])
-                assert np.array_equal(apart.scores, together.scores[rows])
+                assert apart == together[rows]
         assert recommender.recommend(histories[5], 9, decoder=decoder) == together[5]
 
 
@@ -187,13 +188,13 @@ def test_nobody_knows_anything_of_them(
     popular = [oracle.ids[i] for i in order]
     for empty in ([], ["unknown"], [[]], pl.Series([], dtype=pl.String)):
         found = recommender.recommend(empty, 6, deny=popular[:2])
-        if isinstance(found, Lists):
+        if isinstance(found, list):
             (found,) = found
         assert found.method == POPULAR
         assert ids_of(found) == popular[2:8]
         p = (oracle.counts[order[2]] + 1) / (oracle.counts + 1).sum()
         assert found[0].score == pytest.approx(np.log(p))
-        assert found[0].chain is None
+        assert found[0].transitions is None
     assert len(recommender.recommend(pl.Series([], dtype=pl.List(pl.String)))) == 0
 
 
@@ -238,7 +239,7 @@ def test_wrong_arguments_are_told_in_one_sentence(
 @given(st.data())
 @examples(max_examples=20)
 def test_any_history_gets_a_list(recommender: Recommender, data: st.DataObject) -> None:
-    ids = recommender.shelf.item_ids.to_list()
+    ids = recommender.names.item_ids.to_list()
     item = st.one_of(st.sampled_from(ids), st.text(max_size=3))
     history = data.draw(st.lists(item, max_size=80))
     k = data.draw(st.integers(1, 80))
@@ -329,7 +330,7 @@ def test_steps_are_made_in_pieces(
         return [[item.steps for item in one] for one in lists]
 
     whole = steps(histories)
-    monkeypatch.setattr(methods, "SIDS_TRACED", 9)
+    monkeypatch.setattr(recommender_module, "SIDS_TRACED", 9)
     for found, wanted in zip(steps(histories), whole, strict=True):
         for one, other in zip(found, wanted, strict=True):
             assert (one is None) == (other is None)
@@ -342,9 +343,9 @@ def test_steps_are_made_in_pieces(
                 assert one[0].probability == pytest.approx(other[0].probability, 1e-4)
 
 
-def test_lists_as_a_table(recommender: Recommender, histories: list[list[str]]) -> None:
+def test_lists_as_a_frame(recommender: Recommender, histories: list[list[str]]) -> None:
     lists = recommender.recommend(histories[:3], 4)
-    frame = lists.to_frame(pl.Series(["a", "b", "c"]))
+    frame = lists_frame(pl.Series(["a", "b", "c"]), lists)
     assert frame.columns == [
         *("user_id", "rank", "item_id", "score", "semantic_id", "method")
     ]

@@ -163,6 +163,7 @@ def test_removed_items_are_known_and_not_recommended(
             listed = {item.item_id for item in found}
             assert listed == set(ids) - set(history) - set(popular[:2])
     assert [item.item_id for item in after.recommend([], 3)] == popular[2:]
+    assert len(after.recommend(ids[:3], 3, allow=popular[:2])) == 0
     similar = after.similar(ids[7], 1000)
     assert not {item.item_id for item in similar} & set(popular[:2])
     # What somebody had still says something of them.

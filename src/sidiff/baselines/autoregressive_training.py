@@ -16,11 +16,13 @@ from sidiff.baselines.autoregressive import (
     Prefixes,
     beam_search,
 )
-from sidiff.baselines.method import Baseline, BaselineTask, Fitted, Lessons, Shop
+from sidiff.baselines.method import Baseline, BaselineTask, Fitted, Lessons
+from sidiff.baselines.settings import BaselinesParameters
 from sidiff.diffusion.denoiser import DenoiserConfig
 from sidiff.diffusion.histories import Histories, SampleBatch
 from sidiff.diffusion.objective import Loss
 from sidiff.evaluation.metrics import expected_item_metrics
+from sidiff.ranking.inputs import RankingInputs
 from sidiff.ranking.ranker import Ranker
 from sidiff.training.denoising import validation_samples
 from sidiff.training.loop import budget_of, samples_fingerprint
@@ -137,13 +139,17 @@ class Autoregressive(Baseline):
         return Fitted.of(networks, lessons.seeds, [])
 
     def ranker(
-        self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+        self,
+        inputs: RankingInputs,
+        parameters: BaselinesParameters,
+        weights: Mapping[str, Tensor],
+        config: Mapping[str, Any],
     ) -> Ranker:
         """A beam over the prefixes of existing SIDs."""
-        device = shop.catalogue.device
+        catalogue = inputs.catalogue
         return AutoregressiveRanker(
-            AutoregressiveDecoder.from_saved(weights, config).to(device),
-            Prefixes.of(shop.table, device),
-            shop.catalogue,
-            shop.parameters.autoregressive.beam,
+            AutoregressiveDecoder.from_saved(weights, config).to(catalogue.device),
+            Prefixes(catalogue.index),
+            catalogue,
+            parameters.autoregressive.beam,
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from sidiff.baselines.method import Baseline, Shop
-from sidiff.ranking.items import ItemRanker
-from sidiff.ranking.markov import Transitions
+from sidiff.baselines.method import Baseline
+from sidiff.baselines.settings import BaselinesParameters
+from sidiff.ranking.inputs import RankingInputs
 from sidiff.ranking.ranker import Ranker
 
 
@@ -17,18 +18,27 @@ class Popular(Baseline):
     """Items by their number in training."""
 
     def ranker(
-        self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+        self,
+        inputs: RankingInputs,
+        parameters: BaselinesParameters,
+        weights: Mapping[str, Tensor],
+        config: Mapping[str, Any],
     ) -> Ranker:
         """The same list for everybody."""
-        return ItemRanker(shop.popularity, shop.catalogue)
+        return inputs.popular
 
 
 class Markov(Baseline):
-    """The chain of a user's last items; what never followed them goes by popularity."""
+    """The chain of a user's last items; other items go by popularity."""
 
     def ranker(
-        self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+        self,
+        inputs: RankingInputs,
+        parameters: BaselinesParameters,
+        weights: Mapping[str, Tensor],
+        config: Mapping[str, Any],
     ) -> Ranker:
         """The chain, with the popularity in the place of a network's energies."""
-        transitions = Transitions(shop.chain, shop.parameters.markov)
-        return ItemRanker(shop.popularity, shop.catalogue, transitions)
+        return replace(
+            inputs.popular, transitions=inputs.transitions(parameters.markov)
+        )

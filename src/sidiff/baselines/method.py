@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sidiff.baselines.settings import BaselinesParameters
-from sidiff.decoding.catalogue import Catalogue
 from sidiff.devices import resolve
 from sidiff.diffusion.base import StoredNetwork
 from sidiff.diffusion.histories import Histories, SampleBatch
-from sidiff.ranking.items import Popularity
-from sidiff.ranking.markov import Chain
+from sidiff.ranking.inputs import RankingInputs
 from sidiff.ranking.ranker import Ranker
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
@@ -116,25 +114,6 @@ class BaselineTask(Task):
 
 
 @dataclass(frozen=True)
-class Shop:
-    """The data and settings that baselines rank with.
-
-    Attributes:
-        table: the items' SIDs.
-        parameters: of all baselines.
-        catalogue: the items that may be recommended.
-        popularity: of the items in training.
-        chain: what followed what in training.
-    """
-
-    table: SidTable
-    parameters: BaselinesParameters
-    catalogue: Catalogue
-    popularity: Popularity
-    chain: Chain
-
-
-@dataclass(frozen=True)
 class Fitted:
     """The networks of one kind, one of every seed.
 
@@ -188,6 +167,17 @@ class Baseline(ABC):
 
     @abstractmethod
     def ranker(
-        self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+        self,
+        inputs: RankingInputs,
+        parameters: BaselinesParameters,
+        weights: Mapping[str, Tensor],
+        config: Mapping[str, Any],
     ) -> Ranker:
-        """The method over a catalogue, with one of its networks, both empty without."""
+        """Make the ranker of one catalogue and one network.
+
+        Args:
+            inputs: the items, with transitions.
+            parameters: of all baselines.
+            weights: of the network; empty for a method without one.
+            config: its shape; likewise.
+        """

@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sidiff.baselines import BASELINES
-from sidiff.baselines.method import Fitted, Lessons, Shop
+from sidiff.baselines.method import Fitted, Lessons
 from sidiff.baselines.settings import BaselinesParameters
-from sidiff.decoding.catalogue import Catalogue
 from sidiff.devices import cpu_threads, resolve
-from sidiff.diffusion.histories import Histories
 from sidiff.errors import SidiffError
 from sidiff.evaluation.settings import EvaluationParameters
-from sidiff.ranking.items import Popularity
+from sidiff.ranking.inputs import RankingInputs
 from sidiff.ranking.markov import Chain
 from sidiff.ranking.results import Results
 from sidiff.ranking.users import Users, rank_users
@@ -63,29 +60,34 @@ def rank_baselines(
         table: the items' SIDs.
         fitted: the networks, see ``fit_baselines``.
         parameters: the methods and their settings.
-        evaluation: the lists' length, seeds, the chain, and whether seen items are
+        evaluation: length of the lists, seeds, the chain, and whether seen items are
             left out, as for the denoiser.
-        max_history: most items of a history that a method is given.
+        max_history: most items of a history.
         allowed: items that may be recommended ``(N,)``; None for all.
 
     Returns:
-        One entry per method and seed, in the order of ``parameters.methods``; what
-        only counts appears once, under the first seed.
+        One entry per method and seed, in the order of ``parameters.methods``; methods
+        without a network appear once, under the first seed.
 
     Raises:
         SidiffError: a method's networks are missing or were trained for other items.
     """
     device = resolve(parameters.device)
-    nobody = np.zeros(sequences.n_items, dtype=np.int64)
+    inputs = RankingInputs.build(
+        table,
+        training_counts(sequences),
+        device,
+        allowed=allowed,
+        chain=Chain.of(transition_counts(sequences), evaluation.markov, device),
+    )
     users = Users(
         sequences,
-        Histories(sequences, table.codes, nobody, device),
+        inputs.items,
         evaluation_samples(sequences, "test", max_history),
         evaluation.top_k,
         evaluation.exclude_seen,
         parameters.users_per_batch,
     )
-    shop = _shop(sequences, table, parameters, evaluation, device, allowed)
     ranked = []
     with cpu_threads(parameters.threads):
         for method in parameters.methods:
@@ -96,31 +98,12 @@ def rank_baselines(
                 trained = fitted.get(baseline.networks, trained)
                 _check(trained.config, method, baseline.title, seeds, max_history)
             for seed in seeds:
-                ranker = baseline.ranker(shop, trained.of_seed(seed), trained.config)
+                ranker = baseline.ranker(
+                    inputs, parameters, trained.of_seed(seed), trained.config
+                )
                 results = rank_users(ranker, users, f"ranking, {method}, seed {seed}")
                 ranked.append(Ranked(method, seed, results))
     return ranked
-
-
-def _shop(
-    sequences: Sequences,
-    table: SidTable,
-    parameters: BaselinesParameters,
-    evaluation: EvaluationParameters,
-    device: torch.device,
-    allowed: NDArray[np.bool_] | None,
-) -> Shop:
-    counts = training_counts(sequences)
-    catalogue = Catalogue.build(table.groups(), table.codebook_size, counts, device)
-    if allowed is not None:
-        catalogue = catalogue.restrict(torch.from_numpy(allowed).to(device))
-    return Shop(
-        table,
-        parameters,
-        catalogue,
-        Popularity(torch.from_numpy(counts).to(device)),
-        Chain.of(transition_counts(sequences), evaluation.markov, device),
-    )
 
 
 def _check(

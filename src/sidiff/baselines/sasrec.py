@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sidiff.baselines.method import Baseline, BaselineTask, Fitted, Lessons, Shop
-from sidiff.baselines.settings import SasRecSettings
+from sidiff.baselines.method import Baseline, BaselineTask, Fitted, Lessons
+from sidiff.baselines.settings import BaselinesParameters, SasRecSettings
 from sidiff.diffusion.base import StoredNetwork
 from sidiff.diffusion.blocks import EncoderLayer, log_mask
 from sidiff.diffusion.dropout import Dropout
@@ -33,8 +33,8 @@ from sidiff.diffusion.item_softmax import gated, item_softmax_loss, repeat_addit
 from sidiff.diffusion.objective import Loss
 from sidiff.errors import SidiffError
 from sidiff.onednn import product
+from sidiff.ranking.inputs import RankingInputs
 from sidiff.ranking.items import ItemRanker, Slice
-from sidiff.ranking.markov import Transitions
 from sidiff.reviews.sequences import Sequences, evaluation_samples, sequence_rows
 from sidiff.training.trainer import SCORE_CUTOFF, Budget, Trained
 
@@ -231,20 +231,28 @@ class SasRecAlone(Baseline):
         return Fitted.of(networks, seeds, tried)
 
     def ranker(
-        self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+        self,
+        inputs: RankingInputs,
+        parameters: BaselinesParameters,
+        weights: Mapping[str, Tensor],
+        config: Mapping[str, Any],
     ) -> ItemRanker:
         """The softmax alone."""
-        network = SasRec.from_saved(weights, config).to(shop.catalogue.device)
-        return ItemRanker(network, shop.catalogue)
+        network = SasRec.from_saved(weights, config).to(inputs.catalogue.device)
+        return ItemRanker(network, inputs.catalogue)
 
 
 class SasRecMarkov(SasRecAlone):
     """SASRec and the Markov chain in one energy."""
 
     def ranker(
-        self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+        self,
+        inputs: RankingInputs,
+        parameters: BaselinesParameters,
+        weights: Mapping[str, Tensor],
+        config: Mapping[str, Any],
     ) -> ItemRanker:
         """The softmax with transitions."""
-        alone = super().ranker(shop, weights, config)
-        added = Transitions(shop.chain, shop.parameters.sasrec_markov)
+        alone = super().ranker(inputs, parameters, weights, config)
+        added = inputs.transitions(parameters.sasrec_markov)
         return replace(alone, transitions=added)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from sidiff.listening import listens, refusals
+from sidiff.listening import address_options, click_errors
 
 
 @click.command()
-@listens(port=7860, least=1)
+@address_options(port=7860, least=1)
 def demo(bundle: Path, host: str, port: int) -> None:
     """Show a page to compose a history, see the list, and watch the denoising.
 
@@ -21,7 +21,7 @@ def demo(bundle: Path, host: str, port: int) -> None:
     # Read when Gradio is imported: nothing leaves the machine.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    with refusals("demo", host, port):
+    with click_errors("demo", host, port):
         from sidiff.demo.page import launch  # noqa: PLC0415
         from sidiff.serving import Recommender  # noqa: PLC0415 (imports torch)
 

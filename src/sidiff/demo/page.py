@@ -1,4 +1,4 @@
-"""The page: search, history, list, denoising. Nothing on it comes from elsewhere."""
+"""The page: search, history, list, denoising. It loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 import polars as pl
 
-from sidiff.demo.meanings import Meanings
 from sidiff.demo.render import STYLE, list_table, steps_table
 from sidiff.serving import Recommender
+from sidiff.serving.recommender import ListOptions
 
 FOUND = 8
 """Titles that a search shows."""
@@ -20,24 +20,22 @@ class Page:
     """The actions of the page; the history of each visitor stays in the browser.
 
     Attributes:
-        recommender: of the bundle looked at.
-        meanings: of its codes.
+        recommender: of the bundle shown.
     """
 
     def __init__(self, recommender: Recommender) -> None:
         self.recommender = recommender
-        self.meanings = Meanings(recommender.shelf)
 
     def choices(self, ids: list[str]) -> list[tuple[str, str]]:
-        """Items as a person and as the program calls them."""
-        rows = self.recommender.rows(ids)
-        titles = self.recommender.shelf.titles.gather(rows).to_list()
+        """Titles and ids of items."""
+        names = self.recommender.names
+        titles = names.titles.gather(names.indices(ids)).to_list()
         return [(title or one, one) for one, title in zip(ids, titles, strict=True)]
 
     def search(self, text: str) -> Any:
         """The items whose title has all the words."""
-        shelf = self.recommender.shelf
-        frame = pl.DataFrame({"id": shelf.item_ids, "title": shelf.titles})
+        names = self.recommender.names
+        frame = pl.DataFrame({"id": names.item_ids, "title": names.titles})
         lowered = pl.col("title").str.to_lowercase()
         for word in text.lower().split():
             frame = frame.filter(lowered.str.contains(word, literal=True))
@@ -58,9 +56,8 @@ class Page:
         self, history: list[str], k: int, decoder: str, exclude_seen: bool
     ) -> tuple[str, Any, str]:
         """The list, the items to look at, and the denoising of the first one."""
-        (found,) = self.recommender.lists(
-            [history], int(k), decoder=decoder, exclude_seen=exclude_seen
-        )
+        options = ListOptions(int(k), exclude_seen, decoder=decoder)
+        (found,) = self.recommender.lists([history], options)
         ids = [item.item_id for item in found]
         first = ids[0] if ids else None
         picked = gr.update(choices=self.choices(ids), value=first)
@@ -70,15 +67,9 @@ class Page:
         """The denoising of an item as a table."""
         if item is None:
             return ""
-        (found,) = self.recommender.lists(
-            [history],
-            1,
-            allow=[item],
-            exclude_seen=False,
-            decoder=decoder,
-            explain=True,
-        )
-        return steps_table(found[0], self.meanings)
+        options = ListOptions(1, False, [item], decoder=decoder, explain=True)
+        (found,) = self.recommender.lists([history], options)
+        return steps_table(found[0], self.recommender.names)
 
     def _shown(self, history: list[str]) -> str:
         titles = [title for title, _ in self.choices(history)]
@@ -90,7 +81,7 @@ def build(recommender: Recommender) -> gr.Blocks:
     page = Page(recommender)
     dataset = recommender.about.get("dataset")
     with gr.Blocks(title="sidiff", analytics_enabled=False) as blocks:
-        gr.Markdown(f"# sidiff on {dataset}: {len(recommender.shelf.item_ids):,} items")
+        gr.Markdown(f"# sidiff on {dataset}: {len(recommender.names.item_ids):,} items")
         history = gr.State([])
         with gr.Row():
             with gr.Column(scale=1):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from html import escape
 
-from sidiff.demo.meanings import Meaning, Meanings
+from sidiff.serving.item_ids import ItemNames
 from sidiff.serving.lists import POPULAR, Item, UserList
 
+TITLES = 2
+"""Titles that stand for a code."""
 STYLE = """
 .sidiff table { width: 100%; border-collapse: collapse; font-size: .9em }
 .sidiff th { text-align: left; font-weight: 600; border-bottom: 1px solid #8888 }
@@ -22,12 +24,9 @@ STYLE = """
 def reason(item: Item, found: UserList) -> str:
     """The reason of an item's place, in words."""
     if found.method == POPULAR:
-        return "most popular: nothing is known of this history"
-    if item.chain is not None:
-        return (
-            "without what followed the last items in training its odds would be "
-            f"{1 - item.chain:.0%} of these"
-        )
+        return "most popular: no item of the history is known"
+    if item.transitions is not None:
+        return f"transitions in training add {item.transitions:.0%} of its odds"
     return f"found by {found.method}"
 
 
@@ -52,10 +51,10 @@ def list_table(found: UserList) -> str:
     )
 
 
-def steps_table(item: Item, meanings: Meanings) -> str:
+def steps_table(item: Item, names: ItemNames) -> str:
     """The denoising of an item: a row for every digit that is filled."""
     if item.steps is None:
-        return "<div class=sidiff>The network had no part in this list.</div>"
+        return "<div class=sidiff>The network was not used for this list.</div>"
     digits = len(item.steps)
     filled: dict[int, int] = {}
     rows = []
@@ -66,20 +65,17 @@ def steps_table(item: Item, meanings: Meanings) -> str:
             for digit in range(digits)
         )
         others = "".join(
-            f"<div title='{_such_as(meaning)}'>"
-            f"<span class=bar style='width:{60 * one.probability:.1f}px'></span> "
+            f"<div><span class=bar style='width:{60 * one.probability:.1f}px'></span> "
             f"{one.probability:.0%} <span class=code>{one.code}</span> "
-            f"{_words(meaning)}</div>"
+            f"{_items_with(names, step.digit, one.code)}</div>"
             for one in step.likeliest
             if one.code != step.code
-            for meaning in [meanings.of(step.digit, one.code)]
         )
-        own = meanings.of(step.digit, step.code)
         rows.append(
             f"<tr><td>{number}</td><td class=code>{state}</td>"
             f"<td>digit {step.digit + 1}: <span class=code>{step.code}</span>, "
-            f"{step.probability:.0%}<br>{_words(own)}"
-            f"<br><span class=quiet>{_such_as(own)}</span></td><td>{others}</td></tr>"
+            f"{step.probability:.0%}<br>{_items_with(names, step.digit, step.code)}"
+            f"</td><td>{others}</td></tr>"
         )
     return (
         f"<div class=sidiff><p>{_title(item)}</p><table><tr><th>Step</th>"
@@ -92,10 +88,9 @@ def _title(item: Item) -> str:
     return escape(item.title or item.item_id)
 
 
-def _such_as(meaning: Meaning) -> str:
-    return escape(f"such as {'; '.join(meaning.titles)}")
-
-
-def _words(meaning: Meaning) -> str:
-    words = ", ".join(meaning.words) or "no typical word"
-    return f"<i>{escape(words)}</i> <span class=quiet>({meaning.items} items)</span>"
+def _items_with(names: ItemNames, digit: int, code: int) -> str:
+    """The number of items with a code, and titles of some."""
+    codes = names.semantic_ids.str.split("-").list.get(digit)
+    titles = names.titles.filter(codes == str(code))
+    some = "; ".join(titles.drop_nulls().head(TITLES))
+    return f"<span class=quiet>{len(titles):,} items, such as {escape(some)}</span>"

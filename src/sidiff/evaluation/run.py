@@ -1,4 +1,4 @@
-"""The evaluation stage: every user's list, its metrics, and other decoders beside."""
+"""The evaluation stage: every test user's list, its metrics, and other decoders."""
 
 from __future__ import annotations
 
@@ -6,29 +6,25 @@ import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
 
-from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.lattice import Lattice
 from sidiff.devices import cpu_threads, resolve
-from sidiff.diffusion.histories import Histories
 from sidiff.diffusion.joint import JointDenoiser
 from sidiff.diffusion.networks import Network
 from sidiff.errors import SidiffError
 from sidiff.evaluation import metrics as m
 from sidiff.evaluation.filters import allowed_items
 from sidiff.evaluation.settings import CONFIGURED, EvaluationParameters
-from sidiff.ranking.items import ItemRanker, Popularity
-from sidiff.ranking.markov import Chain, Transitions
+from sidiff.ranking.inputs import RankingInputs
+from sidiff.ranking.markov import Chain
 from sidiff.ranking.methods import method_ranker, search_model
 from sidiff.ranking.results import Results, cost_frame
-from sidiff.ranking.settings import WITH_TRANSITIONS, RankingParameters
+from sidiff.ranking.settings import RankingParameters
 from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
 from sidiff.reviews.transitions import transition_counts
@@ -42,16 +38,16 @@ class Evaluation:
     """Outcome of the evaluation stage.
 
     Attributes:
-        recommendations: user_id, rank (from 1), item_id, score, semantic_id.
-        results: what the networks of all seeds ranked for all users, as in
+        test_lists: user_id, rank (from 1), item_id, score, semantic_id.
+        results: lists of the networks of all seeds for all users, as in
             ``sidiff.ranking.results``.
-        costs: what it took.
+        costs: of these lists.
         metrics: flat, ``test/item/ndcg_at_10`` and so on, with ``n_users``; the same
             for every run of the same settings.
-        rates: wall-clock rates, which are not.
+        rates: users per second and seconds, which differ from run to run.
     """
 
-    recommendations: pl.DataFrame
+    test_lists: pl.DataFrame
     results: pl.DataFrame
     costs: pl.DataFrame
     metrics: dict[str, float]
@@ -59,7 +55,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """The test split of one data set, decoded as often as needed."""
+    """The test split of one data set, with all that rankers of it need."""
 
     def __init__(
         self,
@@ -84,22 +80,24 @@ class Evaluator:
         Raises:
             SidiffError: a list of items cannot be read, or leaves none.
         """
-        self.parameters = parameters
+        self.parameters, self.sequences, self.table = parameters, sequences, table
         self.device = resolve(parameters.device)
+        self.groups = table.groups()
         allowed = allowed_items(
             sequences.item_ids, parameters.allow_items, parameters.deny_items
         )
-        self.sequences, self.table = sequences, table
-        self.groups = table.groups()
-        self.histories = Histories(sequences, table.codes, residuals, self.device)
-        counts, size = training_counts(sequences), table.codebook_size
-        catalogue = Catalogue.build(self.groups, size, counts, self.device, lattice)
-        if allowed is not None:
-            catalogue = catalogue.restrict(torch.from_numpy(allowed).to(self.device))
-        self.catalogue = catalogue
+        self.inputs = RankingInputs.build(
+            table,
+            training_counts(sequences),
+            self.device,
+            residuals,
+            lattice,
+            allowed,
+            Chain.of(transition_counts(sequences), parameters.markov, self.device),
+        )
         self.users = Users(
             sequences,
-            self.histories,
+            self.inputs.items,
             evaluation_samples(sequences, "test", max_history),
             parameters.top_k,
             parameters.exclude_seen,
@@ -107,15 +105,8 @@ class Evaluator:
             max_history,
         )
 
-    @cached_property
-    def transitions(self) -> Transitions:
-        """The Markov chain of the training part; built at its first use."""
-        counts, parameters = transition_counts(self.sequences), self.parameters
-        chain = Chain.of(counts, parameters.markov, self.device)
-        return Transitions(chain, parameters.transitions)
-
     def ready(self) -> AbstractContextManager[Any]:
-        """Hold, for a block, what ranking needs beside this process: nothing here."""
+        """Hold the resources of ``rank`` for a block; one process needs none."""
         return nullcontext()
 
     def rank(
@@ -129,15 +120,14 @@ class Evaluator:
 
         ``label`` names the progress bar; None shows none.
         """
-        parameters = self.parameters
+        parameters, inputs = self.parameters, self.inputs
         denoiser.precision = parameters.precision
-        chain = ranking.method == WITH_TRANSITIONS
         with cpu_threads(parameters.threads):
             ranker = method_ranker(
-                search_model(denoiser.to(self.device), self.histories.table),
+                search_model(denoiser.to(self.device), inputs.items),
                 ranking,
-                self.catalogue,
-                self.transitions if chain else None,
+                inputs.catalogue,
+                inputs.transitions(parameters.transitions),
             )
             return rank_users(
                 ranker,
@@ -146,12 +136,12 @@ class Evaluator:
             )
 
     def chosen_users(self) -> NDArray[np.int64]:
-        """Rows of the users for whom all decoders rank, drawn at random."""
-        users, wanted = len(self.users.samples), self.parameters.decoder_users
-        if not 0 < wanted < users:
+        """Rows of ``decoder_users`` users, drawn at random; of all for 0."""
+        users, size = len(self.users.samples), self.parameters.decoder_users
+        if not 0 < size < users:
             return np.arange(users)
         generator = np.random.default_rng(self.parameters.decoding.seed)
-        return np.sort(generator.choice(users, wanted, replace=False))
+        return np.sort(generator.choice(users, size, replace=False))
 
 
 def to_frames(
@@ -169,7 +159,7 @@ def evaluate(
     Args:
         evaluator: the test split.
         denoisers: trained networks by their seed, of ``evaluation.seeds`` and ``main``.
-        main: seed of the network whose lists are recommended and measured.
+        main: seed of the network that ``test_lists`` and ``metrics`` are of.
     """
     parameters, parts = evaluator.parameters, []
     with evaluator.ready():
@@ -182,7 +172,7 @@ def evaluate(
                 chosen = results
     frames, costs = zip(*parts, strict=True)
     return Evaluation(
-        recommendations(evaluator.sequences, evaluator.table, chosen),
+        test_lists(evaluator.sequences, evaluator.table, chosen),
         pl.concat(frames),
         pl.concat(costs),
         _metrics(evaluator, chosen),
@@ -194,12 +184,9 @@ def evaluate(
 
 
 def _metrics(evaluator: Evaluator, results: Results) -> dict[str, float]:
-    """Metrics at both levels, the popularity baseline's, and how lists came about."""
+    """Metrics at both levels, those of popularity, and figures of the search."""
     parameters, cost = evaluator.parameters, results.cost
-    counts = torch.from_numpy(training_counts(evaluator.sequences))
-    popularity = Popularity(counts.to(evaluator.device))
-    ranker = ItemRanker(popularity, evaluator.catalogue)
-    popular = rank_users(ranker, evaluator.users, None)
+    popular = rank_users(evaluator.inputs.popular, evaluator.users, None)
     lengths = (results.items >= 0).sum(1)
     return {
         "n_users": float(len(results.users)),
@@ -261,10 +248,8 @@ def compare_decoders(
     return pl.concat(frames), pl.concat(costs)
 
 
-def recommendations(
-    sequences: Sequences, table: SidTable, results: Results
-) -> pl.DataFrame:
-    """Each user's ranked items: user_id, rank (from 1), item_id, score, semantic_id."""
+def test_lists(sequences: Sequences, table: SidTable, results: Results) -> pl.DataFrame:
+    """A row per place: user_id, rank (from 1), item_id, score, semantic_id."""
     row, place = np.nonzero(results.items >= 0)
     item = results.items[row, place]
     return pl.DataFrame(

@@ -1,1 +1,1 @@
-"""From what a method knows of a user to the user's list: one way for every method."""
+"""Rankers of items, and the lists of users by one of them."""

@@ -1,4 +1,4 @@
-"""Lists by energies of whole items: a network's, and what a Markov chain adds.
+"""Lists by energies of whole items: those of a network, with or without transitions.
 
 Any model that gives logits for a slice of items is ranked exactly, in bounded memory:
 the softmax over the catalogue is summed up slice by slice.
@@ -33,7 +33,7 @@ class ItemScorer(Protocol):
     """A model that gives every item a logit."""
 
     def logits(self, batch: HistoryBatch) -> Slice:
-        """Read the histories of a batch; what follows asks for slices of items."""
+        """Read the histories of a batch; give logits slice by slice."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class Popularity:
 class ItemRanker:
     """``p(i | h) ~ exp(logit(i)) (1 + q(i | h) / scale) ** weight``, ranked.
 
-    ``q`` is what a Markov chain says of the item after the history ``h``: transitions
-    as a term of the energy, as in EPIC (arXiv 2609.03522), counted here and not
-    learned. An item that never followed keeps the model's odds. Scores are
+    ``q`` is a Markov chain's probability of the item after the history ``h``:
+    transitions are a term of the energy, as in EPIC (arXiv 2609.03522), but counted and
+    not learned. An item that is no follower keeps the model's odds. Scores are
     log-probabilities.
 
     Attributes:
@@ -98,10 +98,10 @@ class ItemRanker:
                 break
             width *= 4
         items, scores = fit(items, k, -1), fit(scores, k, -torch.inf)
-        chain = None
+        share = None
         if followers is not None:
-            chain = -torch.expm1(-followers.value_of(items))
-        return Lists(items, scores, distinct(rows, k), chain=chain)
+            share = -torch.expm1(-followers.value_of(items))
+        return Lists(items, scores, distinct(rows, k), transitions=share)
 
     def _best(
         self, logits: Slice, followers: Followers | None, width: int, excluded: Tensor
@@ -131,7 +131,7 @@ class ItemRanker:
         followed = torch.zeros(others.shape, device=excluded.device)
 
         def score(places: Tensor) -> Tensor:
-            """All that is asked of these items' logits, while they are at hand."""
+            """Logits of items; note their sum and those of the followers."""
             part = logits(by_popularity[places])
             totals.append(part.logsumexp(1))
             column = others - places[0]
@@ -161,7 +161,7 @@ class ItemRanker:
 
 
 def _growth(log_p: Tensor, added: Tensor) -> Tensor:
-    """Growth of the log of the normaliser by what is added to some items.
+    """Growth of the normaliser's log by energies added to some items.
 
     Args:
         log_p: of the followers without it ``(B, F)``.

@@ -57,10 +57,10 @@ def items_of(
 
     Args:
         rows: distinct SIDs, best first, -1 for none, ``(B, A)``.
-        scores: of the SIDs, which their items take over.
+        scores: of the SIDs, and so of their items.
         catalogue: the SIDs' items.
         excluded: item indices, -1 for none, ``(B, E)``.
-        width: items wanted.
+        width: length of the lists.
     """
     sizes = catalogue.sizes[rows.clamp(min=0)] * (rows >= 0)
     ends = sizes.cumsum(1)

@@ -1,7 +1,8 @@
-"""The Markov chain: what followed the last items of a history in training.
+"""The Markov chain: transitions from the last items of a history.
 
-A first-order Markov chain that looks back: exact about what was seen often, silent on
-the rest, so ``sidiff.ranking.items`` adds it to the energies of another model.
+The chain is first-order and counts transitions in training. It says nothing of pairs
+that never occurred, so ``sidiff.ranking.items`` adds it to the energies of another
+model.
 
 Symbols: B users, T history, N items, F followers.
 """
@@ -22,18 +23,18 @@ from sidiff.ranking.settings import MarkovParameters, TransitionParameters
 
 
 class Followers(NamedTuple):
-    """The items that followed a user's last ones, each with a number.
+    """The items that followed a user's last ones in training, each with a number.
 
     Attributes:
-        items: ascending, ``(B, F)``; N where a user has no more.
-        values: ``(B, F)``, 0 at empty places: probabilities, or energies made of them.
+        items: ascending, ``(B, F)``; N at an empty place.
+        values: ``(B, F)``, 0 at an empty place: probabilities or energies.
     """
 
     items: Tensor
     values: Tensor
 
     def value_of(self, items: Tensor) -> Tensor:
-        """Numbers of any items ``(B, M)``; 0 for one that never followed."""
+        """Values of any items ``(B, M)``; 0 for an item that is no follower."""
         if not self.items.shape[1]:
             return self.values.new_zeros(items.shape)
         place = torch.searchsorted(self.items, items.contiguous())
@@ -95,8 +96,8 @@ class Chain:
             lengths: real items ``(B,)``.
 
         Returns:
-            Items and probabilities, which sum to 1 for each user, or to 0 where nothing
-            ever followed.
+            Items and probabilities, which sum to 1 for each user, or to 0 for a user
+            without followers.
         """
         age = (
             lengths[:, None]

@@ -18,13 +18,13 @@ from sidiff.ranking.searched import SearchRanker
 from sidiff.ranking.settings import WITH_TRANSITIONS, RankingParameters
 
 Encode = Callable[[HistoryBatch], Any]
-"""From the histories of a batch to what a network reads of them."""
+"""From the histories of a batch to a network's memory of them."""
 
 
 def search_model(
     network: Network, items: ItemTable
 ) -> tuple[DenoisingModel | Posterior, Encode]:
-    """The model that a search asks, and how it reads histories.
+    """The model of a search, and its reader of histories.
 
     Args:
         network: in evaluation mode.

@@ -1,4 +1,4 @@
-"""The lists of one method for the users of a split, ready to be compared."""
+"""The lists of one method for the users of a split, and their cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a ranking, and the share of the work that was of use.
+    """The cost of a ranking, with figures of the search.
 
     Attributes:
         seconds: wall-clock time of ranking all users.
@@ -20,8 +20,8 @@ class Cost:
             search.
         distinct_states: share of distinct states among those denoised.
         valid_share: share of decoded SIDs that belong to an item.
-        completed_share: share of users whose list the search left short, and that
-            was filled up by one-pass scores.
+        completed_share: share of users whose list the search left short; one-pass
+            scores filled it up.
     """
 
     seconds: float
@@ -43,7 +43,7 @@ class Results:
         users: user indices ``(U,)``.
         targets: item index of each target ``(U,)``.
         history: number of items each ranking was made from, ``(U,)``.
-        cost: what it took.
+        cost: of the ranking.
     """
 
     items: NDArray[np.int64]

@@ -28,7 +28,7 @@ class SearchRanker:
 
     Attributes:
         denoiser: the trained network, in evaluation mode.
-        encode: histories of a batch to what the denoiser reads of them.
+        encode: histories of a batch to the denoiser's memory of them.
         parameters: the search.
         catalogue: the existing SIDs and the items that may be recommended.
     """
@@ -63,15 +63,17 @@ class SearchRanker:
         items, scores, rows = fit(items, k, -1), fit(scores, k, -torch.inf), ranked.rows
         short = (items < 0).any(1) & (p.constraint == "items")
         if bool(short.any()):
-            # Twice as many: those that are in the list already do not count.
-            theirs = Search(
+            # Twice as many, as up to k of them are in the list already.
+            one_pass_search = Search(
                 self.denoiser,
                 memory.take(short.nonzero()[:, 0]),
                 p.model_copy(update={"beam": 2 * k}),
                 catalogue,
                 excluded_sids[short],
             )
-            more = rank_sids(one_pass.decode(theirs), catalogue, theirs.excluded)
+            more = rank_sids(
+                one_pass.decode(one_pass_search), catalogue, one_pass_search.excluded
+            )
             others = items_of(more.rows, more.scores, catalogue, excluded[short], 2 * k)
             items[short], scores[short] = _filled_up(
                 items[short], scores[short], *others

@@ -20,7 +20,7 @@ Method = Annotated[str, Choice(*BY_ITEMS, DECODERS)]
 
 
 class MarkovParameters(Parameters):
-    """The Markov chain: what followed a user's last items in training."""
+    """The Markov chain of a user's last items."""
 
     items: Count
     decay: Share

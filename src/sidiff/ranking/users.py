@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,13 +13,17 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sidiff.decoding.keys import padded_rows
-from sidiff.diffusion.histories import Histories
-from sidiff.ranking.ranker import Ranker, rank_alike
+from sidiff.diffusion.histories import HistoryBatch
+from sidiff.diffusion.joint import ItemTable
+from sidiff.ranking.ranker import Lists, Ranker
 from sidiff.ranking.results import Cost, Results
 from sidiff.reviews.sequences import Sequences, seen_items
 
 ITEMS_PER_USER = 64
 """Seen items of a user for which a batch of ``users_per_batch`` has room."""
+FEWEST_USERS = 4
+"""Users of a batch, as a multiple, where lists must not depend on the batch: products
+of fewer rows are rounded differently, and each new shape costs the CPU a kernel."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +32,20 @@ class Users:
 
     Attributes:
         sequences: their items.
-        histories: the same on the device where lists are made.
-        samples: whom, and which part of the sequence, ``(U, 3)``: user, start, end.
+        items: codes of all items, on the device of the ranker.
+        samples: the users and their histories, ``(U, 3)``: user, start, end.
         k: length of the lists.
-        exclude_seen: whether to leave out all that a user had before the target, also
-            what was too long ago for the history.
+        exclude_seen: whether to leave out all items of a sequence before ``end``, also
+            those before ``start``.
         per_batch: users of a batch, at most; speed and memory only.
-        slots: items of the longest history there can be, where lists are to be the same
-            to the last bit in any batch (``rank_alike``); None where they need not.
+        slots: items of the longest possible history. With it a list does not depend on
+            the other users of its batch, to the last bit: on one CPU, with one number
+            of threads, and for networks whose widths are multiples of 16. None where
+            that does not matter.
     """
 
     sequences: Sequences
-    histories: Histories
+    items: ItemTable
     samples: NDArray[np.int32]
     k: int
     exclude_seen: bool
@@ -53,9 +60,32 @@ class Users:
         """Some of the users."""
         return replace(self, samples=self.samples[rows])
 
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """The item after each history ``(U,)``."""
+        users, _, ends = self.samples.T.astype(np.int64)
+        places = self.sequences.offsets[users] + ends
+        return self.sequences.items[places].astype(np.int64)
+
+    def histories(
+        self, samples: NDArray[np.int32], width: int | None = None
+    ) -> HistoryBatch:
+        """The histories of samples ``(B, 3)``, as wide as the longest or ``width``."""
+        users, starts, ends = samples.T.astype(np.int64)
+        lengths = ends - starts
+        slots = np.arange(lengths.max() if width is None else width)
+        # Pads repeat the oldest item: a valid index that the lengths hide.
+        inside = slots < lengths[:, None]
+        first = self.sequences.offsets[users] + starts
+        history = self.sequences.items[first[:, None] + slots * inside]
+        device = self.items.codes.device
+        items = torch.from_numpy(history.astype(np.int64)).to(device)
+        counts = torch.from_numpy(lengths).to(device)
+        return HistoryBatch(self.items.codes[items], counts, items)
+
     def excluded(self, samples: NDArray[np.int32]) -> Tensor:
-        """Items not to recommend ``(B, E)``, -1 for none; no column if not wanted."""
-        device = self.histories.device
+        """Items not to recommend ``(B, E)``, -1 for none; E is 0 with nothing seen."""
+        device = self.items.codes.device
         if not self.exclude_seen:
             return torch.empty(len(samples), 0, dtype=torch.int64, device=device)
         rows, items = seen_items(self.sequences, samples)
@@ -68,55 +98,56 @@ class Users:
         )
 
 
+def rank_batches(
+    ranker: Ranker, users: Users
+) -> Iterator[tuple[NDArray[np.int64], Lists]]:
+    """Rank batch by batch; yield rows of the samples with their lists."""
+    for rows in users.batches():
+        samples = users.samples[rows]
+        if users.slots is not None:
+            size = -(-len(rows) // FEWEST_USERS) * FEWEST_USERS
+            samples = np.resize(samples, (size, 3))
+        batch = users.histories(samples, users.slots)
+        lists = ranker.rank(batch, users.excluded(samples), users.k)
+        yield rows, lists.first(len(rows))
+
+
 @torch.inference_mode()
 def rank_users(ranker: Ranker, users: Users, label: str | None) -> Results:
-    """The list of every user by one method.
+    """Rank for every user by one method.
 
     Args:
         ranker: the method.
-        users: for whom.
+        users: samples with targets.
         label: names the progress bar; None shows none.
     """
-    samples, k = users.samples, users.k
-    size = len(samples)
-    items = np.empty((size, k), dtype=np.int64)
+    size = len(users.samples)
+    items = np.empty((size, users.k), dtype=np.int64)
     sids = np.empty_like(items)
-    scores = np.empty((size, k), dtype=np.float32)
-    targets = np.empty(size, dtype=np.int64)
+    scores = np.empty((size, users.k), dtype=np.float32)
     sums = np.zeros(4)
     began = time.perf_counter()
     bar = tqdm(
         total=size, desc=label, unit="user", disable=True if label is None else None
     )
     with bar:
-        for chosen in users.batches():
-            part = samples[chosen]
-            batch = users.histories.gather(torch.from_numpy(part))
-            excluded = users.excluded(part)
-            if users.slots is None:
-                lists = ranker.rank(batch, excluded, k)
-            else:
-                lists = rank_alike(ranker, batch, excluded, k, users.slots)
-            items[chosen] = lists.items.cpu().numpy()
-            scores[chosen] = lists.scores.cpu().numpy()
-            sids[chosen] = lists.sids.cpu().numpy()
-            targets[chosen] = batch.target_items.cpu().numpy()
+        for rows, lists in rank_batches(ranker, users):
+            items[rows] = lists.items.cpu().numpy()
+            scores[rows] = lists.scores.cpu().numpy()
+            sids[rows] = lists.sids.cpu().numpy()
+            completed = lists.completed
             means = (
                 lists.denoiser_calls,
                 lists.distinct_states,
                 lists.valid_share,
-                0.0
-                if lists.completed is None
-                else float(lists.completed.sum()) / len(part),
+                0.0 if completed is None else float(completed.sum()) / len(rows),
             )
-            sums += len(chosen) * np.array(means)
-            bar.update(len(chosen))
+            sums += len(rows) * np.array(means)
+            bar.update(len(rows))
     seconds = time.perf_counter() - began
-    history = (samples[:, 2] - samples[:, 1]).astype(np.int64)
+    who, starts, ends = users.samples.T.astype(np.int64)
     cost = Cost(seconds, size / seconds, *(sums / size).tolist())
-    return Results(
-        items, scores, sids, samples[:, 0].astype(np.int64), targets, history, cost
-    )
+    return Results(items, scores, sids, who, users.targets, ends - starts, cost)
 
 
 def batches(
@@ -127,13 +158,12 @@ def batches(
     Args:
         samples: user, start, end.
         users_per_batch: users of a batch, at most.
-        whole: whether everything before the target counts, not only the history. Long
-            sequences then share a batch with fewer others, so that a batch of them
-            holds no more than one of ``ITEMS_PER_USER`` items each.
+        whole: whether all items before ``end`` count, not only the history. Long
+            sequences then share a batch with fewer others: a batch has room for
+            ``ITEMS_PER_USER`` items of each of ``users_per_batch``.
 
     Returns:
-        Arrays of rows. Each is what ``batches`` makes of the rows from its first on, so
-        some of them one after the other, given alone, are the same again.
+        Arrays of rows. Some of them, joined and given again, are cut the same way.
     """
     lengths = samples[:, 2] - (0 if whole else samples[:, 1])
     order = np.argsort(lengths, kind="stable")

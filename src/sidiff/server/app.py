@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from prometheus_client import generate_latest
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -23,10 +23,8 @@ from sidiff.parameters import Device
 from sidiff.server import messages as m
 from sidiff.server.batching import Batcher, BusyError
 from sidiff.server.current import Current
-from sidiff.server.guards import BodyGuard, Counter, TokenGuard, problem
-from sidiff.server.monitoring import Monitoring
-
-logger = logging.getLogger(__name__)
+from sidiff.server.middleware import Middleware, problem
+from sidiff.serving.recommender import ListOptions
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": m.Problem, "description": what}
@@ -45,82 +43,71 @@ _NOT_FOUND: dict[int | str, dict[str, Any]] = {
 
 
 def create_app(
-    bundle: Path,
-    device: Device,
-    watch_seconds: float,
-    most_bytes: int,
-    token: str | None,
+    bundle: Path, device: Device, watch_seconds: float, token: str | None
 ) -> FastAPI:
-    """A service for one bundle and those that follow it.
+    """The application that serves one bundle and newer ones at its path.
 
     Args:
         bundle: its path, as ``Current`` takes it.
-        device: where lists are made.
+        device: of the recommender.
         watch_seconds: between two looks for a newer bundle.
-        most_bytes: of a request's body.
-        token: what clients must give; None for none.
+        token: of the clients; None for none.
 
     Raises:
         SidiffError: there is no bundle, or it is damaged.
     """
-    monitoring = Monitoring()
-    current = Current(bundle, device, watch_seconds, monitoring.refused.inc)
-    batcher = Batcher(lambda: current.recommender, monitoring.users.observe)
-    monitoring.waiting.set_function(lambda: batcher.waiting)
+    current = Current(bundle, device)
 
     @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
-        watch = asyncio.create_task(current.follow())
-        with batcher:
-            yield
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watch = asyncio.create_task(current.follow(watch_seconds))
+        yield
         watch.cancel()
 
     app = FastAPI(
         title="sidiff",
         version=sidiff.__version__,
         description="Recommendations by masked diffusion over semantic IDs",
-        lifespan=life,
+        lifespan=lifespan,
         responses=_PROBLEMS,
     )
-    app.add_middleware(BodyGuard, most_bytes=most_bytes)
-    if token is not None:
-        app.add_middleware(TokenGuard, token=token)
-    app.add_middleware(Counter, monitoring=monitoring)
-    _tell_problems(app)
-    _add_lists(app, current, batcher)
-    _add_state(app, current, monitoring)
+    app.add_middleware(Middleware, token=token)
+    _add_error_handlers(app)
+    _add_lists(app, current)
+    _add_state(app, current)
     return app
 
 
-def _add_lists(app: FastAPI, current: Current, batcher: Batcher) -> None:
-    @app.post("/recommendations", response_model=m.Recommended)
-    async def recommendations(asked: m.Asked) -> Response:
+def _add_lists(app: FastAPI, current: Current) -> None:
+    batcher = Batcher(current)
+
+    @app.post("/recommendations", response_model=m.ListsResponse)
+    async def recommendations(request: m.ListsRequest) -> Response:
         """The best items for one user or for several."""
-        answer = await batcher.lists(
-            asked.histories, asked.model_dump(exclude={"histories"})
-        )
-        bundle = answer.recommender.about["fingerprint"]
-        return _json(m.Recommended(bundle=bundle, lists=answer.lists))
+        options = ListOptions(**request.model_dump(exclude={"histories"}))
+        lists, recommender = await batcher.lists(request.histories, options)
+        bundle = recommender.about["fingerprint"]
+        return _json(m.ListsResponse(bundle=bundle, lists=lists))
 
     @app.get(
         "/items/{item_id:path}/similar",
-        response_model=m.Similar,
+        response_model=m.SimilarItems,
         responses=_NOT_FOUND,
     )
     async def similar(item_id: str, k: Annotated[m.Places, Query()] = 10) -> Any:
         """The items most like one item."""
         recommender = current.recommender
         if item_id not in recommender:
-            raise HTTPException(404, f"There is no item {_shown(item_id)}.")
+            raise HTTPException(404, f"There is no item {_shortened(item_id)}.")
         found = await run_in_threadpool(recommender.similar, item_id, k)
         bundle = recommender.about["fingerprint"]
-        return _json(m.Similar(bundle=bundle, items=list(found)))
+        return _json(m.SimilarItems(bundle=bundle, items=list(found)))
 
 
-def _add_state(app: FastAPI, current: Current, monitoring: Monitoring) -> None:
+def _add_state(app: FastAPI, current: Current) -> None:
     @app.get("/health")
     async def health() -> m.Health:
-        """Whether lists can be made, and from which bundle."""
+        """The state of the server, and its bundle."""
         about = current.recommender.about
         return m.Health(status="ok", bundle=about["fingerprint"])
 
@@ -140,22 +127,22 @@ def _add_state(app: FastAPI, current: Current, monitoring: Monitoring) -> None:
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:
-        """Counters for Prometheus."""
-        page = monitoring.page(current.recommender.about["fingerprint"])
+        """Metrics for Prometheus."""
+        page = generate_latest()
         return PlainTextResponse(page, media_type="text/plain; version=0.0.4")
 
 
-def _tell_problems(app: FastAPI) -> None:
-    """Every refusal is one sentence under ``detail``."""
+def _add_error_handlers(app: FastAPI) -> None:
+    """Make every refusal one sentence under ``detail``."""
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             return problem(400, "The body is no JSON.")
-        place = ".".join(_shown(str(part)) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        return problem(422, f"{place}: {said}.")
+        place = ".".join(_shortened(str(part)) for part in first["loc"])
+        clause = first["msg"].removeprefix("Value error, ")
+        return problem(422, f"{place}: {clause}.")
 
     @app.exception_handler(SidiffError)
     async def refused(_: Request, error: SidiffError) -> JSONResponse:
@@ -169,18 +156,18 @@ def _tell_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def other(_: Request, error: HTTPException) -> JSONResponse:
-        unread = error.status_code == HTTPStatus.BAD_REQUEST
-        sentence = "The body is no JSON" if unread else str(error.detail)
+        no_json = error.status_code == HTTPStatus.BAD_REQUEST
+        sentence = "The body is no JSON" if no_json else str(error.detail)
         response = problem(error.status_code, f"{sentence.rstrip('.')}.")
         response.headers.update(error.headers or {})
         return response
 
 
 def _json(answer: BaseModel) -> Response:
-    # What has a default is left out where nothing is known of it.
+    # Fields without a value are left out.
     content = answer.model_dump_json(exclude_defaults=True)
     return Response(content, media_type="application/json")
 
 
-def _shown(text: str) -> str:
+def _shortened(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:80]}..."  # noqa: PLR2004

@@ -12,16 +12,16 @@ from pathlib import Path
 import click
 import torch
 
-from sidiff.listening import listens, refusals
+from sidiff.listening import address_options, click_errors
 from sidiff.parameters import Device
 
 TOKEN = "SIDIFF_TOKEN"  # noqa: S105 (the name of the variable)
 GRACE_SECONDS = 30
-"""Time for requests that are begun when the server is told to stop."""
+"""Time for requests in progress after a stop signal."""
 
 
 @click.command()
-@listens(port=8000)
+@address_options(port=8000)
 @click.option(
     "--device",
     default="auto",
@@ -42,13 +42,6 @@ GRACE_SECONDS = 30
     type=click.FloatRange(0.1, 86_400),
     help="Between two looks for a newer bundle.",
 )
-@click.option(
-    "--most-bytes",
-    default=1_000_000,
-    show_default=True,
-    type=click.IntRange(1000, 2**30),
-    help="Of a request's body.",
-)
 def serve(
     bundle: Path,
     host: str,
@@ -56,7 +49,6 @@ def serve(
     device: Device,
     threads: int,
     watch_seconds: float,
-    most_bytes: int,
 ) -> None:
     """Answer requests for lists over HTTP.
 
@@ -70,14 +62,14 @@ def serve(
     logger = logging.getLogger(__name__)
     torch.set_num_threads(threads)
     token = os.environ.get(TOKEN) or None
-    with refusals("serve", host, port):
+    with click_errors("serve", host, port):
         import uvicorn  # noqa: PLC0415
 
         from sidiff.server.app import create_app  # noqa: PLC0415
 
-        app = create_app(bundle, device, watch_seconds, most_bytes, token)
-        # Python's collector would go through all that is loaded now, again and again,
-        # for a tenth of a second, while clients wait.
+        app = create_app(bundle, device, watch_seconds, token)
+        # Otherwise Python's collector walks through all loaded objects again and again,
+        # for a tenth of a second each time.
         gc.collect()
         gc.freeze()
         [(family, *_), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -86,7 +78,7 @@ def serve(
     place = f"[{reached}]:{port}" if ":" in reached else f"{reached}:{port}"
     logger.info("Listening on http://%s, documentation at /docs", place)
     if token is None and not ip_address(reached).is_loopback:
-        logger.warning("Whoever reaches %s may ask; set %s to a token", place, TOKEN)
+        logger.warning("%s is open to everybody; set %s to a token", place, TOKEN)
     config = uvicorn.Config(
         app,
         log_config=None,

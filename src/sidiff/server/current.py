@@ -1,19 +1,20 @@
-"""The bundle that is served now, and how a newer one takes its place.
+"""The served bundle, and its replacement by a newer one.
 
-A path is looked at every few seconds. Where it leads to another bundle than before, a
-newer version or a link that was moved, that one is loaded beside the old one, and the
-next batch of requests goes to it; what the old one has begun, it ends.
+The server looks at a path every few seconds. Where it leads to another bundle than
+before, to a newer version or by a link that was moved, the server loads that bundle
+next to the old one. The next batch of requests goes to the new bundle; batches that
+the old one has begun, it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from sidiff.errors import SidiffError
 from sidiff.parameters import Device
+from sidiff.server.metrics import BUNDLE, BUNDLES_REFUSED
 from sidiff.serving import Recommender
 from sidiff.serving.bundle import find_bundle
 
@@ -27,62 +28,61 @@ class Current:
         recommender: that of the newest bundle that could be loaded.
     """
 
-    def __init__(
-        self, path: Path, device: Device, seconds: float, refused: Callable[[], None]
-    ) -> None:
+    def __init__(self, path: Path, device: Device) -> None:
         """Load the bundle.
 
         Args:
             path: of a bundle, of a folder of versions, or a link to one of both.
-            device: where lists are made.
-            seconds: between two looks at the path.
-            refused: called when a newer bundle cannot be loaded.
+            device: of the recommender.
 
         Raises:
             SidiffError: there is no bundle, or it is damaged.
         """
-        self._path, self._device, self._seconds = path, device, seconds
-        self._refused = refused
-        self._folder = find_bundle(path)
-        self.recommender = Recommender.load(self._folder, device)
+        self._path, self._device = path, device
         self._failed: object = None
+        self._load(find_bundle(path))
 
-    async def follow(self) -> None:
-        """Look at the path every few seconds, until the task is cancelled."""
+    async def follow(self, seconds: float) -> None:
+        """Look at the path every ``seconds``, until the task is cancelled."""
         while True:
-            await asyncio.sleep(self._seconds)
+            await asyncio.sleep(seconds)
             try:
                 await asyncio.to_thread(self.look)
             except Exception:  # a defect, which must not end the watch for good
-                self._refused()
+                BUNDLES_REFUSED.inc()
                 logger.exception("The newest bundle failed; the loaded one stays")
 
     def look(self) -> None:
-        """Take a newer bundle over, if there is one; the old one stays if it fails."""
+        """Load a newer bundle, if there is one; the old one stays if that fails."""
         try:
             folder = find_bundle(self._path)
         except (SidiffError, OSError) as error:
-            _stays(error)
+            _warn(error)
             return
         if folder == self._folder:
             return
-        # What cannot be read is read again only when it has changed: it may be a bundle
-        # that is still being copied.
+        # A folder that could not be read is read again only when it has changed: it may
+        # be a bundle that is still being copied.
         files = _files(folder)
         if files == self._failed:
             return
         self._failed = files
         try:
-            self.recommender = Recommender.load(folder, self._device)
+            self._load(folder)
         except SidiffError as error:
-            self._refused()
-            _stays(error)
+            BUNDLES_REFUSED.inc()
+            _warn(error)
             return
-        self._folder = folder
         logger.info("Bundle %s is in use", folder)
 
+    def _load(self, folder: Path) -> None:
+        self.recommender = Recommender.load(folder, self._device)
+        self._folder = folder
+        BUNDLE.clear()
+        BUNDLE.labels(self.recommender.about["fingerprint"]).set(1)
 
-def _stays(error: Exception) -> None:
+
+def _warn(error: Exception) -> None:
     logger.warning("%s; the loaded bundle stays in use", str(error).rstrip("."))
 
 

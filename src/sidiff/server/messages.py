@@ -1,4 +1,4 @@
-"""The forms of requests and answers."""
+"""The forms of requests and responses; OpenAPI takes its descriptions from here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from sidiff.ranking.settings import Method
-from sidiff.serving.lists import Item, UserList
+from sidiff.serving.lists import DESCRIBED, Item, UserList
 
 MOST_USERS = 256
 MOST_ITEMS = 10_000
@@ -32,12 +32,13 @@ Places = Annotated[
 ]
 
 
-class Asked(BaseModel):
-    """Whom to recommend to, and what."""
+class ListsRequest(BaseModel):
+    """The users to recommend to, and the form of their lists."""
 
     model_config = ConfigDict(
         extra="forbid",
         strict=True,
+        use_attribute_docstrings=True,
         json_schema_extra={
             "if": {"properties": {"explain": {"const": True}}, "required": ["explain"]},
             "then": {
@@ -52,26 +53,27 @@ class Asked(BaseModel):
     histories: list[Ids] = Field(
         min_length=1,
         max_length=MOST_USERS,
-        description="for each user what they had, oldest first",
         examples=[[["B0SYN7TI2T", "B0SYN6QKJK"]]],
     )
-    k: Places = Field(10, description="length of the lists")
-    exclude_seen: bool = Field(
-        default=True, description="leave out what is in the history"
-    )
-    allow: Ids | None = Field(
-        None, description="the only items that may be recommended"
-    )
-    deny: Ids | None = Field(None, description="items that may not")
-    decoder: Method | None = Field(None, description="null: the one that was evaluated")
+    """The item ids of each user, oldest first."""
+    k: Places = 10
+    """Length of the lists."""
+    exclude_seen: bool = True
+    """Whether to leave out the items of the history."""
+    allow: Ids | None = None
+    """The only items that may be recommended; null for all."""
+    deny: Ids | None = None
+    """Items that may not be recommended."""
+    decoder: Method | None = None
+    """The method; null for the one of the evaluation."""
     explain: bool = Field(
         default=False,
-        description="say how the network denoises each item; for at most "
-        "{histories} users and {k} places".format(**MOST_EXPLAINED),
+        description="Whether to add each item's denoising; for at most "
+        "{histories} histories and a k of {k}.".format(**MOST_EXPLAINED),
     )
 
     @model_validator(mode="after")
-    def _explains_few(self) -> Asked:
+    def _explains_few(self) -> ListsRequest:
         users, places = MOST_EXPLAINED["histories"], MOST_EXPLAINED["k"]
         if self.explain and (len(self.histories) > users or self.k > places):
             raise ValueError(
@@ -81,39 +83,62 @@ class Asked(BaseModel):
         return self
 
 
-class Recommended(BaseModel):
+class ListsResponse(BaseModel):
     """The lists of all users of a request, in their order."""
 
+    model_config = DESCRIBED
+
     bundle: str
+    """Fingerprint of the bundle that made the lists."""
     lists: list[UserList]
+    """A list for each history."""
 
 
-class Similar(BaseModel):
+class SimilarItems(BaseModel):
     """Items like one item."""
 
+    model_config = DESCRIBED
+
     bundle: str
+    """Fingerprint of the bundle."""
     items: list[Item]
+    """The items, most similar first."""
 
 
 class Health(BaseModel):
     """The health of a server: lists can be made."""
 
+    model_config = DESCRIBED
+
     status: Literal["ok"]
+    """Always ok."""
     bundle: str
+    """Fingerprint of the bundle in use."""
 
 
 class Version(BaseModel):
     """The version of server and bundle."""
 
+    model_config = DESCRIBED
+
     sidiff: str
+    """Release of the server."""
     bundle: str
+    """Fingerprint of the bundle in use."""
     dataset: str | None
+    """Data set of the bundle."""
     created: str | None
+    """Time at which the bundle was made, UTC."""
     items: int
+    """Number of items in the catalogue."""
     decoders: list[str]
+    """Values of decoder in a request."""
 
 
 class Problem(BaseModel):
     """A problem in one sentence."""
 
+    model_config = DESCRIBED
+
     detail: str
+    """The sentence."""

@@ -1,4 +1,4 @@
-"""From a trained network to lists for anybody: bundle and recommender."""
+"""A trained network in use: the bundle and its recommender."""
 
 from sidiff.serving.bundle import Bundle
 from sidiff.serving.recommender import Recommender

@@ -1,82 +1,77 @@
-"""Lists for many users: part by part, in bounded memory, resumed after a crash."""
+"""Lists for many users, part by part: in bounded memory, and resumed after a crash."""
 
 from __future__ import annotations
 
 import io
 import logging
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 from tqdm.auto import tqdm
 
 from sidiff.serving.histories import Parts
-from sidiff.serving.recommender import Recommender
+from sidiff.serving.lists import POPULAR, UserList
+from sidiff.serving.recommender import ListOptions, Recommender
 from sidiff.snapshots import Snapshot, SnapshotFolder
 
 logger = logging.getLogger(__name__)
 
-USERS_AT_A_TIME = 8192
+USERS_AT_A_TIME = 1024
 """Users between two moves of the progress bar."""
 _TABLE = "parquet"
-
-
-class Wanted(NamedTuple):
-    """The lists wanted; as the arguments of ``Recommender.recommend``."""
-
-    k: int
-    exclude_seen: bool
-    allow: pl.Series | None
-    deny: pl.Series | None
-    decoder: str | None
+_COLUMNS = {
+    "user_id": pl.String,
+    "rank": pl.Int32,
+    "item_id": pl.String,
+    "score": pl.Float32,
+    "semantic_id": pl.String,
+    "method": pl.String,
+}
 
 
 def recommend_parts(
     recommender: Recommender,
     parts: Parts,
-    wanted: Wanted,
+    options: ListOptions,
     unfinished: SnapshotFolder,
     fingerprint: str,
 ) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Lists of all users, a table for every part.
-
-    A part that an earlier run of the same work has made is taken from it.
+    """Make the lists of all users, or read those of an earlier run.
 
     Args:
         recommender: makes the lists.
         parts: the users.
-        wanted: what the lists are to be like.
-        unfinished: where finished parts are kept until all are.
-        fingerprint: of all that decides over the lists.
+        options: the form of the lists.
+        unfinished: keeps the finished parts of a run until its end.
+        fingerprint: of everything that the lists depend on.
 
     Yields:
-        Name of the part, and its rows as ``Lists.to_frame`` has them.
+        Name and rows of each part, as ``lists_frame`` has them.
     """
-    taken, unknown, popular = 0, 0, 0
+    stored, unknown, popular = 0, 0, 0
     bar = tqdm(total=parts.users, desc="recommending", unit="user", disable=None)
     with bar:
         for number, users in parts:
             name = f"{fingerprint[:16]}-{number:05d}"
             kept = unfinished.read(name)
             if kept is not None and kept.metadata["fingerprint"] == fingerprint:
-                taken += 1
+                stored += 1
                 state = kept.metadata
                 frame = pl.read_parquet(io.BytesIO(kept.arrays[_TABLE].tobytes()))
                 bar.update(len(users))
             else:
-                frame, state = _lists(recommender, users, wanted, bar)
+                frame, state = _recommend(recommender, users, options, bar)
                 table = io.BytesIO()
                 frame.write_parquet(table)
                 array = np.frombuffer(table.getvalue(), dtype=np.uint8)
-                unfinished.write(
-                    name,
-                    Snapshot({_TABLE: array}, {**state, "fingerprint": fingerprint}),
-                )
+                state["fingerprint"] = fingerprint
+                unfinished.write(name, Snapshot({_TABLE: array}, state))
             unknown, popular = unknown + state["unknown"], popular + state["popular"]
             yield f"part-{number:05d}", frame
-    if taken:
-        logger.info("%d parts were there from an earlier run", taken)
+    if stored:
+        logger.info("%d parts were there from an earlier run", stored)
     if unknown:
         logger.warning(
             "%s ids in the histories are not in the catalogue and were left out",
@@ -89,14 +84,25 @@ def recommend_parts(
         )
 
 
-def _lists(
-    recommender: Recommender, users: pl.DataFrame, wanted: Wanted, bar: tqdm
-) -> tuple[pl.DataFrame, dict[str, int]]:
+def lists_frame(user_ids: pl.Series, lists: list[UserList]) -> pl.DataFrame:
+    """A row per place: user_id, rank (from 1), item_id, score, semantic_id, method."""
+    rows = [
+        (user, rank, item.item_id, item.score, item.semantic_id, found.method)
+        for user, found in zip(user_ids, lists, strict=True)
+        for rank, item in enumerate(found, 1)
+    ]
+    return pl.DataFrame(rows, schema=_COLUMNS, orient="row")
+
+
+def _recommend(
+    recommender: Recommender, users: pl.DataFrame, options: ListOptions, bar: tqdm
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The rows of a part, and its numbers of unknown ids and of popular lists."""
     frames, unknown, popular = [], 0, 0
     for some in users.iter_slices(USERS_AT_A_TIME):
-        lists = recommender.lists(some["items"], **wanted._asdict())
-        frames.append(lists.to_frame(some["user_id"]))
-        unknown += len(lists.unknown)
-        popular += int(lists.popular.sum())
+        lists = recommender.lists(some["items"], options)
+        frames.append(lists_frame(some["user_id"], lists))
+        unknown += sum(len(found.unknown) for found in lists)
+        popular += sum(found.method == POPULAR for found in lists)
         bar.update(len(some))
     return pl.concat(frames), {"unknown": unknown, "popular": popular}

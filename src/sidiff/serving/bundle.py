@@ -1,7 +1,7 @@
-"""A bundle: all that lists are made from, in one folder that opens by itself.
+"""A bundle: a network and its items in one folder, from which lists are made.
 
-It needs neither the Kedro project nor MLflow. Arrays are safetensors, tables Parquet,
-the rest JSON; the manifest has the SHA-256 of every file (``sidiff.folders``).
+Reading it needs neither the Kedro project nor MLflow. Arrays are safetensors, tables
+Parquet, the rest JSON; the manifest has the SHA-256 of every file (``sidiff.folders``).
 
 Symbols: N items, L digits.
 """
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 from polars.exceptions import PolarsError
@@ -25,13 +26,18 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 import sidiff
+from sidiff.decoding.lattice import Lattice
+from sidiff.diffusion.networks import Network, network_from_saved
 from sidiff.errors import SidiffError
 from sidiff.folders import MANIFEST, read_manifest, whole_folder
+from sidiff.ranking.inputs import RankingInputs
+from sidiff.ranking.markov import Chain
+from sidiff.ranking.settings import MarkovParameters
 from sidiff.sids.table import SidTable
 
 KIND = "sidiff bundle"
 FORMAT = 2
-"""Of the folder; a release that cannot read an older one says so."""
+"""Version of the folder's form; a release reads one."""
 REMEDY = "name a folder that kedro run --pipeline=packaging wrote"
 
 _ARRAYS = ("weights", "lattice", "chain")
@@ -48,13 +54,14 @@ class Bundle:
     Attributes:
         weights: of the denoiser, by name.
         network: the denoiser's configuration.
-        ranking: how lists are made, as ``sidiff.serving.methods`` reads it.
+        ranking: settings of the lists in the evaluation: ranking, markov, transitions,
+            precision.
         items: a row per item: what ``SidTable.to_frame`` has, title (null where it is
             unknown), training_count, residual (row in the network's table, 0: none),
             offered (whether it may be recommended).
         lattice: arrays of ``sidiff.decoding.lattice``; empty where SIDs are too long.
         chain: arrays of the Markov chain; empty where the network ranks no items.
-        about: dataset, version, metrics and what else its maker notes.
+        about: dataset, version, metrics, fingerprints.
     """
 
     weights: Mapping[str, NDArray[Any]]
@@ -69,6 +76,33 @@ class Bundle:
     def table(self) -> SidTable:
         """The items' semantic IDs."""
         return SidTable.from_frame(self.items)
+
+    def denoiser(self) -> Network:
+        """The network, in evaluation mode, with the precision of the evaluation."""
+        weights = {name: torch.from_numpy(a) for name, a in self.weights.items()}
+        network = network_from_saved(weights, self.network)
+        network.precision = self.ranking["precision"]
+        network.requires_grad_(requires_grad=False)
+        return network
+
+    def ranking_inputs(self, device: torch.device) -> RankingInputs:
+        """The items with their training counts and transitions, on ``device``."""
+        table, chain, lattice = self.table, None, None
+        if self.chain:
+            markov = MarkovParameters.model_validate(self.ranking["markov"])
+            arrays = {n: torch.from_numpy(a).to(device) for n, a in self.chain.items()}
+            chain = Chain(**arrays, parameters=markov)
+        if self.lattice:
+            shape = {"digits": table.digits, "codebook_size": table.codebook_size}
+            lattice = Lattice.from_tensors(self.lattice, shape)
+        counts, residuals, offered = (
+            self.items[name].to_numpy().copy()
+            for name in ("training_count", "residual", "offered")
+        )
+        allowed = None if offered.all() else offered
+        return RankingInputs.build(
+            table, counts, device, residuals, lattice, allowed, chain
+        )
 
     def write(self, folder: Path | str, files: Any = None) -> None:
         """Write the folder, whole or not at all.
@@ -85,7 +119,7 @@ class Bundle:
             raise SidiffError(f"{folder} is there already; name another folder.")
         about = {
             **self.about,
-            # Of this writing, whatever the bundle before it said
+            # An updated bundle has those of the bundle before it.
             "kind": KIND,
             "format": FORMAT,
             "sidiff": sidiff.__version__,

@@ -1,8 +1,7 @@
 """Histories of any number of users, in parts that fit the memory.
 
-Rows are sorted into parts by a hash of the user in one streaming pass over the table,
-which lie on the disk meanwhile; so a user's rows are together, however far apart they
-stood, and only one part is ever held.
+One streaming pass over the table sorts its rows into parts on the disk, by a hash of
+the user. All rows of a user are in one part, and one part is in memory at a time.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ _JSON_LIST = rf"^\[\s*(?:{_ID}\s*(?:,\s*{_ID}\s*)*)?\]$"
 
 
 @dataclass(frozen=True)
-class Histories:
-    """Users and what they had, row by row.
+class HistoryRows:
+    """Histories of users, an item per row.
 
     Attributes:
         rows: user_id, item_id (null in the one row of a user without items), timestamp,
             microsecond, in the order of the file; not read yet.
-        timed: whether timestamp is in seconds, and not only an order.
-        set_aside: rows of the file that could not be used.
+        timed: whether timestamp is in seconds; else it is only an order.
+        set_aside: number of unusable rows of the file.
     """
 
     rows: pl.LazyFrame
@@ -47,16 +46,15 @@ class Histories:
     set_aside: int = 0
 
 
-def own_histories(path: Path, columns: InteractionColumns) -> Histories:
-    """Read a table of one's own, of any size.
+def own_histories(path: Path, columns: InteractionColumns) -> HistoryRows:
+    """Read a user's own table, of any size.
 
-    It has a row for every interaction, by ``columns``, or one for every user: the
-    user's column and ``items``, a list of ids, or a text with ids between spaces or
-    as a JSON list.
+    It has a row per interaction, by ``columns``, or a row per user: the user's column
+    and ``items``, a list of ids, or a text with ids between spaces or as a JSON list.
 
     Args:
         path: Parquet, CSV, or JSON lines.
-        columns: which column of interactions is what.
+        columns: names of the columns of interactions.
 
     Raises:
         SidiffError: the file cannot be read, or has neither form.
@@ -64,7 +62,7 @@ def own_histories(path: Path, columns: InteractionColumns) -> Histories:
     names = column_names(path)
     if LISTED not in names:
         read = ingest_interactions([path], columns, int(time.time()))
-        return Histories(read.frame.lazy(), set_aside=read.set_aside)
+        return HistoryRows(read.frame.lazy(), set_aside=read.set_aside)
     if columns.user not in names:
         raise SidiffError(
             f"{path} has a column {LISTED} and no column {columns.user}; name the "
@@ -81,7 +79,7 @@ def own_histories(path: Path, columns: InteractionColumns) -> Histories:
             "ids: %s",
             f"{set_aside:,}",
         )
-    return Histories(
+    return HistoryRows(
         rows.filter(usable)
         .select(
             pl.col(columns.user).cast(pl.String).alias("user_id"),
@@ -96,7 +94,7 @@ def own_histories(path: Path, columns: InteractionColumns) -> Histories:
 
 
 def _listed(path: Path, dtype: pl.DataType) -> tuple[pl.Expr, pl.Expr]:
-    """The ids of each row of ``LISTED``, and whether they can be told."""
+    """The ids of each row of ``LISTED``, and whether it is a list of ids."""
     ids = pl.col(LISTED)
     if isinstance(dtype, pl.Array):
         ids, dtype = ids.arr.to_list(), pl.List(dtype.inner)
@@ -120,11 +118,11 @@ def _listed(path: Path, dtype: pl.DataType) -> tuple[pl.Expr, pl.Expr]:
 
 
 class Parts:
-    """The users of ``Histories``, part by part."""
+    """The users of ``HistoryRows``, part by part."""
 
     def __init__(
         self,
-        histories: Histories,
+        histories: HistoryRows,
         folder: Path,
         users_per_part: int,
         ties: Literal["item_id", "file_order"],
@@ -135,10 +133,10 @@ class Parts:
         Args:
             histories: of all users.
             folder: an empty one of this machine, with room for all rows.
-            users_per_part: about; what decides over memory.
-            ties: what orders interactions of equal time.
-            merge_seconds: an interaction of the same user and item at most so many
-                seconds after the one before it is the same event; None keeps all.
+            users_per_part: about; bounds memory.
+            ties: order of interactions of equal time.
+            merge_seconds: interactions of the same user and item at most so many
+                seconds apart are one event; None keeps all.
 
         Raises:
             SidiffError: there is no user.

@@ -1,8 +1,8 @@
-"""Bundles made of what the stages stored, or of another bundle and other items.
+"""Bundles from the results of the stages, or from another bundle and other items.
 
-New items are appended, so that every old one keeps its place, its semantic ID and its
-part of the Markov chain. An item that is taken out is not recommended any more, but
-known in histories: what somebody bought says something of them all the same.
+New items are appended: every old one keeps its index, its semantic ID and its
+transitions. An item that is removed is not recommended any more, but stays known in
+histories.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def make_bundle(
     evaluation: EvaluationParameters,
     about: Mapping[str, Any],
 ) -> Bundle:
-    """Gather a network, its items and what else lists are made from.
+    """Gather a network, its items, their counts and transitions.
 
     Args:
         network: as it was trained.
@@ -48,8 +48,8 @@ def make_bundle(
         titles: of the items ``(N,)``, null where unknown.
         table: the items' semantic IDs.
         lattice: of the table; None where the SIDs are too long for one.
-        evaluation: how lists were made when the network was evaluated.
-        about: what the manifest is to say.
+        evaluation: settings of the lists.
+        about: entries of the manifest.
     """
     chain = {}
     if isinstance(network, JointDenoiser):
@@ -110,7 +110,7 @@ def updated(
     if fits(*sids.shape):
         lattice = Lattice.build(sids, table.codebook_size).to_tensors()[0]
     chain = dict(bundle.chain)
-    if chain:  # nothing ever followed the new items
+    if chain:  # new items have no transitions
         last = chain["starts"][-1:].repeat(len(items) - len(bundle.items))
         chain["starts"] = np.concatenate([chain["starts"], last])
     about = dict(bundle.about)

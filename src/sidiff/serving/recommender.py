@@ -1,84 +1,76 @@
-"""The one way to a list: histories in, ranked items out.
+"""Recommendations of one bundle: histories in, ranked items out.
 
     recommender = Recommender.load("data/06_models/sample/bundle")
     for item in recommender.recommend(["B0SYN7TI2T", "B0SYN6QKJK"], k=10):
         ...
 
-Symbols: U users, B users of a batch, N items, k places of a list.
+Symbols: B users of a batch, N items, k places of a list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import chain, repeat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from sidiff.decoding.catalogue import Catalogue
+from sidiff.decoding.decoders import DECODERS
+from sidiff.decoding.posterior import Posterior
+from sidiff.decoding.trace import trace
 from sidiff.devices import resolve
+from sidiff.diffusion.histories import HistoryBatch
 from sidiff.errors import SidiffError
 from sidiff.parameters import Device
-from sidiff.ranking.settings import WITH_TRANSITIONS
-from sidiff.ranking.users import batches
+from sidiff.ranking.methods import method_ranker, search_model
+from sidiff.ranking.ranker import Lists
+from sidiff.ranking.settings import BY_ITEMS, RankingParameters, TransitionParameters
+from sidiff.ranking.users import Users, rank_batches
+from sidiff.reviews.sequences import Sequences
 from sidiff.serving.bundle import Bundle, find_bundle
-from sidiff.serving.lists import Lists, Paths, Shelf, UserList
-from sidiff.serving.methods import Methods
+from sidiff.serving.item_ids import Ids, ItemNames, is_one_history
+from sidiff.serving.lists import POPULAR, Item, Step, UserList, steps_of
 
 USERS_PER_BATCH = 256
 """Users ranked together: memory and speed only."""
 RUNNERS_UP = 5
-"""Codes noted at every step of the denoising."""
+"""Likeliest codes of every step of the denoising."""
+SIDS_TRACED = 2048
+"""Semantic IDs traced at a time, at least those of one user: bounds memory."""
 
-Ids = Sequence[str] | pl.Series
-"""Item ids, oldest first."""
+Ranked = tuple[tuple[Item, ...], bool]
+"""The items of a list, and whether one-pass scores filled it up."""
 
 
-class _Read(NamedTuple):
-    """Histories in numbers, user by user.
+@dataclass(frozen=True)
+class ListOptions:
+    """The form of lists; see ``Recommender.recommend``."""
 
-    Attributes:
-        items: known items ``(E,)``, int64.
-        offsets: where each user's begin ``(U + 1,)``.
-        unknown: ids that are not in the catalogue, user by user.
-        unknown_users: whose, ascending.
-    """
-
-    items: NDArray[np.int64]
-    offsets: NDArray[np.int64]
-    unknown: list[str]
-    unknown_users: NDArray[np.int64]
-
-    def padded(
-        self, starts: NDArray[np.int64], sizes: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """So many items from each start on, ``(B, T)``, and which are no pads.
-
-        Pads repeat the first item: a valid index.
-        """
-        slots = np.arange(sizes.max())
-        inside = slots < sizes[:, None]
-        return self.items[starts[:, None] + slots * inside], inside
+    k: int = 10
+    exclude_seen: bool = True
+    allow: Ids | None = None
+    deny: Ids | None = None
+    decoder: str | None = None
+    explain: bool = False
 
 
 class Recommender:
     """Ranks the items of one bundle for any history.
 
-    It keeps nothing from one call to the next and may be used by several threads at
-    once. A user's list is the same to the last bit whoever else is in the call, on the
-    same CPU, with the same number of torch's threads, and where the network's widths
-    are multiples of 16.
+    A call changes nothing here, so that threads may share a recommender.
 
     Attributes:
-        shelf: ids, titles and semantic IDs of the catalogue's N items.
-        decoders: names that ``decoder`` may have.
-        decoder: the one that was evaluated.
-        about: what the bundle says of itself.
+        about: the manifest of the bundle.
+        names: ids, titles and semantic IDs of the items.
+        decoders: names of the methods.
+        decoder: the method of the evaluation, and the default.
     """
 
     def __init__(self, bundle: Bundle, device: Device = "auto") -> None:
@@ -88,16 +80,37 @@ class Recommender:
             SidiffError: the parts of the bundle do not fit each other, or there is no
                 such device.
         """
-        self._methods = Methods(bundle, resolve(device))
+        target, settings = resolve(device), bundle.ranking
         self.about = dict(bundle.about)
-        self.shelf = Shelf(
+        self.names = ItemNames(
             bundle.items["item_id"],
             bundle.items["title"],
             bundle.table.to_frame()["sid"],
         )
-        self.decoders = self._methods.names
-        self.decoder = self._methods.default
-        self._row_of = {item: row for row, item in enumerate(self.shelf.item_ids)}
+        network = bundle.denoiser().to(target)
+        self._inputs = inputs = bundle.ranking_inputs(target)
+        self._max_history = network.config.max_history
+        with torch.inference_mode():
+            model = self._model, self._encode = search_model(network, inputs.items)
+        self.decoders: tuple[str, ...] = tuple(DECODERS)
+        if isinstance(self._model, Posterior):
+            self.decoders = (*BY_ITEMS, *DECODERS)
+            self._vectors = self._model.vectors
+        else:
+            rows = inputs.items.codes + network.first_row
+            self._vectors = network.codes[rows].flatten(1)
+        parameters = RankingParameters.model_validate(settings["ranking"])
+        self.decoder = parameters.method
+        added = TransitionParameters.model_validate(settings["transitions"])
+        self._rankers = {
+            name: method_ranker(
+                model,
+                parameters.model_copy(update={"method": name}),
+                inputs.catalogue,
+                inputs.transitions(added),
+            )
+            for name in self.decoders
+        }
 
     @classmethod
     def load(cls, folder: Path | str, device: Device = "auto") -> Recommender:
@@ -117,7 +130,7 @@ class Recommender:
         deny: Ids | None = None,
         decoder: str | None = None,
         explain: bool = False,
-    ) -> UserList | Lists:
+    ) -> UserList | list[UserList]:
         """The best ``k`` items for one user or for many.
 
         Ids that the catalogue does not know are left out, and named in the list. A user
@@ -128,236 +141,180 @@ class Recommender:
                 many users (a Polars series of lists will do).
             k: length of a list, 1 or more; shorter where there are no more items, and
                 empty where ``allow`` and ``deny`` leave none.
-            exclude_seen: whether to leave out all that is in the history.
+            exclude_seen: whether to leave out the items of the history.
             allow: the only items that may be recommended; None for all.
-            deny: items that may not.
-            decoder: one of ``decoders``; None for the one that was evaluated.
-            explain: whether to note how each item is denoised.
+            deny: items that may not be recommended.
+            decoder: one of ``decoders``; None for the one of the evaluation.
+            explain: whether to add the steps of each item's denoising.
 
         Returns:
-            The list of the one user, or the lists of the many in their order.
+            ``UserList`` of the one user, or a list of them in the order of the users.
 
         Raises:
             SidiffError: an argument is of the wrong kind.
         """
+        options = ListOptions(k, exclude_seen, allow, deny, decoder, explain)
         users: Any = histories
-        one = _is_one(histories)
-        lists = self.lists(
-            [users] if one else users,
-            k,
-            exclude_seen=exclude_seen,
-            allow=allow,
-            deny=deny,
-            decoder=decoder,
-            explain=explain,
-        )
-        return lists[0] if one else lists
+        if is_one_history(histories):
+            return self.lists([users], options)[0]
+        return self.lists(users, options)
 
     def lists(
-        self,
-        histories: Sequence[Ids] | pl.Series,
-        k: int = 10,
-        *,
-        exclude_seen: bool = True,
-        allow: Ids | None = None,
-        deny: Ids | None = None,
-        decoder: str | None = None,
-        explain: bool = False,
-    ) -> Lists:
-        """The best ``k`` items for many users; arguments as of ``recommend``."""
-        name = self.decoder if decoder is None else decoder
+        self, histories: Sequence[Ids] | pl.Series, options: ListOptions
+    ) -> list[UserList]:
+        """The lists of many users; see ``recommend``."""
+        name = self.decoder if options.decoder is None else options.decoder
         if name not in self.decoders:
             raise SidiffError(
                 f"This bundle has no decoder {name}; choose one of "
                 f"{', '.join(self.decoders)}."
             )
-        read = self._read(histories)
-        k = _checked(k, len(self.shelf.item_ids))
-        lists = self._empty(read, k, name, explain=explain)
-        catalogue = self._restricted(allow, deny)
+        sequences, unknown = self.names.read(histories)
+        k = _valid_k(options.k, len(self.names.rows))
+        options = replace(options, decoder=name, k=k)
+        catalogue = self._restricted(options.allow, options.deny)
+        lengths = sequences.lengths.tolist()
+        ranked: dict[int, Ranked] = dict.fromkeys(range(len(lengths)), ((), False))
         if catalogue is not None:
             with torch.inference_mode():
-                self._fill(lists, read, catalogue, exclude_seen=exclude_seen)
-        return lists
-
-    def rows(self, ids: Ids) -> NDArray[np.int64]:
-        """Places of items in the catalogue; -1 for one that it does not know."""
-        return self._rows(_texts(ids))
+                ranked = dict(self._rank(sequences, catalogue, options))
+        return [
+            UserList(
+                items=ranked[user][0],
+                method=name if length else POPULAR,
+                filled_up=ranked[user][1],
+                unknown=unknown.get(user, ()),
+            )
+            for user, length in enumerate(lengths)
+        ]
 
     def offers(self, ids: Ids) -> NDArray[np.bool_]:
         """Test of each item that it may be recommended."""
-        rows = self.rows(ids)
-        allowed = self._methods.catalogue.allowed_items
+        items = self.names.indices(ids)
+        allowed = self._inputs.catalogue.allowed_items
         if allowed is None:
-            return rows >= 0
-        return (rows >= 0) & allowed.cpu().numpy()[rows]
+            return items >= 0
+        return (items >= 0) & allowed.cpu().numpy()[items]
 
     def __contains__(self, item: str) -> bool:
         """Test that the catalogue knows an item."""
-        return item in self._row_of
+        return bool(self.names.indices([item])[0] >= 0)
 
     def similar(self, item: str, k: int = 10) -> UserList:
-        """The ``k`` items most like one item, by the cosine of the network's vectors.
+        """The ``k`` items most like one item, by the cosine of their vectors.
+
+        The vectors are those of the network where it knows whole items, else those of
+        the items' codes side by side.
 
         Raises:
             SidiffError: the item is not in the catalogue.
         """
-        wanted = _checked(k, len(self.shelf.item_ids) - 1)
-        row = self._row_of.get(item)
-        if row is None:
+        k = _valid_k(k, len(self.names.rows) - 1)
+        if item not in self:
             raise SidiffError(f"There is no item {item} in this bundle.")
-        vectors = self._methods.vectors
+        (row,) = self.names.indices([item]).tolist()
         with torch.inference_mode():
+            vectors = self._vectors
             scores = cosine_similarity(vectors, vectors[row][None], dim=1)
             scores[row] = -torch.inf
-            offered = self._methods.catalogue.allowed_items
+            offered = self._inputs.catalogue.allowed_items
             if offered is not None:
                 scores = scores.masked_fill(~offered, -torch.inf)
             best = scores.sort(descending=True, stable=True)
-            wanted = min(wanted, int((best.values > -torch.inf).sum()))
-        items = best.indices[:wanted].cpu().numpy()
-        values = best.values[:wanted].cpu().numpy()
-        return UserList(self.shelf.items(items, values), "similar", False, ())
+            k = min(k, int((best.values > -torch.inf).sum()))
+        places = zip(best.indices[:k].tolist(), best.values[:k].tolist(), strict=True)
+        names = self.names.rows
+        items = tuple(Item(*names[int(index)], score) for index, score in places)
+        return UserList(items, "similar", False, ())
 
-    def _empty(self, read: _Read, k: int, decoder: str, *, explain: bool) -> Lists:
-        """Lists with nothing in them yet."""
-        users = len(read.offsets) - 1
-        chain = paths = None
-        if decoder == WITH_TRANSITIONS:
-            chain = np.zeros((users, k), dtype=np.float32)
-        if explain:
-            catalogue = self._methods.catalogue
-            shape = users, k, catalogue.codes.shape[1]
-            paths = Paths.empty(shape, min(RUNNERS_UP, catalogue.codebook_size))
-        return Lists(
-            self.shelf,
-            np.full((users, k), -1, dtype=np.int64),
-            np.full((users, k), -np.inf, dtype=np.float32),
-            chain,
-            decoder,
-            np.diff(read.offsets) == 0,
-            np.zeros(users, dtype=bool),
-            read.unknown,
-            read.unknown_users,
-            paths,
+    def _rank(
+        self, sequences: Sequences, catalogue: Catalogue, options: ListOptions
+    ) -> Iterator[tuple[int, Ranked]]:
+        """Rank for every user; yield rows with items."""
+        lengths, k = sequences.lengths, options.k
+        if not lengths.all():
+            empty = torch.zeros((1, 0), dtype=torch.int64, device=catalogue.device)
+            batch = HistoryBatch(empty, empty.sum(1), empty)
+            ranker = replace(self._inputs.popular, catalogue=catalogue)
+            (items,) = self._items(ranker.rank(batch, empty, k))
+            for user in np.flatnonzero(lengths == 0).tolist():
+                yield user, (items, False)
+        known = np.flatnonzero(lengths)
+        starts = np.maximum(lengths[known] - self._max_history, 0)
+        users = Users(
+            sequences,
+            self._inputs.items,
+            np.stack([known, starts, lengths[known]], 1),
+            k,
+            options.exclude_seen,
+            USERS_PER_BATCH,
+            self._max_history,
         )
+        chosen = replace(self._rankers[str(options.decoder)], catalogue=catalogue)
+        for rows, lists in rank_batches(chosen, users):
+            steps = None
+            if options.explain:
+                batch = users.histories(users.samples[rows])
+                steps = self._steps(batch, lists.items)
+            filled_up = [False] * len(rows)
+            if lists.completed is not None:
+                filled_up = lists.completed.tolist()
+            made = zip(self._items(lists, steps), filled_up, strict=True)
+            yield from zip(known[rows].tolist(), made, strict=True)
 
-    def _fill(
-        self, lists: Lists, read: _Read, catalogue: Catalogue, *, exclude_seen: bool
-    ) -> None:
-        """Rank for every user, and write what was found into ``lists``."""
-        methods = self._methods
-        k = lists.items.shape[1]
-        if lists.popular.any():
-            best, scores = methods.popular(k, catalogue)
-            lists.items[lists.popular, : len(best)] = best.cpu().numpy()
-            lists.scores[lists.popular, : len(best)] = scores.cpu().numpy()
-        known = np.flatnonzero(~lists.popular)
-        lengths = np.diff(read.offsets)[known]
-        starts = np.maximum(lengths - methods.max_history, 0)
-        samples = np.stack([known, starts, lengths], 1)
-        for rows in batches(samples, USERS_PER_BATCH, whole=exclude_seen):
-            chosen = known[rows]
-            begins, ends = read.offsets[chosen], read.offsets[chosen + 1]
-            sizes = np.minimum(ends - begins, methods.max_history)
-            items, _ = read.padded(ends - sizes, sizes)
-            batch = methods.batch(items, sizes)
-            # All that the users had, however long ago; no column if not wanted.
-            seen, inside = read.padded(begins, (ends - begins) * exclude_seen)
-            seen = np.where(inside, seen, -1)
-            excluded = torch.from_numpy(seen).to(methods.device)
-            made = methods.rank(lists.method, batch, excluded, k, catalogue)
-            lists.items[chosen] = made.items.cpu().numpy()
-            lists.scores[chosen] = made.scores.cpu().numpy()
-            if made.completed is not None:
-                lists.filled_up[chosen] = made.completed.cpu().numpy()
-            if lists.chain is not None and made.chain is not None:
-                lists.chain[chosen] = made.chain.cpu().numpy()
-            if lists.paths is not None:
-                paths: tuple[NDArray[Any], ...] = lists.paths
-                for part, found in methods.traces(batch, made.items, RUNNERS_UP):
-                    for whole, some in zip(paths, found, strict=True):
-                        whole[chosen[part]] = some.cpu().numpy()
-
-    def _read(self, histories: Sequence[Ids] | pl.Series) -> _Read:
-        """Look the histories' ids up."""
-        ids, lengths = _flat(histories)
-        rows = self._rows(ids)
-        known = rows >= 0
-        users = np.repeat(np.arange(len(lengths)), lengths)
-        counts = np.bincount(users[known], minlength=len(lengths))
-        return _Read(
-            rows[known],
-            np.concatenate([[0], np.cumsum(counts)]),
-            [ids[place] for place in np.flatnonzero(~known)],
-            users[~known],
+    def _items(
+        self, lists: Lists, steps: list[list[tuple[Step, ...]]] | None = None
+    ) -> list[tuple[Item, ...]]:
+        """The places of each list of a batch."""
+        nothing: list[Any] = [[None] * lists.items.shape[1]] * len(lists.items)
+        shares = lists.transitions
+        columns: tuple[list[list[Any]], ...] = (
+            lists.items.tolist(),
+            lists.scores.float().tolist(),
+            nothing if shares is None else shares.tolist(),
+            nothing if steps is None else steps,
         )
+        names = self.names.rows
+        return [
+            tuple(
+                Item(*names[item], *others)
+                for item, *others in zip(*user, strict=True)
+                if item >= 0
+            )
+            for user in zip(*columns, strict=True)
+        ]
 
-    def _rows(self, ids: list[str]) -> NDArray[np.int64]:
-        found = map(self._row_of.get, ids, repeat(-1))
-        return np.fromiter(found, dtype=np.int64, count=len(ids))
+    def _steps(
+        self, batch: HistoryBatch, items: Tensor
+    ) -> list[list[tuple[Step, ...]]]:
+        """The denoising of all items of lists ``(B, k)``, some users at a time."""
+        steps: list[list[tuple[Step, ...]]] = []
+        size = max(1, SIDS_TRACED // items.shape[1])
+        for start in range(0, len(items), size):
+            part = slice(start, start + size)
+            sids = self._inputs.items.codes[items[part].clamp(min=0)]
+            memory = self._encode(batch.part(part))
+            steps += steps_of(trace(self._model, memory, sids, RUNNERS_UP))
+        return steps
 
     def _restricted(self, allow: Ids | None, deny: Ids | None) -> Catalogue | None:
-        """The catalogue without what a call rules out; None if nothing is left."""
-        catalogue = self._methods.catalogue
+        """The catalogue with the items of one call; None without any."""
+        catalogue = self._inputs.catalogue
         if allow is None and deny is None:
             return catalogue
-        allowed = np.full(len(self.shelf.item_ids), allow is None)
-        for ids, may in ((allow, True), (deny, False)):
+        allowed = np.full(len(self.names.rows), allow is None)
+        for ids, value in ((allow, True), (deny, False)):
             if ids is not None:
-                rows = self.rows(ids)
-                allowed[rows[rows >= 0]] = may
+                items = self.names.indices(ids)
+                allowed[items[items >= 0]] = value
+        if catalogue.allowed_items is not None:
+            allowed &= catalogue.allowed_items.cpu().numpy()
         if not allowed.any():
             return None
-        return catalogue.restrict(torch.from_numpy(allowed).to(self._methods.device))
+        return catalogue.restrict(torch.from_numpy(allowed).to(catalogue.device))
 
 
-def _is_one(histories: object) -> bool:
-    """Test that this is one user's history, and not those of several."""
-    if isinstance(histories, str | bytes) or not isinstance(
-        histories, Sequence | pl.Series | np.ndarray
-    ):
-        raise SidiffError(
-            "A history is a list of item ids, and several are a list of such lists; "
-            f"a {type(histories).__name__} was given."
-        )
-    if isinstance(histories, pl.Series):
-        return histories.dtype not in (pl.List, pl.Array)
-    return not len(histories) or isinstance(histories[0], str)
-
-
-def _flat(
-    histories: Sequence[Ids] | pl.Series,
-) -> tuple[list[str], NDArray[np.int64]]:
-    """All ids, user by user, and how many each user has."""
-    if isinstance(histories, pl.Series):
-        if histories.dtype == pl.Array:
-            histories = histories.arr.to_list()
-        lengths = histories.list.len().to_numpy()
-        return _texts(histories.explode(empty_as_null=False)), lengths.astype(np.int64)
-    for history in histories:
-        if isinstance(history, str) or not hasattr(history, "__len__"):
-            raise SidiffError(
-                "Every history must be a list of item ids, and one of them is a "
-                f"{type(history).__name__}."
-            )
-    lengths = np.fromiter(map(len, histories), dtype=np.int64, count=len(histories))
-    return _texts(list(chain.from_iterable(histories))), lengths
-
-
-def _texts(ids: Ids) -> list[str]:
-    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
-        raise SidiffError(
-            f"Item ids come as a list of texts, and a {type(ids).__name__} was given."
-        )
-    texts = ids.to_list() if isinstance(ids, pl.Series) else list(ids)
-    kinds = set(map(type, texts))
-    if not all(issubclass(kind, str) for kind in kinds):
-        raise SidiffError("Every item id must be a text, and one is not.")
-    return texts if kinds <= {str} else [str(text) for text in texts]
-
-
-def _checked(k: int, most: int) -> int:
+def _valid_k(k: int, most: int) -> int:
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise SidiffError(f"k must be a whole number from 1, and is {k}.")
     return min(int(k), most)

@@ -1,7 +1,4 @@
-"""The comparison of two bundles on the same validation users.
-
-A bundle takes another one's place only where the difference is more than noise: where
-the bootstrap interval of the mean difference of NDCG@10 over users lies above 0.
+"""NDCG of a bundle's lists for the users of the validation split.
 
 Symbols: U users.
 """
@@ -9,27 +6,25 @@ Symbols: U users.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sidiff.evaluation.bootstrap import bootstrap_intervals
-from sidiff.evaluation.metrics import hit_metrics
-from sidiff.evaluation.settings import BootstrapParameters
+from sidiff.evaluation.metrics import metrics_from_ranks
 from sidiff.reviews.sequences import Sequences
-from sidiff.serving.recommender import Recommender
+from sidiff.serving.recommender import ListOptions, Recommender
 
 CUTOFF = 10
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Users of the validation split.
+class ValidationUsers:
+    """Users of the validation split, by item ids, which bundles share.
 
     Attributes:
-        histories: their item ids, oldest first, without the last two ``(U,)``.
+        histories: ids of the items before the target, oldest first ``(U,)``.
         targets: ids of the items that came next ``(U,)``.
     """
 
@@ -37,52 +32,28 @@ class Asked:
     targets: pl.Series
 
     @classmethod
-    def of(cls, sequences: Sequences, samples: NDArray[np.int32]) -> Asked:
+    def of(cls, sequences: Sequences, samples: NDArray[np.int32]) -> Self:
         """Of ``samples`` ``(U, 3)``: user, start, end."""
-        user, start, end = samples.T.astype(np.int64)
-        first = sequences.offsets[user]
-        lengths = end - start
-        row = np.repeat(np.arange(len(samples)), lengths)
-        inside = np.arange(len(row)) - np.repeat(lengths.cumsum() - lengths, lengths)
-        items = sequences.items[(first + start)[row] + inside]
-        flat = pl.DataFrame({"row": row, "ids": sequences.item_ids.gather(items)})
-        lists = flat.group_by("row", maintain_order=True).agg("ids")
-        targets = sequences.item_ids.gather(sequences.items[first + end])
-        return cls(lists["ids"], targets)
+        users, starts, ends = samples.T.astype(np.int64)
+        first = sequences.offsets[users]
+        histories = [
+            sequences.item_ids.gather(sequences.items[begin:end])
+            for begin, end in zip(first + starts, first + ends, strict=True)
+        ]
+        targets = sequences.item_ids.gather(sequences.items[first + ends])
+        return cls(pl.Series(histories, dtype=pl.List(pl.String)), targets)
 
 
-def ndcg(recommender: Recommender, asked: Asked) -> NDArray[np.float64]:
+def ndcg(recommender: Recommender, users: ValidationUsers) -> NDArray[np.float64]:
     """NDCG@10 of every user's list ``(U,)``.
 
-    Nothing is left out of the lists, as in the validation of a training.
+    Seen items stay in the lists, as in the validation of a training.
     """
-    lists = recommender.lists(asked.histories, CUTOFF, exclude_seen=False)
-    targets = recommender.rows(asked.targets)
-    targets[targets < 0] = -2  # an item that the bundle does not know is no empty place
-    return hit_metrics(lists.items, targets, [CUTOFF])[f"ndcg_at_{CUTOFF}"]
-
-
-class Difference(NamedTuple):
-    """By how much one bundle ranks better than another.
-
-    Attributes:
-        mean: of the difference in NDCG@10.
-        low: end of its interval.
-        high: likewise.
-    """
-
-    mean: float
-    low: float
-    high: float
-
-    @classmethod
-    def between(
-        cls,
-        challenger: NDArray[np.float64],
-        champion: NDArray[np.float64],
-        parameters: BootstrapParameters,
-    ) -> Difference:
-        """Of two bundles' NDCG for the same users ``(U,)``."""
-        differences = challenger - champion
-        low, high = bootstrap_intervals(differences[:, None], parameters)[:, 0]
-        return cls(float(differences.mean()), float(low), float(high))
+    options = ListOptions(k=CUTOFF, exclude_seen=False)
+    lists = recommender.lists(users.histories, options)
+    ranks = np.full(len(lists), -1)
+    for user, (found, target) in enumerate(zip(lists, users.targets, strict=True)):
+        for rank, item in enumerate(found):
+            if item.item_id == target:
+                ranks[user] = rank
+    return metrics_from_ranks(ranks, [CUTOFF])[f"ndcg_at_{CUTOFF}"]

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sidiff.decoding.catalogue import Catalogue
 from sidiff.decoding.lattice import Lattice
 from sidiff.devices import resolve
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
@@ -27,6 +26,7 @@ from sidiff.diffusion.noising.orders import history_counts
 from sidiff.diffusion.objective import Loss, denoising_loss
 from sidiff.errors import SidiffError
 from sidiff.evaluation.metrics import level_means
+from sidiff.ranking.inputs import RankingInputs
 from sidiff.ranking.methods import method_ranker, search_model
 from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
@@ -171,24 +171,22 @@ class DenoiserTask(Task):
             self.known_items = known.to_list()
         rows = residual_rows(self.known_items, sequences.item_ids)
         self.histories = Histories(sequences, table.codes, rows, device)
-        counts, size = training_counts(sequences), table.codebook_size
-        self.groups = table.groups()
-        self.catalogue = Catalogue.build(self.groups, size, counts, device, job.lattice)
+        inputs = RankingInputs.build(
+            table, training_counts(sequences), device, rows, job.lattice
+        )
+        self.groups, self.catalogue = table.groups(), inputs.catalogue
         asked = parameters.validation
         chosen = validation_samples(
             sequences, job.max_history, asked.max_users, parameters.seed
         )
         self.validation = Users(
             sequences,
-            self.histories,
+            inputs.items,
             chosen,
             SCORE_CUTOFF,
             exclude_seen=False,
             per_batch=asked.users_per_batch,
         )
-        users, _, ends = chosen.T
-        targets = sequences.items[sequences.offsets[users] + ends]
-        self.validation_targets = targets.astype(np.int64)
 
     def validate(self, workers: Workers) -> dict[str, float]:
         """Metrics at both levels, and the score that the parameters make of them."""
@@ -208,7 +206,7 @@ class DenoiserTask(Task):
         figures = level_means(
             items,
             sids,
-            self.validation_targets,
+            users.targets,
             self.groups,
             [SCORE_CUTOFF],
             "validation",

@@ -128,7 +128,7 @@ def _extended(
     fitted: tuple[Model, Model, pl.DataFrame],
     parameters: TokenizationParameters,
 ) -> SidTable:
-    """The table with new items; what it has stays as it is."""
+    """The table with new items; its old rows stay as they are."""
     from sidiff.sids import tokenizer
     from sidiff.sids.extension import check_settings
     from sidiff.sids.table import SidTable
@@ -142,13 +142,13 @@ def _extended(
             "kedro run --pipeline=packaging first."
         )
     if parameters.collaborative.weight:
-        # Nobody has had a new item, so what histories say of it is nothing.
+        # No history has a new item: its collaborative vector is 0.
         from sidiff.sids.collaborative import fuse
 
         width = parts[0].mean.size if parts[0] is not None else vectors.shape[1]
         nothing = np.zeros((len(vectors), width - vectors.shape[1]), np.float32)
         vectors = fuse(vectors, nothing, parameters.collaborative.weight)
-    # Vectors of old items are not looked at: their codes are settled.
+    # Old items keep their codes; their vectors are not read.
     old = np.repeat(vectors[:1], len(table.item_ids), axis=0)
     return tokenizer.assign_sids(
         np.concatenate([old, vectors]),

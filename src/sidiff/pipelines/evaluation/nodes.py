@@ -55,7 +55,7 @@ def evaluate_denoiser(
         networks[main] = network_from_saved(*denoiser)
     done = evaluate(evaluator, networks, main)
     log_figures(None, done.rates)
-    return done.recommendations, done.results, done.costs, done.metrics
+    return done.test_lists, done.results, done.costs, done.metrics
 
 
 def compare_decoders(

@@ -34,7 +34,7 @@ def make_bundle(
     evaluation: EvaluationParameters,
     dataset: str,
 ) -> Bundle:
-    """Gather all that lists are made from, having checked that it belongs together."""
+    """Gather a network and its items, and check that they belong together."""
     from sidiff.diffusion.networks import network_from_saved
     from sidiff.serving import making
 
@@ -75,7 +75,7 @@ def register_bundle(
 ) -> dict[str, Any]:
     """Register the bundle with MLflow; as champion if it beats the last one."""
     from sidiff.pipelines.packaging.registry import register
-    from sidiff.serving.validation import Asked
+    from sidiff.serving.validation import ValidationUsers
     from sidiff.training.denoising import validation_samples
 
     name = f"sidiff-{dataset}"
@@ -92,7 +92,7 @@ def register_bundle(
     return register(
         mlflow,
         bundle,
-        Asked.of(users, samples),
+        ValidationUsers.of(users, samples),
         name,
         bootstrap,
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sidiff.evaluation.settings import BootstrapParameters
     from sidiff.serving import Bundle, Recommender
-    from sidiff.serving.validation import Asked
+    from sidiff.serving.validation import ValidationUsers
 
 logger = logging.getLogger(__name__)
 
@@ -33,27 +33,28 @@ REQUIREMENTS = (
     *("fsspec", "numpy", "pandas", "polars", "pydantic", "safetensors", "scipy"),
     *("torch", "tqdm"),
 )
-"""Packages that a bundle needs beside sidiff's own code, which goes with the model."""
+"""Packages that a bundle needs; the model brings sidiff's own code."""
 
 
 def register(
     mlflow: Any,
     bundle: Bundle,
-    asked: Asked,
+    users: ValidationUsers,
     name: str,
     bootstrap: BootstrapParameters,
 ) -> dict[str, Any]:
     """Log a bundle with the active run, register it, and compare with the champion.
 
     The alias moves where there is no champion yet, or where the new bundle ranks
-    validation users better than it by more than noise. Users count whose next item both
-    may recommend. Where the new bundle is the champion with other items it moves unless
-    that ranks worse by more than noise: what is sold out must leave the shop.
+    validation users better than the champion by more than noise. Only users whose next
+    item both may recommend are compared. A new bundle that is the champion with other
+    items becomes champion unless it ranks worse by more than noise: removed items must
+    leave the lists.
 
     Args:
         mlflow: the module, with an active run.
         bundle: read from where it was stored.
-        asked: validation users.
+        users: of the validation split.
         name: of the registered model.
         bootstrap: of the interval that decides.
 
@@ -65,56 +66,72 @@ def register(
     from sidiff.serving.validation import ndcg
 
     recommender = Recommender(bundle)
-    own = ndcg(recommender, asked)
+    scores = ndcg(recommender, users)
     with TemporaryDirectory(prefix="sidiff-") as folder:
         bundle.write(Path(folder) / "bundle")
-        logged = _log(mlflow, Path(folder) / "bundle", recommender, asked, name)
+        logged = _log(mlflow, Path(folder) / "bundle", recommender, users, name)
     number = str(logged.registered_model_version)
-    told: dict[str, Any] = {
-        **{"model": name, "version": number, "champion": True},
-        **{"reason": "the first champion", "difference": None, "low": None},
-        **{"high": None, "users": len(own), "ndcg_at_10": float(own.mean())},
+    report: dict[str, Any] = {
+        "model": name,
+        "version": number,
+        "champion": True,
+        "reason": "the first champion",
+        "difference": None,
+        "low": None,
+        "high": None,
+        "users": len(scores),
+        "ndcg_at_10": float(scores.mean()),
     }
     client = mlflow.MlflowClient()
     last = client.get_registered_model(name).aliases.get(CHAMPION)
     if last is not None:
-        noted = client.get_model_version(name, last).tags.get(FINGERPRINT)
-        extends = noted is not None and noted == bundle.about.get("extends")
+        fingerprint = client.get_model_version(name, last).tags.get(FINGERPRINT)
+        extends = fingerprint is not None and fingerprint == bundle.about.get("extends")
         try:
             champion = _load(mlflow, name, last)
-            theirs = ndcg(champion, asked)
+            champion_scores = ndcg(champion, users)
         except (SidiffError, OSError, mlflow.MlflowException) as error:
-            told |= {"champion": False, "reason": UNREADABLE.format(last, error)}
+            report |= {"champion": False, "reason": UNREADABLE.format(last, error)}
         else:
-            both = recommender.offers(asked.targets) & champion.offers(asked.targets)
-            told |= _compared(own[both], theirs[both], last, extends, bootstrap)
+            both = recommender.offers(users.targets) & champion.offers(users.targets)
+            report |= _comparison(
+                scores[both], champion_scores[both], last, extends, bootstrap
+            )
     fingerprint = str(bundle.about["fingerprint"])
     client.set_model_version_tag(name, number, FINGERPRINT, fingerprint)
-    if told["champion"]:
+    if report["champion"]:
         client.set_registered_model_alias(name, CHAMPION, number)
-    logger.info("Model %s, version %s: %s", name, number, told["reason"])
-    return told
+    logger.info("Model %s, version %s: %s", name, number, report["reason"])
+    return report
 
 
 def _log(
-    mlflow: Any, folder: Path, recommender: Recommender, asked: Asked, name: str
+    mlflow: Any,
+    folder: Path,
+    recommender: Recommender,
+    users: ValidationUsers,
+    name: str,
 ) -> Any:
+    """Log the bundle as a model, with signature and example."""
     import pandas as pd
     from mlflow.models import ModelSignature, infer_signature
     from mlflow.types.schema import AnyType, ColSpec, Schema
 
     import sidiff
     from sidiff import mlflow_model
+    from sidiff.serving.recommender import ListOptions
 
     package = Path(sidiff.__file__).parent
-    some = asked.histories[0].head(3).to_list()
-    example = pd.DataFrame({"items": [some]})
-    lists = mlflow_model.to_frame(recommender.lists([["unknown"]], 1))
-    told = infer_signature(example, lists, mlflow_model.PARAMETERS)
+    history = users.histories[0].head(3).to_list()
+    example = pd.DataFrame({"items": [history]})
+    lists = recommender.lists([["unknown"]], ListOptions(k=1))
+    inferred = infer_signature(
+        example, mlflow_model.to_frame(lists), mlflow_model.PARAMETERS
+    )
     # As a list of texts MLflow would cut ids short where a null stands among them.
     anything = AnyType()  # type: ignore[no-untyped-call]
     items = Schema([ColSpec(anything, "items")])
-    signature = ModelSignature(items, told.outputs, told.params)
+    signature = ModelSignature(items, inferred.outputs, inferred.params)
     return mlflow.pyfunc.log_model(
         name="model",
         python_model=str(package / "mlflow_model.py"),
@@ -127,34 +144,37 @@ def _log(
     )
 
 
-def _compared(
-    own: NDArray[Any],
-    theirs: NDArray[Any],
+def _comparison(
+    scores: NDArray[Any],
+    champion_scores: NDArray[Any],
     last: str,
     extends: bool,
     bootstrap: BootstrapParameters,
 ) -> dict[str, Any]:
-    """What the NDCG@10 of a bundle and of the champion ``last`` says, user by user."""
-    from sidiff.serving.validation import Difference
+    """The verdict on a bundle and the champion ``last`` by their users' NDCG@10."""
+    from sidiff.evaluation.bootstrap import bootstrap_intervals
 
-    if not len(own):
+    if not len(scores):
         reason = f"champion {last}: no validation user's next item is in both"
         return {"champion": extends, "reason": reason}
-    found = Difference.between(own, theirs, bootstrap)
+    differences = scores - champion_scores
+    mean = float(differences.mean())
+    interval = bootstrap_intervals(differences[:, None], bootstrap)[:, 0]
+    low, high = interval.tolist()
     if extends:
-        wins, verdict = found.high >= 0.0, "other items, {}worse than"
+        wins, verdict = high >= 0.0, "other items, {}worse than"
     else:
-        wins, verdict = found.low > 0.0, "{}better than"
+        wins, verdict = low > 0.0, "{}better than"
     verdict = verdict.format("" if wins != extends else "not beyond noise ")
     return {
         "champion": wins,
         "reason": (
-            f"{verdict} champion {last} on {len(own):,} validation users, NDCG@10 "
-            f"{found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
+            f"{verdict} champion {last} on {len(scores):,} validation users, NDCG@10 "
+            f"{mean:+.4f} ({low:+.4f} to {high:+.4f})"
         ),
-        "difference": found.mean,
-        "low": found.low,
-        "high": found.high,
+        "difference": mean,
+        "low": low,
+        "high": high,
     }
 
 

@@ -21,7 +21,7 @@ from sidiff.reviews.settings import FilteringParameters, IngestionParameters
 
 if TYPE_CHECKING:
     from sidiff.serving import Bundle
-    from sidiff.serving.batch import Wanted
+    from sidiff.serving.recommender import ListOptions
     from sidiff.snapshots import SnapshotFolder
 
 
@@ -53,19 +53,19 @@ def recommend(
     from sidiff.reviews.sequences import order_of_ties
     from sidiff.serving import Recommender
     from sidiff.serving.batch import recommend_parts
-    from sidiff.serving.histories import Histories, Parts, own_histories
+    from sidiff.serving.histories import HistoryRows, Parts, own_histories
 
     def lists() -> Iterator[tuple[str, pl.DataFrame]]:
         layout = ingestion.layout
         if settings.histories is None:
-            histories = Histories(interactions)
-            made_of = str(ingestion_report["reviews"]["fingerprint"])
+            histories = HistoryRows(interactions)
+            source = str(ingestion_report["reviews"]["fingerprint"])
         else:
             layout, path = "table", Path(settings.histories).expanduser()
             histories = own_histories(path, ingestion.interactions)
-            made_of = of_file(path)
+            source = of_file(path)
         ties = order_of_ties(layout)
-        wanted = _wanted(bundle, settings)
+        options = _list_options(bundle, settings)
         recommender = Recommender(bundle, settings.device)
         with TemporaryDirectory(prefix="sidiff-") as folder:
             parts = Parts(
@@ -78,26 +78,26 @@ def recommend(
             fingerprint = of_values(
                 [
                     bundle.about["fingerprint"],
-                    made_of,
+                    source,
                     [settings.top_k, settings.exclude_seen, settings.decoder],
                     [
-                        None if ids is None else of_texts(ids.to_list())
-                        for ids in wanted[2:4]
+                        None if ids is None else of_texts(list(ids))
+                        for ids in (options.allow, options.deny)
                     ],
                     [parts.count, settings.threads, ties, filtering.merge_seconds],
                 ]
             )
             with cpu_threads(settings.threads):
                 yield from recommend_parts(
-                    recommender, parts, wanted, unfinished_lists, fingerprint
+                    recommender, parts, options, unfinished_lists, fingerprint
                 )
 
     return lists()
 
 
-def _wanted(bundle: Bundle, settings: RecommendParameters) -> Wanted:
-    """What every list shall be."""
-    from sidiff.serving.batch import Wanted
+def _list_options(bundle: Bundle, settings: RecommendParameters) -> ListOptions:
+    """The form of every list, with the ids of the files."""
+    from sidiff.serving.recommender import ListOptions
 
     allow, deny = (
         None if path is None else read_ids(path, f"recommend.{name}")
@@ -106,14 +106,16 @@ def _wanted(bundle: Bundle, settings: RecommendParameters) -> Wanted:
             ("deny_items", settings.deny_items),
         )
     )
-    left = bundle.items.filter("offered")["item_id"]
+    offered = bundle.items.filter("offered")["item_id"]
     if allow is not None:
-        left = left.filter(left.is_in(allow.implode()))
+        offered = offered.filter(offered.is_in(allow.implode()))
     if deny is not None:
-        left = left.filter(~left.is_in(deny.implode()))
-    if not len(left):
+        offered = offered.filter(~offered.is_in(deny.implode()))
+    if not len(offered):
         raise SidiffError(
             "recommend.allow_items and recommend.deny_items leave no item of the "
             "bundle; correct the lists."
         )
-    return Wanted(settings.top_k, settings.exclude_seen, allow, deny, settings.decoder)
+    return ListOptions(
+        settings.top_k, settings.exclude_seen, allow, deny, settings.decoder
+    )
