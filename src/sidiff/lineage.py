@@ -21,7 +21,7 @@ from sidiff.tracked import versioned
 
 TRAINED = {
     *("denoiser", "training_history", "masking_history", "seed_denoisers"),
-    *("variant_denoisers", "variant_history", "variant_masking"),
+    *("variant_denoisers", "variant_history"),
 }
 """What may be older than the data sets it is used with.
 
