@@ -1,104 +1,89 @@
-"""One of the processes of a training: ``python -m sidiff.engines.worker FOLDER``.
+"""One of the workers of a training: the work itself, and what it reports.
 
-Started by torch's elastic launcher, which sets RANK, LOCAL_RANK and WORLD_SIZE and
-starts all workers again when one is lost; they then go on from the last checkpoint.
+A report is a kind and its content. The engine carries it to the process that started
+the training, which shows log and epochs and keeps the result.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import sys
-import threading
-from pathlib import Path
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
-import torch
-import torch.distributed as dist
-from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
-
-from sidiff.devices import resolve
-from sidiff.engines.exchange import (
-    REFUSED,
-    Exchange,
-    FolderExchange,
-    LogReports,
-    reported,
-)
-from sidiff.engines.job import result_to_bytes
+from sidiff.errors import SidiffError
+from sidiff.snapshots import SnapshotFolder
+from sidiff.storage import StorageError
 from sidiff.training.denoising import Job
 from sidiff.training.loop import fit
 from sidiff.training.workers import Workers
 
+REFUSED = "refused"
+"""Report of an error that the user must correct; starting again would not help."""
 
-def work(job: Job, exchange: Exchange, workers: Workers) -> None:
+FAILED = "failed"
+"""Report of an error that may pass when the workers are started again.
+
+Content: [is_sidiff_error, message]. It outranks the connection errors of the other
+workers.
+"""
+
+Report = Callable[[str, Any], None]
+
+
+class LogReports(logging.Handler):
+    """A handler that reports log records, for the starting process to show."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self._report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Report a record, its values put in."""
+        self._report("log", [record.levelno, record.name, record.getMessage()])
+
+
+def work(job: Job, report: Report, workers: Workers) -> None:
     """Do the job as one of ``workers``, and report it."""
-    if any(kind == REFUSED for kind, _ in exchange.events()):
-        return  # by the workers that were started before these
-    logger, handler = logging.getLogger("sidiff"), LogReports(exchange)
+    logger, handler = logging.getLogger("sidiff"), LogReports(report)
     if workers.first:
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
     try:
-        fitted = fit(
-            job,
-            lambda epoch, figures: exchange.report("epoch", [epoch, figures]),
-            workers,
-        )
+        fitted = fit(job, lambda *epoch: report("epoch", epoch), workers)
         if workers.first:
             used = [] if job.checkpoints is None else job.checkpoints.used
-            exchange.report("checkpoints", used)
-            exchange.finish(result_to_bytes(fitted))
+            report("checkpoints", used)
+            # Arrays, because tensors would go through shared memory.
+            weights = {name: tensor.numpy() for name, tensor in fitted.weights.items()}
+            report("result", [weights, fitted.config, fitted.history, fitted.masking])
     finally:
         logger.removeHandler(handler)
 
 
-def main() -> None:
-    """Join the other workers and work."""
-    folder = Path(sys.argv[1])
-    threading.Thread(target=_end_with_the_run, args=[folder], daemon=True).start()
-    exchange = FolderExchange(folder)
-    try:
-        with reported(exchange):
-            _join_and_work(exchange)
-    except Exception:
-        # It is reported; a traceback would bury that sentence.
-        sys.exit(1)
+@contextmanager
+def reported(report: Report) -> Iterator[None]:
+    """Report the error that ends the block, and raise it again.
 
-
-def _join_and_work(exchange: FolderExchange) -> None:
-    """Join the other workers of this attempt, and work with them."""
-    job = exchange.job()
-    on_gpu = resolve(job.parameters.device).type == "cuda"
-    if on_gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = TCPStore(address, port, size, is_master=False)
-    # The launcher keeps one store for all attempts; without a prefix the workers that
-    # are started again find the addresses of the lost ones, and wait for them.
-    attempt = PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
-    dist.init_process_group(
-        "nccl" if on_gpu else "gloo", store=attempt, rank=rank, world_size=size
-    )
-    try:
-        work(job, exchange, Workers(rank, size))
-    finally:
-        dist.destroy_process_group()
-
-
-def _end_with_the_run(folder: Path) -> None:
-    """End this process when the one that holds the other end of its input has ended.
-
-    A killed run would otherwise leave workers behind, who write to the checkpoints of
-    the run that comes after it, and the folder of their exchange.
+    Errors that a user must correct are not raised: the block ends as if its work was
+    done, and the workers are not started again.
     """
-    # Not by sys.stdin, whose lock would be in the way of this process's own ending.
-    while os.read(0, 1):
-        pass
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(1)
+    try:
+        yield
+    except StorageError as error:  # the store may be back at the next start
+        report(FAILED, [True, str(error)])
+        raise
+    except SidiffError as error:
+        report(REFUSED, str(error))
+    except Exception as error:
+        report("log", [logging.DEBUG, __name__, traceback.format_exc()])
+        report(FAILED, [False, f"{type(error).__name__}: {error}"])
+        raise
 
 
-if __name__ == "__main__":
-    main()
+def absolute(checkpoints: SnapshotFolder | None) -> SnapshotFolder | None:
+    """The checkpoints as a process with another working folder finds them."""
+    if checkpoints is None:
+        return None
+    return SnapshotFolder(checkpoints.location, checkpoints.files)
