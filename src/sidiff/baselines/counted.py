@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sidiff.baselines.method import Baseline, Shop
+from sidiff.baselines.method import Baseline, RankingInputs
 from sidiff.ranking.items import ItemRanker
 from sidiff.ranking.markov import Transitions
 from sidiff.ranking.ranker import Ranker
@@ -17,18 +17,24 @@ class Popular(Baseline):
     """Items by their number in training."""
 
     def ranker(
-        self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+        self,
+        inputs: RankingInputs,
+        weights: Mapping[str, Tensor],
+        config: Mapping[str, Any],
     ) -> Ranker:
-        """The same list for everybody."""
-        return ItemRanker(shop.popularity, shop.catalogue)
+        """The same list for all users."""
+        return ItemRanker(inputs.popularity, inputs.catalogue)
 
 
 class Markov(Baseline):
     """The chain of a user's last items; what never followed them goes by popularity."""
 
     def ranker(
-        self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+        self,
+        inputs: RankingInputs,
+        weights: Mapping[str, Tensor],
+        config: Mapping[str, Any],
     ) -> Ranker:
         """The chain, with the popularity in the place of a network's energies."""
-        transitions = Transitions(shop.chain, shop.parameters.markov)
-        return ItemRanker(shop.popularity, shop.catalogue, transitions)
+        transitions = Transitions(inputs.chain, inputs.parameters.markov)
+        return ItemRanker(inputs.popularity, inputs.catalogue, transitions)

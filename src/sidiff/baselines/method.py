@@ -31,7 +31,7 @@ from sidiff.training.workers import Workers
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingInputs:
     """The data and settings that baselines are trained with.
 
     Attributes:
@@ -68,7 +68,7 @@ class Lessons:
     ) -> Trained:
         """Train a network on ``(S, 3)``; it has the weights of its best epoch then.
 
-        ``decides`` is what decides over the outcome beside histories and seed.
+        ``decides``: settings that decide the outcome, but for histories and seed.
         """
         name = task.label.partition(",")[0]
         decides = decides | {
@@ -116,7 +116,7 @@ class BaselineTask(Task):
 
 
 @dataclass(frozen=True)
-class Shop:
+class RankingInputs:
     """The data and settings that baselines rank with.
 
     Attributes:
@@ -135,7 +135,7 @@ class Shop:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class TrainedNetworks:
     """The networks of one kind, one of every seed.
 
     Attributes:
@@ -154,7 +154,7 @@ class Fitted:
         networks: Sequence[tuple[StoredNetwork, Trained]],
         seeds: list[int],
         tried: list[dict[str, Any]],
-    ) -> Fitted:
+    ) -> TrainedNetworks:
         """Join the networks of all seeds."""
         weights: dict[str, Tensor] = {}
         runs: list[dict[str, Any]] = []
@@ -182,12 +182,15 @@ class Baseline(ABC):
     networks: ClassVar[str | None] = None
     title: ClassVar[str] = ""
 
-    def fit(self, lessons: Lessons) -> Fitted:
+    def fit(self, inputs: TrainingInputs) -> TrainedNetworks:
         """Train its networks; only for methods that have some."""
         raise NotImplementedError
 
     @abstractmethod
     def ranker(
-        self, shop: Shop, weights: Mapping[str, Tensor], config: Mapping[str, Any]
+        self,
+        inputs: RankingInputs,
+        weights: Mapping[str, Tensor],
+        config: Mapping[str, Any],
     ) -> Ranker:
         """The method over a catalogue, with one of its networks, both empty without."""

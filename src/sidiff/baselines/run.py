@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from sidiff.baselines import BASELINES
-from sidiff.baselines.method import Fitted, Lessons, Shop
+from sidiff.baselines.method import RankingInputs, TrainedNetworks, TrainingInputs
 from sidiff.baselines.settings import BaselinesParameters
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.devices import cpu_threads, resolve
@@ -36,9 +36,9 @@ class Ranked:
     results: Results
 
 
-def fit_baselines(lessons: Lessons) -> dict[str, Fitted]:
+def fit_baselines(lessons: TrainingInputs) -> dict[str, TrainedNetworks]:
     """Train the networks of all methods, by the names they are stored under."""
-    fitted: dict[str, Fitted] = {}
+    fitted: dict[str, TrainedNetworks] = {}
     with cpu_threads(lessons.parameters.threads):
         for method in lessons.parameters.methods:
             baseline = BASELINES[method]()
@@ -50,7 +50,7 @@ def fit_baselines(lessons: Lessons) -> dict[str, Fitted]:
 def rank_baselines(
     sequences: Sequences,
     table: SidTable,
-    fitted: Mapping[str, Fitted],
+    fitted: Mapping[str, TrainedNetworks],
     parameters: BaselinesParameters,
     evaluation: EvaluationParameters,
     max_history: int,
@@ -90,7 +90,7 @@ def rank_baselines(
     with cpu_threads(parameters.threads):
         for method in parameters.methods:
             baseline = BASELINES[method]()
-            trained, seeds = Fitted({}, {}), evaluation.seeds[:1]
+            trained, seeds = TrainedNetworks({}, {}), evaluation.seeds[:1]
             if baseline.networks is not None:
                 seeds = evaluation.seeds
                 trained = fitted.get(baseline.networks, trained)
@@ -109,12 +109,12 @@ def _shop(
     evaluation: EvaluationParameters,
     device: torch.device,
     allowed: NDArray[np.bool_] | None,
-) -> Shop:
+) -> RankingInputs:
     counts = training_counts(sequences)
     catalogue = Catalogue.build(table.groups(), table.codebook_size, counts, device)
     if allowed is not None:
         catalogue = catalogue.restrict(torch.from_numpy(allowed).to(device))
-    return Shop(
+    return RankingInputs(
         table,
         parameters,
         catalogue,
