@@ -24,7 +24,6 @@ from tqdm.auto import tqdm
 
 from sidiff.diffusion.objective import Loss
 from sidiff.errors import SidiffError
-from sidiff.snapshots import decode, encode
 from sidiff.training.progress import (
     Checkpoints,
     EarlyStopping,
@@ -42,10 +41,6 @@ SCORE = "validation/score"
 """Figure that decides which epoch is kept; higher is better."""
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after every epoch (from 1) with its figures."""
-
-
-def unheard(epoch: int, figures: dict[str, float]) -> None:
-    """Nothing, where nobody asks for the figures of an epoch."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ class Task:
     Attributes:
         label: names the progress bar and the log lines.
         model: what is trained, in place.
-        noise: source of what ``loss`` draws, beside dropout.
+        noise: generator of all that ``loss`` draws but dropout.
         counts: what is counted over an epoch, by name; part of a checkpoint.
     """
 
@@ -100,7 +95,7 @@ class Task:
         """The work after an optimiser step; nothing here."""
 
     def notes(self, epoch: int) -> list[dict[str, Any]]:
-        """Notes on an epoch beside its figures; none here."""
+        """Further rows on an epoch; none here."""
         return []
 
 
@@ -113,7 +108,7 @@ class Trained:
         score: its validation score.
         epoch: the epoch it was reached in, from 1.
         rows: figures of all epochs.
-        notes: the task's notes on them.
+        notes: the task's further rows on them.
     """
 
     weights: dict[str, Tensor]
@@ -166,7 +161,7 @@ class Trainer:
         )
         self.steps = -(-len(samples) // budget.batch_size) * budget.epochs
 
-    def train(self, kept: Checkpoints, on_epoch: OnEpoch = unheard) -> Trained:
+    def train(self, kept: Checkpoints, on_epoch: OnEpoch | None = None) -> Trained:
         """Train until the budget is spent or validation no longer improves.
 
         Progress is written down where ``kept`` says; ``on_epoch`` receives each
@@ -180,10 +175,10 @@ class Trainer:
         kept.resume(progress)
         if self.workers.size > 1:
             # Every worker begins where the first one does.
-            content = encode(progress.snapshot()) if self.workers.first else b""
-            content = self.workers.from_first(content, self.task.device)
+            first = self.workers.from_first(progress.snapshot(), self.task.device)
             if not self.workers.first:
-                progress.restore(decode(content))
+                progress.restore(first)
+        on_epoch = on_epoch or (lambda epoch, figures: None)
         for row in progress.rows:
             on_epoch(row["epoch"], {k: v for k, v in row.items() if k != "epoch"})
         size = len(self.samples)

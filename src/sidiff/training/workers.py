@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -75,19 +74,12 @@ class Workers:
         ):
             weight.grad = gradient if count else None
 
-    def from_first(self, content: bytes, device: torch.device) -> bytes:
-        """The bytes that rank 0 gives; those of the others are not looked at."""
-        if self.size == 1:
-            return content
-        size = torch.tensor([len(content)], device=device)
-        dist.broadcast(size, 0)
-        if self.first:
-            sent = torch.from_numpy(np.frombuffer(content, dtype=np.uint8).copy())
-        else:
-            sent = torch.empty(int(size), dtype=torch.uint8)
-        sent = sent.to(device)
-        dist.broadcast(sent, 0)
-        return sent.cpu().numpy().tobytes()
+    def from_first(self, content: T, device: torch.device) -> T:
+        """The content that rank 0 gives; that of the others is not looked at."""
+        contents = [content]
+        if self.size > 1:
+            dist.broadcast_object_list(contents, 0, device=device)
+        return contents[0]
 
 
 ALONE = Workers()
