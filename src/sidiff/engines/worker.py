@@ -47,6 +47,8 @@ class LogReports(logging.Handler):
 def work(job: Job, report: Report, workers: Workers) -> None:
     """Do the job as one of ``workers``, and report it."""
     logger, handler = logging.getLogger("sidiff"), LogReports(report)
+    # Kedro, where it is imported, would show the log of this process as well.
+    logger.propagate = False
     if workers.first:
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
@@ -60,6 +62,7 @@ def work(job: Job, report: Report, workers: Workers) -> None:
             report("result", [weights, fitted.config, fitted.history, fitted.masking])
     finally:
         logger.removeHandler(handler)
+        logger.propagate = True
 
 
 @contextmanager
