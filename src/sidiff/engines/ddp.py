@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed import FileStore  # type: ignore[attr-defined]
 
 from sidiff.decoding.lattice import Lattice
 from sidiff.devices import resolve
@@ -64,9 +65,10 @@ def _listen(processes: dict[Any, Any], report: Report) -> bool:
     """Pass the reports of all workers on until they end or one is lost."""
     readers = list(processes)
     while readers:
-        for reader in wait(readers):
+        ready: list[Any] = wait(readers)
+        for reader in ready:
             try:
-                report(*reader.recv())  # type: ignore[union-attr]
+                report(*reader.recv())
             except (EOFError, OSError):  # the worker has ended
                 process = processes[reader]
                 process.join()
@@ -122,7 +124,7 @@ def _join_and_work(rank: int, job: Job, rendezvous: Path, report: Report) -> Non
     if resolve(parameters.device).type == "cuda":
         torch.cuda.set_device(rank)
         backend = "nccl"
-    store = dist.FileStore(str(rendezvous), size)
+    store = FileStore(str(rendezvous), size)
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         work(job, report, Workers(rank, size))
