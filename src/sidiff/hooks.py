@@ -33,7 +33,6 @@ RESULTS = (
     "comparison_table",
     "comparison_figure",
     "metrics",
-    "metrics_figure",
     "sid_report",
     "bundle",
 )

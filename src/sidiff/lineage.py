@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 TRAINED = {
     *("denoiser", "training_history", "masking_history", "seed_denoisers"),
-    *("variant_denoisers", "variant_history", "variant_masking"),
+    *("variant_denoisers", "variant_history"),
 }
 """Trained artefacts. They stay valid for an extended SID table and newer sequences, so
 their ancestors are compared among themselves only.

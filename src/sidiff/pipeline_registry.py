@@ -91,7 +91,6 @@ NODES = [
         ["decoder_results", "decoder_costs"],
         tags=GPU,
     ),
-    node("evaluation", evaluation.plot_metrics, "metrics_figure"),
     node("evaluation", evaluation.summarise_run, "run_summary"),
     node("packaging", packaging.make_bundle, "bundle"),
     node("packaging", packaging.register_bundle, "registration"),
@@ -110,14 +109,14 @@ NODES = [
     node(
         "comparison",
         comparison.compare_methods,
-        ["comparison", "comparison_report"],
+        "comparison",
         settings="params:comparison",
     ),
     node("comparison", comparison.write_comparison, "comparison_table"),
     node(
         "comparison",
         comparison.plot_comparison,
-        ["comparison_figure", "breakdown_figure", "trade_off_figure"],
+        ["comparison_figure", "trade_off_figure"],
     ),
     node(
         "report",
@@ -137,7 +136,7 @@ NODES = [
     node(
         "ablation",
         ablation.train_variants,
-        ["variant_denoisers", "variant_history", "variant_masking"],
+        ["variant_denoisers", "variant_history"],
         tags=GPU,
     ),
     node(
@@ -149,7 +148,7 @@ NODES = [
     node(
         "ablation",
         ablation.compare_variants,
-        ["ablation", "ablation_report"],
+        "ablation",
         results="ablation_results",
         costs="ablation_costs",
     ),
@@ -163,10 +162,9 @@ NODES = [
     node(
         "ablation",
         ablation.plot_ablation,
-        ["ablation_figure", "courses_figure", "variants_masking_figure"],
+        ["ablation_figure", "variant_figure"],
         comparison="ablation",
         history="variant_history",
-        masking="variant_masking",
     ),
 ]
 

@@ -81,7 +81,7 @@ class SnapshotFolder:
         """Names of the snapshots that were read or written through this object."""
         return sorted(self._used)
 
-    def take_over(self, names: Iterable[str]) -> None:
+    def adopt(self, names: Iterable[str]) -> None:
         """Count snapshots that another process used as used through this object."""
         self._used.update(names)
 

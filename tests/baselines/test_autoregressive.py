@@ -16,7 +16,7 @@ from sidiff.baselines.autoregressive import (
     beam_search,
 )
 from sidiff.baselines.autoregressive_training import fit_autoregressive
-from sidiff.baselines.method import Lessons
+from sidiff.baselines.method import TrainingInputs
 from sidiff.decoding import cpd
 from sidiff.decoding.keys import SidIndex
 from sidiff.decoding.search import Search
@@ -211,8 +211,10 @@ def fit(ring, ring_table, seed: int = 1, **changes: object):
     own = {"autoregressive": autoregressive(epochs=30), "device": "cpu"}
     samples = training_samples(ring, "prefix", 2, 10)
     baselines = model_of("baselines", own)
-    lessons = Lessons(ring, samples, ring_table, baselines, training, 10, [seed])
-    return fit_autoregressive(lessons, seed)
+    training_inputs = TrainingInputs(
+        ring, samples, ring_table, baselines, training, 10, [seed]
+    )
+    return fit_autoregressive(training_inputs, seed)
 
 
 def test_it_learns_the_next_item_and_keeps_the_best_epoch(ring, ring_table) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sidiff.baselines import BASELINES
-from sidiff.baselines.method import Fitted, Lessons
+from sidiff.baselines.method import TrainedNetworks, TrainingInputs
 from sidiff.baselines.run import Ranked, fit_baselines, rank_baselines
 from sidiff.baselines.sasrec import SasRec, SasRecConfig
 from sidiff.baselines.settings import BaselinesParameters
@@ -52,12 +52,14 @@ def raw(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def fitted(ring, ring_table) -> dict[str, Fitted]:
-    return fit_baselines(lessons(ring, ring_table))
+def fitted(ring, ring_table) -> dict[str, TrainedNetworks]:
+    return fit_baselines(training_inputs(ring, ring_table))
 
 
-def lessons(ring, ring_table, folder: SnapshotFolder | None = None) -> Lessons:
-    return Lessons(
+def training_inputs(
+    ring, ring_table, folder: SnapshotFolder | None = None
+) -> TrainingInputs:
+    return TrainingInputs(
         ring,
         training_samples(ring, "prefix", 2, 10),
         ring_table,
@@ -72,7 +74,7 @@ def lessons(ring, ring_table, folder: SnapshotFolder | None = None) -> Lessons:
 def ranked(
     ring,
     ring_table,
-    fitted: dict[str, Fitted],
+    fitted: dict[str, TrainedNetworks],
     exclude_seen: bool,
     allowed: np.ndarray | None = None,
     **changes: Any,
@@ -114,9 +116,9 @@ def test_what_a_crash_left_is_gone_on_with(
         taken.append(None)
         return original(*arguments)
 
-    def train(kind: str) -> Fitted:
+    def train(kind: str) -> TrainedNetworks:
         folder = SnapshotFolder(tmp_path)
-        return BASELINES[kind]().fit(lessons(ring, ring_table, folder))
+        return BASELINES[kind]().fit(training_inputs(ring, ring_table, folder))
 
     for kind, expected in fitted.items():
         taken.clear()
@@ -209,7 +211,7 @@ def test_sasrec_and_the_chain_are_one_energy(noise, noise_table, weight, scale) 
     )
     shared = shared_settings(seeds=SEEDS[:1])
     (one,) = rank_baselines(
-        noise, noise_table, {"sasrec": Fitted(weights, stored)}, p, shared, 10
+        noise, noise_table, {"sasrec": TrainedNetworks(weights, stored)}, p, shared, 10
     )
     counts = transition_counts(noise).toarray()
     everything = torch.arange(noise.n_items)

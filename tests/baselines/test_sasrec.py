@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from sidiff.baselines import sasrec as s
-from sidiff.baselines.method import Lessons
+from sidiff.baselines.method import TrainingInputs
 from sidiff.baselines.settings import SasRecSettings
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.errors import SidiffError
@@ -47,10 +47,10 @@ def settings(**changes: object) -> SasRecSettings:
     return SasRecSettings.model_validate(base | changes)
 
 
-def lessons(shop: Sequences) -> Lessons:
+def training_inputs(shop: Sequences) -> TrainingInputs:
     """Of SASRec, which reads no SIDs and none of the denoiser's settings."""
     baselines = model_of("baselines", {"users_per_batch": 64, "device": "cpu"})
-    return Lessons(shop, np.empty((0, 3)), None, baselines, None, 10, [1])
+    return TrainingInputs(shop, np.empty((0, 3)), None, baselines, None, 10, [1])
 
 
 def build(items: int = 20, scale: float = 10.0) -> s.SasRec:
@@ -133,7 +133,7 @@ def test_targets_are_every_training_position_and_no_other(noise) -> None:
 
 
 def test_it_learns_the_next_item_and_keeps_the_best_epoch(ring) -> None:
-    model, trained = s.fit_sasrec(lessons(ring), settings(epochs=15), 1)
+    model, trained = s.fit_sasrec(training_inputs(ring), settings(epochs=15), 1)
     assert trained.score > 0.9
     again = task(model, ring, 17).validate(ALONE)
     assert again[SCORE] == pytest.approx(trained.score)
@@ -141,7 +141,7 @@ def test_it_learns_the_next_item_and_keeps_the_best_epoch(ring) -> None:
 
 def test_the_same_seed_gives_the_same_weights(ring) -> None:
     first, second, other = (
-        s.fit_sasrec(lessons(ring), settings(epochs=1), seed)[1].weights
+        s.fit_sasrec(training_inputs(ring), settings(epochs=1), seed)[1].weights
         for seed in (1, 1, 2)
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -162,7 +162,7 @@ def test_saved_and_rebuilt_is_the_same_function() -> None:
 def test_nobody_long_enough_is_one_clear_error() -> None:
     shop = sequences_of([[0, 1, 2], [1, 2, 0]], 3)
     with pytest.raises(SidiffError, match="SASRec"):
-        s.fit_sasrec(lessons(shop), settings(), 1)
+        s.fit_sasrec(training_inputs(shop), settings(), 1)
 
 
 def test_validation_ndcg_is_the_plain_mean(noise) -> None:

@@ -119,10 +119,10 @@ def test_errors_are_reported_and_only_some_are_final(tmp_path: Path) -> None:
         raise StorageError("the store is away")
     with pytest.raises(ValueError, match="lost"), reported(exchange):
         raise ValueError("connection lost")
-    reports.pass_on(FolderExchange(tmp_path))
+    reports.forward(FolderExchange(tmp_path))
     assert reports.refused is None
     assert reports.failed == "the store is away"
     with reported(exchange):
         raise SidiffError("do something else")
-    reports.pass_on(FolderExchange(tmp_path))
+    reports.forward(FolderExchange(tmp_path))
     assert reports.refused == "do something else"

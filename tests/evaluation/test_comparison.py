@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sidiff.errors import SidiffError
 from sidiff.evaluation import bootstrap
 from sidiff.evaluation.bootstrap import bootstrap_intervals
-from sidiff.evaluation.comparison import bucket_names, compare, flat_report
-from sidiff.evaluation.figures import breakdown_figure, comparison_figure
+from sidiff.evaluation.comparison import bucket_names, compare
+from sidiff.evaluation.figures import comparison_figure
 from sidiff.evaluation.headlines import comparison_table, headlines, rate_text
 from sidiff.evaluation.settings import BootstrapParameters, ComparisonParameters
 from sidiff.ranking.results import Cost, Results
@@ -335,20 +335,6 @@ def test_what_does_not_belong_together_is_refused(
         run(**changes)
 
 
-def test_the_flat_report_holds_the_same_numbers() -> None:
-    report = flat_report(COMPARISON)
-    found = row("cpd", "item", "ndcg_at_5")
-    for key in ("sd", "low", "high"):
-        assert report[f"cpd/item/ndcg_at_5_{key}"] == found[key]
-    assert report["cpd/item/ndcg_at_5"] == found["mean"]
-    assert report["random_order/users"] == 25
-    assert "popularity/item/ndcg_at_5_sd" not in report
-    assert "cpd/item/ndcg_at_2_low" not in report
-    assert "cpd/item/recall_at_5/popularity/80_or_more" in report
-    assert all(isinstance(value, int | float) for value in report.values())
-    assert all(math.isfinite(value) for value in report.values())
-
-
 def test_methods_with_fewer_users_come_last() -> None:
     best = pl.when(method="random_order", level="item").then(1.0)
     lines = headlines(COMPARISON.with_columns(best.otherwise("mean").alias("mean")))
@@ -419,25 +405,3 @@ def test_the_figure_shows_means_and_intervals() -> None:
     texts = [text.get_text() for text in panels[2].texts]
     assert "25" in texts
     assert "12" in texts
-
-
-@pytest.mark.parametrize("held_out", [True, False])
-def test_the_breakdown_shows_the_main_methods(held_out: bool) -> None:
-    catalogue = CATALOGUE if held_out else CATALOGUE.drop("held_out")
-    figure = breakdown_figure(run(catalogue=catalogue))
-    names = {text.get_text() for text in figure.legends[0].get_texts()}
-    assert names == {"CPD", "SASRec", "popularity"}
-    ticks = [t.get_text().split("\n")[0] for t in figure.axes[0].get_xticklabels()]
-    assert ticks == ["held out"] * held_out + ["0", "1-39", "40-79", "80+"]
-    ticks = [t.get_text().split("\n")[0] for t in figure.axes[1].get_xticklabels()]
-    assert ticks == ["1-4", "5-9", "10+"]
-
-
-def test_a_whisker_of_a_few_users_does_not_set_the_scale() -> None:
-    few = pl.col("users") < 30
-    frame = COMPARISON.with_columns(
-        mean=pl.when(by="all").then("mean").otherwise(0.1),
-        high=pl.when(few).then(0.9).when(by="history").then(0.2).otherwise(0.15),
-    )
-    assert frame.filter(few, by="history", method="cpd").height
-    assert breakdown_figure(frame).axes[0].get_ylim() == (0.0, pytest.approx(0.216))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from rich.console import Console
 
 from sidiff.console import render
 from sidiff.errors import SidiffError
-from sidiff.evaluation.comparison import flat_report
 from sidiff.evaluation.headlines import headlines
 from sidiff.ranking.results import Cost, Results
 from sidiff.sids.table import SidTable
@@ -123,28 +121,28 @@ def test_the_stage_writes_table_report_and_figures(
         "sasrec",
         "popularity",
     ]
-    report = json.loads(stored(project, "comparison_report.json", compared).read_text())
-    assert report == flat_report(frame)
-    assert report["random_order/users"] == 20
+    assert frame.filter(method="random_order", level="item")["users"].max() == 20
     page = stored(project, "comparison_table.md", compared).read_text(encoding="utf-8")
     assert page.startswith("# Methods compared on compared\n")
-    for name in ("comparison_figure.png", "breakdown_figure.png"):
-        assert stored(project, name, compared).read_bytes().startswith(b"\x89PNG")
+    figure = stored(project, "comparison_figure.png", compared)
+    assert figure.read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_comparison_is_tracked(project: Path, compared: str) -> None:
     client = MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db")
     found = find(client, compared)
-    report = json.loads(stored(project, "comparison_report.json", compared).read_text())
+    frame = pl.read_parquet(stored(project, "comparison.parquet", compared))
+    frame = frame.filter(level="item", metric="ndcg_at_10")
+    means = dict(frame.filter(by="all").select("method", "mean").iter_rows())
+    of_seeds = dict(frame.filter(by="seed").select("bucket", "mean").iter_rows())
     below = client.search_runs(
         [found.info.experiment_id],
         f"tags.mlflow.parentRunId = '{found.info.run_id}'",
     )
-    methods = {name.partition("/")[0] for name in report}
-    assert {run.info.run_name for run in below} == methods
+    assert {run.info.run_name for run in below} == set(means)
     for run in below:
-        name = f"{run.info.run_name}/item/ndcg_at_10"
-        assert run.data.metrics["item/ndcg_at_10"] == pytest.approx(report[name])
+        mean = means[run.info.run_name]
+        assert run.data.metrics["item/ndcg_at_10"] == pytest.approx(mean)
         assert run.info.status == "FINISHED"
         seeds = client.search_runs(
             [found.info.experiment_id],
@@ -156,16 +154,14 @@ def test_the_comparison_is_tracked(project: Path, compared: str) -> None:
             == ["1", "2"][: 2 * several]
         )
         for seed in seeds:
-            own = f"{name}/seed/{seed.data.tags['seed']}"
-            assert seed.data.metrics["item/ndcg_at_10"] == pytest.approx(report[own])
+            mean = of_seeds[seed.data.tags["seed"]]
+            assert seed.data.metrics["item/ndcg_at_10"] == pytest.approx(mean)
     assert not [name for name in found.data.metrics if "comparison" in name]
     assert found.data.params["comparison.bootstrap.resamples"] == "20"
     names = {file.path for file in client.list_artifacts(found.info.run_id)}
     assert names >= {
         "comparison_table.md",
-        "comparison_report.json",
         "comparison_figure.png",
-        "breakdown_figure.png",
         "trade_off_figure.json",
     }
 

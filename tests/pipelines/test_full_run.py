@@ -71,9 +71,7 @@ def test_figures_are_pictures(project: Path, full_run: str) -> None:
     for name in (
         "sid_figure.png",
         "masking_figure.png",
-        "metrics_figure.png",
         "comparison_figure.png",
-        "breakdown_figure.png",
     ):
         content = stored(project, "08_reporting", name, full_run).read_bytes()
         assert content.startswith(b"\x89PNG")

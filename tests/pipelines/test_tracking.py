@@ -63,7 +63,6 @@ def test_final_figures_and_reports(client: MlflowClient, full_run: str) -> None:
         "data_statistics.json",
         "sid_figure.png",
         "training_figure.json",
-        "metrics_figure.png",
         "run_report.html",
     }
 
@@ -94,10 +93,10 @@ def test_the_computer_is_watched() -> None:
 def test_a_partial_run_names_the_versions_it_read(
     client: MlflowClient, full_run: str, run: Run
 ) -> None:
-    version = run("full", node_names=["plot_metrics"])
+    version = run("full", node_names=["plot_training"])
     tags = find(client, version).data.tags
     assert tags["save_version"] == version
-    read = tags["input.metrics"]
+    read = tags["input.training_history"]
     assert read != version
     assert len(read) == len(version)
 
@@ -108,9 +107,9 @@ def test_a_failed_run_is_marked_and_closed(
     def fail(*_: Any) -> None:
         raise RuntimeError("on purpose")
 
-    monkeypatch.setattr("sidiff.evaluation.figures.metrics_figure", fail)
+    monkeypatch.setattr("sidiff.training.figures.training_figure", fail)
     with pytest.raises(RuntimeError, match="on purpose"):
-        run("full", node_names=["plot_metrics"])
+        run("full", node_names=["plot_training"])
     assert mlflow.active_run() is None
     experiment = client.get_experiment_by_name("sidiff")
     assert experiment is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from sidiff.training.figures import courses_figure, masking_figure, training_figure
+from sidiff.training.figures import masking_figure, training_figure
 
 
 @pytest.mark.parametrize("validated", [[2, 4], [4]])
@@ -57,19 +57,26 @@ def test_masking_is_drawn_as_it_was_counted() -> None:
     }
 
 
-def test_courses_have_a_line_per_seed_and_a_name_per_method() -> None:
+def test_several_trainings_have_a_line_each_and_a_colour_per_method() -> None:
+    scores = [0.1, None, 0.2, 0.3]
     history = pl.DataFrame(
         {
             "method": ["a", "a", "a", "b"],
             "seed": [1, 1, 2, 1],
             "epoch": [1, 2, 1, 1],
-            "validation/score": [0.1, None, 0.2, 0.3],
-            "validation/sid/ndcg_at_10": [0.1, None, 0.2, 0.3],
+            "train/loss": [4.0, 3.0, 2.0, 1.0],
+            "validation/score": scores,
+            "validation/sid/ndcg_at_10": scores,
             "validation/item/ndcg_at_10": [0.05, None, 0.1, 0.2],
         }
     )
-    for axes, scale in zip(courses_figure(history).axes, (1, 0.5), strict=True):
-        drawn = [line.get_ydata() for line in axes.lines if len(line.get_ydata())]
-        assert len(drawn) == 3
-        assert drawn[0].tolist() == [pytest.approx(0.1 * scale)]
-        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+    drawn = {trace.name: trace for trace in training_figure(history).data}
+    assert len(drawn) == 9
+    assert list(drawn["a, seed 1: loss"].y) == [4.0, 3.0]
+    assert list(drawn["a, seed 1: NDCG@10, SID level"].y) == [0.1]
+    assert list(drawn["b, seed 1: NDCG@10, item level"].y) == [0.2]
+    first, second, other = (
+        drawn[f"{name}: loss"].line.color
+        for name in ("a, seed 1", "a, seed 2", "b, seed 1")
+    )
+    assert first == second != other

@@ -4,7 +4,7 @@ The control that masked diffusion must beat (TIGER, arXiv 2305.05065, generates 
 so): same history encoder, same decoder blocks, same table of code vectors, same number
 of weights. The one difference is the factorisation: digit j sees the digits before it
 and no others. Its input is the vector of digit j - 1 plus the denoiser's mask vector of
-digit j, which here says which digit is asked for.
+digit j, which here says which digit is predicted.
 
 Trained with teacher forcing (``autoregressive_training``); decoded by a beam over the
 prefixes of existing SIDs, with the keys and values of the digits already chosen.
@@ -35,7 +35,7 @@ from sidiff.ranking.ranker import Lists
 from sidiff.sids.table import SidTable
 
 
-class Past(NamedTuple):
+class KvCache(NamedTuple):
     """Self-attention of one layer over the digits already read.
 
     Attributes:
@@ -46,38 +46,43 @@ class Past(NamedTuple):
     keys: Tensor
     values: Tensor
 
-    def take(self, parents: Tensor) -> Past:
-        """The past of the beams ``parents`` ``(B, A')`` of each user."""
+    def take(self, parents: Tensor) -> KvCache:
+        """The cache of the beams ``parents`` ``(B, A')`` of each user."""
         index = parents[..., None, None, None].expand(-1, -1, *self.keys.shape[2:])
-        return Past(self.keys.gather(1, index), self.values.gather(1, index))
+        return KvCache(self.keys.gather(1, index), self.values.gather(1, index))
 
 
 class CausalDecoderLayer(DecoderLayer):
     """The denoiser's decoder block, whose digits look back only."""
 
     def extend(
-        self, x: Tensor, past: Past | None, keys: Tensor, values: Tensor, bias: Tensor
-    ) -> tuple[Tensor, Past]:
+        self,
+        x: Tensor,
+        cache: KvCache | None,
+        keys: Tensor,
+        values: Tensor,
+        bias: Tensor,
+    ) -> tuple[Tensor, KvCache]:
         """Read Q digits after P earlier ones.
 
         Args:
             x: tokens ``(B, A, Q, d)``.
-            past: this layer's earlier digits; None where there are none.
+            cache: this layer's earlier digits; None where there are none.
             keys: of the memory, as ``values`` and ``bias``.
             values: of the memory.
             bias: of the memory.
 
         Returns:
-            Tokens ``(B, A, Q, d)`` and the past with them added.
+            Tokens ``(B, A, Q, d)`` and the cache with them added.
         """
         attention = self.self_attention
         heads = attention.project(self.self_norm(x))
         heads = heads.unflatten(3, (3, attention.heads, -1)).permute(3, 0, 1, 4, 2, 5)
-        query, now = heads[0], Past(heads[1], heads[2])
-        if past is not None:
-            now = Past(
-                torch.cat([past.keys, now.keys], 3),
-                torch.cat([past.values, now.values], 3),
+        query, now = heads[0], KvCache(heads[1], heads[2])
+        if cache is not None:
+            now = KvCache(
+                torch.cat([cache.keys, now.keys], 3),
+                torch.cat([cache.values, now.values], 3),
             )
         new, known = query.shape[3], now.keys.shape[3]
         visible = torch.ones(new, known, dtype=torch.bool, device=x.device)
@@ -118,34 +123,34 @@ class AutoregressiveDecoder(Denoiser):
         return self.code_logits(x)
 
     def next_digit(
-        self, digit: int, previous: Tensor, past: list[Past] | None, memory: Memory
-    ) -> tuple[Tensor, list[Past]]:
+        self, digit: int, previous: Tensor, cache: list[KvCache] | None, memory: Memory
+    ) -> tuple[Tensor, list[KvCache]]:
         """Predict one digit, reading only the digit before it.
 
         Args:
             digit: which, from 0.
             previous: code of digit ``digit - 1`` ``(B, A)``; not read at digit 0.
-            past: every layer's earlier digits; None at digit 0.
+            cache: every layer's earlier digits; None at digit 0.
             memory: the users' histories.
 
         Returns:
-            Logits ``(B, A, K)``, without gradient, and the past that the next digit
+            Logits ``(B, A, K)``, without gradient, and the cache that the next digit
             needs.
         """
         x = self.masks[digit].expand(*previous.shape, -1)
         if digit:
             x = x + self.codes[self.first_row[digit - 1] + previous]
-        x, now = self._extend(x[:, :, None], past, memory)
+        x, now = self._extend(x[:, :, None], cache, memory)
         return product(x[:, :, 0], self.tables[digit]), now
 
     def _extend(
-        self, x: Tensor, past: list[Past] | None, memory: Memory
-    ) -> tuple[Tensor, list[Past]]:
+        self, x: Tensor, cache: list[KvCache] | None, memory: Memory
+    ) -> tuple[Tensor, list[KvCache]]:
         x, now = self.dropout(x), []
         layers = cast(Iterable[CausalDecoderLayer], self.decoder)
         for number, layer in enumerate(layers):
             keys, values = memory.keys[number], memory.values[number]
-            before = past[number] if past else None
+            before = cache[number] if cache else None
             x, kept = layer.extend(x, before, keys, values, memory.bias)
             now.append(kept)
         return self.norm(x), now
@@ -250,10 +255,10 @@ def beam_search(
     scores = torch.zeros(batch, 1, device=device)
     nodes = torch.zeros(batch, 1, dtype=torch.int64, device=device)
     previous = torch.zeros_like(nodes)
-    past: list[Past] | None = None
+    cache: list[KvCache] | None = None
     reachable = None if excluded_rows is None else prefixes.reachable(excluded_rows)
     for digit in range(len(prefixes.levels)):
-        logits, past = model.next_digit(digit, previous, past, memory)
+        logits, cache = model.next_digit(digit, previous, cache, memory)
         barred = ~prefixes.allowed(digit, nodes, reachable)
         log_p = logits.log_softmax(-1).masked_fill(barred, -torch.inf)
         candidates = (scores[..., None] + log_p).flatten(1)
@@ -263,7 +268,7 @@ def beam_search(
         scores, flat = scores[:, :width], flat[:, :width]
         parents, previous = flat // size, flat % size
         nodes = prefixes.follow(digit, nodes.gather(1, parents), previous)
-        past = [layer.take(parents) for layer in past]
+        cache = [layer.take(parents) for layer in cache]
     rows = prefixes.row_of_leaf[nodes]
     return rows.masked_fill(scores == -torch.inf, -1), scores
 

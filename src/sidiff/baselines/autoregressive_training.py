@@ -16,7 +16,12 @@ from sidiff.baselines.autoregressive import (
     Prefixes,
     beam_search,
 )
-from sidiff.baselines.method import Baseline, BaselineTask, Fitted, Lessons
+from sidiff.baselines.method import (
+    Baseline,
+    BaselineTask,
+    TrainedNetworks,
+    TrainingInputs,
+)
 from sidiff.baselines.settings import BaselinesParameters
 from sidiff.diffusion.denoiser import DenoiserConfig
 from sidiff.diffusion.histories import Histories, SampleBatch
@@ -29,33 +34,35 @@ from sidiff.training.loop import budget_of, samples_fingerprint
 from sidiff.training.trainer import SCORE_CUTOFF, Trained
 
 PLAIN = {"mask": "per_digit", "difficulty_embedding": False}
-"""Parts that no counterpart of a denoiser has: a mask vector says which digit is asked
-for, and always one digit is."""
+"""Network parts of a denoiser that this decoder does without. The mask vector of a
+digit says which digit is predicted, and it is always one digit."""
 
 
 class AutoregressiveTask(BaselineTask):
     """The decoder, its loss, and its validation by NDCG@10 of a beam."""
 
     def __init__(
-        self, label: str, model: AutoregressiveDecoder, lessons: Lessons, seed: int
+        self,
+        label: str,
+        model: AutoregressiveDecoder,
+        inputs: TrainingInputs,
+        seed: int,
     ) -> None:
         """Lay the data out; ``seed`` chooses the validation users."""
-        sequences, table = lessons.sequences, lessons.table
-        self.training = lessons.training
+        sequences, table = inputs.sequences, inputs.table
+        self.training = inputs.training
         settings = self.training.validation
         super().__init__(
             label,
             model,
-            Histories(sequences, table.codes, None, lessons.device),
-            validation_samples(
-                sequences, lessons.max_history, settings.max_users, seed
-            ),
+            Histories(sequences, table.codes, None, inputs.device),
+            validation_samples(sequences, inputs.max_history, settings.max_users, seed),
             settings.users_per_batch,
         )
         self.decoder = model
         self.groups = table.groups()
         self.prefixes = Prefixes.of(table, self.device)
-        self.beam = lessons.parameters.autoregressive.beam
+        self.beam = inputs.parameters.autoregressive.beam
 
     def loss(self, samples: Tensor, progress: float) -> Loss:
         """Cross-entropy of every digit, given those before it."""
@@ -86,28 +93,28 @@ class AutoregressiveTask(BaselineTask):
 
 
 def fit_autoregressive(
-    lessons: Lessons, seed: int, label: str = "autoregressive"
+    inputs: TrainingInputs, seed: int, label: str = "autoregressive"
 ) -> tuple[AutoregressiveDecoder, Trained]:
     """Train on the denoiser's samples, in its network's shape, by its schedule.
 
     Weights, order and dropout follow from ``seed``. The model is that of the best
     epoch, in evaluation mode.
     """
-    own, training = lessons.parameters.autoregressive, lessons.training
+    own, training = inputs.parameters.autoregressive, inputs.training
     shape = own.model_dump(include={"encoder_layers", "decoder_layers", "dropout"})
     config = DenoiserConfig.build(
         training.network.model_copy(update=PLAIN | shape),
-        lessons.table.digits,
-        lessons.table.codebook_size,
-        lessons.max_history,
+        inputs.table.digits,
+        inputs.table.codebook_size,
+        inputs.max_history,
     )
     model = AutoregressiveDecoder(config)
-    model.initialize(torch.Generator().manual_seed(seed + 2)).to(lessons.device)
+    model.initialize(torch.Generator().manual_seed(seed + 2)).to(inputs.device)
     decides = {
         "parameters": own.model_dump(),
         "training": training.model_dump(exclude={"checkpoint_seconds"}),
-        "sid_table": lessons.table.fingerprint,
-        "samples": samples_fingerprint(lessons.samples),
+        "sid_table": inputs.table.fingerprint,
+        "samples": samples_fingerprint(inputs.samples),
     }
     rate = {"learning_rate": own.learning_rate}
     budget = replace(
@@ -119,8 +126,8 @@ def fit_autoregressive(
         seed=seed,
         group="baselines.autoregressive",
     )
-    task = AutoregressiveTask(label, model, lessons, seed)
-    return model, lessons.train(task, lessons.samples, budget, decides)
+    task = AutoregressiveTask(label, model, inputs, seed)
+    return model, inputs.train(task, inputs.samples, budget, decides)
 
 
 class Autoregressive(Baseline):
@@ -129,14 +136,14 @@ class Autoregressive(Baseline):
     networks = "autoregressive"
     title = "autoregressive decoder"
 
-    def fit(self, lessons: Lessons) -> Fitted:
+    def fit(self, inputs: TrainingInputs) -> TrainedNetworks:
         """Train a decoder with every seed."""
-        label = f"Autoregressive, seed {{}} of {len(lessons.seeds)}"
+        label = f"Autoregressive, seed {{}} of {len(inputs.seeds)}"
         networks = [
-            fit_autoregressive(lessons, seed, label.format(number))
-            for number, seed in enumerate(lessons.seeds, 1)
+            fit_autoregressive(inputs, seed, label.format(number))
+            for number, seed in enumerate(inputs.seeds, 1)
         ]
-        return Fitted.of(networks, lessons.seeds, [])
+        return TrainedNetworks.of(networks, inputs.seeds, [])
 
     def ranker(
         self,

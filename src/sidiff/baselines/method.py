@@ -29,7 +29,7 @@ from sidiff.training.workers import Workers
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingInputs:
     """The data and settings that baselines are trained with.
 
     Attributes:
@@ -66,7 +66,7 @@ class Lessons:
     ) -> Trained:
         """Train a network on ``(S, 3)``; it has the weights of its best epoch then.
 
-        ``decides`` is what decides over the outcome beside histories and seed.
+        ``decides``: settings that decide the outcome, but for histories and seed.
         """
         name = task.label.partition(",")[0]
         decides = decides | {
@@ -114,7 +114,7 @@ class BaselineTask(Task):
 
 
 @dataclass(frozen=True)
-class Fitted:
+class TrainedNetworks:
     """The networks of one kind, one of every seed.
 
     Attributes:
@@ -133,7 +133,7 @@ class Fitted:
         networks: Sequence[tuple[StoredNetwork, Trained]],
         seeds: list[int],
         tried: list[dict[str, Any]],
-    ) -> Fitted:
+    ) -> TrainedNetworks:
         """Join the networks of all seeds."""
         weights: dict[str, Tensor] = {}
         runs: list[dict[str, Any]] = []
@@ -161,7 +161,7 @@ class Baseline(ABC):
     networks: ClassVar[str | None] = None
     title: ClassVar[str] = ""
 
-    def fit(self, lessons: Lessons) -> Fitted:
+    def fit(self, inputs: TrainingInputs) -> TrainedNetworks:
         """Train its networks; only for methods that have some."""
         raise NotImplementedError
 

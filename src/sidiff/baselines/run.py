@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidiff.baselines import BASELINES
-from sidiff.baselines.method import Fitted, Lessons
+from sidiff.baselines.method import TrainedNetworks, TrainingInputs
 from sidiff.baselines.settings import BaselinesParameters
 from sidiff.devices import cpu_threads, resolve
 from sidiff.errors import SidiffError
@@ -33,9 +33,9 @@ class Ranked:
     results: Results
 
 
-def fit_baselines(lessons: Lessons) -> dict[str, Fitted]:
+def fit_baselines(lessons: TrainingInputs) -> dict[str, TrainedNetworks]:
     """Train the networks of all methods, by the names they are stored under."""
-    fitted: dict[str, Fitted] = {}
+    fitted: dict[str, TrainedNetworks] = {}
     with cpu_threads(lessons.parameters.threads):
         for method in lessons.parameters.methods:
             baseline = BASELINES[method]()
@@ -47,7 +47,7 @@ def fit_baselines(lessons: Lessons) -> dict[str, Fitted]:
 def rank_baselines(
     sequences: Sequences,
     table: SidTable,
-    fitted: Mapping[str, Fitted],
+    fitted: Mapping[str, TrainedNetworks],
     parameters: BaselinesParameters,
     evaluation: EvaluationParameters,
     max_history: int,
@@ -92,7 +92,7 @@ def rank_baselines(
     with cpu_threads(parameters.threads):
         for method in parameters.methods:
             baseline = BASELINES[method]()
-            trained, seeds = Fitted({}, {}), evaluation.seeds[:1]
+            trained, seeds = TrainedNetworks({}, {}), evaluation.seeds[:1]
             if baseline.networks is not None:
                 seeds = evaluation.seeds
                 trained = fitted.get(baseline.networks, trained)

@@ -23,7 +23,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sidiff.baselines.method import Baseline, BaselineTask, Fitted, Lessons
+from sidiff.baselines.method import (
+    Baseline,
+    BaselineTask,
+    TrainedNetworks,
+    TrainingInputs,
+)
 from sidiff.baselines.settings import BaselinesParameters, SasRecSettings
 from sidiff.diffusion.base import StoredNetwork
 from sidiff.diffusion.blocks import EncoderLayer, log_mask
@@ -155,7 +160,7 @@ class SasRecTask(BaselineTask):
 
 
 def fit_sasrec(
-    lessons: Lessons, settings: SasRecSettings, seed: int, label: str = "SASRec"
+    inputs: TrainingInputs, settings: SasRecSettings, seed: int, label: str = "SASRec"
 ) -> tuple[SasRec, Trained]:
     """Train on targets up to position L-3, validate on L-2 by NDCG@10 of all users.
 
@@ -165,7 +170,7 @@ def fit_sasrec(
     Raises:
         SidiffError: no user is long enough.
     """
-    sequences, longest = lessons.sequences, lessons.max_history
+    sequences, longest = inputs.sequences, inputs.max_history
     samples = sequence_rows(sequences, longest)
     if not len(samples):
         raise SidiffError(
@@ -176,11 +181,11 @@ def fit_sasrec(
         include={"d_model", "heads", "d_ff", "layers", "dropout"}
     )
     model = SasRec(SasRecConfig(sequences.n_items, longest, **shape))
-    model.initialize(torch.Generator().manual_seed(seed + 2)).to(lessons.device)
-    per_batch = lessons.parameters.users_per_batch
+    model.initialize(torch.Generator().manual_seed(seed + 2)).to(inputs.device)
+    per_batch = inputs.parameters.users_per_batch
     decides = {"settings": settings.model_dump(), "users_per_batch": per_batch}
     validation = evaluation_samples(sequences, "validation", longest)
-    task = SasRecTask(label, model, sequences, validation, per_batch, lessons.device)
+    task = SasRecTask(label, model, sequences, validation, per_batch, inputs.device)
     budget = Budget(
         settings.optimizer,
         settings.stopping,
@@ -190,7 +195,7 @@ def fit_sasrec(
         seed,
         "baselines.sasrec",
     )
-    return model, lessons.train(task, samples, budget, decides)
+    return model, inputs.train(task, samples, budget, decides)
 
 
 class SasRecAlone(Baseline):
@@ -199,22 +204,22 @@ class SasRecAlone(Baseline):
     networks = "sasrec"
     title = "SASRec"
 
-    def fit(self, lessons: Lessons) -> Fitted:
+    def fit(self, inputs: TrainingInputs) -> TrainedNetworks:
         """Try every candidate with the first seed, train the best one with all seeds.
 
         The candidate with the highest validation NDCG@10 at item level wins; the test
         split is not looked at.
         """
-        seeds, candidates = lessons.seeds, lessons.parameters.sasrec.candidates()
+        seeds, candidates = inputs.seeds, inputs.parameters.sasrec.candidates()
         label = f"SASRec, setting {{}} of {len(candidates)}"
         found = [
-            fit_sasrec(lessons, settings, seeds[0], label.format(number))
+            fit_sasrec(inputs, settings, seeds[0], label.format(number))
             for number, settings in enumerate(candidates, 1)
         ]
         best = max(range(len(found)), key=lambda number: found[number][1].score)
         label = f"SASRec, seed {{}} of {len(seeds)}"
         networks = [found[best]] + [
-            fit_sasrec(lessons, candidates[best], seed, label.format(number))
+            fit_sasrec(inputs, candidates[best], seed, label.format(number))
             for number, seed in enumerate(seeds[1:], 2)
         ]
         tried = [
@@ -228,7 +233,7 @@ class SasRecAlone(Baseline):
             }
             for settings, (_, trained) in zip(candidates, found, strict=True)
         ]
-        return Fitted.of(networks, seeds, tried)
+        return TrainedNetworks.of(networks, seeds, tried)
 
     def ranker(
         self,

@@ -20,7 +20,7 @@ CONNECT_SECONDS = 5.0
 
 
 def check_cluster(address: str | None) -> None:
-    """Find out in seconds what joining would find out in minutes.
+    """Check in seconds what joining would find in minutes.
 
     Raises:
         SidiffError: Ray is not installed, or nothing answers at the address.
@@ -35,7 +35,7 @@ def check_cluster(address: str | None) -> None:
         host, port = place.hostname, place.port
     except ValueError as error:
         raise _no_cluster(address, "that is no host:port") from error
-    # Beside host:port, Ray knows words such as auto.
+    # Ray also takes words such as auto.
     if host is None or port is None:
         return
     try:
@@ -65,18 +65,18 @@ def cluster(address: str | None, processes: int) -> Iterator[Any]:
             it does for the block fails.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Its files have the rest; the screen is for what a person must see.
+    # The rest is in Ray's log files.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     check_cluster(address)
     tokens = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
     token = Path.home() / ".ray/auth_token"
     if address is not None and (any(map(os.environ.get, tokens)) or token.exists()):
-        # What ray start asks for unless told otherwise, and ray.init does not give; a
-        # cluster that does not ask does not mind.
+        # ray start asks for a token by default, and ray.init does not give it; a
+        # cluster without tokens ignores it.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray  # noqa: PLC0415 (an extra, and slow to import)
 
-    # Where it is, the program around this one has joined already, and leaves.
+    # A program around this one may have joined already, and leaves by itself.
     joins = not ray.is_initialized()
     if joins:
         _join(ray, address, processes)
@@ -111,7 +111,7 @@ def _join(ray: Any, address: str | None, processes: int) -> None:
 
 
 def last_line(error: Exception) -> str:
-    """Of a long report, the error of the process that failed."""
+    """The last line of a long report: the error of the process that failed."""
     return str(error).strip().rpartition("\n")[2] or type(error).__name__
 
 

@@ -96,7 +96,7 @@ class FolderExchange:
             return None
 
 
-class Desk:
+class Mailbox:
     """What a ``RayExchange`` exchanges, in an actor of the cluster."""
 
     def __init__(self, job: bytes, checkpoints: str) -> None:

@@ -31,9 +31,9 @@ def train(job: Job, on_epoch: OnEpoch, address: str | None = None) -> Fitted:
         return fit(job, on_epoch)
     reports = _Reports(on_epoch)
     if parameters.engine == "ddp":
-        result = run_ddp(job, reports.pass_on)
+        result = run_ddp(job, reports.forward)
     else:
-        result = run_on_ray(job, reports.pass_on, address)
+        result = run_on_ray(job, reports.forward, address)
     if reports.refused is not None:
         raise SidiffError(reports.refused)
     if result is None:
@@ -44,7 +44,7 @@ def train(job: Job, on_epoch: OnEpoch, address: str | None = None) -> Fitted:
             f"again, and it goes on from its last checkpoint.{last}"
         )
     if job.checkpoints is not None:
-        job.checkpoints.take_over(reports.checkpoints)
+        job.checkpoints.adopt(reports.checkpoints)
     return result_from_bytes(result)
 
 
@@ -65,7 +65,7 @@ class _Reports:
         self._on_epoch = on_epoch
         self._last_epoch = 0
 
-    def pass_on(self, exchange: Exchange) -> None:
+    def forward(self, exchange: Exchange) -> None:
         """Pass on what came since the last call."""
         for kind, content in exchange.events():
             if kind == "log":

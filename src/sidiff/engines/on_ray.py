@@ -19,7 +19,7 @@ from typing import Any
 import torch.distributed as dist
 
 from sidiff.engines.cluster import cluster, uses_gpus
-from sidiff.engines.exchange import Desk, Exchange, RayExchange, reported
+from sidiff.engines.exchange import Exchange, Mailbox, RayExchange, reported
 from sidiff.engines.job import checkpoints_to_json, to_bytes
 from sidiff.engines.processes import POLL_SECONDS
 from sidiff.engines.worker import work
@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 
 
 def run_on_ray(
-    job: Job, pass_on: Callable[[Exchange], None], address: str | None
+    job: Job, forward: Callable[[Exchange], None], address: str | None
 ) -> bytes | None:
-    """Run a job and wait for it; ``pass_on`` is called now and then.
+    """Run a job and wait for it; ``forward`` is called now and then.
 
     Returns:
         Its result; None if the workers were lost too often or refused.
@@ -48,7 +48,7 @@ def run_on_ray(
 
         # Beside the workers' own CPUs: the actor only waits.
         place = checkpoints_to_json(job.checkpoints)
-        actor = ray.remote(num_cpus=0)(Desk).remote(ray.put(to_bytes(job)), place)
+        actor = ray.remote(num_cpus=0)(Mailbox).remote(ray.put(to_bytes(job)), place)
         exchange = RayExchange(actor)
         gpus = uses_gpus(ray, parameters.device, parameters.workers)
         trainer = TorchTrainer(
@@ -63,9 +63,9 @@ def run_on_ray(
         fitting = threading.Thread(target=_fit, args=[trainer], daemon=True)
         fitting.start()
         while fitting.is_alive():
-            pass_on(exchange)
+            forward(exchange)
             time.sleep(POLL_SECONDS)
-        pass_on(exchange)
+        forward(exchange)
         return exchange.result()
 
 

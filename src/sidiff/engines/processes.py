@@ -36,8 +36,8 @@ WORKERS_FAILED = 3
 started again."""
 
 
-def run_ddp(job: Job, pass_on: Callable[[Exchange], None]) -> bytes | None:
-    """Run a job and wait for it; ``pass_on`` is called now and then.
+def run_ddp(job: Job, forward: Callable[[Exchange], None]) -> bytes | None:
+    """Run a job and wait for it; ``forward`` is called now and then.
 
     Returns:
         Its result; None if the workers were lost too often or refused.
@@ -76,11 +76,11 @@ def run_ddp(job: Job, pass_on: Callable[[Exchange], None]) -> bytes | None:
         ) as launcher:
             try:
                 while launcher.poll() is None:
-                    pass_on(exchange)
+                    forward(exchange)
                     time.sleep(POLL_SECONDS)
             finally:
                 launcher.terminate()
-        pass_on(exchange)
+        forward(exchange)
         result = exchange.result()
         if result is None and launcher.returncode not in (0, WORKERS_FAILED):
             raise SidiffError(

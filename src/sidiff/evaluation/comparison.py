@@ -159,30 +159,6 @@ def _rows_of_figures(
     return found
 
 
-def flat_report(comparison: pl.DataFrame) -> dict[str, float]:
-    """The figures by name, such as ``sasrec/item/ndcg_at_10``, ready for JSON.
-
-    Every mean has an entry; those at the largest cutoff have ``_sd``, ``_low`` and
-    ``_high`` beside it where they exist. ``METHOD/users`` counts the users.
-    """
-    ending = f"_at_{largest_cutoff(comparison)}"
-    report: dict[str, float] = {}
-    for row in comparison.iter_rows(named=True):
-        name = f"{row['method']}/{row['level']}/{row['metric']}"
-        if row["by"] != "all":
-            # MLflow takes no plus sign in a name.
-            bucket = row["bucket"].replace("+", " or more").replace(" ", "_")
-            report[f"{name}/{row['by']}/{bucket}"] = row["mean"]
-            continue
-        report.setdefault(f"{row['method']}/users", row["users"])
-        report[name] = row["mean"]
-        if name.endswith(ending) or "_minus_" in name:
-            for key in ("sd", "low", "high"):
-                if row[key] is not None:
-                    report[f"{name}_{key}"] = row[key]
-    return report
-
-
 def largest_cutoff(comparison: pl.DataFrame) -> int:
     """The k of the headline figures."""
     cutoffs = comparison["metric"].str.extract(r"^recall_at_(\d+)$").cast(pl.Int64)

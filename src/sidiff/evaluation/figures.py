@@ -1,13 +1,12 @@
-"""Metrics, methods at both levels, and the trade-off of decoders, drawn.
+"""Figures of the comparison: methods at both levels, and decoders by their cost.
 
 ``comparison`` is what ``sidiff.evaluation.comparison.compare`` returns.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -19,10 +18,8 @@ from sidiff.evaluation.comparison import largest_cutoff
 from sidiff.evaluation.headlines import (
     NONE,
     Headline,
-    bucket_sizes,
     headlines,
     label,
-    metric_title,
     percent,
     rate_text,
 )
@@ -31,12 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
-
-ROWS = {
-    "test/sid": "sidiff, SID level",
-    "test/item": "sidiff, item level",
-    "test/popularity": "popularity, item level",
-}
 
 ALMOST = 0.99
 """Share of the serial decoder's NDCG that a faster one should keep."""
@@ -51,39 +42,8 @@ COLOURS = {"decoder": "#4878a8", "baseline": "#c8773a", "training": "#5a9367"}
 MARKERS = {"decoder": "o", "baseline": "D", "training": "s"}
 """Kinds differ in shape as well as in colour."""
 
-LINES = ("#4878a8", "#c8773a", "#5a9367", "#8d6a9f", "#b5495b", "#7a7a7a", "#c0a030")
-SHAPES = "oDs^vPX"
-
-FEW_USERS = 30
-"""Below this number of users a whisker may leave the picture."""
-
 BESIDE: dict[str, Any] = {"textcoords": "offset points", "color": INK}
-"""Of notes that stand a few points beside their place."""
-
-
-def metrics_figure(metrics: Mapping[str, float]) -> Figure:
-    """Recall and NDCG at both levels beside the popularity baseline.
-
-    Args:
-        metrics: as ``sidiff.evaluation.run.Evaluation.metrics``.
-    """
-    names = [
-        n.removeprefix("test/item/") for n in metrics if n.startswith("test/item/")
-    ]
-    figure = Figure(figsize=(7, 4), layout="constrained", dpi=120)
-    axes = figure.subplots()
-    places, width = np.arange(len(names)), 0.8 / len(ROWS)
-    for index, (row, title) in enumerate(ROWS.items()):
-        values = [metrics[f"{row}/{name}"] for name in names]
-        shift = (index - (len(ROWS) - 1) / 2) * width
-        bars = axes.bar(places + shift, values, width, label=title)
-        axes.bar_label(bars, fmt="{:.3g}", fontsize=6.5, padding=1)
-    axes.set_xticks(places, map(metric_title, names))
-    axes.margins(y=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, ncols=len(ROWS), loc="upper center")
-    axes.set_title(f"Test split, {metrics['n_users']:,.0f} users")
-    return figure
+"""Style of notes that stand a few points next to their place."""
 
 
 def comparison_figure(comparison: pl.DataFrame) -> Figure:
@@ -118,45 +78,6 @@ def comparison_figure(comparison: pl.DataFrame) -> Figure:
     return figure
 
 
-def breakdown_figure(comparison: pl.DataFrame) -> Figure:
-    """Recall by popularity of the target and by history length, for the main methods.
-
-    The main methods are the first decoder, which is the configured one, and all
-    baselines; the other decoders differ from it by less than can be seen here.
-    """
-    lines = headlines(comparison)
-    first = comparison.filter(pl.col("kind") == "decoder")["method"].head(1).to_list()
-    methods = [
-        line.method for line in lines if line.kind == "baseline" or line.method in first
-    ]
-    parts = {
-        by: comparison.filter(pl.col("by") == by)
-        for by in ("held_out", "popularity", "history")
-    }
-    figure = Figure(figsize=(12, 4.2), layout="constrained", dpi=120)
-    popularity, history = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-    # Held-out targets stand apart, before those that happen not to occur.
-    _draw_buckets(popularity, [parts["held_out"], parts["popularity"]], methods)
-    _draw_buckets(history, [parts["history"]], methods)
-    popularity.set_xlabel("training occurrences of the target", fontsize=9)
-    popularity.set_ylabel(f"Recall@{lines[0].cutoff}, item level", fontsize=9)
-    popularity.set_title("By popularity of the target", loc="left", fontsize=11)
-    history.set_xlabel("items in the history", fontsize=9)
-    history.set_title("By length of the history", loc="left", fontsize=11)
-    drawn = pl.concat(parts.values()).filter(pl.col("method").is_in(methods))
-    popularity.set_ylim(0, _top(drawn))
-    figure.legend(
-        *popularity.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=len(methods),
-        frameon=False,
-        fontsize=8,
-        title=f"whiskers: {percent(lines[0].confidence)} bootstrap interval over users",
-        title_fontsize=8,
-    )
-    return figure
-
-
 def _draw_level(axes: Axes, lines: Sequence[Headline], level: str) -> None:
     for place, line in enumerate(lines):
         estimate = line.ndcg if level == "item" else line.sid_ndcg
@@ -174,7 +95,10 @@ def _draw_level(axes: Axes, lines: Sequence[Headline], level: str) -> None:
     axes.set_xlim(left=0)
     # Room for the value behind the longest whisker.
     axes.set_xlim(right=axes.get_xlim()[1] * 1.12)
-    _tidy(axes, "x")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", color=GRID, lw=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8)
     axes.tick_params(axis="y", length=0, labelsize=9)
 
 
@@ -185,7 +109,7 @@ def _write_costs(axes: Axes, lines: Sequence[Headline]) -> None:
     calls = (line.denoiser_calls for line in lines)
     columns = {
         "users": [f"{line.users:,}" for line in lines],
-        "calls per\nbatch": [f"{one:.3g}" if one else NONE for one in calls],
+        "calls per\nuser": [f"{one:.3g}" if one else NONE for one in calls],
         "users per\nsecond": [rate_text(line.users_per_second) for line in lines],
     }
     style: dict[str, Any] = {"ha": "right", "fontsize": 8}
@@ -194,59 +118,6 @@ def _write_costs(axes: Axes, lines: Sequence[Headline]) -> None:
         axes.annotate(title, (right, 1), **above, **style, **BESIDE)
         for place, text in enumerate(texts):
             axes.text(right, place, text, va="center", color=INK, **style)
-
-
-def _top(drawn: pl.DataFrame) -> float:
-    """Room for every dot, and for whiskers of buckets that are not tiny.
-
-    One whisker of ten users would press all others against the axis; it leaves the
-    picture instead.
-    """
-    sure = drawn.filter(pl.col("users") >= FEW_USERS)["high"]
-    highest = max(float(value) for value in (*drawn["mean"], *sure))
-    return 1.08 * highest if highest else 1.0
-
-
-def _draw_buckets(
-    axes: Axes, parts: Sequence[pl.DataFrame], methods: Sequence[str]
-) -> None:
-    """Dots of all methods side by side over each bucket."""
-    first, ticks = 0, []
-    for part in parts:
-        sizes = bucket_sizes(part)
-        places = {bucket: first + index for index, bucket in enumerate(sizes)}
-        for index, method in enumerate(methods):
-            mine = part.filter(pl.col("method") == method)
-            shift = (index - (len(methods) - 1) / 2) * 0.7 / len(methods)
-            x = np.array([places[bucket] + shift for bucket in mine["bucket"]])
-            colour = LINES[index % len(LINES)]
-            axes.plot([x, x], [mine["low"], mine["high"]], color=colour, lw=1.0)
-            axes.plot(
-                x,
-                mine["mean"],
-                SHAPES[index % len(SHAPES)],
-                color=colour,
-                ms=5,
-                ls="",
-                clip_on=False,
-                label=label(method) if part is parts[-1] else "_",
-            )
-        ticks += [f"{bucket}\n{size:,} users" for bucket, size in sizes.items()]
-        first += len(sizes)
-    axes.set_xticks(range(first), ticks)
-    axes.set_xlim(-0.6, first - 0.4)
-    for border in range(1, first):
-        axes.axvline(border - 0.5, color=GRID, lw=0.6)
-    _tidy(axes, "y")
-    axes.tick_params(axis="x", length=0, pad=7)
-
-
-def _tidy(axes: Axes, values: Literal["x", "y"]) -> None:
-    """Leave the lines that help to read the axis of the values."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis=values, color=GRID, lw=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8)
 
 
 def trade_off_figure(comparison: pl.DataFrame, methods: Mapping[str, str]) -> go.Figure:

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import polars as pl
@@ -26,6 +28,9 @@ NAMES = {
 
 NONE = "\u2013"
 """The text of an empty cell."""
+
+Rows = Mapping[tuple[str, ...], dict[str, Any]]
+"""Rows of the comparison by method, level, metric, by and bucket."""
 
 _MILLION, _TENS = 1e6, 10.0
 _OF_A_SEARCH = ("denoiser_calls", "distinct_states", "valid_share", "completed_share")
@@ -90,51 +95,48 @@ def label(method: str) -> str:
 def headlines(comparison: pl.DataFrame) -> list[Headline]:
     """One line per method, best item-level NDCG first.
 
-    Methods that cover fewer users follow those that cover all: by chance theirs may be
-    easier, and a common order would say otherwise.
+    Methods that cover fewer users follow those that cover all: their users may be
+    easier, so that one order for all would mislead.
     """
     k, most = largest_cutoff(comparison), comparison["users"].max()
+    rows = _rows(comparison)
     lines = []
-    for (method, kind), frame in (
-        comparison.filter(pl.col("by") == "all")
-        .partition_by("method", "kind", as_dict=True, maintain_order=True)
-        .items()
-    ):
-        rows = _by(frame, "level", "metric")
-        recall, ndcg, sid_recall, sid_ndcg = (
-            Estimate(row["mean"], row["low"], row["high"], row["users"])
-            for row in (
-                rows[level, f"{name}_at_{k}"]
-                for level in ("item", "sid")
-                for name in ("recall", "ndcg")
-            )
-        )
-        costs = {key[1]: row["mean"] for key, row in rows.items() if key[0] == "cost"}
+    methods = comparison.select("method", "kind").unique(maintain_order=True)
+    for method, kind in methods.iter_rows():
+
+        def estimate(level: str, metric: str, method: str = method) -> Estimate:
+            row = rows[method, level, f"{metric}_at_{k}", "all", "all"]
+            return Estimate(row["mean"], row["low"], row["high"], row["users"])
+
+        def cost(name: str, method: str = method) -> float | None:
+            row = rows.get((method, "cost", name, "all", "all"))
+            return None if row is None else row["mean"]
+
+        ndcg = estimate("item", "ndcg")
         lines.append(
             Headline(
                 method=method,
                 kind=kind,
                 users=ndcg.users,
-                seeds=rows["item", f"ndcg_at_{k}"]["seeds"],
-                recall=recall,
+                seeds=rows[method, "item", f"ndcg_at_{k}", "all", "all"]["seeds"],
+                recall=estimate("item", "recall"),
                 ndcg=ndcg,
-                sid_recall=sid_recall,
-                sid_ndcg=sid_ndcg,
+                sid_recall=estimate("sid", "recall"),
+                sid_ndcg=estimate("sid", "ndcg"),
                 cutoff=k,
-                confidence=frame["confidence"][0],
+                confidence=comparison["confidence"][0],
                 everybody=ndcg.users == most,
-                users_per_second=costs.get("users_per_second"),
-                denoiser_calls=costs.get("denoiser_calls"),
+                users_per_second=cost("users_per_second"),
+                denoiser_calls=cost("denoiser_calls"),
             )
         )
     return sorted(lines, key=lambda line: (not line.everybody, -line.ndcg.mean))
 
 
-def _by(part: pl.DataFrame, *names: str) -> dict[tuple[str, ...], dict[str, Any]]:
-    """The rows of a part of the comparison by what is in the columns ``names``."""
-    return {
-        tuple(row[name] for name in names): row for row in part.iter_rows(named=True)
-    }
+def _rows(comparison: pl.DataFrame) -> Rows:
+    """The rows of the comparison by method, level, metric, by and bucket."""
+    key = itemgetter("method", "level", "metric", "by", "bucket")
+    return {key(row): row for row in comparison.iter_rows(named=True)}
 
 
 def rate_text(rate: float | None) -> str:
@@ -153,32 +155,34 @@ def percent(share: float, digits: int = 0) -> str:
 
 def comparison_table(comparison: pl.DataFrame, dataset: str) -> str:
     """The comparison as a page of Markdown; ``dataset`` is for the title."""
-    lines = headlines(comparison)
-    confidence = comparison["confidence"][0]
+    lines, rows = headlines(comparison), _rows(comparison)
     k = largest_cutoff(comparison)
+    metrics = comparison["metric"].unique(maintain_order=True).to_list()
+    at_k = [name for name in metrics if re.fullmatch(r"(recall|ndcg)_at_\d+", name)]
     parts = [
         f"# Methods compared on {dataset}",
         "Test split, full ranking of the catalogue. Each figure is the mean over users"
         " of the mean over seeds; *sd* is that over seeds of the mean over users (of"
         " a single seed there is none). Brackets are"
-        f" {percent(confidence)} bootstrap intervals over users, from the same"
-        " resamples for all methods; where nobody is hit they have no width, which is"
-        " no certainty. Methods with fewer users stand last and compare with the others"
-        " by the differences only.",
+        f" {percent(comparison['confidence'][0])} bootstrap intervals over users, from"
+        " the same resamples for all methods; without any hit they have no width, which"
+        " is no certainty. Methods with fewer users stand last and compare with the"
+        " others by the differences only.",
         "## Item level",
-        _level(comparison, lines, "item"),
+        _level(rows, lines, "item", at_k),
         "## Semantic-ID level",
-        _level(comparison, lines, "sid"),
+        _level(rows, lines, "sid", at_k),
     ]
-    differences = comparison["metric"].str.extract(r"_minus_(.+)$").drop_nulls()
-    for reference in differences.unique(maintain_order=True):
-        metric = f"ndcg_at_{k}_minus_{reference}"
-        parts += [
-            f"## Difference to {label(reference)}",
-            f"Item-level NDCG@{k} less that of {label(reference)}, on the users that"
-            " both have ranked.",
-            _differences(comparison.filter(pl.col("metric") == metric), lines),
-        ]
+    beginning = f"ndcg_at_{k}_minus_"
+    for metric in metrics:
+        if metric.startswith(beginning):
+            reference = label(metric.removeprefix(beginning))
+            parts += [
+                f"## Difference to {reference}",
+                f"Item-level NDCG@{k} less that of {reference}, on the users that"
+                " both have ranked.",
+                _differences(rows, lines, metric),
+            ]
     titles = {
         "popularity": "by training occurrences of the target",
         "history": "by items in the history",
@@ -187,68 +191,57 @@ def comparison_table(comparison: pl.DataFrame, dataset: str) -> str:
     for by, title in titles.items():
         part = comparison.filter(pl.col("by") == by)
         if len(part):
-            parts += [f"## Recall@{k} {title}", _breakdown(part, lines)]
+            buckets = _breakdown(rows, lines, part, f"recall_at_{k}")
+            parts += [f"## Recall@{k} {title}", buckets]
     parts += [
         "## Lists and costs",
         f"*coverage*: share of the catalogue in somebody's first {k}; *popular*: share"
         f" of the first {k} that is among the 1 % most popular items; both depend on"
         " the number of users. *calls*: denoiser passes made for a user.",
-        _lists_and_costs(comparison, lines, k),
+        _lists_and_costs(rows, lines, k),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def bucket_sizes(part: pl.DataFrame) -> dict[str, int]:
-    """Buckets in ascending order with the most users that a method has in each.
+def _level(
+    rows: Rows, lines: Sequence[Headline], level: str, metrics: Sequence[str]
+) -> str:
+    """Every metric of one level."""
 
-    Args:
-        part: the rows of one ``by`` of the comparison.
-    """
-    sizes = (
+    def cells(line: Headline) -> Iterator[str]:
+        yield from (line.label, f"{line.users:,}", str(line.seeds))
+        for metric in metrics:
+            row = rows[line.method, level, metric, "all", "all"]
+            yield _with_interval(row)
+            yield NONE if row["sd"] is None else f"{row['sd']:.4f}"
+
+    titles = chain.from_iterable((metric_title(name), "sd") for name in metrics)
+    return _table(["method", "users", "seeds", *titles], map(cells, lines))
+
+
+def _differences(rows: Rows, lines: Sequence[Headline], metric: str) -> str:
+    cells = [
+        [line.label, f"{row['users']:,}", _with_interval(row, "{:+.4f}")]
+        for line in lines
+        if (row := rows.get((line.method, "item", metric, "all", "all")))
+    ]
+    return _table(["method", "users of both", "difference"], cells)
+
+
+def _breakdown(
+    rows: Rows, lines: Sequence[Headline], part: pl.DataFrame, metric: str
+) -> str:
+    """One column per bucket; where a method has fewer users, their number."""
+    by = part["by"][0]
+    buckets = (
         part.group_by("bucket")
         .agg(pl.col("users").max())
         .sort(pl.col("bucket").str.extract(r"^(\d+)").cast(pl.Int64))
     )
-    return dict(zip(sizes["bucket"], sizes["users"], strict=True))
-
-
-def _level(comparison: pl.DataFrame, lines: Sequence[Headline], level: str) -> str:
-    """Every cutoff of one level."""
-    part = comparison.filter(
-        (pl.col("level") == level)
-        & (pl.col("by") == "all")
-        & ~pl.col("metric").str.contains("_minus_")
-    )
-    names = part["metric"].unique(maintain_order=True).to_list()
-    found = _by(part, "method", "metric")
-
-    def cells(line: Headline) -> Iterator[str]:
-        yield from (line.label, f"{line.users:,}", str(line.seeds))
-        for name in names:
-            row = found[line.method, name]
-            yield _with_interval(row)
-            yield NONE if row["sd"] is None else f"{row['sd']:.4f}"
-
-    titles = chain.from_iterable((metric_title(name), "sd") for name in names)
-    return _table(["method", "users", "seeds", *titles], map(cells, lines))
-
-
-def _differences(part: pl.DataFrame, lines: Sequence[Headline]) -> str:
-    found = _by(part, "method")
-    rows = [
-        [line.label, f"{row['users']:,}", _with_interval(row, "{:+.4f}")]
-        for line in lines
-        if (row := found.get((line.method,)))
-    ]
-    return _table(["method", "users of both", "difference"], rows)
-
-
-def _breakdown(part: pl.DataFrame, lines: Sequence[Headline]) -> str:
-    """One column per bucket; where a method has fewer users, their number."""
-    sizes, found = bucket_sizes(part), _by(part, "method", "bucket")
+    sizes = dict(buckets.iter_rows())
 
     def cell(method: str, bucket: str) -> str:
-        row = found.get((method, bucket))
+        row = rows.get((method, "item", metric, by, bucket))
         if row is None:
             return NONE
         fewer = row["users"] < sizes[bucket]
@@ -260,27 +253,24 @@ def _breakdown(part: pl.DataFrame, lines: Sequence[Headline]) -> str:
     )
 
 
-def _lists_and_costs(
-    comparison: pl.DataFrame, lines: Sequence[Headline], k: int
-) -> str:
+def _lists_and_costs(rows: Rows, lines: Sequence[Headline], k: int) -> str:
     share = partial(percent, digits=1)
-    columns: dict[str, tuple[str, Callable[[float], str]]] = {
-        f"coverage_at_{k}": ("coverage", share),
-        f"popular_share_at_{k}": ("popular", share),
-        "denoiser_calls": ("calls", "{:.3g}".format),
-        "users_per_second": ("users per second", rate_text),
-        "distinct_states": ("distinct states", share),
-        "valid_share": ("valid SIDs", share),
-        "completed_share": ("lists completed", share),
+    columns: dict[tuple[str, str], tuple[str, Callable[[float], str]]] = {
+        ("lists", f"coverage_at_{k}"): ("coverage", share),
+        ("lists", f"popular_share_at_{k}"): ("popular", share),
+        ("cost", "denoiser_calls"): ("calls", "{:.3g}".format),
+        ("cost", "users_per_second"): ("users per second", rate_text),
+        ("cost", "distinct_states"): ("distinct states", share),
+        ("cost", "valid_share"): ("valid SIDs", share),
+        ("cost", "completed_share"): ("lists completed", share),
     }
-    found = _by(comparison, "method", "metric")
 
     def cells(line: Headline) -> Iterator[str]:
         yield from (line.label, f"{line.users:,}")
-        for name, (_, write) in columns.items():
-            row = found.get((line.method, name))
+        for (level, metric), (_, write) in columns.items():
+            row = rows.get((line.method, level, metric, "all", "all"))
             # Without calls there is nothing to count in their states either.
-            idle = not line.denoiser_calls and name in _OF_A_SEARCH
+            idle = not line.denoiser_calls and metric in _OF_A_SEARCH
             yield NONE if row is None or idle else write(row["mean"])
 
     titles = [title for title, _ in columns.values()]

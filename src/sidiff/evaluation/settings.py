@@ -30,7 +30,7 @@ from sidiff.ranking.settings import (
 )
 
 CONFIGURED = "as_configured"
-"""Row of ``evaluation.method`` in the comparison."""
+"""Name of the configured method's row."""
 
 
 class EvaluationParameters(Parameters):

@@ -158,7 +158,7 @@ def check_trained_on(denoiser: Model, table: SidTable) -> None:
 
 
 def check_ranked(results: pl.DataFrame, name: str) -> None:
-    """Refuse rankings of nobody.
+    """Refuse rankings without users.
 
     Raises:
         SidiffError: names the stage that makes them.

@@ -1,4 +1,4 @@
-"""MLflow where a run is active, and silence where none is."""
+"""MLflow figures, logged where a run is active."""
 
 from __future__ import annotations
 

@@ -36,6 +36,9 @@ from sidiff.training.settings import TrainingParameters
 from sidiff.training.trainer import SCORE, SCORE_CUTOFF, Task
 from sidiff.training.workers import Workers
 
+NDCG_SHARE = 0.8
+"""Share of NDCG@10 in the validation score; the rest is Recall@10."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -65,9 +68,9 @@ class MaskingLog:
     """Counts of masked digits since the last ``rows``.
 
     Attributes:
-        total: views with 0, 1, ... L digits masked; views in which each digit is
-            masked; digits that the history has not, and has, the code of, each as how
-            many there were and how many were masked. ``(L + 1 + L + 4,)``.
+        total: counts ``(L + 1 + L + 4,)``: views with 0, 1, ... L digits masked;
+            views in which each digit is masked; digits whose code is not in the
+            history, all and masked; digits whose code is in it, all and masked.
     """
 
     def __init__(self, digits: int, device: torch.device) -> None:
@@ -175,9 +178,9 @@ class DenoiserTask(Task):
             table, training_counts(sequences), device, rows, job.lattice
         )
         self.groups, self.catalogue = table.groups(), inputs.catalogue
-        asked = parameters.validation
+        validation = parameters.validation
         chosen = validation_samples(
-            sequences, job.max_history, asked.max_users, parameters.seed
+            sequences, job.max_history, validation.max_users, parameters.seed
         )
         self.validation = Users(
             sequences,
@@ -185,11 +188,11 @@ class DenoiserTask(Task):
             chosen,
             SCORE_CUTOFF,
             exclude_seen=False,
-            per_batch=asked.users_per_batch,
+            per_batch=validation.users_per_batch,
         )
 
     def validate(self, workers: Workers) -> dict[str, float]:
-        """Metrics at both levels, and the score that the parameters make of them."""
+        """Metrics at both levels, and the score: NDCG@10 and Recall@10 at one level."""
         parameters, users = self.parameters.validation, self.validation
         items, sids = np.zeros((2, len(users.samples), SCORE_CUTOFF), dtype=np.int64)
         # Whole batches, so that lists do not depend on how many workers there are.
@@ -214,8 +217,7 @@ class DenoiserTask(Task):
         level = f"validation/{parameters.level}"
         ndcg = figures[f"{level}/ndcg_at_{SCORE_CUTOFF}"]
         recall = figures[f"{level}/recall_at_{SCORE_CUTOFF}"]
-        share = parameters.ndcg_weight
-        return figures | {SCORE: share * ndcg + (1.0 - share) * recall}
+        return figures | {SCORE: NDCG_SHARE * ndcg + (1.0 - NDCG_SHARE) * recall}
 
     def mask(
         self,
@@ -227,8 +229,8 @@ class DenoiserTask(Task):
     ) -> Tensor:
         """Mask digits of a part of a batch, and count them: ``(B, V, L)`` bool.
 
-        ``memory`` is what the model's confidences are asked with; the other arguments
-        are those of ``NoisingContext``.
+        ``memory`` is read for the model's confidences; the other arguments are those
+        of ``NoisingContext``.
         """
         probe = confidence_probe(self.network, memory, targets)
         context = NoisingContext(targets, history, lengths, progress, probe, self.noise)

@@ -1,17 +1,13 @@
-"""The course of a training run, drawn.
-
-``history`` and ``masking`` are those of ``sidiff.training.loop.Fitted``.
-"""
+"""Figures of trainings: losses, scores and masked digits over the epochs."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from plotly import graph_objects as go
+from plotly.colors import DEFAULT_PLOTLY_COLORS as PALETTE
 from plotly.subplots import make_subplots
 
 SCORES = {
@@ -21,30 +17,42 @@ SCORES = {
 
 
 def training_figure(history: pl.DataFrame) -> go.Figure:
-    """Loss and learning rate beside the validation scores, epoch by epoch.
+    """Losses and validation scores of one training or several, epoch by epoch.
 
-    Interactive: kedro-viz shows the numbers under the pointer.
+    Interactive: kedro-viz shows the numbers under the pointer. One training has the
+    learning rate and the kept epoch as well; of several, each method has a colour.
+
+    Args:
+        history: rows of ``Fitted.history``; of several trainings with the columns
+            method and seed.
     """
     figure = make_subplots(
         cols=2,
         specs=[[{"secondary_y": True}, {}]],
         subplot_titles=("Training", "Validation"),
     )
-    scored = history.drop_nulls("validation/score")
-
-    def draw(rows: pl.DataFrame, column: str, name: str, **place: Any) -> None:
-        line = {"dash": "dot"} if place.get("secondary_y") else {}
-        x, y = rows["epoch"].to_list(), rows[column].to_list()
-        figure.add_trace(go.Scatter(x=x, y=y, name=name, line=line), row=1, **place)
-
-    draw(history, "train/loss", "loss", col=1, secondary_y=False)
-    draw(history, "train/learning_rate", "learning rate", col=1, secondary_y=True)
-    for column, name in SCORES.items():
-        draw(scored, column, name, col=2)
-    best = scored["epoch"][int(scored["validation/score"].arg_max() or 0)]
-    figure.add_vline(
-        best, line_dash="dot", annotation_text=f"kept: epoch {best}", row=1, col=2
-    )
+    if "method" in history.columns:
+        methods = history["method"].unique(maintain_order=True).to_list()
+        for (method, seed), part in history.partition_by(
+            "method", "seed", as_dict=True, maintain_order=True
+        ).items():
+            line = {"color": PALETTE[methods.index(method) % len(PALETTE)]}
+            _draw_training(figure, part, f"{method}, seed {seed}: ", method, line)
+    else:
+        _draw_training(figure, history, "", None, {})
+        rates = history["train/learning_rate"]
+        rate = go.Scatter(
+            x=history["epoch"].to_list(),
+            y=rates.to_list(),
+            name="learning rate",
+            line={"dash": "dot"},
+        )
+        figure.add_trace(rate, row=1, col=1, secondary_y=True)
+        scored = history.drop_nulls("validation/score")
+        best = scored["epoch"][int(scored["validation/score"].arg_max() or 0)]
+        figure.add_vline(
+            best, line_dash="dot", annotation_text=f"kept: epoch {best}", row=1, col=2
+        )
     figure.update_xaxes(title="epoch", tickformat="d")
     figure.update_yaxes(rangemode="tozero", row=1, col=2)
     figure.update_yaxes(title="loss, nats", row=1, col=1, secondary_y=False)
@@ -52,54 +60,43 @@ def training_figure(history: pl.DataFrame) -> go.Figure:
     return figure
 
 
+def _draw_training(
+    figure: go.Figure,
+    history: pl.DataFrame,
+    prefix: str,
+    group: str | None,
+    line: dict[str, str],
+) -> None:
+    """Loss and validation scores of one training."""
+    scored = history.drop_nulls("validation/score")
+    panels = {"train/loss": ("loss", 1)} | {c: (name, 2) for c, name in SCORES.items()}
+    for column, (name, panel) in panels.items():
+        rows = history if panel == 1 else scored
+        trace = go.Scatter(
+            x=rows["epoch"].to_list(),
+            y=rows[column].to_list(),
+            name=f"{prefix}{name}",
+            legendgroup=group,
+            line=line,
+        )
+        figure.add_trace(trace, row=1, col=panel)
+
+
 def masking_figure(masking: pl.DataFrame) -> Figure:
     """Masked digits: how many, which ones, and whether in the history.
 
     Args:
-        masking: as ``sidiff.training.loop.Fitted.masking``; with method and seed beside
-            it, one row of panels per method, of its first seed.
+        masking: as ``sidiff.training.loop.Fitted.masking``.
     """
-    parts = {("",): masking}
-    if "method" in masking.columns:
-        parts = masking.partition_by("method", as_dict=True, maintain_order=True)
-    size = (12, 0.6 + 2.6 * len(parts))
-    figure = Figure(figsize=size, layout="constrained", dpi=120)
-    grid = figure.subplots(len(parts), 3, squeeze=False)
-    for (sizes, digits, known), ((name,), part) in zip(
-        grid, parts.items(), strict=True
-    ):
-        if name:
-            part = part.filter(pl.col("seed") == part["seed"][0])  # noqa: PLW2901
-        views = part.filter(of="views").filter(pl.col("value") > 0)
-        _draw_shares(sizes, views, "digits masked")
-        _draw_shares(digits, part.filter(of="digit"), "digit")
-        _draw_known(known, part.filter(of="in_history"))
-        prefix = f"{name}: " if name else ""
-        sizes.set_title(f"{prefix}how many are masked", loc="left", fontsize=11)
-        digits.set_title("which", loc="left", fontsize=11)
-        known.set_title("by what the history has", loc="left", fontsize=11)
-    return figure
-
-
-def courses_figure(history: pl.DataFrame) -> Figure:
-    """Validation scores over the epochs, one colour per method, one line per seed.
-
-    Args:
-        history: rows of ``Fitted.history`` with method and seed beside them.
-    """
-    figure = Figure(figsize=(10, 4), layout="constrained", dpi=120)
-    scored = history.drop_nulls("validation/score")
-    for axes, (column, title) in zip(
-        figure.subplots(1, 2, sharex=True), SCORES.items(), strict=True
-    ):
-        parts = scored.partition_by("method", as_dict=True, maintain_order=True)
-        for place, ((method,), part) in enumerate(parts.items()):
-            for seed in part.partition_by("seed", maintain_order=True):
-                axes.plot(seed["epoch"], seed[column], color=f"C{place}", marker=".")
-            axes.plot([], [], color=f"C{place}", marker=".", label=str(method))
-        axes.set_title(f"Validation {title}", loc="left", fontsize=11)
-        axes.set_ylim(bottom=0)
-        _tidy(axes)
+    figure = Figure(figsize=(12, 3.2), layout="constrained", dpi=120)
+    sizes, digits, known = figure.subplots(1, 3)
+    views = masking.filter(of="views").filter(pl.col("value") > 0)
+    _draw_shares(sizes, views, "digits masked")
+    _draw_shares(digits, masking.filter(of="digit"), "digit")
+    _draw_known(known, masking.filter(of="in_history"))
+    sizes.set_title("how many are masked", loc="left", fontsize=11)
+    digits.set_title("which", loc="left", fontsize=11)
+    known.set_title("by what the history has", loc="left", fontsize=11)
     return figure
 
 
@@ -134,11 +131,6 @@ def _draw_known(axes: Axes, rows: pl.DataFrame) -> None:
         axes.plot(part["epoch"], part["share"], marker=".", label=f"code {title}")
     axes.set_ylabel("share of digits masked")
     axes.set_ylim(0, 1)
-    _tidy(axes)
-
-
-def _tidy(axes: Axes) -> None:
-    """Axes of lines over the epochs."""
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)

@@ -58,7 +58,7 @@ class JointTask(DenoiserTask):
         self._inverted = InvertedIndex.build(self.known.codes, table.codebook_size)
 
     def loss(self, samples: Tensor, progress: float) -> Loss:
-        """Cross-entropy of all positions, and that of partial views beside it."""
+        """Cross-entropy of all positions, and that of partial views."""
         network, batch = self.joint, self.histories.gather(samples)
         # Items as indices into the known ones.
         batch = replace(
@@ -79,8 +79,8 @@ class JointTask(DenoiserTask):
         weight = total.new_tensor(float(len(own)))
         share = self.parameters.partial_weight
         if share:
-            beside = self._partial_views(batch, positions, states, packing, progress)
-            total = total + share * weight * beside
+            partial = self._partial_views(batch, positions, states, packing, progress)
+            total = total + share * weight * partial
         return Loss(total, weight)
 
     def _partial_views(

@@ -17,7 +17,7 @@ from sidiff.training.denoising import DenoiserTask, DigitTask, Job
 from sidiff.training.joint import JointTask
 from sidiff.training.progress import Checkpoints
 from sidiff.training.settings import TrainingParameters
-from sidiff.training.trainer import Budget, OnEpoch, Trainer, unheard
+from sidiff.training.trainer import Budget, OnEpoch, Trainer
 from sidiff.training.workers import ALONE, Workers
 
 TASKS: dict[str, Callable[[Job], DenoiserTask]] = {
@@ -26,8 +26,8 @@ TASKS: dict[str, Callable[[Job], DenoiserTask]] = {
 }
 """The tasks by ``training.network.posterior``."""
 _WITHOUT_EFFECT = {"checkpoint_seconds", "engine", "workers", "restarts"}
-"""Parameters that do not decide what is learnt; how many workers there are decides the
-rounding, and is asked of the workers themselves."""
+"""Parameters that do not decide what is learnt. The number of workers decides the
+rounding; it is taken from the workers themselves."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def fit(job: Job, on_epoch: OnEpoch, workers: Workers = ALONE) -> Fitted:
             parameters.checkpoint_seconds,
         )
         trainer = Trainer(task, task.samples, budget_of(parameters), workers)
-        trained = trainer.train(kept, on_epoch if workers.first else unheard)
+        trained = trainer.train(kept, on_epoch if workers.first else None)
     config = task.network.saved_config() | {
         "sid_table": job.table.fingerprint,
         "sequences": job.sequences.fingerprint,

@@ -29,7 +29,7 @@ DECIDING_CODE = (
 """Code of which a change makes older checkpoints those of another program."""
 _OWN = ("rows", "notes", "batch", "step", "finished")
 _OF_STOPPING = ("best_score", "best_epoch", "stale")
-"""What a snapshot's state has of a ``Progress`` and of its ``EarlyStopping``."""
+"""Attributes of Progress and of EarlyStopping stored in a snapshot."""
 
 
 class EarlyStopping:
@@ -193,8 +193,8 @@ class Checkpoints:
         Args:
             folder: of the snapshots; None for none at all.
             label: begins the file's name and the log lines.
-            decides: JSON-able; all that decides the run's outcome beside this
-                machine's arithmetic.
+            decides: JSON-able; all that decides the run's outcome, but for
+                the arithmetic of this machine.
             every_seconds: at least so long between two checkpoints inside an epoch.
         """
         self._folder = folder

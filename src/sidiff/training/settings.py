@@ -18,7 +18,6 @@ from sidiff.parameters import (
     Parameters,
     Precision,
     Seed,
-    Share,
     Weight,
 )
 from sidiff.ranking.settings import RankingParameters
@@ -46,7 +45,6 @@ class ValidationParameters(StoppingParameters):
     """The validation during training: epochs, score and lists."""
 
     level: Literal["sid", "item"]
-    ndcg_weight: Share
     method: Annotated[str, Choice("items", DECODERS)]
     decoding: DecodingParameters
     max_users: Natural

@@ -44,10 +44,6 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after every epoch (from 1) with its figures."""
 
 
-def unheard(epoch: int, figures: dict[str, float]) -> None:
-    """Nothing, where nobody asks for the figures of an epoch."""
-
-
 @dataclass(frozen=True)
 class Budget:
     """The budget of a training: its length and steps.
@@ -77,7 +73,7 @@ class Task:
     Attributes:
         label: names the progress bar and the log lines.
         model: what is trained, in place.
-        noise: source of what ``loss`` draws, beside dropout.
+        noise: generator of all that ``loss`` draws but dropout.
         counts: what is counted over an epoch, by name; part of a checkpoint.
     """
 
@@ -100,7 +96,7 @@ class Task:
         """The work after an optimiser step; nothing here."""
 
     def notes(self, epoch: int) -> list[dict[str, Any]]:
-        """Notes on an epoch beside its figures; none here."""
+        """Further rows on an epoch; none here."""
         return []
 
 
@@ -113,7 +109,7 @@ class Trained:
         score: its validation score.
         epoch: the epoch it was reached in, from 1.
         rows: figures of all epochs.
-        notes: the task's notes on them.
+        notes: the task's further rows on them.
     """
 
     weights: dict[str, Tensor]
@@ -166,7 +162,7 @@ class Trainer:
         )
         self.steps = -(-len(samples) // budget.batch_size) * budget.epochs
 
-    def train(self, kept: Checkpoints, on_epoch: OnEpoch = unheard) -> Trained:
+    def train(self, kept: Checkpoints, on_epoch: OnEpoch | None = None) -> Trained:
         """Train until the budget is spent or validation no longer improves.
 
         Progress is written down where ``kept`` says; ``on_epoch`` receives each
@@ -184,6 +180,7 @@ class Trainer:
             content = self.workers.from_first(content, self.task.device)
             if not self.workers.first:
                 progress.restore(decode(content))
+        on_epoch = on_epoch or (lambda epoch, figures: None)
         for row in progress.rows:
             on_epoch(row["epoch"], {k: v for k, v in row.items() if k != "epoch"})
         size = len(self.samples)

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import polars as pl
@@ -22,20 +20,15 @@ from sidiff.parameters import (
     changed,
     check_distinct,
 )
-from sidiff.pipelines.frames import (
-    check_ranked,
-    join_models,
-    split_models,
-    to_job,
-)
+from sidiff.pipelines.frames import check_ranked, split_models, to_job
+from sidiff.pipelines.training.nodes import train_many
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
 from sidiff.training.settings import TrainingParameters
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-logger = logging.getLogger(__name__)
+    from plotly.graph_objects import Figure as Interactive
 
 
 class AblationParameters(Parameters):
@@ -70,38 +63,24 @@ def train_variants(
     max_history: int,
     checkpoints: SnapshotFolder,
     ray_address: str | None,
-) -> tuple[Model, pl.DataFrame, pl.DataFrame]:
-    """Train every variant with every seed; epochs and masks of all of them."""
-    from sidiff.engines.launch import train
-
-    job = to_job(
-        sequences,
-        catalogue,
-        training_samples,
-        sid_table,
-        lattice,
-        training,
-        max_history,
-        checkpoints,
-    )
+) -> tuple[Model, pl.DataFrame]:
+    """Train every variant with every seed; the networks, and the epochs of all."""
+    data = sequences, catalogue, training_samples, sid_table, lattice
+    job = to_job(*data, training, max_history, checkpoints)
     variants = ablation.trainings(job.parameters)
-    models: dict[str, Model] = {}
-    histories, masks = [], []
-    # Seed by seed: what is cut off has compared all variants with the first ones.
-    for seed in ablation.seeds:
-        for name, settings in variants.items():
-            logger.info("Variant %s, seed %d", name, seed)
-            one = replace(job, parameters=settings.model_copy(update={"seed": seed}))
-            fitted = train(one, lambda epoch, figures: None, ray_address)
-            models[f"{name}/{seed}"] = Model(fitted.weights, fitted.config)
-            mark = (pl.lit(name).alias("method"), pl.lit(seed).alias("seed"))
-            histories.append(fitted.history.select(*mark, pl.all()))
-            masks.append(fitted.masking.select(*mark, pl.all()))
-    return (
-        join_models(models),
-        pl.concat(histories, how="diagonal_relaxed"),
-        pl.concat(masks),
-    )
+    # Seed by seed: a run that is cut off has compared all variants with the first one.
+    settings = {
+        f"{name}/{seed}": variant.model_copy(update={"seed": seed})
+        for seed in ablation.seeds
+        for name, variant in variants.items()
+    }
+    models, histories = train_many(job, settings, ray_address)
+    marked = []
+    for key, history in histories.items():
+        name, seed = key.split("/")
+        mark = pl.lit(name).alias("method"), pl.lit(int(seed)).alias("seed")
+        marked.append(history.select(*mark, pl.all()))
+    return models, pl.concat(marked, how="diagonal_relaxed")
 
 
 def rank_variants(
@@ -116,12 +95,10 @@ def rank_variants(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Decode the test split with the network of every variant and seed."""
     from sidiff.diffusion.networks import network_from_saved
-    from sidiff.evaluation.metrics import level_means
     from sidiff.evaluation.run import to_frames
     from sidiff.pipelines.evaluation.nodes import evaluator_of
 
     ranking = evaluation.other_decoders()[ablation.decoder]
-    cutoff = max(evaluation.cutoffs)
     parts = []
     for name, model in split_models(variant_denoisers).items():
         method, seed = name.split("/")
@@ -133,21 +110,6 @@ def rank_variants(
             ranking,
             f"{method}, seed {seed}",
             evaluator.chosen_users(),
-        )
-        figures = level_means(
-            ranked.items,
-            ranked.sids,
-            ranked.targets,
-            evaluator.groups,
-            [cutoff],
-            "test",
-        )
-        logger.info(
-            "Variant %s, seed %s: test NDCG@%d %.4f (SID), %.4f (item), %.0f users/s",
-            *(method, seed, cutoff),
-            figures[f"test/sid/ndcg_at_{cutoff}"],
-            figures[f"test/item/ndcg_at_{cutoff}"],
-            ranked.cost.users_per_second,
         )
         parts.append(to_frames(ranked, method, int(seed)))
     results, costs = zip(*parts, strict=True)
@@ -162,14 +124,14 @@ def compare_variants(
     evaluation: EvaluationParameters,
     comparison: ComparisonParameters,
     ablation: AblationParameters,
-) -> tuple[pl.DataFrame, dict[str, float]]:
+) -> pl.DataFrame:
     """Measure every variant at both levels, and against the first one."""
-    from sidiff.evaluation.comparison import compare, flat_report
+    from sidiff.evaluation.comparison import compare
 
     table = SidTable.from_frame(sid_table)
     check_ranked(results, "ablation_results")
     first = next(iter(ablation.variants))
-    compared = compare(
+    return compare(
         {"training": results},
         {"training": costs},
         catalogue,
@@ -177,18 +139,13 @@ def compare_variants(
         evaluation.cutoffs,
         comparison.model_copy(update={"references": [first]}),
     )
-    return compared, flat_report(compared)
 
 
 def plot_ablation(
-    comparison: pl.DataFrame, history: pl.DataFrame, masking: pl.DataFrame
-) -> tuple[Figure, Figure, Figure]:
-    """Draw the variants at both levels, their courses, and what they masked."""
+    comparison: pl.DataFrame, history: pl.DataFrame
+) -> tuple[Figure, Interactive]:
+    """Draw the variants at both levels, and their epochs."""
     from sidiff.evaluation.figures import comparison_figure
-    from sidiff.training.figures import courses_figure, masking_figure
+    from sidiff.training.figures import training_figure
 
-    return (
-        comparison_figure(comparison),
-        courses_figure(history),
-        masking_figure(masking),
-    )
+    return comparison_figure(comparison), training_figure(history)

@@ -31,11 +31,11 @@ def fit_baselines(
 ) -> tuple[Model, list[dict[str, Any]]]:
     """Train the networks of all methods; return them and the settings tried."""
     from sidiff.baselines import run
-    from sidiff.baselines.method import Lessons
+    from sidiff.baselines.method import TrainingInputs
 
     users = to_sequences(sequences, catalogue)
     fitted = run.fit_baselines(
-        Lessons(
+        TrainingInputs(
             users,
             to_samples(training_samples, max_history),
             SidTable.from_frame(sid_table),
@@ -62,7 +62,7 @@ def rank_baselines(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rank the test split by every baseline; return the lists and what they took."""
     from sidiff.baselines import run
-    from sidiff.baselines.method import Fitted
+    from sidiff.baselines.method import TrainedNetworks
     from sidiff.evaluation.filters import allowed_items
     from sidiff.ranking.results import cost_frame
 
@@ -71,7 +71,10 @@ def rank_baselines(
     ranked = run.rank_baselines(
         users,
         table,
-        {kind: Fitted(*own) for kind, own in split_models(baseline_networks).items()},
+        {
+            kind: TrainedNetworks(*own)
+            for kind, own in split_models(baseline_networks).items()
+        },
         baselines,
         evaluation,
         max_history,

@@ -1,4 +1,4 @@
-"""The lists of all methods as one table and two figures per data set."""
+"""The comparison of all methods on one data set: a table and two figures."""
 
 # Every Kedro command imports this module; what is slow to import waits for the run.
 # ruff: noqa: PLC0415
@@ -29,9 +29,9 @@ def compare_methods(
     sid_table: pl.DataFrame,
     evaluation: EvaluationParameters,
     settings: ComparisonParameters,
-) -> tuple[pl.DataFrame, dict[str, float]]:
+) -> pl.DataFrame:
     """Measure the configured method, decoders and baselines at both levels."""
-    from sidiff.evaluation.comparison import compare, flat_report
+    from sidiff.evaluation.comparison import compare
 
     table = SidTable.from_frame(sid_table)
     for name, results in (
@@ -40,7 +40,7 @@ def compare_methods(
         ("baseline_results", baseline_results),
     ):
         check_ranked(results, name)
-    comparison = compare(
+    return compare(
         {
             "decoder": pl.concat([evaluation_results, decoder_results]),
             "baseline": baseline_results,
@@ -54,7 +54,6 @@ def compare_methods(
         evaluation.cutoffs,
         settings,
     )
-    return comparison, flat_report(comparison)
 
 
 def write_comparison(comparison: pl.DataFrame, dataset: str) -> str:
@@ -66,22 +65,13 @@ def write_comparison(comparison: pl.DataFrame, dataset: str) -> str:
 
 def plot_comparison(
     comparison: pl.DataFrame, evaluation: EvaluationParameters
-) -> tuple[Figure, Figure, Interactive]:
-    """Draw all methods at both levels, the main ones by bucket, decoders by cost."""
-    from sidiff.evaluation.figures import (
-        breakdown_figure,
-        comparison_figure,
-        trade_off_figure,
-    )
+) -> tuple[Figure, Interactive]:
+    """Draw all methods at both levels, and decoders by their cost."""
+    from sidiff.evaluation.figures import comparison_figure, trade_off_figure
 
-    decoders = evaluation.other_decoders()
-    searched = {
+    searches = {
         name: ranking.method
-        for name, ranking in decoders.items()
+        for name, ranking in evaluation.other_decoders().items()
         if not ranking.by_items
     }
-    return (
-        comparison_figure(comparison),
-        breakdown_figure(comparison),
-        trade_off_figure(comparison, searched),
-    )
+    return comparison_figure(comparison), trade_off_figure(comparison, searches)

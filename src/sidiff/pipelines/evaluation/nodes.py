@@ -26,8 +26,6 @@ from sidiff.sids.table import SidTable
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from sidiff.diffusion.networks import Network
     from sidiff.evaluation.run import Evaluator
 
@@ -131,13 +129,6 @@ def evaluator_of(
 
         return RayEvaluator(*layout, address=ray_address)
     return Evaluator(*layout)
-
-
-def plot_metrics(metrics: dict[str, float]) -> Figure:
-    """Draw the metrics beside the popularity baseline."""
-    from sidiff.evaluation.figures import metrics_figure
-
-    return metrics_figure(metrics)
 
 
 def summarise_run(

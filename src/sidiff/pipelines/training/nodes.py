@@ -1,10 +1,12 @@
-"""The denoiser: trained, and its epochs drawn."""
+"""Denoisers: trained, and their epochs drawn."""
 
 # Every Kedro command imports this module; what is slow to import waits for the run.
 # ruff: noqa: PLC0415
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,10 @@ from sidiff.training.settings import TrainingParameters
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from plotly.graph_objects import Figure as Interactive
+
+    from sidiff.training.denoising import Job
+
+logger = logging.getLogger(__name__)
 
 
 def train_denoiser(
@@ -35,16 +41,8 @@ def train_denoiser(
     """Train; the best epoch's denoiser, one row per epoch, and what was masked."""
     from sidiff.engines.launch import train
 
-    job = to_job(
-        sequences,
-        catalogue,
-        training_samples,
-        sid_table,
-        lattice,
-        training,
-        max_history,
-        checkpoints,
-    )
+    data = sequences, catalogue, training_samples, sid_table, lattice
+    job = to_job(*data, training, max_history, checkpoints)
     fitted = train(job, log_figures, ray_address)
     return Model(fitted.weights, fitted.config), fitted.history, fitted.masking
 
@@ -61,28 +59,36 @@ def train_more_seeds(
     checkpoints: SnapshotFolder,
     ray_address: str | None,
 ) -> Model:
-    """Train one denoiser more for every seed to compare beside the main one."""
+    """Train a denoiser for every seed of the comparison but the main one."""
+    data = sequences, catalogue, training_samples, sid_table, lattice
+    job = to_job(*data, training, max_history, checkpoints)
+    others = {
+        str(seed): job.parameters.model_copy(update={"seed": seed})
+        for seed in seeds
+        if seed != job.parameters.seed
+    }
+    models, _ = train_many(job, others, ray_address)
+    return models
+
+
+def train_many(
+    job: Job, settings: Mapping[str, TrainingParameters], ray_address: str | None
+) -> tuple[Model, dict[str, pl.DataFrame]]:
+    """Train a denoiser with each of the settings.
+
+    Returns:
+        The networks as ``join_models`` joins them, and the epochs of each, by name.
+    """
     from sidiff.engines.launch import train
 
-    job = to_job(
-        sequences,
-        catalogue,
-        training_samples,
-        sid_table,
-        lattice,
-        training,
-        max_history,
-        checkpoints,
-    )
-    models: dict[str, Model] = {}
-    for seed in seeds:
-        if seed != job.parameters.seed:
-            other = replace(
-                job, parameters=job.parameters.model_copy(update={"seed": seed})
-            )
-            fitted = train(other, lambda epoch, figures: None, ray_address)
-            models[str(seed)] = Model(fitted.weights, fitted.config)
-    return join_models(models)
+    models, histories = {}, {}
+    for number, (name, parameters) in enumerate(settings.items(), 1):
+        logger.info("Training %d of %d: %s", number, len(settings), name)
+        one = replace(job, parameters=parameters)
+        fitted = train(one, lambda epoch, figures: None, ray_address)
+        models[name] = Model(fitted.weights, fitted.config)
+        histories[name] = fitted.history
+    return join_models(models), histories
 
 
 def plot_training(
