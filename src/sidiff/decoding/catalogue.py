@@ -147,19 +147,20 @@ class Catalogue:
             self, items=kept, sizes=sizes, starts=starts, allowed_items=allowed
         )
 
-    def exhausted(self, seen: Tensor) -> Tensor:
-        """SIDs of which a user has seen every item.
+    def fully_excluded(self, excluded: Tensor) -> Tensor:
+        """SIDs all of whose items are excluded for a user.
 
         Args:
-            seen: item indices, -1 for none, ``(B, T)``.
+            excluded: item indices, -1 for none, ``(B, E)``.
 
         Returns:
-            Rows of SIDs, each once, -1 elsewhere, ``(B, T)``.
+            Rows of SIDs, each once, -1 elsewhere, ``(B, E)``.
         """
-        fresh = (seen >= 0) & ~repeats(seen)
+        items = excluded.clamp(min=0)
+        counted = (excluded >= 0) & ~repeats(excluded)
         if self.allowed_items is not None:
-            fresh &= self.allowed_items[seen.clamp(min=0)]
-        sids = self.sid_of_item[seen.clamp(min=0)].masked_fill(~fresh, -1)
+            counted &= self.allowed_items[items]
+        sids = self.sid_of_item[items].masked_fill(~counted, -1)
         ordered = sids.sort(dim=1).values
         number = torch.searchsorted(ordered, sids, right=True)
         number -= torch.searchsorted(ordered, sids)

@@ -34,6 +34,5 @@ class Decoded:
 DECODERS: Registry[Callable[[Search], Decoded]] = Registry(
     cpd="sidiff.decoding.cpd:decode",
     two_stage="sidiff.decoding.two_stage:decode",
-    adaptive="sidiff.decoding.adaptive:decode",
     one_pass="sidiff.decoding.one_pass:decode",  # noqa: S106 (no password)
 )

@@ -165,10 +165,10 @@ class SidNetwork(StoredNetwork):
         return logits.transpose(0, 1).unflatten(0, x.shape[:2])
 
     def project_memory(
-        self, states: Tensor, packing: Packing
+        self, hidden: Tensor, packing: Packing
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Keys and values of packed encoder states ``(n, d)``, per decoder layer."""
+        """Keys and values per decoder layer, of packed hidden states ``(n, d)``."""
         layers = cast(Iterable[DecoderLayer], self.decoder)
-        pairs = [one.cross_attention.project_memory(states, packing) for one in layers]
+        pairs = [one.cross_attention.project_memory(hidden, packing) for one in layers]
         keys, values = zip(*pairs, strict=True)
         return keys, values

@@ -135,12 +135,12 @@ class CrossAttention(nn.Module):
         self.key_value = Linear(shape.d_model, 2 * shape.d_model, bias=False)
         self.output = Linear(shape.d_model, shape.d_model)
 
-    def project_memory(self, states: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
-        """Keys and values ``(B, H, T + 1, d / H)`` of packed encoder states.
+    def project_memory(self, hidden: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
+        """Keys and values ``(B, H, T + 1, d / H)`` of packed hidden states.
 
         Those of the sink, the last one, are zero.
         """
-        pair = packing.pad(self.key_value(states), more=1)
+        pair = packing.pad(self.key_value(hidden), more=1)
         heads = pair.unflatten(2, (2, self.heads, -1)).transpose(1, 3)
         keys, values = heads.unbind(2)
         return keys, values

@@ -62,13 +62,13 @@ class Memory:
     """A batch of encoded histories, made once and read by every view and step.
 
     Attributes:
-        states: encoder output, zero at pads, ``(B, S, d)``.
+        hidden_states: encoder output, zero at pads, ``(B, S, d)``.
         keys: per decoder layer, ``(B, H, S + 1, d / H)``; the last key is the sink.
         values: as ``keys``.
         bias: added to the attention logits, ``(B, 1, 1, S + 1)``.
     """
 
-    states: Tensor
+    hidden_states: Tensor
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     bias: Tensor
@@ -76,7 +76,7 @@ class Memory:
     def take(self, rows: Tensor) -> Memory:
         """The memories of the users ``rows`` ``(C,)``."""
         return Memory(
-            self.states[rows],
+            self.hidden_states[rows],
             tuple(keys[rows] for keys in self.keys),
             tuple(values[rows] for values in self.values),
             self.bias[rows],
@@ -141,7 +141,7 @@ class Denoiser(SidNetwork):
         slots = torch.arange(each * history.shape[1], device=history.device)
         real = slots < each * lengths[:, None]
         # A user without history looks at one pad, so that no softmax is empty;
-        # the pad's state is zeroed below like any other.
+        # the pad's hidden state is zeroed below like any other.
         visible = real | ((slots == 0) & (lengths == 0)[:, None])
         bias = log_mask(visible)[:, None, None]
         packing = Packing.of(real)
@@ -198,14 +198,14 @@ class Denoiser(SidNetwork):
         return x
 
     def unprojected(self, memory: Memory) -> Memory:
-        """The memory as the released OCN probe sees it: raw states as K and V.
+        """The memory of the released OCN probe: hidden states as keys and values.
 
         The release skips the key/value projection in its probe, so its difficulty
         order is that of another network; kept for comparison (``probe_kv: raw``).
         """
-        raw = memory.states.unflatten(2, (self.config.heads, -1)).transpose(1, 2)
+        raw = memory.hidden_states.unflatten(2, (self.config.heads, -1)).transpose(1, 2)
         padded = (F.pad(raw, (0, 0, 0, 1)),) * self.config.decoder_layers
-        return Memory(memory.states, padded, padded, memory.bias)
+        return Memory(memory.hidden_states, padded, padded, memory.bias)
 
     def _tokens(self, history: Tensor, packing: Packing) -> Tensor:
         """Packed history tokens ``(n, d)``, positions of their items left out.

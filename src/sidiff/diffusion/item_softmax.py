@@ -56,21 +56,21 @@ def repeat_additions(
 
 
 def gated(
-    logits: Tensor, gates: Tensor, had: Tensor, items: Tensor, size: int
+    logits: Tensor, gates: Tensor, history_items: Tensor, items: Tensor, size: int
 ) -> Tensor:
     """Logits with the gate at the items that each user had, changed in place.
 
     Args:
         logits: of a slice of items ``(B, n)``.
         gates: one per user ``(B,)``.
-        had: items of the histories, -1 for none, ``(B, T)``.
+        history_items: of the users, -1 for none, ``(B, T)``.
         items: which items ``(n,)``.
         size: number of items N.
     """
     # One place more, which is the last: what -1, no item, leads to.
     place = torch.full((size + 1,), -1, device=items.device)
     place[items] = torch.arange(len(items), device=items.device)
-    column = place[had]
+    column = place[history_items]
     user, slot = (column >= 0).nonzero(as_tuple=True)
     column = column[user, slot]
     # An item that a user had twice is written twice, with the same number.
@@ -79,7 +79,7 @@ def gated(
 
 
 def item_softmax_loss(
-    states: Tensor, vectors: Tensor, targets: Tensor, additions: Additions
+    hidden: Tensor, vectors: Tensor, targets: Tensor, additions: Additions
 ) -> Tensor:
     """Summed cross-entropy of ``targets`` among all items.
 
@@ -87,13 +87,13 @@ def item_softmax_loss(
     ``additions`` has for that place.
 
     Args:
-        states: ``(P, d)``.
+        hidden: hidden states ``(P, d)``.
         vectors: ``(N, d)``.
         targets: item indices ``(P,)``.
         additions: such as those of a repeat gate.
     """
     return _ItemSoftmax.apply(  # type: ignore[no-untyped-call]
-        states, vectors, targets, *additions
+        hidden, vectors, targets, *additions
     )
 
 
@@ -107,7 +107,7 @@ class _ItemSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        states: Tensor,
+        hidden: Tensor,
         table: Tensor,
         targets: Tensor,
         rows: Tensor,
@@ -115,38 +115,38 @@ class _ItemSoftmax(torch.autograd.Function):
         values: Tensor,
     ) -> Tensor:
         size = max(1, LOGITS_AT_ONCE // len(table))
-        total = states.new_zeros(())
-        for_states = torch.empty_like(states)
+        total = hidden.new_zeros(())
+        for_hidden = torch.empty_like(hidden)
         # Transposed, because oneDNN is faster that way round.
         for_table = torch.zeros_like(table.t())
         for_values = torch.empty_like(values)
-        bounds = torch.arange(0, len(states) + size, size, device=rows.device)
+        bounds = torch.arange(0, len(hidden) + size, size, device=rows.device)
         edges = torch.searchsorted(rows, bounds).tolist()
-        for number, start in enumerate(range(0, len(states), size)):
-            part, wanted = states[start : start + size], targets[start : start + size]
-            wanted = wanted[:, None]
+        for number, start in enumerate(range(0, len(hidden), size)):
+            part = hidden[start : start + size]
+            target = targets[start : start + size, None]
             logits = product(part, table)
-            mine = slice(edges[number], edges[number + 1])
-            place = (rows[mine] - start) * len(table) + items[mine]
-            logits.view(-1).index_add_(0, place, values[mine])
+            added = slice(edges[number], edges[number + 1])
+            place = (rows[added] - start) * len(table) + items[added]
+            logits.view(-1).index_add_(0, place, values[added])
             p = logits.softmax(1)
             # The log of the normaliser, from the place where p cannot be rounded to 0.
             log_z = logits.amax(1) - p.amax(1).log()
-            total += log_z.sum() - logits.gather(1, wanted).sum()
+            total += log_z.sum() - logits.gather(1, target).sum()
             # d loss / d logit = p - one-hot
-            p.scatter_add_(1, wanted, p.new_full(wanted.shape, -1.0))
-            for_values[mine] = p.view(-1)[place]
-            for_states[start : start + size] = product(p, table.t())
+            p.scatter_add_(1, target, p.new_full(target.shape, -1.0))
+            for_values[added] = p.view(-1)[place]
+            for_hidden[start : start + size] = product(p, table.t())
             for_table += product(part.t(), p.t())
-        ctx.save_for_backward(for_states, for_table.t(), for_values)
+        ctx.save_for_backward(for_hidden, for_table.t(), for_values)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        for_states, for_table, for_values = ctx.saved_tensors
+        for_hidden, for_table, for_values = ctx.saved_tensors
         return (
-            for_states * upstream,
+            for_hidden * upstream,
             for_table * upstream,
             None,
             None,

@@ -73,15 +73,15 @@ class JointMemory:
         keys: per decoder layer, ``(B, H, T + 1, d / H)``; the last key is zero.
         values: as ``keys``.
         bias: added to the attention logits, ``(B, 1, 1, T + 1)``.
-        users: state after the last item, zero without one, ``(B, d)``.
-        had: items of the histories, -1 for none, ``(B, T)``.
+        users: hidden state after the last item, zero without one, ``(B, d)``.
+        history_items: items of the histories, -1 for none, ``(B, T)``.
     """
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     bias: Tensor
     users: Tensor
-    had: Tensor
+    history_items: Tensor
 
     def take(self, rows: Tensor) -> JointMemory:
         """The memories of the users ``rows`` ``(C,)``."""
@@ -90,7 +90,7 @@ class JointMemory:
             tuple(values[rows] for values in self.values),
             self.bias[rows],
             self.users[rows],
-            self.had[rows],
+            self.history_items[rows],
         )
 
 
@@ -152,15 +152,15 @@ class JointDenoiser(SidNetwork):
         of_codes = F.embedding_bag(items.codes + self.first_row, mapped, mode="sum")
         return of_codes + self.residual_vectors(rows)
 
-    def states(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Packing]:
-        """A state after every item of each history.
+    def hidden_states(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Packing]:
+        """The hidden state after every item of each history.
 
         Args:
             x: item vectors of the histories, right-padded, ``(B, T, d)``.
             lengths: real items ``(B,)``.
 
         Returns:
-            Packed states ``(n, d)``, history by history, and their places.
+            Packed hidden states ``(n, d)``, history by history, and their places.
         """
         slots = torch.arange(x.shape[1], device=x.device)
         packing = Packing.of(slots < lengths[:, None])
@@ -176,28 +176,29 @@ class JointDenoiser(SidNetwork):
             return self.norm(packed), packing
 
     def memory(
-        self, states: Tensor, packing: Packing, history: Tensor, lengths: Tensor
+        self, hidden: Tensor, packing: Packing, history: Tensor, lengths: Tensor
     ) -> JointMemory:
         """The memory of histories, or of the beginnings of longer ones.
 
         Args:
-            states: packed ``(n, d)``.
+            hidden: packed hidden states ``(n, d)``.
             packing: their places.
             history: items ``(B, T)``.
             lengths: how many of them are read ``(B,)``.
         """
-        with products_in(self.precision, states.device):
-            keys, values = self.project_memory(states, packing)
-        slots = torch.arange(packing.length + 1, device=states.device)
+        with products_in(self.precision, hidden.device):
+            keys, values = self.project_memory(hidden, packing)
+        slots = torch.arange(packing.length + 1, device=hidden.device)
         real = slots < lengths[:, None]
         # Who has no history looks at the zero key behind it.
         open_ = real | ((slots == packing.length) & (lengths == 0)[:, None])
         last = (lengths - 1).clamp(min=0)[:, None, None]
-        padded = packing.pad(states, more=1)
+        padded = packing.pad(hidden, more=1)
         users = padded.gather(1, last.expand(-1, 1, padded.shape[2]))[:, 0]
         users = users * (lengths > 0)[:, None]
-        had = history.masked_fill(~real[:, :-1], -1)
-        return JointMemory(keys, values, log_mask(open_)[:, None, None], users, had)
+        items = history.masked_fill(~real[:, :-1], -1)
+        bias = log_mask(open_)[:, None, None]
+        return JointMemory(keys, values, bias, users, items)
 
     def logits(self, codes: Tensor, masked: Tensor, memory: JointMemory) -> Tensor:
         """Energies of single codes at partial SIDs, as ``Denoiser.logits``."""

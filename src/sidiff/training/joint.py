@@ -67,7 +67,7 @@ class JointTask(DenoiserTask):
             target_items=self._place_of_item[batch.target_items],
         )
         vectors = network.item_vectors(self.known)
-        states, packing = network.states(
+        states, packing = network.hidden_states(
             F.embedding(batch.history_items, vectors), batch.lengths
         )
         positions = Positions.of(batch)
