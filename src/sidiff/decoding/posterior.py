@@ -1,11 +1,11 @@
 """The joint denoiser's posterior over a catalogue, and its marginals over codes.
 
-At a partial SID only the items that agree with it compete. The probability of a code
-is the sum of its items' probabilities, so a search that fills digits one after the
-other reaches existing SIDs alone and multiplies up to the probability of an item.
+At a state only the items that agree with it compete. The probability of a code is the
+sum of its items' probabilities, so a search that fills one digit after the other finds
+existing SIDs only, and its steps multiply to the probability of an item.
 
-Symbols: as in ``sidiff.diffusion.joint``; C pairs of a state and an item that agrees
-with it; states are numbered through ``(B, V)``.
+Symbols: as in ``sidiff.diffusion.joint``; C pairs of a state, numbered through
+``(B, V)``, and an item that agrees with it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sidiff.onednn import linear
 
 
 class Posterior:
-    """A joint denoiser over one catalogue, as decoders ask for it."""
+    """A joint denoiser over one catalogue, with the interface of a denoiser."""
 
     def __init__(self, network: JointDenoiser, items: ItemTable) -> None:
         """Index the catalogue.
@@ -53,11 +53,11 @@ class Posterior:
     def logits(self, codes: Tensor, masked: Tensor, memory: JointMemory) -> Tensor:
         """Log-probabilities of codes ``(B, V, L, K)``; -inf where no item agrees.
 
-        Where none agrees with the state itself they are equal and mean nothing.
+        They are all equal, and arbitrary, where no item agrees with the state.
 
         Args:
             codes: ``(B, V, L)`` int64; values at masked digits are ignored.
-            masked: ``(B, V, L)`` bool; all states of a call fully masked, or none.
+            masked: ``(B, V, L)`` bool; of the states all are fully masked, or none is.
             memory: the users' histories.
         """
         digits, size = self.config.digits, self.config.codebook_size
@@ -93,19 +93,19 @@ def candidate_log_p(
     pairs: tuple[Tensor, Tensor],
     items: ItemTable,
 ) -> Tensor:
-    """Log-probabilities ``(C,)`` of items among those that agree with a partial SID.
+    """Log-probabilities ``(C,)`` of items among those that agree with a state.
 
     Args:
-        network: gives the energies.
+        network: of the energies.
         codes: of the states ``(B, V, L)``.
         masked: ``(B, V, L)`` bool.
         memory: the users' histories.
-        pairs: state and item of all pairs that agree, ``(C,)`` each.
+        pairs: all agreeing pairs, states ``(C,)`` and items ``(C,)``.
         items: codes and residual rows.
     """
     owner, item = pairs
     views, digits = codes.shape[1:]
-    # Filled digits are the same for all that agree.
+    # Filled digits add the same to every item that agrees.
     scores = network.logits(codes, masked, memory) * masked[..., None]
     symbols = items.codes[item] + network.first_row
     each = digits * network.config.codebook_size

@@ -75,7 +75,7 @@ class Search:
 
     def _log_p(self, beams: Beams) -> Tensor:
         logits = self.denoiser.logits(beams.codes, beams.masked, self.memory)
-        valid = beams.masked[..., None] & self._valid_steps(beams)
+        valid = beams.masked[..., None] & self.valid_steps(beams)
         return logits.log_softmax(-1).masked_fill_(~valid, -torch.inf)
 
     def allowed(self, log_p: Tensor, filled: int, count: int) -> Tensor:
@@ -90,45 +90,23 @@ class Search:
         barred[order[filled : filled + count]] = False
         return log_p.masked_fill(barred.to(log_p.device)[:, None], -torch.inf)
 
-    def _valid_steps(self, beams: Beams) -> Tensor:
+    def valid_steps(self, beams: Beams) -> Tensor:
         """Steps that lead to an item, bool ``(B, A, L, K)``, or all open digits."""
         if self.tree is None:
             return beams.masked[..., None]
         left = self.tree.counts(beams.codes, beams.masked, beams.nodes)
         if self.excluded.shape[1]:
             digits, size = left.shape[2:]
-            below, codes = self._excluded_below(beams)
+            codes = self.catalogue.codes[self.excluded.clamp(min=0)]  # (B, E, L)
+            same = codes[:, None] == beams.codes[:, :, None]  # (B, A, E, L)
+            agree = (same | beams.masked[:, :, None]).all(3)
+            below = agree & (self.excluded >= 0)[:, None]
             symbols = torch.arange(digits, device=codes.device) * size + codes
             symbols = symbols.flatten(1)[:, None].expand(-1, below.shape[1], -1)
             less = below[..., None].expand(*below.shape, digits).flatten(2)
             flat = left.flatten(2).scatter_add(2, symbols, -less.to(left.dtype))
             left = flat.view_as(left)
         return left > 0
-
-    def valid_codes(self, beams: Beams, digit: Tensor, log_p: Tensor) -> Tensor:
-        """``log_p`` of one open digit's codes, -inf where they lead to no item.
-
-        Args:
-            beams: the states.
-            digit: of each state ``(B, A)``.
-            log_p: of its codes ``(B, A, K)``.
-        """
-        if self.tree is None:
-            return log_p
-        left = self.tree.counts_at(beams.codes, beams.masked, beams.nodes, digit)
-        if self.excluded.shape[1]:
-            below, codes = self._excluded_below(beams)
-            index = digit[..., None].expand(-1, -1, codes.shape[1])  # (B, A, E)
-            code = codes.transpose(1, 2).gather(1, index)
-            left = left.scatter_add(2, code, -below.to(left.dtype))
-        return log_p.masked_fill(left <= 0, -torch.inf)
-
-    def _excluded_below(self, beams: Beams) -> tuple[Tensor, Tensor]:
-        """Excluded SIDs that each state leads to ``(B, A, E)``, and their codes."""
-        codes = self.catalogue.codes[self.excluded.clamp(min=0)]  # (B, E, L)
-        same = codes[:, None] == beams.codes[:, :, None]  # (B, A, E, L)
-        agrees = (same | beams.masked[:, :, None]).all(3)
-        return agrees & (self.excluded >= 0)[:, None], codes
 
     def decoded(self, beams: Beams) -> Decoded:
         """The result of a search that has filled every digit."""

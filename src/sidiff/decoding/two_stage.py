@@ -115,8 +115,10 @@ def _best_children(
     for place in range(digits.shape[2]):
         digit = digits[:, :, place].gather(1, origin)
         loss = regret[:, :, place].gather(1, origin[..., None].expand(-1, -1, size))
-        if place:  # the first digit's codes are valid already
-            loss = search.valid_codes(children, digit, loss)
+        if place and search.tree is not None:  # of the first digit all are valid
+            index = digit[..., None, None].expand(-1, -1, 1, size)
+            valid = search.valid_steps(children).gather(2, index)[:, :, 0]
+            loss = loss.masked_fill(~valid, -torch.inf)
         candidates = (children.scores[..., None] + loss).flatten(1)
         scores, flat = candidates.topk(min(width, candidates.shape[1]), dim=1)
         parent, code = flat // size, flat % size

@@ -1,7 +1,6 @@
 """A softmax over all items: its loss, chunk by chunk, and a gate for repeats.
 
-The repeat gate is a number added to the logits of the items that a user had: whether
-people buy again is learned and no rule of a protocol.
+The repeat gate is a learned number that is added to the logits of items in the history.
 
 Symbols: B users, T history, P positions (one target each), N items, n of a slice, d
 width, E additions.
@@ -20,11 +19,11 @@ from sidiff.diffusion.slices import slices
 from sidiff.onednn import product
 
 LOGITS_AT_ONCE = 2**22
-"""Logits held in memory at a time (16 MiB): more fall out of the cache."""
+"""Logits in memory at a time, 16 MiB: more do not fit the cache."""
 
 
 class Additions(NamedTuple):
-    """Numbers added to single logits, no place twice.
+    """Numbers added to single logits, each place at most once.
 
     Attributes:
         rows: ascending, ``(E,)``.
@@ -40,11 +39,11 @@ class Additions(NamedTuple):
 def repeat_additions(
     gates: Tensor, positions: Positions, history: Tensor, size: int
 ) -> Additions:
-    """The gate at every item that a user had before a position, once each.
+    """The gate at each distinct item of the history before a position.
 
     Args:
         gates: one per position ``(P,)``.
-        positions: where histories end.
+        positions: ends of the histories.
         history: items, oldest first, ``(B, T)``.
         size: number of items.
     """
@@ -58,22 +57,22 @@ def repeat_additions(
 def gated(
     logits: Tensor, gates: Tensor, history_items: Tensor, items: Tensor, size: int
 ) -> Tensor:
-    """Logits with the gate at the items that each user had, changed in place.
+    """Add the gate to the logits of items in each user's history, in place.
 
     Args:
         logits: of a slice of items ``(B, n)``.
         gates: one per user ``(B,)``.
         history_items: of the users, -1 for none, ``(B, T)``.
-        items: which items ``(n,)``.
+        items: of the slice ``(n,)``.
         size: number of items N.
     """
-    # One place more, which is the last: what -1, no item, leads to.
+    # One place more, the last, for -1: no item.
     place = torch.full((size + 1,), -1, device=items.device)
     place[items] = torch.arange(len(items), device=items.device)
     column = place[history_items]
     user, slot = (column >= 0).nonzero(as_tuple=True)
     column = column[user, slot]
-    # An item that a user had twice is written twice, with the same number.
+    # An item that occurs twice in a history is written twice, with the same number.
     logits[user, column] = logits[user, column] + gates[user]
     return logits
 
@@ -83,14 +82,14 @@ def item_softmax_loss(
 ) -> Tensor:
     """Summed cross-entropy of ``targets`` among all items.
 
-    A logit is the product of a row's state and an item's vector, plus what
-    ``additions`` has for that place.
+    A logit is the product of a hidden state and an item vector, plus its number in
+    ``additions``, if any.
 
     Args:
         hidden: hidden states ``(P, d)``.
         vectors: ``(N, d)``.
         targets: item indices ``(P,)``.
-        additions: such as those of a repeat gate.
+        additions: for example of a repeat gate.
     """
     return _ItemSoftmax.apply(  # type: ignore[no-untyped-call]
         hidden, vectors, targets, *additions
@@ -100,8 +99,8 @@ def item_softmax_loss(
 class _ItemSoftmax(torch.autograd.Function):
     """The loss with its gradient.
 
-    The gradient of a chunk is made while its probabilities are at hand, so no more
-    than ``LOGITS_AT_ONCE`` of the P x N logits ever exist and none is computed twice.
+    The gradient of a chunk is computed together with its probabilities, so no more than
+    ``LOGITS_AT_ONCE`` of the P x N logits exist at a time and none is computed twice.
     """
 
     @staticmethod
@@ -130,7 +129,7 @@ class _ItemSoftmax(torch.autograd.Function):
             place = (rows[added] - start) * len(table) + items[added]
             logits.view(-1).index_add_(0, place, values[added])
             p = logits.softmax(1)
-            # The log of the normaliser, from the place where p cannot be rounded to 0.
+            # The log of the normaliser, from the largest p, which is never 0.
             log_z = logits.amax(1) - p.amax(1).log()
             total += log_z.sum() - logits.gather(1, target).sum()
             # d loss / d logit = p - one-hot
