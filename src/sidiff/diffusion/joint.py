@@ -9,9 +9,9 @@ At a state y_S, with the digits S filled, the items that agree with it compete:
 ``u`` is the hidden state of a causal encoder after the history ``h``. ``q_l`` is a
 linear map of ``u``, plus a correction by a decoder over the digits once some are
 filled. ``r_i`` is the item's residual, a learned vector of its own, and ``gamma`` a
-learned gate for repeats. Fully masked, the energy is the product of ``u`` and one vector per item,
-plus the gate. An item that was not in the training data has no residual, only its
-codes; in a network of codes alone no item has one.
+learned gate for repeats. Fully masked, the energy is the product of ``u`` and one
+vector per item, plus the gate. An item that was not in the training data has no
+residual, only its codes; in a network of codes alone no item has one.
 
 The causal encoder gives the hidden state after every item of a history in one pass, as
 if the history ended there.
