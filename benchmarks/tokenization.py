@@ -2,13 +2,17 @@
 
 Embeddings are synthetic (a mixture of Gaussians), as many and as long as MiniLM's of
 Beauty. Whitening and OPQ are fitted in every round; that all rounds give the same bits
-is checked. A lattice holds all partial SIDs; where SIDs are too long for one, lists of
-SIDs per code (an inverted index) take its place.
+is checked. A lattice holds all partial SIDs; for longer SIDs an inverted index, lists
+of SIDs per code, takes its place. Where both are possible, ``continuations`` has the
+CPU milliseconds of one step of a search: the valid continuations of 64 users' 32
+states of two filled digits.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +37,8 @@ from sidiff.sids.settings import TokenizationParameters
 from sidiff.sids.whitening import Whitening
 
 CLUSTERS = 200
+USERS, BEAM = 64, 32
+"""Users and states of each in a step of ``continuations``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -84,6 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "lattices": [
             build(items, digits, settings.codes, settings.seed, settings.rounds)
             for items, digits in shapes
+        ],
+        "continuations": [
+            continuations(items, digits, settings.codes, settings.seed, settings.rounds)
+            for items, digits in shapes
+            if fits(items, digits)
         ],
     }
     publish(settings, machine, figures)
@@ -163,6 +174,35 @@ def build(items: int, digits: int, codes: int, seed: int, rounds: int) -> Row:
         "items_per_second": items / seconds,
         "mib": sum(part.numel() * part.element_size() for part in tensors) / 2**20,
     }
+
+
+@torch.inference_mode()
+def continuations(items: int, digits: int, codes: int, seed: int, rounds: int) -> Row:
+    """CPU milliseconds of ``counts`` at states with the first two digits filled."""
+    generator = np.random.default_rng(seed)
+    sids = inputs.random_sids(items, digits, codes, generator).astype(np.int64)
+    lattice = Lattice.build(sids, codes)
+    inverted = InvertedIndex.build(torch.from_numpy(sids), codes)
+    rows = torch.from_numpy(generator.integers(items, size=(USERS, BEAM)))
+    filled = inverted.codes[rows]
+    masked = torch.ones_like(filled, dtype=torch.bool)
+    masked[..., :2] = False
+    nodes = torch.zeros_like(rows)
+    for digit in range(min(2, digits)):
+        nodes = lattice.follow(nodes, torch.full_like(rows, digit), filled[..., digit])
+    seconds = paired(
+        {
+            "lattice": timed(
+                partial(lattice.counts, filled, masked, nodes), time.process_time
+            ),
+            "inverted_index": timed(
+                partial(inverted.counts, filled, masked, nodes), time.process_time
+            ),
+        },
+        rounds,
+    )
+    times = {f"{name}_ms": 1e3 * value for name, value in medians(seconds).items()}
+    return {"items": items, "digits": digits, **times}
 
 
 if __name__ == "__main__":

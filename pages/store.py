@@ -15,6 +15,7 @@ from kedro.framework.startup import bootstrap_project
 from numpy.typing import NDArray
 
 from sidiff.datasets import Model
+from sidiff.decoding.trace import TraceStep
 from sidiff.errors import SidiffError
 from sidiff.evaluation.comparison import compare
 from sidiff.evaluation.headlines import headlines
@@ -25,7 +26,6 @@ from sidiff.pipelines.report.nodes import denoise_user
 from sidiff.ranking.settings import MarkovParameters
 from sidiff.report.build import titles_of
 from sidiff.report.examples import neighbours
-from sidiff.report.walk import Step
 from sidiff.sids.table import SidTable
 from sidiff.training.figures import masking_figure
 
@@ -211,7 +211,7 @@ def examples(catalog: Any, evaluation: EvaluationParameters) -> dict[str, Any]:
     return {
         "neighbours": [asdict(one) for one in neighbours(codes, titles, popular, 4)],
         "code_use": [
-            np.bincount(digit, minlength=steps[0].probabilities.shape[1]).tolist()
+            np.bincount(digit, minlength=steps[0].log_p.shape[3]).tolist()
             for digit in codes.T
         ],
         "walk": {
@@ -224,12 +224,12 @@ def examples(catalog: Any, evaluation: EvaluationParameters) -> dict[str, Any]:
     }
 
 
-def _step(step: Step) -> dict[str, Any]:
+def _step(step: TraceStep) -> dict[str, Any]:
     return {
-        "filled": step.filled.tolist(),
-        "digit": step.digit,
-        "code": step.code,
-        "probabilities": step.probabilities.astype(float).round(4).tolist(),
+        "filled": step.filled[0, 0].tolist(),
+        "digit": int(step.digit),
+        "code": int(step.code),
+        "probabilities": step.log_p[0, 0].exp().double().numpy().round(4).tolist(),
     }
 
 

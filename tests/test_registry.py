@@ -155,7 +155,7 @@ def test_strategies_of_ones_own_go_from_configuration_to_lists() -> None:
         (
             "evaluation",
             "method",
-            "items_markov, items, cpd, two_stage, adaptive, one_pass or",
+            "items_markov, items, cpd, two_stage, one_pass or",
         ),
         (
             "recommend",

@@ -1,4 +1,4 @@
-"""The device of tensors, their precision and the number of CPU threads."""
+"""Device, precision and CPU threads of torch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sidiff.parameters import Device, Precision
 
 
 def resolve(device: Device) -> torch.device:
-    """The device that a parameter names; ``auto`` takes a GPU when there is one.
+    """The device of a parameter; ``auto`` is a GPU if there is one.
 
     Raises:
-        SidiffError: CUDA was asked for and there is none, or the name means nothing.
+        SidiffError: the name is unknown, or CUDA is not available.
     """
     if device not in get_args(Device):
         raise SidiffError(f"device is {device!r}; choose auto, cpu or cuda.")
@@ -36,11 +36,11 @@ def products_in(precision: Precision, device: torch.device) -> torch.autocast:
 
 @contextmanager
 def cpu_threads(threads: int) -> Iterator[None]:
-    """Let torch use ``threads`` CPU threads inside the block; 0 leaves it as it is.
+    """Let torch use ``threads`` CPU threads inside the block; 0 changes nothing.
 
-    Sums are split by thread, so the count is part of what fixes a result to the last
-    bit. A small network gains little from more than one, and loses much when another
-    program holds a core: all threads of an operation wait for the slowest.
+    Sums are split by thread, so the number decides the last bits of a result. A small
+    network gains little from several threads, and loses much when another program uses
+    a core: all threads of an operation wait for the slowest.
     """
     before = torch.get_num_threads()
     if threads:

@@ -1,9 +1,9 @@
 """Linear layers on CPUs by oneDNN, for training and inference.
 
-PyTorch multiplies float32 matrices with MKL, whose code paths for other vendors'
-processors reach less than half of what oneDNN, which PyTorch ships as well, gets out
-of them (measured on an AMD EPYC: 90 against 225 GFLOP/s per core). The results agree
-to float32 rounding; ``torch.nn.functional.linear`` is the fallback and test oracle.
+PyTorch multiplies float32 matrices with MKL, which is slow on processors of other
+vendors. oneDNN, which PyTorch also contains, is more than twice as fast there (AMD
+EPYC: 225 against 90 GFLOP/s per core). The results agree to float32 rounding;
+``torch.nn.functional.linear`` is the fallback and test oracle.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ class _OneDnnLinear(torch.autograd.Function):
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
-    """``x @ weight.T``, ``(..., in)`` and ``(out, in)`` to ``(..., out)``, no gradient.
+    """``x @ weight.T`` without gradient; shapes as of ``linear``.
 
-    For code that makes its gradients itself, or needs none.
+    For code that computes its gradients itself, or needs none.
     """
     with torch.no_grad():
         return linear(x, weight)
@@ -89,20 +89,17 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @cache
 def available() -> bool:
-    """Test that this build of PyTorch has the operator.
-
-    ``torch.compile`` uses it too, but it is not a documented one.
-    """
+    """Test that this build of PyTorch has the operator, which is undocumented."""
     return torch.backends.mkldnn.is_available() and hasattr(
         torch.ops.mkldnn, "_linear_pointwise"
     )
 
 
 def use_onednn(model: nn.Module) -> int:
-    """Let the linear layers of a foreign model run through oneDNN, in place.
+    """Run the linear layers of a model of another library through oneDNN, in place.
 
     Returns:
-        How many were changed: none that is not exactly an ``nn.Linear``.
+        The number of changed layers, those that are exactly an ``nn.Linear``.
     """
     changed = 0
     for module in model.modules():

@@ -1,8 +1,8 @@
-"""The method on a page: DiffGRM and MDGR in plain Python, equation by equation.
+"""The method on a page: sidiff, DiffGRM and MDGR in plain Python.
 
-Slow and literal: one user, one item, one state at a time. The fast modules are tested
-against it, and nothing imports it. Equations have their papers' numbers (DiffGRM: arXiv
-2510.21805, MDGR: arXiv 2601.19501); symbols are those of ``docs/method.md``.
+Slow and literal: one user, one item, one state at a time. Only tests import it: they
+compare the fast modules with it. Equations have their papers' numbers (DiffGRM: arXiv
+2510.21805, MDGR: arXiv 2601.19501); symbols are those of ``docs/glossary.md``.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch import Tensor
 
 Sid = tuple[int, ...]
 State = tuple[int | None, ...]
-"""A partly filled semantic ID y_b, None at masked digits."""
+"""A partly filled semantic ID y_S with the digits S filled, None at masked digits."""
 
 Path = tuple[State, float]
-"""A state in a search, and its score s(b)."""
+"""A state in a search, and its score s(y_S)."""
 
 LogP = Callable[[State, int, int], float]
-"""log p(y_l = c | y_b, h) of one user: from y_b, l and c."""
+"""log p(y_l = c | y_S, h) of one user: from y_S, l and c."""
 
 
 # Noising: which digits of a target are masked in training.
@@ -87,7 +87,7 @@ def mask_chances(
 
 
 def cross_entropy(logits: Sequence[float], code: int, smoothing: float) -> float:
-    """- sum_c t(c) log p(c),  t(c) = (1 - s) [c = code] + s / K."""
+    """- sum_c t(c) log p(c),  t(c) = (1 - smoothing) [c = code] + smoothing / K."""
     log_z = math.log(sum(map(math.exp, logits)))
     t = [
         (1 - smoothing) * (c == code) + smoothing / len(logits)
@@ -120,6 +120,9 @@ def denoising_loss(
 
 # Posterior: one energy for whole items, of which digits are marginals (sidiff).
 
+Energies = Sequence[float]
+"""E(i; y_S, h) of every item i."""
+
 
 def agrees(sid: State, state: State) -> bool:
     """Agreement of a semantic ID with the codes that a state has filled in."""
@@ -129,30 +132,87 @@ def agrees(sid: State, state: State) -> bool:
 def energy(
     sid: Sid, state: State, queries: Tensor, vectors: Tensor, user: Tensor, own: Tensor
 ) -> float:
-    """E(i; x_S, h) = sum over masked l of q_l(x_S, h) . e_l[c_l(i)]  +  u . r_i.
+    """E(i; y_S, h) = sum over masked l of q_l(y_S, h) . e_l[y_l(i)]  +  u(h) . r_i.
 
-    The gate gamma(h) comes on top where the user had the item. From c(i), x_S,
+    The gate gamma(h) is added where the item is in the history. From y(i), y_S,
     q ``(L, d)``, e ``(L, K, d)``, u ``(d,)`` and r_i ``(d,)``.
     """
     digits = [queries[d] @ vectors[d, sid[d]] for d in open_digits(state)]
     return float(user @ own) + sum(map(float, digits))
 
 
-def posterior(
-    energies: Sequence[float], sids: Sequence[Sid], state: State
-) -> list[float]:
-    """pi(i | x_S, h) = exp E(i) / sum over the j that agree with x_S of exp E(j)."""
+def posterior(energies: Energies, sids: Sequence[Sid], state: State) -> list[float]:
+    """pi(i | y_S, h) = exp E(i) / sum over the j that agree with y_S of exp E(j)."""
     pairs = zip(energies, sids, strict=True)
     mass = [math.exp(one) if agrees(sid, state) else 0.0 for one, sid in pairs]
     return [one / sum(mass) for one in mass]
 
 
 def marginals(pi: Sequence[float], sids: Sequence[Sid], codes: int) -> Tensor:
-    """p(y_l = c | x_S, h) = sum over the i with c_l(i) = c of pi(i), ``(L, K)``."""
+    """p(y_l = c | y_S, h) = sum over the i with y_l(i) = c of pi(i), ``(L, K)``."""
     p = torch.zeros(len(sids[0]), codes, dtype=torch.float64)
     for share, sid in zip(pi, sids, strict=True):
         p[range(len(sid)), sid] += share
     return p
+
+
+def joint_loss(
+    positions: Sequence[tuple[Energies, int]],
+    partial: Sequence[tuple[Energies, State, int]],
+    sids: Sequence[Sid],
+    weight: float,
+) -> float:
+    """Loss of the joint denoiser, i* the target.
+
+    mean over positions of      - log pi(i* | all masked, h)
+    + weight * mean over partial views of  - log pi(i* | y_S, h)
+
+    Args:
+        positions: energies with all digits masked, and target, of each.
+        partial: energies at a partial state, the state, and target, of each view.
+        sids: of the items.
+        weight: ``partial_weight``.
+    """
+    masked: State = (None,) * len(sids[0])
+    loss = 0.0
+    for energies, target in positions:
+        loss -= math.log(posterior(energies, sids, masked)[target]) / len(positions)
+    for energies, state, target in partial:
+        own = math.log(posterior(energies, sids, state)[target])
+        loss -= weight * own / len(partial)
+    return loss
+
+
+def transitions(
+    history: Sequence[int],
+    counts: Sequence[Sequence[float]],
+    last: int,
+    decay: float,
+    successors: int,
+) -> list[float]:
+    """q(i | h) ~ sum over the last items of h, of age a: decay^a n(h_a -> i) / n(h_a).
+
+    It sums to 1, or to 0 where nothing ever followed. A history has its oldest item
+    first. ``counts[j][i]`` is n(j -> i); only each j's largest ``successors`` are read.
+    """
+    q = [0.0] * len(counts)
+    for age, before in enumerate(list(reversed(history))[:last]):
+        row = counts[before]
+        total = sum(row) or 1.0
+        for item in sorted(range(len(row)), key=lambda i: -row[i])[:successors]:
+            q[item] += decay**age * row[item] / total
+    total = sum(q) or 1.0
+    return [share / total for share in q]
+
+
+def with_transitions(
+    energies: Energies, q: Sequence[float], weight: float, scale: float
+) -> list[float]:
+    """E'(i; h) = E(i; all masked, h) + weight log(1 + q(i | h) / scale)."""
+    return [
+        energy + weight * math.log(1 + share / scale)
+        for energy, share in zip(energies, q, strict=True)
+    ]
 
 
 # Search: semantic IDs filled digit by digit.
@@ -171,9 +231,9 @@ class Search:
         log_p: of the network.
         digits: L.
         codes: K.
-        beam: B, paths kept after every step.
+        beam: A, paths kept after every step.
         merge: keep a state once, with its best score (sidiff).
-        sids: those that exist, to one of which each step must lead (sidiff); None: any.
+        sids: existing ones, to one of which each step must lead (sidiff); None: any.
     """
 
     log_p: LogP
@@ -188,7 +248,7 @@ class Search:
         return [((None,) * self.digits, 0.0)]
 
     def fill(self, path: Path, digits: Sequence[int]) -> list[Path]:
-        """All ways to fill some digits, s(b) + sum of log p(y_l = c_l | y_b, h)."""
+        """All ways to fill some digits, s(y_S) + sum of log p(y_l = c_l | y_S, h)."""
         state, score = path
         children = []
         for codes in product(range(self.codes), repeat=len(digits)):
@@ -204,7 +264,7 @@ class Search:
         return [child for d in open_digits(path[0]) for child in self.fill(path, [d])]
 
     def keep(self, children: list[Path]) -> list[Path]:
-        """The best B children."""
+        """The best A children."""
         children = sorted(children, key=lambda child: -child[1])
         if self.merge:
             best: dict[State, float] = {}
@@ -213,18 +273,16 @@ class Search:
             children = list(best.items())
         return children[: self.beam]
 
-    def confidence(self, state: State) -> dict[int, float]:
-        """conf(l) = max_c log p(y_l = c | y_b, h) of open digits (MDGR, Eq. 18)."""
-        fresh = (state, 0.0)
-        return {
-            digit: max(score for _, score in self.fill(fresh, [digit]))
+    def most_confident(self, state: State, count: int) -> list[int]:
+        """The most confident open digits (MDGR, Eqs. 18-19).
+
+        conf(l) = max_c log p(y_l = c | y_S, h).
+        """
+        conf = {
+            digit: max(score for _, score in self.fill((state, 0.0), [digit]))
             for digit in open_digits(state)
         }
-
-    def most_confident(self, state: State, count: int) -> list[int]:
-        """The most confident open digits (MDGR, Eq. 19)."""
-        confidence = self.confidence(state)
-        return sorted(confidence, key=lambda digit: -confidence[digit])[:count]
+        return sorted(conf, key=lambda digit: -conf[digit])[:count]
 
 
 def cpd(
@@ -232,7 +290,7 @@ def cpd(
 ) -> list[Path]:
     """Confidence-guided parallel denoising (DiffGRM, Eqs. 8-10).
 
-    s(b, l, c) = s(b) + log p(y_l = c | y_b, h), the best B of all (b, l, c), L times.
+    s(y_S, l, c) = s(y_S) + log p(y_l = c | y_S, h), the best A of all triples, L times.
 
     Args:
         search: for one user.
@@ -255,7 +313,7 @@ def two_stage(search: Search, warmup: int, together: int) -> list[Path]:
     """Several digits at once after a warm-up (MDGR, section 4.4).
 
     At step r each path fills its own m_r most confident digits (Eq. 19) with all codes
-    (20-22) and the best B of all paths go on (23); m_r = 1 for r < R_warm, then m (16).
+    (20-22) and the best A of all paths go on (23); m_r = 1 for r < W, then m (16).
     """
     paths, step = search.start(), 0
     while open_digits(paths[0][0]):
@@ -265,25 +323,6 @@ def two_stage(search: Search, warmup: int, together: int) -> list[Path]:
             children += search.fill(path, search.most_confident(path[0], count))
         paths, step = search.keep(children), step + 1
     return paths
-
-
-def adaptive(search: Search, warmup: int, threshold: float) -> tuple[list[Path], int]:
-    """Adaptive search: the digits that a user's best state is sure of at once (sidiff).
-
-    Sure of l: max_c p(y_l = c | y_b, h) > threshold. A single digit goes as by CPD.
-    """
-    paths, calls = search.start(), 0
-    while open_digits(paths[0][0]):
-        confidence = search.confidence(paths[0][0]).values()
-        sure = sum(math.exp(value) > threshold for value in confidence)
-        children = []
-        for path in paths:
-            if calls < warmup or sure <= 1:
-                children += search.fill_any(path)
-            else:
-                children += search.fill(path, search.most_confident(path[0], sure))
-        paths, calls = search.keep(children), calls + 1
-    return paths, calls
 
 
 def path_score(log_p: LogP, sid: Sid, steps: Sequence[Sequence[int]]) -> float:
@@ -297,6 +336,6 @@ def path_score(log_p: LogP, sid: Sid, steps: Sequence[Sequence[int]]) -> float:
 
 
 def best_order(log_p: LogP, sid: Sid) -> float:
-    """Score by the best order of digits: what CPD finds where B holds everything."""
+    """Score by the best order of digits: that of CPD where A holds everything."""
     orders = permutations(range(len(sid)))
     return max(path_score(log_p, sid, [[d] for d in order]) for order in orders)

@@ -142,6 +142,8 @@ def test_tokenization(tmp_path: Path) -> None:
     assert [row["items"] for row in figures["fitting"]] == [120, 80]
     structures = [row["structure"] for row in figures["lattices"]]
     assert structures == ["lattice", "lattice", "invertedindex"]
+    assert len(figures["continuations"]) == 2
+    assert all(row["inverted_index_ms"] > 0 for row in figures["continuations"])
 
 
 def test_transitions(shop: StoredShop) -> None:

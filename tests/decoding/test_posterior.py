@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -156,21 +155,21 @@ def test_one_causal_pass_gives_what_every_prefix_alone_gives() -> None:
     model, table = network(), shop()
     batch = histories(table)
     vectors = model.item_vectors(table)[batch.history_items]
-    states, packing = model.states(vectors, batch.lengths)
+    hidden, packing = model.hidden_states(vectors, batch.lengths)
     for place in range(packing.tokens):
         row, slot = int(packing.owner[place]), int(packing.slot[place])
         prefix = vectors[row : row + 1, : slot + 1]
-        alone, _ = model.states(prefix, torch.tensor([slot + 1]))
-        torch.testing.assert_close(states[place], alone[slot])
+        alone, _ = model.hidden_states(prefix, torch.tensor([slot + 1]))
+        torch.testing.assert_close(hidden[place], alone[slot])
 
 
 def all_positions_loss(
     model: JointDenoiser, batch: SampleBatch, table: ItemTable
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The summed loss, and the states that it was made from ``(P, d)``."""
+    """The summed loss, and the hidden states that it was made from ``(P, d)``."""
     vectors = model.item_vectors(table)
-    states, packing = model.states(vectors[batch.history_items], batch.lengths)
-    own, positions = states[: packing.tokens], Positions.of(batch)
+    hidden, packing = model.hidden_states(vectors[batch.history_items], batch.lengths)
+    own, positions = hidden[: packing.tokens], Positions.of(batch)
     additions = repeat_additions(
         model.repeat_gate(own), positions, batch.history_items, ITEMS
     )
@@ -183,23 +182,24 @@ def test_the_loss_of_all_positions_is_the_sum_of_plain_cross_entropies(
 ) -> None:
     model, table = made(codes_alone)
     batch = histories(table)
-    loss, states = all_positions_loss(model, batch, table)
+    loss, hidden = all_positions_loss(model, batch, table)
     places = [
         (row, slot)
         for row, length in enumerate(batch.lengths.tolist())
         for slot in range(length)
     ]
-    assert len(states) == len(places)
-    expected = 0.0
+    assert len(hidden) == len(places)
+    answers = []
     for place, (row, slot) in enumerate(places):
         had = set(batch.history_items[row, : slot + 1].tolist())
         sequence = [*batch.history_items[row, : batch.lengths[row]].tolist()]
         target = [*sequence, int(batch.target_items[row])][slot + 1]
         energies = [
-            energy(model, table, states[place], had, item) for item in range(ITEMS)
+            energy(model, table, hidden[place], had, item) for item in range(ITEMS)
         ]
-        expected -= energies[target] - math.log(sum(map(math.exp, energies)))
-    assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
+        answers.append((energies, target))
+    mean = reference.joint_loss(answers, [], sids_of(table), weight=0.0)
+    assert float(loss.detach()) == pytest.approx(mean * len(places), rel=1e-4)
 
 
 @residuals
@@ -213,11 +213,13 @@ def test_gradients_of_the_item_softmax_are_those_of_autograd(
         model.zero_grad()
         if plain:
             vectors = model.item_vectors(table)
-            states, packing = model.states(vectors[batch.history_items], batch.lengths)
+            hidden, packing = model.hidden_states(
+                vectors[batch.history_items], batch.lengths
+            )
             positions = Positions.of(batch)
-            states = states[: packing.tokens]
-            logits = states @ vectors.T
-            gates = model.repeat_gate(states)
+            hidden = hidden[: packing.tokens]
+            logits = hidden @ vectors.T
+            gates = model.repeat_gate(hidden)
             for place in range(packing.tokens):
                 row, slot = int(packing.owner[place]), int(packing.slot[place])
                 had = batch.history_items[row, : slot + 1].unique()
@@ -259,7 +261,7 @@ def test_the_loss_of_partial_views_is_minus_the_log_of_the_step(
     )
     with torch.no_grad():
         queries = model.queries(codes, masked, memory)
-    expected, sids = 0.0, sids_of(table)
+    partial, sids = [], sids_of(table)
     for row, (target, length) in enumerate(
         zip(batch.target_items.tolist(), batch.lengths.tolist(), strict=True)
     ):
@@ -271,6 +273,8 @@ def test_the_loss_of_partial_views_is_minus_the_log_of_the_step(
                 energy(model, table, memory.users[row], had, item, view)
                 for item in range(ITEMS)
             ]
-            expected -= math.log(reference.posterior(energies, sids, state)[target])
-    assert float(loss.weight) == 2 * len(batch.lengths)
-    assert float(loss.total.detach()) == pytest.approx(expected, rel=1e-4)
+            partial.append((energies, state, target))
+    expected = reference.joint_loss([], partial, sids, weight=1.0)
+    assert float(loss.weight) == len(partial) == 2 * len(batch.lengths)
+    mean = float((loss.total / loss.weight).detach())
+    assert mean == pytest.approx(expected, rel=1e-4)

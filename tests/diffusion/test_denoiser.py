@@ -232,7 +232,7 @@ def test_digits_that_the_last_layer_leaves_out_change_nothing(
         memory = model.encode(history, lengths)
         with pytest.MonkeyPatch.context() as patch:
             if whole:
-                patch.setattr(denoiser, "asked_first", every_digit)
+                patch.setattr(denoiser, "required_first", every_digit)
             logits = model.logits(codes, masked, memory)
         assert logits.shape == (*codes.shape, 5)
         gradients.append([logits[masked]])
@@ -243,8 +243,8 @@ def test_digits_that_the_last_layer_leaves_out_change_nothing(
         torch.testing.assert_close(short, full, rtol=1e-4, atol=1e-4)
 
 
-def every_digit(x: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
-    return blocks.asked_first(x, torch.ones_like(asked))
+def every_digit(x: Tensor, required: Tensor) -> tuple[Tensor, Tensor]:
+    return blocks.required_first(x, torch.ones_like(required))
 
 
 @pytest.mark.parametrize("shape", [(1, 16), (3, 5, 16), (2, 0, 16), (7, 11, 13, 16)])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sidiff import reference
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
-from sidiff.diffusion.noising import AMOUNTS, ORDERS, masked_digits
+from sidiff.diffusion.noising import AMOUNTS, ORDERS, amounts, masked_digits, orders
 from sidiff.diffusion.noising.amounts import curriculum_chances, view_sizes
 from sidiff.diffusion.noising.context import NoisingContext, confidence_probe
 from sidiff.diffusion.noising.orders import history_counts
@@ -23,11 +23,9 @@ BATCH, DIGITS, CODES = 200, 4, 6
 
 
 def parameters(**changes: object) -> NoisingParameters:
-    """DiffGRM's noising unless changed; dotted groups are dictionaries."""
+    """DiffGRM's noising unless changed."""
     base = settings("training")["noising"] | {"views": DIGITS, "probe_kv": "projected"}
-    for name, value in changes.items():
-        base[name] = base[name] | value if isinstance(value, dict) else value
-    return NoisingParameters.model_validate(base)
+    return NoisingParameters.model_validate(base | changes)
 
 
 def context(
@@ -86,17 +84,12 @@ def test_views_in_random_order_draw_their_own() -> None:
 
 @pytest.mark.parametrize("probability", [0.05, 0.5, 1.0])
 def test_random_views_mask_each_digit_alike_and_never_nothing(
-    probability: float,
+    probability: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every mask as often as independent throws give it, an empty one refilled."""
+    monkeypatch.setattr(amounts, "MASK_PROBABILITY", probability)
     masked = masked_digits(
-        context(batch=20000),
-        parameters(
-            amount="chance",
-            order="random",
-            views=3,
-            mask_probability=probability,
-        ),
+        context(batch=20000), parameters(amount="chance", order="random", views=3)
     )
     assert masked.shape == (20000, 3, DIGITS)
     codes = (masked * 2 ** torch.arange(DIGITS)).sum(2).flatten().bincount(minlength=16)
@@ -182,7 +175,7 @@ def test_the_curriculum_follows_its_equations(
     ("order", "eps"), [("history", 1.0), ("history", 0.1), ("random", 1.0)]
 )
 def test_every_mask_is_as_likely_as_enumeration_says(
-    amount: str, order: str, eps: float
+    amount: str, order: str, eps: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MDGR's masks and its ablation's, for one user many times over."""
     draws = 60_000
@@ -197,7 +190,8 @@ def test_every_mask_is_as_likely_as_enumeration_says(
         lengths=torch.full((draws,), 3),
     )
     assert (history_counts(given) == torch.tensor([3, 1, 0, 2])).all()
-    wanted = parameters(amount=amount, order=order, views=1, history={"eps": eps})
+    monkeypatch.setattr(orders, "EPS", eps)
+    wanted = parameters(amount=amount, order=order, views=1)
     force, numbers = [1.0] * 4, [0.25] * 4
     if order == "history":
         force = reference.history_weights((1, 2, 3, 4), items[:3], eps)

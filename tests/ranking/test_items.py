@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from torch import Tensor
 
+from sidiff import reference
 from sidiff.decoding import scan
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.diffusion.histories import HistoryBatch
@@ -61,16 +62,9 @@ def literal_chain(
     counts: np.ndarray, history: list[int], p: MarkovParameters
 ) -> np.ndarray:
     """Probability of every item; all zero where nothing ever followed."""
-    shares = np.zeros_like(counts)
-    for item, row in enumerate(counts):
-        best = sorted(np.flatnonzero(row).tolist(), key=lambda i: (-row[i], i))
-        for successor in best[: p.successors]:
-            shares[item, successor] = row[successor] / row.sum()
-    total = np.zeros(len(counts))
-    for age, item in enumerate(reversed(history)):
-        if age < p.items:
-            total += p.decay**age * shares[item]
-    return total / total.sum() if total.any() else total
+    return np.array(
+        reference.transitions(history, counts.tolist(), p.items, p.decay, p.successors)
+    )
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -170,8 +164,9 @@ def test_the_best_with_transitions_are_exact(size, seed, weight, scale, rows) ->
     for user, length in enumerate(lengths.tolist()):
         past = history[user, :length].tolist()
         followed = literal_chain(transitions.toarray(), past, p)
-        grown = weight * np.log1p(followed / scale)
-        log_p = log_softmax(logits[user] + grown)
+        energies = reference.with_transitions(logits[user], followed, weight, scale)
+        grown = np.array(energies) - logits[user]
+        log_p = log_softmax(np.array(energies))
         items, sids = literal_lists(log_p, catalogue, excluded[user].tolist(), k)
         assert placed(lists.items[user]) == items
         assert placed(lists.sids[user]) == sids

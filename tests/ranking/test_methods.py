@@ -42,7 +42,7 @@ def memory_of(
     model: JointDenoiser, table: ItemTable, batch: SampleBatch
 ) -> JointMemory:
     x = model.item_vectors(table)[batch.history_items]
-    states, packing = model.states(x, batch.lengths)
+    states, packing = model.hidden_states(x, batch.lengths)
     return model.memory(states, packing, batch.history_items, batch.lengths)
 
 
@@ -97,8 +97,10 @@ def test_lists_of_items_are_those_of_dense_probabilities(
         if method == "items_markov":
             past = batch.history_items[user, :length].tolist()
             followed = literal_chain(counts.toarray(), past, p)
-            wanted = wanted * (1.0 + followed / added.scale) ** added.weight
-            wanted = wanted / wanted.sum()
+            energies = reference.with_transitions(
+                np.log(wanted), followed, added.weight, added.scale
+            )
+            wanted = np.exp(energies) / np.exp(energies).sum()
         items, sids = literal_lists(wanted, catalogue, excluded[user].tolist(), k)
         assert placed(lists.items[user]) == items
         assert placed(lists.sids[user]) == sids

@@ -46,7 +46,7 @@ class HashModel:
         digits, size = self.config.digits, self.config.codebook_size
         symbols = torch.where(masked, size, codes)
         mixed = self.weights[torch.arange(digits), symbols].sum(2)
-        return torch.sin(3.0 * mixed) * 2.0 + self.bias[memory.states][:, None]
+        return torch.sin(3.0 * mixed) * 2.0 + self.bias[memory.hidden_states][:, None]
 
     def log_p(self, user: int, state: State, digit: int, code: int) -> float:
         codes = torch.tensor([[[code or 0 for code in state]]])
@@ -117,7 +117,7 @@ def test_an_endless_beam_ranks_the_items_as_brute_force_does(
     beam=st.integers(1, 12),
     seed=st.integers(0, 10_000),
     merge=st.sampled_from(["none", "max"]),
-    method=st.sampled_from(["cpd", "two_stage", "adaptive", "one_pass"]),
+    method=st.sampled_from(["cpd", "two_stage", "one_pass"]),
 )
 def test_lists_are_full_and_legal_whatever_the_beam(
     digits, items, edges, beam, seed, merge, method

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidiff.decoding.trace import TraceStep
 from sidiff.report.build import build
 from sidiff.report.charts import _ticks, line_chart
 from sidiff.report.examples import choose_examples, neighbours
-from sidiff.report.walk import Step
 from tests.evaluation.test_trade_off import comparison
 
 VOID = {"meta", "line", "circle", "rect", "polyline", "br"}
@@ -44,6 +45,19 @@ SIDS = {
     "largest_group": 1,
 }
 CODES = np.array([[0, 1], [0, 2], [1, 1], [2, 0]])
+
+
+def step(
+    filled: list[int], probabilities: list[list[float]], digit: int, code: int
+) -> TraceStep:
+    log_p = torch.tensor(probabilities)[None, None].log()
+    return TraceStep(
+        torch.tensor([[filled]]),
+        log_p,
+        torch.tensor([[digit]]),
+        torch.tensor([[code]]),
+        log_p[..., digit, code],
+    )
 
 
 def stored() -> dict[str, Any]:
@@ -79,8 +93,8 @@ def stored() -> dict[str, Any]:
             }
         ),
         walk=[
-            Step(np.array([-1, -1]), np.array([[0.9, 0.1, 0], [0.5, 0.3, 0.2]]), 0, 0),
-            Step(np.array([0, -1]), np.array([[0, 0, 0], [0.1, 0.2, 0.7]]), 1, 2),
+            step([-1, -1], [[0.9, 0.1, 0], [0.5, 0.3, 0.2]], 0, 0),
+            step([0, -1], [[0, 0, 0], [0.1, 0.2, 0.7]], 1, 2),
         ],
         walked=0,
         results=results,

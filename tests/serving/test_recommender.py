@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from sidiff import reference
 from sidiff.decoding.posterior import Posterior
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.diffusion.joint import ItemTable, JointDenoiser
@@ -63,22 +64,24 @@ class Oracle:
         rows = [self.ids.index(item) for item in history]
         last = torch.tensor(rows[-MAX_HISTORY:])
         with torch.no_grad():
-            states, _ = self.net.states(
+            states, _ = self.net.hidden_states(
                 self.vectors[last][None], torch.tensor([len(last)])
             )
             user = states[len(last) - 1]
             energies = self.vectors @ user
             energies[last.unique()] += self.net.repeat_gate(user)
-        chain = np.zeros(len(self.ids))
-        for age, row in enumerate(reversed(rows[-self.settings.items :])):
-            total = self.follows[row].sum()
-            if total:
-                chain += self.settings.decay**age * self.follows[row] / total
-        added = self.transitions
-        followed = chain / max(chain.sum(), 1e-300)
-        self.added = added.weight * np.log1p(followed / added.scale)
-        logits = energies.double() + torch.from_numpy(self.added)
-        return logits.log_softmax(0).numpy()
+        chain, added = self.settings, self.transitions
+        followed = reference.transitions(
+            rows, self.follows, chain.items, chain.decay, chain.successors
+        )
+        alone = energies.double()
+        both = torch.tensor(
+            reference.with_transitions(
+                alone.tolist(), followed, added.weight, added.scale
+            )
+        )
+        self.added = (both - alone).numpy()
+        return both.log_softmax(0).numpy()
 
     def ranked(self, history: list[str], barred: set[str]) -> list[str]:
         log_p = self.log_p(history)

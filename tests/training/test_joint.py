@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 
+from sidiff import reference
 from sidiff.decoding.inverted_index import InvertedIndex
 from sidiff.decoding.posterior import Posterior
 from sidiff.diffusion.histories import HistoryBatch
@@ -86,20 +87,24 @@ def test_every_position_competes_with_the_items_that_were_there(
     rows = torch.arange(1, len(old) + 1) * (not codes_alone)
     vectors = network.item_vectors(ItemTable(codes[old], rows))
     column = {item: place for place, item in enumerate(old)}
-    total, positions = 0.0, 0
+    answers = []
     for user, start, end in made.samples.tolist():
         own = sequences.items[sequences.offsets[user] :][start : end + 1].tolist()
         places = torch.tensor([column[item] for item in own])
         for last in range(len(own) - 1):
             history = places[: last + 1]
-            states, _ = network.states(vectors[history][None], torch.tensor([last + 1]))
-            logits = vectors @ states[last]
-            logits[history.unique()] += network.gate(states[last])
-            total -= float(logits.log_softmax(0)[places[last + 1]].detach())
-            positions += 1
+            hidden, _ = network.hidden_states(
+                vectors[history][None], torch.tensor([last + 1])
+            )
+            energies = vectors @ hidden[last]
+            energies[history.unique()] += network.gate(hidden[last])
+            answers.append((energies.tolist(), int(places[last + 1])))
+    sids = [tuple(sid) for sid in table.codes[old].tolist()]
+    expected = reference.joint_loss(answers, [], sids, weight=0.0)
     loss = made.loss(torch.from_numpy(made.samples), 0.5)
-    assert float(loss.weight) == positions > 100
-    assert float(loss.total.detach()) == pytest.approx(total, rel=1e-4)
+    assert float(loss.weight) == len(answers) > 100
+    mean = float((loss.total / loss.weight).detach())
+    assert mean == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("order", ["confidence", "random"])
@@ -133,7 +138,7 @@ def test_partial_views_are_those_of_the_history_before_the_drawn_position(
         assert context.targets[place].tolist() == table.codes[own[length]].tolist()
         history, lengths = rows[own[:length]][None], torch.tensor([length])
         memory = network.memory(
-            *network.states(vectors[history], lengths), history, lengths
+            *network.hidden_states(vectors[history], lengths), history, lengths
         )
         mine = masked[place : place + 1]
         codes = context.targets[place, None].expand_as(mine)

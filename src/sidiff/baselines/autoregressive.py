@@ -308,7 +308,7 @@ class AutoregressiveRanker:
         if not excluded.shape[1] and not bool(empty.any()):
             return None
         excluded_rows = empty.repeat(len(excluded), 1)
-        excluded_sids = self.catalogue.exhausted(excluded)
+        excluded_sids = self.catalogue.fully_excluded(excluded)
         user, place = (excluded_sids >= 0).nonzero(as_tuple=True)
         excluded_rows[user, excluded_sids[user, place]] = True
         return excluded_rows

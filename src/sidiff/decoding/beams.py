@@ -1,4 +1,4 @@
-"""Partial SIDs under search: their expansion and the merging of equal ones.
+"""Partial SIDs in a search: their expansion and the merging of equal ones.
 
 The same partial SID reached in two orders is one state. A state of t filled digits has
 at most t parents when parents are distinct, so the best ``t * beam`` candidates always
@@ -41,44 +41,24 @@ class Beams(NamedTuple):
             self.nodes.gather(1, rows),
         )
 
+    def fill(self, choice: Tensor, size: int, tree: Continuations | None) -> Beams:
+        """Fill one digit of each beam; ``choice`` is digit * K + code, ``(B, A)``."""
+        digit, code = choice // size, choice % size
+        return Beams(
+            self.codes.scatter(2, digit[..., None], code[..., None]),
+            self.masked.scatter(2, digit[..., None], False),
+            self.scores,
+            self.nodes if tree is None else tree.follow(self.nodes, digit, code),
+        )
+
+    def best_states(self, width: int, codebook_size: int) -> Beams:
+        """Keep each state once, with its best score; beams come best first."""
+        again = repeats(self.keys(codebook_size))
+        scores = self.scores.masked_fill(again, -torch.inf)
+        scores, kept = scores.topk(min(width, scores.shape[1]), dim=1)
+        return self.take(kept, scores)
+
     def keys(self, codebook_size: int) -> Tensor:
         """A number per state ``(B, A)``; -1 in unused slots."""
         keys = state_keys(self.codes, self.masked, codebook_size)
         return keys.masked_fill(self.scores == -torch.inf, -1)
-
-
-def fill(beams: Beams, choice: Tensor, size: int, tree: Continuations | None) -> Beams:
-    """Fill one digit of each beam; ``choice`` is digit * K + code, ``(B, A)``."""
-    digit, code = choice // size, choice % size
-    return Beams(
-        beams.codes.scatter(2, digit[..., None], code[..., None]),
-        beams.masked.scatter(2, digit[..., None], False),
-        beams.scores,
-        beams.nodes if tree is None else tree.follow(beams.nodes, digit, code),
-    )
-
-
-def best_children(
-    beams: Beams, log_p: Tensor, width: int, tree: Continuations | None
-) -> Beams:
-    """The best children of all beams, equal ones as often as they are reached.
-
-    Args:
-        beams: the parents.
-        log_p: log-probabilities ``(B, A, L, K)``, -inf where a step is not allowed.
-        width: most children per user.
-        tree: to follow, where steps are constrained.
-    """
-    symbols = log_p.shape[2] * log_p.shape[3]
-    candidates = (beams.scores[..., None, None] + log_p).flatten(1)
-    scores, flat = candidates.topk(min(width, candidates.shape[1]), dim=1)
-    parents = beams.take(flat // symbols, scores)
-    return fill(parents, flat % symbols, log_p.shape[3], tree)
-
-
-def keep_best(beams: Beams, width: int, codebook_size: int) -> Beams:
-    """Keep each state once, with its best score; beams come best first."""
-    again = repeats(beams.keys(codebook_size))
-    scores = beams.scores.masked_fill(again, -torch.inf)
-    scores, kept = scores.topk(min(width, scores.shape[1]), dim=1)
-    return beams.take(kept, scores)

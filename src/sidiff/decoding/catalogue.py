@@ -1,4 +1,4 @@
-"""The SIDs that exist and their items, as a decoder needs them."""
+"""Existing SIDs and their items, laid out for decoders."""
 
 from __future__ import annotations
 
@@ -19,21 +19,16 @@ from sidiff.sids.table import Groups
 
 
 class Continuations(Protocol):
-    """The continuations of partial SIDs; ``Lattice`` or ``InvertedIndex``."""
+    """Valid continuations of partial SIDs: ``Lattice`` or ``InvertedIndex``."""
 
     def counts(self, codes: Tensor, masked: Tensor, nodes: Tensor) -> Tensor:
-        """Number of SIDs behind each (digit, code), int32 ``(B, A, L, K)``.
+        """Number of SIDs that each step leads to, int32 ``(B, A, L, K)``.
 
         Args:
             codes: of the states ``(B, A, L)``.
             masked: ``(B, A, L)`` bool.
-            nodes: where ``follow`` led to ``(B, A)``.
+            nodes: results of ``follow`` ``(B, A)``; 0 at the fully masked state.
         """
-
-    def counts_at(
-        self, codes: Tensor, masked: Tensor, nodes: Tensor, digit: Tensor
-    ) -> Tensor:
-        """The same for one open ``digit`` ``(B, A)`` of each state, ``(B, A, K)``."""
 
     def follow(self, nodes: Tensor, digit: Tensor, code: Tensor) -> Tensor:
         """The nodes of the states after one more digit."""
@@ -53,7 +48,7 @@ class Catalogue:
         sid_of_item: ``(N,)``.
         by_popularity: all items, the most frequent in training first, then by index.
         place_of_item: of each item in ``by_popularity``, ``(N,)``.
-        lattice: of all SIDs, where it was built before.
+        lattice: of all SIDs, if it is built already.
         allowed_items: which items may be recommended, ``(N,)`` bool; None for all.
     """
 
@@ -84,8 +79,8 @@ class Catalogue:
             groups: distinct SIDs and their items.
             codebook_size: K.
             training_counts: occurrences of each item in the training part ``(N,)``.
-            device: where decoding happens.
-            lattice: the lattice of these SIDs, where it was built before.
+            device: of the arrays.
+            lattice: of these SIDs, if it is built already.
         """
         order = np.argsort(-training_counts, kind="stable")
         by_popularity = torch.from_numpy(order).to(device)
@@ -109,7 +104,7 @@ class Catalogue:
 
     @cached_property
     def continuations(self) -> Continuations:
-        """The (digit, code) that may follow a partial SID; built at its first use."""
+        """Valid continuations of every partial SID; built at first use."""
         if not fits(*self.codes.shape):
             return InvertedIndex.build(
                 self.codes, self.codebook_size, self.allowed_sids
@@ -131,7 +126,7 @@ class Catalogue:
         """The catalogue with only some of its items, ``allowed`` ``(N,)`` bool.
 
         Raises:
-            SidiffError: nothing is left.
+            SidiffError: no item is left.
         """
         if self.allowed_items is not None:
             allowed = allowed & self.allowed_items
@@ -147,19 +142,20 @@ class Catalogue:
             self, items=kept, sizes=sizes, starts=starts, allowed_items=allowed
         )
 
-    def exhausted(self, seen: Tensor) -> Tensor:
-        """SIDs of which a user has seen every item.
+    def fully_excluded(self, excluded: Tensor) -> Tensor:
+        """SIDs all of whose items are excluded for a user.
 
         Args:
-            seen: item indices, -1 for none, ``(B, T)``.
+            excluded: item indices, -1 for none, ``(B, E)``.
 
         Returns:
-            Rows of SIDs, each once, -1 elsewhere, ``(B, T)``.
+            Rows of SIDs, each once, -1 elsewhere, ``(B, E)``.
         """
-        fresh = (seen >= 0) & ~repeats(seen)
+        items = excluded.clamp(min=0)
+        counted = (excluded >= 0) & ~repeats(excluded)
         if self.allowed_items is not None:
-            fresh &= self.allowed_items[seen.clamp(min=0)]
-        sids = self.sid_of_item[seen.clamp(min=0)].masked_fill(~fresh, -1)
+            counted &= self.allowed_items[items]
+        sids = self.sid_of_item[items].masked_fill(~counted, -1)
         ordered = sids.sort(dim=1).values
         number = torch.searchsorted(ordered, sids, right=True)
         number -= torch.searchsorted(ordered, sids)

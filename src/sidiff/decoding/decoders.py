@@ -1,4 +1,4 @@
-"""Decoders by name, and the result of every one."""
+"""Decoders by name, and their result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Decoded:
     Attributes:
         codes: ``(B, A, L)`` int64, A at most the beam width.
         scores: summed log-probabilities ``(B, A)``; -inf marks an unused slot.
-        denoiser_calls: decoder passes made, mean over the users.
+        denoiser_calls: denoiser calls, mean over the users.
         distinct_states: share of distinct states among those given to the denoiser.
     """
 
@@ -34,6 +34,5 @@ class Decoded:
 DECODERS: Registry[Callable[[Search], Decoded]] = Registry(
     cpd="sidiff.decoding.cpd:decode",
     two_stage="sidiff.decoding.two_stage:decode",
-    adaptive="sidiff.decoding.adaptive:decode",
     one_pass="sidiff.decoding.one_pass:decode",  # noqa: S106 (no password)
 )

@@ -1,9 +1,9 @@
-"""Valid continuations of long SIDs: the SIDs that agree with a state, listed.
+"""The inverted index: valid continuations of long partial SIDs.
 
-For each (digit, code) an inverted list of the SIDs that have it. A state looks at the
-shortest list among its filled digits and keeps the SIDs that agree in all of them;
-whatever codes these have at open digits may follow. Exact for any number of digits,
-with L entries of memory per SID where the lattice has L 2^(L-1).
+Each (digit, code) has an inverted list of its SIDs. The shortest list of a state's
+filled digits is scanned for the SIDs that agree with the state; the codes of these SIDs
+at open digits are its valid continuations. Exact for any number of digits, with L
+entries per SID where the lattice has L 2^(L-1).
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class InvertedIndex:
         return cls(codes, codebook_size, sids[order // digits], starts)
 
     def counts(self, codes: Tensor, masked: Tensor, nodes: Tensor) -> Tensor:
-        """As of ``Continuations``; ``nodes`` are unused.
+        """As ``Continuations.counts``; nodes are unused.
 
-        Either all states of a call have every digit masked, or none has.
+        Of the states of a call all are fully masked, or none is.
         """
         del nodes
         digits, size = self.codes.shape[1], self.codebook_size
@@ -69,21 +69,10 @@ class InvertedIndex:
         counts.index_add_(0, place, torch.ones_like(place, dtype=torch.int32))
         return counts.view(shape)
 
-    def counts_at(
-        self, codes: Tensor, masked: Tensor, nodes: Tensor, digit: Tensor
-    ) -> Tensor:
-        """As of ``Continuations``; no state may have every digit masked."""
-        del nodes
-        size = self.codebook_size
-        owner, sid = self.agreeing(codes, masked)
-        place = owner * size + self.codes[sid, digit.flatten()[owner]]
-        counts = place.bincount(minlength=digit.numel() * size)
-        return counts.to(torch.int32).view(*digit.shape, size)
-
     def agreeing(self, codes: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
         """Pairs of a state, numbered through ``(B, A)``, and a SID that agrees with it.
 
-        States with every digit masked are left out.
+        Fully masked states are left out.
         """
         flat, open_ = codes.flatten(0, 1), masked.flatten(0, 1)
         digits = torch.arange(flat.shape[1], device=codes.device)
@@ -98,6 +87,6 @@ class InvertedIndex:
         return owner[agree], sid[agree]
 
     def follow(self, nodes: Tensor, digit: Tensor, code: Tensor) -> Tensor:
-        """States need no node; any value does."""
+        """Return ``nodes``, which are unused."""
         del digit, code
         return nodes

@@ -1,4 +1,4 @@
-"""Integer names for SIDs: exact for any number of digits and codes."""
+"""Integer keys of SIDs, exact for any number of digits and codes, and their tables."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def state_keys(codes: Tensor, masked: Tensor, codebook_size: int) -> Tensor:
 
 
 def repeats(keys: Tensor) -> Tensor:
-    """Mark every key ``(B, A)`` that stands further left in its row already."""
+    """Mark every key ``(B, A)`` that occurs further left in its row."""
     ordered, position = keys.sort(dim=1, stable=True)
     repeated = torch.zeros_like(ordered, dtype=torch.bool)
     repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
@@ -52,18 +52,18 @@ def among(values: Tensor, others: Tensor) -> Tensor:
 
 
 def distinct_columns(keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Equal keys of each row ``(B, A)``, told apart from different ones.
+    """The distinct keys of each row ``(B, A)``.
 
     Returns:
-        A column of every distinct key of the row ``(B, D)``, where rows with fewer than
-        D repeat some; and which of them each key is ``(B, A)``.
+        A column of every distinct key of the row ``(B, D)``, padded by repetition; and
+        the place of each key among them ``(B, A)``.
     """
     ordered, column = keys.sort(dim=1, stable=True)
     new = torch.ones_like(ordered, dtype=torch.bool)
     new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     rank = new.cumsum(1) - 1
     count = int(rank[:, -1].max()) + 1
-    # What is not new goes to a column that is cut off.
+    # Repeated keys go to a last column, which is cut off.
     first = keys.new_zeros(len(keys), count + 1)
     first.scatter_(1, torch.where(new, rank, count), column)
     return first[:, :count], torch.zeros_like(rank).scatter(1, column, rank)
@@ -74,7 +74,7 @@ def padded_rows(
 ) -> Tensor:
     """The first ``width`` values of each row ``(batch, width)``; ``row`` is sorted.
 
-    ``empty`` stands where a row has fewer.
+    Shorter rows are padded with ``empty``.
     """
     counts = torch.bincount(row, minlength=batch)
     place = torch.arange(len(row), device=row.device)
@@ -86,11 +86,11 @@ def padded_rows(
 
 
 class SidIndex:
-    """From complete SIDs to their row in a table of distinct SIDs.
+    """Index from complete SIDs to their rows in a table of distinct SIDs.
 
     A prefix tree as one sorted array per digit: the children of prefix ``p`` are the
-    keys ``p * K + code``. A look-up is one binary search per digit, for all SIDs
-    at once; exact for any number of digits.
+    keys ``p * K + code``. A look-up is one binary search per digit for all SIDs at
+    once.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class SidIndex:
         prefix = torch.zeros_like(codes[..., 0])
         known = torch.ones_like(prefix, dtype=torch.bool)
         for digit, keys in enumerate(self.levels):
-            wanted = prefix * self.codebook_size + codes[..., digit]
-            prefix = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
-            known &= keys[prefix] == wanted
+            key = prefix * self.codebook_size + codes[..., digit]
+            prefix = torch.searchsorted(keys, key).clamp(max=len(keys) - 1)
+            known &= keys[prefix] == key
         return torch.where(known, self.row_of_leaf[prefix], -1)

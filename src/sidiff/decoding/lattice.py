@@ -1,9 +1,9 @@
-"""The lattice: what may follow a partial SID, whatever digits are filled already.
+"""The lattice: valid continuations of partial SIDs, filled in any order.
 
-The lattice lifts a prefix tree from one digit order to all. A node is a set of filled
-digits with their codes, as far as some item has them; an edge fills one more digit.
-Nodes number at most 2^L per distinct SID and edges L 2^(L-1), so the lattice is for
-short SIDs (``fits``); ``sidiff.decoding.inverted_index`` is for longer ones.
+The lattice extends a prefix tree from one order of digits to all. A node is a set of
+filled digits with codes that some SID has; an edge fills one more digit. There are at
+most 2^L nodes and L 2^(L-1) edges per distinct SID, so the lattice is for short SIDs
+(``fits``); ``sidiff.decoding.inverted_index`` is for longer ones.
 
 Edges are one sorted array of keys ``node * L * K + digit * K + code``: the valid
 continuations of a node are a slice of it, and following an edge is a binary search.
@@ -23,18 +23,18 @@ from torch import Tensor
 from sidiff.diffusion.slices import slices
 
 MAX_EDGES = 2**25
-"""Edges, at most, of a lattice that is worth its memory: 16 bytes each, half a GiB."""
+"""Most edges of a lattice: 16 bytes each, half a GiB."""
 
 MAX_DIGITS = 10
-"""Beyond these even a small lattice is a hundred times the inverted index."""
+"""Most digits: with 11 even a small lattice is a hundred times the inverted index."""
 
 _ARRAYS = ("edges", "children", "starts", "rows", "sids")
 
 
 def fits(sids: int, digits: int) -> bool:
-    """Test that the lattice of so many SIDs is small enough, whatever their codes.
+    """Test that the lattice is small enough for any codes of the SIDs.
 
-    So it is for a million SIDs of 4 digits, 32,768 of 8, and none of 16.
+    It is for a million SIDs of 4 digits and 32,768 of 8, never for 16 digits.
     """
     return digits <= MAX_DIGITS and sids * digits * 2 ** (digits - 1) <= MAX_EDGES
 
@@ -63,7 +63,7 @@ class Lattice:
 
     @classmethod
     def build(cls, codes: NDArray[np.integer], codebook_size: int) -> Lattice:
-        """The lattice, on the CPU, of distinct SIDs ``codes`` ``(S, L)`` that fit."""
+        """Build the lattice of distinct SIDs ``codes`` ``(S, L)`` on the CPU."""
         size, digits = codes.shape
         columns = codes.T.astype(np.int64)
         # node[s][i]: the node of SID i restricted to the digits in bit set s.
@@ -120,23 +120,23 @@ class Lattice:
     def from_tensors(
         cls, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]
     ) -> Lattice:
-        """Rebuild what ``to_tensors`` took apart."""
+        """Rebuild a lattice from the results of ``to_tensors``."""
         arrays = {name: torch.from_numpy(tensors[name]) for name in _ARRAYS}
         return cls(metadata["digits"], metadata["codebook_size"], **arrays)
 
     def restrict(self, allowed: Tensor) -> Lattice:
-        """The lattice of some of the SIDs, ``allowed`` ``(S,)`` bool by their rows.
+        """The lattice of a part of the SIDs, ``allowed`` ``(S,)`` bool by their rows.
 
-        Linear in the edges. Nodes keep their numbers; those without a SID left have
-        no edge any more.
+        Linear in the edges. Nodes keep their numbers; a node without allowed SIDs has
+        no edges.
         """
         sids = torch.zeros_like(self.sids)
         complete = self.rows >= 0
         sids[complete] = allowed[self.rows[complete]].to(sids.dtype)
         symbols = self.digits * self.codebook_size
         parents = self.edges // symbols
-        # An edge that fills its parent's lowest open digit, the first of the parent's:
-        # each SID below a node is counted once by following these only.
+        # Edges that fill their parent's lowest open digit: along these alone each SID
+        # below a node is counted once.
         digit = self.edges % symbols // self.codebook_size
         lowest = digit == digit[self.starts[parents]]
         for _ in range(self.digits):
@@ -154,30 +154,16 @@ class Lattice:
         )
 
     def counts(self, codes: Tensor, masked: Tensor, nodes: Tensor) -> Tensor:
-        """As of ``Continuations``; the nodes say it all."""
+        """As ``Continuations.counts``; codes and masks are unused."""
         del codes, masked
         flat = nodes.flatten()
         symbols = self.digits * self.codebook_size
-        result = self._counted(self.starts[flat], self.starts[flat + 1], symbols)
-        return result.view(*nodes.shape, self.digits, self.codebook_size)
-
-    def counts_at(
-        self, codes: Tensor, masked: Tensor, nodes: Tensor, digit: Tensor
-    ) -> Tensor:
-        """As of ``Continuations``; the nodes say it all."""
-        del codes, masked
-        size = self.codebook_size
-        first = ((nodes * self.digits + digit) * size).flatten()
-        bounds = torch.searchsorted(self.edges, torch.stack([first, first + size]))
-        return self._counted(bounds[0], bounds[1], size).view(*nodes.shape, size)
-
-    def _counted(self, first: Tensor, last: Tensor, symbols: int) -> Tensor:
-        """SIDs behind the edges ``first .. last - 1`` ``(n,)``, ``[n * symbols]``."""
-        owner, edge = slices(first, last - first)
+        first = self.starts[flat]
+        owner, edge = slices(first, self.starts[flat + 1] - first)
         place = owner * symbols + self.edges[edge] % symbols
-        result = first.new_zeros(len(first) * symbols, dtype=torch.int32)
+        result = first.new_zeros(len(flat) * symbols, dtype=torch.int32)
         result[place] = self.sids[self.children[edge]].to(torch.int32)
-        return result
+        return result.view(*nodes.shape, self.digits, self.codebook_size)
 
     def follow(self, nodes: Tensor, digit: Tensor, code: Tensor) -> Tensor:
         """The node reached by filling ``digit`` with ``code``; all shapes equal.

@@ -1,8 +1,8 @@
-"""One-pass scoring: every existing SID by the all-masked distribution, exactly.
+"""One-pass scoring: every existing SID by the fully masked distribution, exactly.
 
 The score of a SID is the sum of its digits' log-probabilities with nothing filled in:
-one denoiser call, no search, no SID missed. It treats the digits as independent given
-the history, so it is the baseline that every decoder with more calls must beat.
+one denoiser call and no search. It treats the digits as independent given the history,
+so it is the baseline of all decoders with more calls.
 """
 
 from __future__ import annotations

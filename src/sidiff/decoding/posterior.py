@@ -1,11 +1,11 @@
 """The joint denoiser's posterior over a catalogue, and its marginals over codes.
 
-At a partial SID only the items that agree with it compete. The probability of a code
-is the sum of its items' probabilities, so a search that fills digits one after the
-other reaches existing SIDs alone and multiplies up to the probability of an item.
+At a state only the items that agree with it compete. The probability of a code is the
+sum of its items' probabilities, so a search that fills one digit after the other finds
+existing SIDs only, and its steps multiply to the probability of an item.
 
-Symbols: as in ``sidiff.diffusion.joint``; C pairs of a state and an item that agrees
-with it; states are numbered through ``(B, V)``.
+Symbols: as in ``sidiff.diffusion.joint``; C pairs of a state, numbered through
+``(B, V)``, and an item that agrees with it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sidiff.onednn import linear
 
 
 class Posterior:
-    """A joint denoiser over one catalogue, as decoders ask for it."""
+    """A joint denoiser over one catalogue, with the interface of a denoiser."""
 
     def __init__(self, network: JointDenoiser, items: ItemTable) -> None:
         """Index the catalogue.
@@ -41,24 +41,23 @@ class Posterior:
     def encode(self, batch: HistoryBatch) -> JointMemory:
         """Encode the histories of a batch."""
         x = F.embedding(batch.history_items, self.vectors)
-        states, packing = self.network.states(x, batch.lengths)
-        return self.network.memory(states, packing, batch.history_items, batch.lengths)
+        hidden, packing = self.network.hidden_states(x, batch.lengths)
+        return self.network.memory(hidden, packing, batch.history_items, batch.lengths)
 
     def energies(self, memory: JointMemory, items: Tensor) -> Tensor:
         """Fully masked energies of a slice of items ``(n,)``, ``(B, n)``."""
-        users, had = memory.users, memory.had
-        energies = linear(users, self.vectors.index_select(0, items))
-        gates = self.network.repeat_gate(users)
-        return gated(energies, gates, had, items, len(self.vectors))
+        energies = linear(memory.users, self.vectors.index_select(0, items))
+        gates = self.network.repeat_gate(memory.users)
+        return gated(energies, gates, memory.history_items, items, len(self.vectors))
 
     def logits(self, codes: Tensor, masked: Tensor, memory: JointMemory) -> Tensor:
         """Log-probabilities of codes ``(B, V, L, K)``; -inf where no item agrees.
 
-        Where none agrees with the state itself they are equal and mean nothing.
+        They are all equal, and arbitrary, where no item agrees with the state.
 
         Args:
             codes: ``(B, V, L)`` int64; values at masked digits are ignored.
-            masked: ``(B, V, L)`` bool; all states of a call fully masked, or none.
+            masked: ``(B, V, L)`` bool; of the states all are fully masked, or none is.
             memory: the users' histories.
         """
         digits, size = self.config.digits, self.config.codebook_size
@@ -81,7 +80,7 @@ class Posterior:
             place = owner[:, None] * (digits * size) + places[item]
             mass = log_pi.double().exp()[:, None].expand_as(place)
             total.view(-1).index_add_(0, place.flatten(), mass.flatten())
-        # A softmax of -inf alone would be no number, which a search sorts to the top.
+        # A row of -inf gives NaN, which topk ranks first.
         nowhere = total.sum(-1, keepdim=True) == 0
         return total.masked_fill(nowhere, 1.0).log().float()
 
@@ -94,39 +93,47 @@ def candidate_log_p(
     pairs: tuple[Tensor, Tensor],
     items: ItemTable,
 ) -> Tensor:
-    """Log-probabilities ``(C,)`` of items among those that agree with a partial SID.
+    """Log-probabilities ``(C,)`` of items among those that agree with a state.
 
     Args:
-        network: gives the energies.
+        network: of the energies.
         codes: of the states ``(B, V, L)``.
         masked: ``(B, V, L)`` bool.
-        memory: the users' histories, with what they ``had``.
-        pairs: state and item of all pairs that agree, ``(C,)`` each.
+        memory: the users' histories.
+        pairs: all agreeing pairs, states ``(C,)`` and items ``(C,)``.
         items: codes and residual rows.
     """
     owner, item = pairs
     views, digits = codes.shape[1:]
-    # Filled digits are the same for all that agree.
+    # Filled digits add the same to every item that agrees.
     scores = network.logits(codes, masked, memory) * masked[..., None]
     symbols = items.codes[item] + network.first_row
     each = digits * network.config.codebook_size
     energies = scores.flatten()[owner[:, None] * each + symbols].sum(1)
     user = owner // views
-    users, had = memory.users, memory.had
+    users = memory.users
     residuals = network.residual_vectors(items.residuals[item])
     energies = energies + (users[user] * residuals).sum(1)
     gate = network.repeat_gate(users)[user]
-    energies = energies + gate * _had(had, user, item, len(items.codes))
+    repeated = _in_history(memory.history_items, user, item, len(items.codes))
+    energies = energies + gate * repeated
     return energies - _grouped_logsumexp(energies, owner, codes.shape[0] * views)[owner]
 
 
-def _had(had: Tensor, user: Tensor, item: Tensor, size: int) -> Tensor:
-    """Pairs whose user had the item ``(C,)`` bool; -1 is none in ``had`` ``(B, T)``."""
-    rows = torch.arange(len(had), device=had.device)[:, None] * (size + 1)
-    known = (rows + had + 1).flatten().sort().values
-    wanted = user * (size + 1) + item + 1
-    place = torch.searchsorted(known, wanted).clamp(max=len(known) - 1)
-    return known[place] == wanted
+def _in_history(history: Tensor, user: Tensor, item: Tensor, size: int) -> Tensor:
+    """Mark the pairs ``(C,)`` whose item is in the user's history.
+
+    Args:
+        history: items of the histories, -1 for none, ``(B, T)``.
+        user: row of ``history`` ``(C,)``.
+        item: ``(C,)``.
+        size: number of items N.
+    """
+    rows = torch.arange(len(history), device=history.device)[:, None] * (size + 1)
+    known = (rows + history + 1).flatten().sort().values
+    keys = user * (size + 1) + item + 1
+    place = torch.searchsorted(known, keys).clamp(max=len(known) - 1)
+    return known[place] == keys
 
 
 def _grouped_logsumexp(values: Tensor, group: Tensor, count: int) -> Tensor:

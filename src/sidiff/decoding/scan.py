@@ -24,12 +24,12 @@ def best_rows(
         count: number of rows.
         score: from rows ``(n,)`` to scores ``(B, n)``, which are overwritten.
         width: rows to keep per user.
-        allowed: rows that count, ``(count,)`` bool; None for all.
+        allowed: rows that may be kept, ``(count,)`` bool; None for all.
         excluded: rows that a user must not get, -1 for none, ``(B, E)``.
 
     Returns:
-        Rows, best first, equal ones in their order, and scores, ``(B, width)`` or
-        fewer; -inf marks rows that are not allowed.
+        Rows and scores, best first, ties by row, ``(B, width)`` or fewer; -inf marks
+        rows that are not allowed.
     """
     device = excluded.device
     best = torch.empty(len(excluded), 0, device=device)
@@ -45,24 +45,24 @@ def best_rows(
             scores[user, excluded[user, slot] - start] = -torch.inf
         scores, columns = best_columns(scores, width)
         best, rows = torch.cat([best, scores], 1), torch.cat([rows, chunk[columns]], 1)
-        # Earlier rows stand further left, so equal ones stay in order.
+        # Earlier rows come first, so ties stay in the order of rows.
         best, kept = best_columns(best, width)
         rows = rows.gather(1, kept)
     return rows, best
 
 
 def best_columns(scores: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """The best scores of each row and their columns, best first, equal ones by column.
+    """The best scores of each row and their columns, best first, ties by column.
 
-    ``topk`` leaves it to chance which of equal scores it takes, so that a list would
-    depend on its length and on the batch.
+    ``topk`` takes any of equal scores, so that a list would depend on its length and on
+    the batch.
 
     Args:
         scores: ``(B, N)``.
-        width: columns wanted.
+        width: columns to keep.
 
     Returns:
-        Scores and columns, ``(B, width)`` or fewer; columns of -inf mean nothing.
+        Scores and columns, ``(B, width)`` or fewer; columns of -inf are arbitrary.
     """
     width = min(width, scores.shape[1])
     best, columns = scores.topk(min(width + 1, scores.shape[1]), dim=1)
@@ -79,7 +79,7 @@ def best_columns(scores: Tensor, width: int) -> tuple[Tensor, Tensor]:
 
 
 def _first_of_equals(scores: Tensor, last: Tensor, width: int) -> Tensor:
-    """Columns above ``last`` ``(B,)``, and the first ones at it, ``(B, width)``."""
+    """Columns above the score ``last`` ``(B,)``, then the first equal to it."""
     above, level = scores > last[:, None], scores == last[:, None]
     room = width - above.sum(1, keepdim=True)
     chosen = above | (level & (level.cumsum(1) <= room))

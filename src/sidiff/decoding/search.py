@@ -1,4 +1,4 @@
-"""A search in progress: whom it is for, what it asked of the denoiser so far."""
+"""Search state of a batch: model, constraint, call counters."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from sidiff.decoding.beams import Beams
-from sidiff.decoding.catalogue import Catalogue
-from sidiff.decoding.constraint import Constraint
+from sidiff.decoding.catalogue import Catalogue, Continuations
 from sidiff.decoding.decoders import Decoded
 from sidiff.decoding.keys import distinct_columns, repeats
 from sidiff.decoding.settings import DecodingParameters
@@ -20,7 +19,7 @@ from sidiff.diffusion.denoiser import DenoisingModel
 
 @dataclass
 class Search:
-    """One batch of users under search: what a decoder is given.
+    """The input of a decoder: one batch of users.
 
     Attributes:
         denoiser: the trained network.
@@ -29,7 +28,7 @@ class Search:
         catalogue: the existing SIDs.
         excluded: rows of SIDs that a user must not get, -1 for none, ``(B, E)``; read
             only under ``constraint: items``, and by one-pass scoring.
-        calls: denoiser calls, each counted once per user it was made for.
+        calls: denoiser calls, each counted once per user.
         distinct: distinct states among the ``seen`` ones.
         seen: states given to the denoiser.
     """
@@ -44,11 +43,10 @@ class Search:
     seen: int = 0
 
     @cached_property
-    def constraint(self) -> Constraint:
-        """The steps that the users may take."""
+    def tree(self) -> Continuations | None:
+        """Number of SIDs behind every step; None where every step is valid."""
         free = self.parameters.constraint == "none"
-        tree = None if free else self.catalogue.continuations
-        return Constraint(tree, self.catalogue.codes, self.excluded)
+        return None if free else self.catalogue.continuations
 
     def start(self) -> Beams:
         """One fully masked SID per user."""
@@ -61,11 +59,6 @@ class Search:
             torch.zeros(shape[:2], dtype=torch.int64, device=device),
         )
 
-    def keep(self, users: Tensor) -> None:
-        """Go on with the users in rows ``users`` ``(C,)`` alone."""
-        self.memory = self.memory.take(users)
-        self.constraint = self.constraint.take(users)
-
     def log_p(self, beams: Beams) -> Tensor:
         """Log-probabilities ``(B, A, L, K)`` by the denoiser, -inf where invalid."""
         keys = beams.keys(self.denoiser.config.codebook_size)
@@ -74,7 +67,7 @@ class Search:
         self.calls += len(keys)
         if self.parameters.merge != "none":
             return self._log_p(beams)
-        # Unmerged beams hold most states several times; each is looked at once.
+        # Unmerged beams hold most states several times; the denoiser gets each once.
         first, place = distinct_columns(keys)
         log_p = self._log_p(beams.take(first, beams.scores.gather(1, first)))
         rows = place[..., None, None].expand(-1, -1, *log_p.shape[2:])
@@ -82,7 +75,7 @@ class Search:
 
     def _log_p(self, beams: Beams) -> Tensor:
         logits = self.denoiser.logits(beams.codes, beams.masked, self.memory)
-        valid = beams.masked[..., None] & self.constraint.valid_steps(beams)
+        valid = beams.masked[..., None] & self.valid_steps(beams)
         return logits.log_softmax(-1).masked_fill_(~valid, -torch.inf)
 
     def allowed(self, log_p: Tensor, filled: int, count: int) -> Tensor:
@@ -97,7 +90,25 @@ class Search:
         barred[order[filled : filled + count]] = False
         return log_p.masked_fill(barred.to(log_p.device)[:, None], -torch.inf)
 
+    def valid_steps(self, beams: Beams) -> Tensor:
+        """Steps that lead to an item, bool ``(B, A, L, K)``, or all open digits."""
+        if self.tree is None:
+            return beams.masked[..., None]
+        left = self.tree.counts(beams.codes, beams.masked, beams.nodes)
+        if self.excluded.shape[1]:
+            digits, size = left.shape[2:]
+            codes = self.catalogue.codes[self.excluded.clamp(min=0)]  # (B, E, L)
+            same = codes[:, None] == beams.codes[:, :, None]  # (B, A, E, L)
+            agree = (same | beams.masked[:, :, None]).all(3)
+            below = agree & (self.excluded >= 0)[:, None]
+            symbols = torch.arange(digits, device=codes.device) * size + codes
+            symbols = symbols.flatten(1)[:, None].expand(-1, below.shape[1], -1)
+            less = below[..., None].expand(*below.shape, digits).flatten(2)
+            flat = left.flatten(2).scatter_add(2, symbols, -less.to(left.dtype))
+            left = flat.view_as(left)
+        return left > 0
+
     def decoded(self, beams: Beams) -> Decoded:
-        """The outcome of a search that has filled every digit."""
+        """The result of a search that has filled every digit."""
         calls = self.calls / len(beams.scores)
         return Decoded(beams.codes, beams.scores, calls, self.distinct / self.seen)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from sidiff.parameters import Count, Natural, Parameters, Seed
 
 
 class ParallelParameters(Parameters):
-    """Several digits per denoiser call (methods ``two_stage`` and ``adaptive``)."""
+    """Several digits per denoiser call (method ``two_stage``)."""
 
     warmup_steps: Natural
     digits_per_step: Count
-    threshold: Annotated[float, Field(gt=0, le=1)]
 
 
 class DecodingParameters(Parameters):

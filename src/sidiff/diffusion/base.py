@@ -1,4 +1,4 @@
-"""The common part of the networks: how they are stored, and their table of codes.
+"""Common parts of the networks: storage and the table of code vectors.
 
 Symbols: B batch, V views or beams, L digits, K codes, d d_model, n packed tokens.
 """
@@ -21,12 +21,13 @@ INITIAL_STD = 0.02
 
 
 class StoredNetwork(nn.Module):
-    """A network that its configuration and its weights describe completely.
+    """A network that is fully described by its configuration and its weights.
 
     Attributes:
-        CONFIG: the configuration, a dataclass, from which the class is made.
-        STORED: what it is stored as, and the pipeline that trains it: for messages.
-        config: its shape and function.
+        CONFIG: the dataclass of the configuration.
+        STORED: name of the stored network and of the pipeline that trains it, for
+            messages.
+        config: shape and function of the network.
     """
 
     CONFIG: ClassVar[type[Any]]
@@ -34,7 +35,7 @@ class StoredNetwork(nn.Module):
     config: Any
 
     def saved_config(self) -> dict[str, Any]:
-        """The configuration as JSON-able values, for ``from_saved``."""
+        """The configuration as values for JSON, the input of ``from_saved``."""
         return asdict(self.config)
 
     def initialize(self, generator: torch.Generator) -> Self:
@@ -56,11 +57,11 @@ class StoredNetwork(nn.Module):
 
         Args:
             weights: by name.
-            config: see ``saved_config``; what else is stored with it is left out.
+            config: see ``saved_config``; other keys are ignored.
 
         Raises:
-            SidiffError: the configuration is not complete, as in what another release
-                stored, or the weights are those of another shape.
+            SidiffError: the configuration is incomplete, which happens with another
+                release, or does not fit the weights.
         """
         what, stage = cls.STORED
         again = (
@@ -97,7 +98,7 @@ class StoredNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class SidConfig:
-    """The shape of SIDs and histories, and of the network that knows them."""
+    """Shape of SIDs, of histories and of the network."""
 
     digits: int
     codebook_size: int
@@ -118,7 +119,7 @@ class SidConfig:
         max_history: int,
         **more: Any,
     ) -> Self:
-        """Join the network's parameters with the shape of SIDs and histories."""
+        """The configuration of the network's parameters for SIDs and histories."""
         shape = network.model_dump(include={field.name for field in fields(cls)})
         return cls(
             digits=digits,
@@ -130,14 +131,14 @@ class SidConfig:
 
 
 class SidNetwork(StoredNetwork):
-    """A network with a vector of every code.
+    """A network with a table of code vectors.
 
     Attributes:
-        config: its shape and function.
+        config: shape and function of the network.
         codes: vectors of the codes, digit by digit, ``(L * K, d)``.
-        first_row: of each digit in ``codes``, ``(L,)``.
-        precision: of the products in encoder and decoder. What leads to logits is
-            always float32, whose 24 bits tell codes and items apart that are close.
+        first_row: first row of each digit in ``codes``, ``(L,)``.
+        precision: of the products in encoder and decoder. Products that end in logits
+            are always float32, so that close codes and items stay apart.
     """
 
     config: SidConfig
@@ -165,10 +166,10 @@ class SidNetwork(StoredNetwork):
         return logits.transpose(0, 1).unflatten(0, x.shape[:2])
 
     def project_memory(
-        self, states: Tensor, packing: Packing
+        self, hidden: Tensor, packing: Packing
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Keys and values of packed encoder states ``(n, d)``, per decoder layer."""
+        """Keys and values per decoder layer, of packed hidden states ``(n, d)``."""
         layers = cast(Iterable[DecoderLayer], self.decoder)
-        pairs = [one.cross_attention.project_memory(states, packing) for one in layers]
+        pairs = [one.cross_attention.project_memory(hidden, packing) for one in layers]
         keys, values = zip(*pairs, strict=True)
         return keys, values

@@ -1,8 +1,8 @@
-"""Transformer blocks of the denoiser: packed tokens, attention, pre-LayerNorm layers.
+"""Transformer blocks of the networks: packed tokens, attention, pre-LayerNorm layers.
 
-Two things make them fast without changing what they compute. Histories are packed: only
-attention itself sees padding. Views and beams are folded into the query length of the
-cross-attention, so that a user's keys and values exist once, however many read them.
+Two things make them fast without changing their function. Histories are packed: only
+attention itself sees padding. Views and beams are part of the query length of the
+cross-attention, so that a user's keys and values exist once for all of them.
 
 Symbols: B batch, T tokens of a history, Q queries, V views or beams, L digits,
 d d_model, H heads, n packed tokens.
@@ -21,11 +21,11 @@ from sidiff.diffusion.dropout import Dropout
 from sidiff.onednn import Linear
 
 PACKED_GRAIN = 64
-"""Packed tokens come in multiples of this. A matrix product of a new shape costs the
-CPU a newly made kernel, which it keeps: time and memory for every other length."""
+"""Packed tokens come in multiples of this. For each new shape of a matrix product the
+CPU library builds a kernel and keeps it, which costs time and memory."""
 
 INNER_NUMBERS = 2**20
-"""Numbers inside a feed-forward block at a time, where nothing keeps them: 4 MiB."""
+"""Numbers inside a feed-forward block at a time, without gradients: 4 MiB."""
 
 
 class BlockShape(Protocol):
@@ -37,15 +37,15 @@ class BlockShape(Protocol):
 
     @property
     def heads(self) -> int:
-        """Attention heads, H; they divide the width."""
+        """Attention heads, H; a divisor of d."""
 
     @property
     def d_ff(self) -> int:
-        """Width inside the feed-forward block."""
+        """Numbers per token inside the feed-forward block."""
 
     @property
     def dropout(self) -> float:
-        """Chance that a number is left out in training."""
+        """Probability of dropout in training."""
 
 
 def attend(
@@ -64,7 +64,7 @@ class Packing(NamedTuple):
     Attributes:
         batch: B.
         length: T.
-        tokens: how many are real; those after them are nobody's.
+        tokens: number of real tokens; the rest pads to ``PACKED_GRAIN``.
         owner: user of each token ``(n,)``.
         slot: its place in the user's history ``(n,)``.
     """
@@ -77,7 +77,7 @@ class Packing(NamedTuple):
 
     @classmethod
     def of(cls, real: Tensor) -> Packing:
-        """Pack where ``real`` ``(B, T)`` bool says so."""
+        """The packing of the tokens where ``real`` ``(B, T)`` is true."""
         owner, slot = real.nonzero(as_tuple=True)
         tokens = len(owner)
         spare = (0, -tokens % PACKED_GRAIN)
@@ -98,7 +98,7 @@ class Packing(NamedTuple):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention: projections without bias, output with bias."""
+    """Multi-head self-attention; only the output has a bias."""
 
     def __init__(self, shape: BlockShape) -> None:
         super().__init__()
@@ -135,12 +135,12 @@ class CrossAttention(nn.Module):
         self.key_value = Linear(shape.d_model, 2 * shape.d_model, bias=False)
         self.output = Linear(shape.d_model, shape.d_model)
 
-    def project_memory(self, states: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
-        """Keys and values ``(B, H, T + 1, d / H)`` of packed encoder states.
+    def project_memory(self, hidden: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
+        """Keys and values ``(B, H, T + 1, d / H)`` of packed hidden states.
 
-        Those of the sink, the last one, are zero.
+        The last position is the sink; its key and value are zero.
         """
-        pair = packing.pad(self.key_value(states), more=1)
+        pair = packing.pad(self.key_value(hidden), more=1)
         heads = pair.unflatten(2, (2, self.heads, -1)).transpose(1, 3)
         keys, values = heads.unbind(2)
         return keys, values
@@ -166,8 +166,7 @@ class FeedForward(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens ``(..., d)``, each by itself.
 
-        Without gradients, when what is in between need not be kept, the CPU goes
-        through them in parts that stay in its cache.
+        Without gradients the CPU takes the tokens in parts that fit its cache.
         """
         whole = cast(Callable[[Tensor], Tensor], super().forward)
         if torch.is_grad_enabled() or x.device.type != "cpu":
@@ -190,13 +189,13 @@ class EncoderLayer(nn.Module):
     def forward(
         self, x: Tensor, bias: Tensor, packing: Packing | None = None
     ) -> Tensor:
-        """Tokens ``(B, T, d)``, packed ``(n, d)``; ``bias`` hides pads as keys."""
+        """Map tokens ``(B, T, d)``, or ``(n, d)`` if packed; ``bias`` hides pads."""
         x = x + self.dropout(self.attention(self.attention_norm(x), bias, packing))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
 class DecoderLayer(nn.Module):
-    """Pre-LayerNorm block: digits among themselves, digits to history, feed-forward."""
+    """Pre-LayerNorm block: self-attention, cross-attention, feed-forward."""
 
     def __init__(self, shape: BlockShape) -> None:
         super().__init__()
@@ -209,16 +208,16 @@ class DecoderLayer(nn.Module):
         self.dropout = Dropout(shape.dropout)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """Digit tokens ``x`` ``(B, V, L, d)``."""
+        """Map digit tokens ``x`` ``(B, V, L, d)``."""
         return self.read(self.mix(x), keys, values, bias)
 
     def mix(self, x: Tensor) -> Tensor:
-        """The self-attention: digits of a view among themselves."""
+        """The self-attention of the digits of each view."""
         views = self.self_norm(x).flatten(0, 1)
         return x + self.dropout(self.self_attention(views)).view_as(x)
 
     def read(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """The part after it, each token by itself: digits to history, feed-forward."""
+        """Cross-attention to the history and feed-forward, each token by itself."""
         queries = self.cross_norm(x).flatten(1, 2)
         read = self.cross_attention(queries, keys, values, bias)
         x = x + self.dropout(read).view_as(x)
@@ -232,20 +231,20 @@ def log_mask(visible: Tensor) -> Tensor:
     )
 
 
-def asked_first(x: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
-    """The tokens asked for, and no more others than make the batch rectangular.
+def required_first(x: Tensor, required: Tensor) -> tuple[Tensor, Tensor]:
+    """The required tokens of each user, padded with other tokens.
 
     Args:
         x: ``(B, V, L, d)``.
-        asked: ``(B, V, L)`` bool.
+        required: required tokens ``(B, V, L)`` bool.
 
     Returns:
-        Tokens ``(B, 1, n, d)``, n the most asked for of one user, and where each of
-        the V * L tokens is among them ``(B, V * L)``; anywhere, if it is not.
+        Tokens ``(B, 1, n, d)``, n the largest number of one user, and the place of each
+        of the V * L tokens among them ``(B, V * L)``, arbitrary for other tokens.
     """
-    asked = asked.flatten(1)
-    count = max(1, int(asked.sum(1).max()))
-    order = asked.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+    required = required.flatten(1)
+    count = max(1, int(required.sum(1).max()))
+    order = required.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
     chosen = order[:, :count, None].expand(-1, -1, x.shape[3])
     place = order.argsort(1).clamp(max=count - 1)
     return x.flatten(1, 2).gather(1, chosen)[:, None], place

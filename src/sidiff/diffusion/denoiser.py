@@ -1,20 +1,20 @@
 """The denoiser: history encoder, bidirectional SID decoder, one shared code table.
 
-As DiffGRM has it (arXiv 2510.21805, section 3, and its release):
+DiffGRM's network (arXiv 2510.21805, section 3, and its release):
 
 - one table of code vectors serves history input, decoder input and output head;
 - a history item is one token: its digits' vectors through a two-layer MLP;
-- the decoder knows a digit by its table slice or mask vector, not by a position;
+- code and mask vectors differ from digit to digit, so there is no position embedding;
 - encoder and decoder share their final LayerNorm.
 
-As MDGR has it (arXiv 2601.19501, section 4.3), each by an option of its own:
+Options for MDGR's network (arXiv 2601.19501, section 4.3):
 
 - ``history_tokens: codes``: one token per code of the history, its vector plus the
   embeddings of the item's and of the code's position;
-- ``mask: shared``: one mask vector for all digits (Eq. 13), which an embedding of the
-  position in the SID, added to every decoder input token, tells apart;
-- ``difficulty_embedding``: row d_k of a table, k the number of masked digits, added to
-  every decoder input token (4.3.1).
+- ``mask: shared``: one mask vector for all digits (Eq. 13); an embedding of the digit's
+  position is added to every decoder input token;
+- ``difficulty_embedding``: row d_k of a table, k the number of masked digits, is added
+  to every decoder input token (4.3.1).
 
 Symbols: B batch, T history items, V views or beams, L digits, K codes, d d_model, H
 heads, S history tokens: T, or T * L with one per code.
@@ -35,8 +35,8 @@ from sidiff.diffusion.blocks import (
     DecoderLayer,
     EncoderLayer,
     Packing,
-    asked_first,
     log_mask,
+    required_first,
 )
 from sidiff.diffusion.dropout import Dropout
 from sidiff.onednn import Linear
@@ -44,7 +44,7 @@ from sidiff.onednn import Linear
 
 @dataclass(frozen=True)
 class DenoiserConfig(SidConfig):
-    """Everything that fixes the shape and function of a denoiser."""
+    """Shape and function of a denoiser."""
 
     cross_pad: Literal["sink", "mask"]
     history_tokens: Literal["items", "codes"] = "items"
@@ -59,16 +59,16 @@ class DenoiserConfig(SidConfig):
 
 @dataclass(frozen=True)
 class Memory:
-    """A batch of encoded histories, made once and read by every view and step.
+    """A batch of encoded histories, made once for all views and steps.
 
     Attributes:
-        states: encoder output, zero at pads, ``(B, S, d)``.
+        hidden_states: encoder output, zero at pads, ``(B, S, d)``.
         keys: per decoder layer, ``(B, H, S + 1, d / H)``; the last key is the sink.
         values: as ``keys``.
         bias: added to the attention logits, ``(B, 1, 1, S + 1)``.
     """
 
-    states: Tensor
+    hidden_states: Tensor
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     bias: Tensor
@@ -76,7 +76,7 @@ class Memory:
     def take(self, rows: Tensor) -> Memory:
         """The memories of the users ``rows`` ``(C,)``."""
         return Memory(
-            self.states[rows],
+            self.hidden_states[rows],
             tuple(keys[rows] for keys in self.keys),
             tuple(values[rows] for values in self.values),
             self.bias[rows],
@@ -84,23 +84,23 @@ class Memory:
 
 
 class DenoisingModel(Protocol):
-    """The protocol of networks that a decoder can ask."""
+    """A model that decoders can search with."""
 
     @property
     def config(self) -> SidConfig:
-        """The SIDs that it knows."""
+        """Its shape, of which decoders read ``digits`` and ``codebook_size``."""
 
     def logits(self, codes: Tensor, masked: Tensor, memory: Any) -> Tensor:
-        """Logits ``(B, V, L, K)`` of masked digits; its own memory."""
+        """Logits ``(B, V, L, K)`` of masked digits; ``memory`` is of its own kind."""
 
 
 class Denoiser(SidNetwork):
-    """History encoder and bidirectional SID decoder; parts it lacks have no weights."""
+    """History encoder and bidirectional SID decoder; unused parts have no weights."""
 
     CONFIG = DenoiserConfig
     STORED = ("denoiser", "training")
     NEWEST_FIRST: ClassVar[bool] = False
-    """Places of the history counted from its newest item, not from the oldest."""
+    """Positions in the history count from its newest item, not from the oldest."""
 
     config: DenoiserConfig
 
@@ -135,13 +135,13 @@ class Denoiser(SidNetwork):
             lengths: number of real items, ``(B,)``; 0 is a user without history.
 
         Returns:
-            The memory that ``logits`` reads.
+            The memory for ``logits``.
         """
         each = self.config.tokens_per_item
         slots = torch.arange(each * history.shape[1], device=history.device)
         real = slots < each * lengths[:, None]
-        # A user without history looks at one pad, so that no softmax is empty;
-        # the pad's state is zeroed below like any other.
+        # A user without history attends to one pad, so that no softmax is empty;
+        # the pad's hidden state is zeroed below like any other.
         visible = real | ((slots == 0) & (lengths == 0)[:, None])
         bias = log_mask(visible)[:, None, None]
         packing = Packing.of(real)
@@ -166,7 +166,7 @@ class Denoiser(SidNetwork):
             memory: the users' histories, batch size B.
 
         Returns:
-            Logits ``(B, V, L, K)``; those of filled digits carry no meaning.
+            Logits ``(B, V, L, K)``; those of filled digits are arbitrary.
         """
         *layers, last = cast(list[DecoderLayer], list(self.decoder))
         with products_in(self.precision, codes.device):
@@ -176,7 +176,7 @@ class Denoiser(SidNetwork):
             ):
                 x = layer(x, keys, values, memory.bias)
             # Of the last layer's outputs only those of masked digits are needed.
-            x, place = asked_first(last.mix(x), masked)
+            x, place = required_first(last.mix(x), masked)
             x = last.read(x, memory.keys[-1], memory.values[-1], memory.bias)
             place = place[..., None].expand(-1, -1, x.shape[3])
             x = self.norm(x)[:, 0].gather(1, place)
@@ -192,27 +192,26 @@ class Denoiser(SidNetwork):
         if shared:
             x = x + self.sid_positions
         if self.config.difficulty_embedding:
-            # Row k of k masked digits; a complete SID is no task and has none.
+            # Row k for k masked digits; a complete SID has a row of zeros.
             table = F.pad(self.difficulties, (0, 0, 1, 0))
             x = x + F.embedding(masked.sum(2), table)[:, :, None]
         return x
 
     def unprojected(self, memory: Memory) -> Memory:
-        """The memory as the released OCN probe sees it: raw states as K and V.
+        """The memory of the released OCN probe: hidden states as keys and values.
 
         The release skips the key/value projection in its probe, so its difficulty
         order is that of another network; kept for comparison (``probe_kv: raw``).
         """
-        raw = memory.states.unflatten(2, (self.config.heads, -1)).transpose(1, 2)
+        raw = memory.hidden_states.unflatten(2, (self.config.heads, -1)).transpose(1, 2)
         padded = (F.pad(raw, (0, 0, 0, 1)),) * self.config.decoder_layers
-        return Memory(memory.states, padded, padded, memory.bias)
+        return Memory(memory.hidden_states, padded, padded, memory.bias)
 
     def _tokens(self, history: Tensor, packing: Packing) -> Tensor:
-        """Packed history tokens ``(n, d)``, positions of their items left out.
+        """Packed history tokens ``(n, d)`` without the positions of their items.
 
-        The MLP over an item's concatenated codes begins with a layer that is linear in
-        each digit's vector, hence applied to the table of L x K vectors instead of to
-        every item.
+        The MLP's first layer is linear in each digit's vector, so it is applied to the
+        table of L x K vectors instead of every item.
         """
         config = self.config
         if config.history_tokens == "codes":

@@ -1,8 +1,8 @@
-"""Dropout whose masks are cheap on a CPU.
+"""Dropout with masks that are cheap on a CPU.
 
-PyTorch draws a float for every element on the CPU; 16 random bits are enough to decide
-with a probability that is exact to 1/65,536, and come four to a draw (measured: a third
-of the time).
+PyTorch draws a float per element on the CPU. 16 random bits per element make the
+probability exact to 1/65,536; one 64-bit draw has four of them. It takes a third of the
+time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _LEVELS = 2**16
 
 
 class Dropout(nn.Module):
-    """As ``nn.Dropout``: zero by chance ``p`` in training, the rest scaled up."""
+    """``nn.Dropout``: zeros with probability ``p`` in training, the rest scaled up."""
 
     def __init__(self, p: float) -> None:
         """Drop with probability ``p``, 0 up to, not including, 1."""
@@ -23,7 +23,7 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape; the same shape."""
+        """Drop elements of ``x``, of any shape."""
         if not self.training or not self.p:
             return x
         if x.device.type != "cpu":
@@ -32,7 +32,7 @@ class Dropout(nn.Module):
 
 
 def keep_mask(like: Tensor, p: float) -> Tensor:
-    """1 / (1 - q) where an element is kept and 0 elsewhere, shape and type of ``like``.
+    """Factors of elements, 1 / (1 - q) or 0, of the shape and type of ``like``.
 
     q is ``p`` rounded to a multiple of 1 / 65,536, so that the expectation is exact.
     """

@@ -1,4 +1,4 @@
-"""Batches of histories gathered from flat arrays, without per-sample objects."""
+"""Batches of histories, gathered from flat arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sidiff.reviews.sequences import Sequences
 
 @dataclass(frozen=True)
 class HistoryBatch:
-    """A batch of histories ready for any network.
+    """A batch of histories, the input of the networks.
 
     Attributes:
         history: codes of the history items, right-padded, ``(B, T, L)``.
@@ -39,7 +39,7 @@ class HistoryBatch:
 
 @dataclass(frozen=True)
 class SampleBatch(HistoryBatch):
-    """Histories and what came after them.
+    """Histories and their targets.
 
     Attributes:
         target_items: item index of each target, ``(B,)``.
@@ -65,7 +65,7 @@ class Positions(NamedTuple):
 
     @classmethod
     def of(cls, batch: SampleBatch) -> Positions:
-        """The positions of histories that with their targets are one sequence each."""
+        """The positions of sequences, each a history followed by its target."""
         slots = torch.arange(batch.history_items.shape[1], device=batch.lengths.device)
         owner, slot = (slots < batch.lengths[:, None]).nonzero(as_tuple=True)
         following = batch.history_items.roll(-1, dims=1)
@@ -75,7 +75,7 @@ class Positions(NamedTuple):
 
 
 class Histories:
-    """All users' items and the SID table on one device; samples are index triples."""
+    """Items of all users and the SID table on one device."""
 
     def __init__(
         self,
@@ -84,14 +84,14 @@ class Histories:
         residuals: NDArray[np.int64] | None,
         device: torch.device,
     ) -> None:
-        """Lay the data out on ``device``.
+        """Move the data to ``device``.
 
         Args:
             sequences: the users' items.
             codes: ``(N, L)``.
             residuals: row of each item in a network's table of residuals, 0 for none,
-                ``(N,)``; None where no network has one.
-            device: where batches are made.
+                ``(N,)``; None for a network without such a table.
+            device: of the batches.
         """
         self.device = device
         self.items = torch.from_numpy(sequences.items.astype(np.int64)).to(device)
@@ -112,7 +112,7 @@ class Histories:
         first = self.offsets[user] + start
         lengths = end - start
         slots = torch.arange(int(lengths.max()), device=self.device)
-        # Pads repeat the oldest item: a valid index that the lengths hide.
+        # Pads repeat the oldest item, a valid index; the lengths exclude them.
         inside = slots < lengths[:, None]
         history_items = self.items[first[:, None] + slots * inside]
         target_items = self.items[first + lengths]
@@ -130,11 +130,11 @@ def residual_rows(known_ids: Sequence[str], item_ids: pl.Series) -> NDArray[np.i
     """Rows of items in a table of residuals: 1, 2, ... in the order of ``known_ids``.
 
     Args:
-        known_ids: ids of the items that have one.
+        known_ids: ids of the items that have a residual.
         item_ids: the catalogue.
 
     Returns:
-        ``(N,)``; 0 for an item that has none.
+        ``(N,)``; 0 for an item without one.
     """
     known = pl.DataFrame(
         {
@@ -142,6 +142,6 @@ def residual_rows(known_ids: Sequence[str], item_ids: pl.Series) -> NDArray[np.i
             "row": np.arange(1, len(known_ids) + 1),
         }
     )
-    wanted = pl.DataFrame({"item_id": item_ids.cast(pl.String)})
-    rows = wanted.join(known, on="item_id", how="left", maintain_order="left")["row"]
+    items = pl.DataFrame({"item_id": item_ids.cast(pl.String)})
+    rows = items.join(known, on="item_id", how="left", maintain_order="left")["row"]
     return rows.fill_null(0).to_numpy().astype(np.int64)

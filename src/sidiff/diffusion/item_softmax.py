@@ -1,7 +1,6 @@
 """A softmax over all items: its loss, chunk by chunk, and a gate for repeats.
 
-The repeat gate is a number added to the logits of the items that a user had: whether
-people buy again is learned and no rule of a protocol.
+The repeat gate is a learned number that is added to the logits of items in the history.
 
 Symbols: B users, T history, P positions (one target each), N items, n of a slice, d
 width, E additions.
@@ -20,11 +19,11 @@ from sidiff.diffusion.slices import slices
 from sidiff.onednn import product
 
 LOGITS_AT_ONCE = 2**22
-"""Logits held in memory at a time (16 MiB): more fall out of the cache."""
+"""Logits in memory at a time, 16 MiB: more do not fit the cache."""
 
 
 class Additions(NamedTuple):
-    """Numbers added to single logits, no place twice.
+    """Numbers added to single logits, each place at most once.
 
     Attributes:
         rows: ascending, ``(E,)``.
@@ -40,11 +39,11 @@ class Additions(NamedTuple):
 def repeat_additions(
     gates: Tensor, positions: Positions, history: Tensor, size: int
 ) -> Additions:
-    """The gate at every item that a user had before a position, once each.
+    """The gate at each distinct item of the history before a position.
 
     Args:
         gates: one per position ``(P,)``.
-        positions: where histories end.
+        positions: ends of the histories.
         history: items, oldest first, ``(B, T)``.
         size: number of items.
     """
@@ -56,58 +55,58 @@ def repeat_additions(
 
 
 def gated(
-    logits: Tensor, gates: Tensor, had: Tensor, items: Tensor, size: int
+    logits: Tensor, gates: Tensor, history_items: Tensor, items: Tensor, size: int
 ) -> Tensor:
-    """Logits with the gate at the items that each user had, changed in place.
+    """Add the gate to the logits of items in each user's history, in place.
 
     Args:
         logits: of a slice of items ``(B, n)``.
         gates: one per user ``(B,)``.
-        had: items of the histories, -1 for none, ``(B, T)``.
-        items: which items ``(n,)``.
+        history_items: of the users, -1 for none, ``(B, T)``.
+        items: of the slice ``(n,)``.
         size: number of items N.
     """
-    # One place more, which is the last: what -1, no item, leads to.
+    # One place more, the last, for -1: no item.
     place = torch.full((size + 1,), -1, device=items.device)
     place[items] = torch.arange(len(items), device=items.device)
-    column = place[had]
+    column = place[history_items]
     user, slot = (column >= 0).nonzero(as_tuple=True)
     column = column[user, slot]
-    # An item that a user had twice is written twice, with the same number.
+    # An item that occurs twice in a history is written twice, with the same number.
     logits[user, column] = logits[user, column] + gates[user]
     return logits
 
 
 def item_softmax_loss(
-    states: Tensor, vectors: Tensor, targets: Tensor, additions: Additions
+    hidden: Tensor, vectors: Tensor, targets: Tensor, additions: Additions
 ) -> Tensor:
     """Summed cross-entropy of ``targets`` among all items.
 
-    A logit is the product of a row's state and an item's vector, plus what
-    ``additions`` has for that place.
+    A logit is the product of a hidden state and an item vector, plus its number in
+    ``additions``, if any.
 
     Args:
-        states: ``(P, d)``.
+        hidden: hidden states ``(P, d)``.
         vectors: ``(N, d)``.
         targets: item indices ``(P,)``.
-        additions: such as those of a repeat gate.
+        additions: for example of a repeat gate.
     """
     return _ItemSoftmax.apply(  # type: ignore[no-untyped-call]
-        states, vectors, targets, *additions
+        hidden, vectors, targets, *additions
     )
 
 
 class _ItemSoftmax(torch.autograd.Function):
     """The loss with its gradient.
 
-    The gradient of a chunk is made while its probabilities are at hand, so no more
-    than ``LOGITS_AT_ONCE`` of the P x N logits ever exist and none is computed twice.
+    The gradient of a chunk is computed together with its probabilities, so no more than
+    ``LOGITS_AT_ONCE`` of the P x N logits exist at a time and none is computed twice.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
-        states: Tensor,
+        hidden: Tensor,
         table: Tensor,
         targets: Tensor,
         rows: Tensor,
@@ -115,38 +114,38 @@ class _ItemSoftmax(torch.autograd.Function):
         values: Tensor,
     ) -> Tensor:
         size = max(1, LOGITS_AT_ONCE // len(table))
-        total = states.new_zeros(())
-        for_states = torch.empty_like(states)
+        total = hidden.new_zeros(())
+        for_hidden = torch.empty_like(hidden)
         # Transposed, because oneDNN is faster that way round.
         for_table = torch.zeros_like(table.t())
         for_values = torch.empty_like(values)
-        bounds = torch.arange(0, len(states) + size, size, device=rows.device)
+        bounds = torch.arange(0, len(hidden) + size, size, device=rows.device)
         edges = torch.searchsorted(rows, bounds).tolist()
-        for number, start in enumerate(range(0, len(states), size)):
-            part, wanted = states[start : start + size], targets[start : start + size]
-            wanted = wanted[:, None]
+        for number, start in enumerate(range(0, len(hidden), size)):
+            part = hidden[start : start + size]
+            target = targets[start : start + size, None]
             logits = product(part, table)
-            mine = slice(edges[number], edges[number + 1])
-            place = (rows[mine] - start) * len(table) + items[mine]
-            logits.view(-1).index_add_(0, place, values[mine])
+            added = slice(edges[number], edges[number + 1])
+            place = (rows[added] - start) * len(table) + items[added]
+            logits.view(-1).index_add_(0, place, values[added])
             p = logits.softmax(1)
-            # The log of the normaliser, from the place where p cannot be rounded to 0.
+            # The log of the normaliser, from the largest p, which is never 0.
             log_z = logits.amax(1) - p.amax(1).log()
-            total += log_z.sum() - logits.gather(1, wanted).sum()
+            total += log_z.sum() - logits.gather(1, target).sum()
             # d loss / d logit = p - one-hot
-            p.scatter_add_(1, wanted, p.new_full(wanted.shape, -1.0))
-            for_values[mine] = p.view(-1)[place]
-            for_states[start : start + size] = product(p, table.t())
+            p.scatter_add_(1, target, p.new_full(target.shape, -1.0))
+            for_values[added] = p.view(-1)[place]
+            for_hidden[start : start + size] = product(p, table.t())
             for_table += product(part.t(), p.t())
-        ctx.save_for_backward(for_states, for_table.t(), for_values)
+        ctx.save_for_backward(for_hidden, for_table.t(), for_values)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        for_states, for_table, for_values = ctx.saved_tensors
+        for_hidden, for_table, for_values = ctx.saved_tensors
         return (
-            for_states * upstream,
+            for_hidden * upstream,
             for_table * upstream,
             None,
             None,

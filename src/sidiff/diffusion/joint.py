@@ -1,23 +1,23 @@
 """The joint denoiser: one energy for whole items, of which digits are marginals.
 
-At a partial SID with the digits S filled, the items that agree with it compete:
+At a state y_S, with the digits S filled, the items that agree with it compete:
 
-    E(i; x_S, h)  = sum over masked l of q_l(x_S, h) . e_l[c_l(i)]  +  u . r_i
+    E(i; y_S, h)  = sum over masked l of q_l(y_S, h) . e_l[y_l(i)]  +  u(h) . r_i
                     + gamma(h) [i in h]
-    pi(i | x_S, h) = exp E(i) / sum over the items j that agree with x_S of exp E(j)
+    pi(i | y_S, h) = exp E(i) / sum over the items j that agree with y_S of exp E(j)
 
-``u`` is the state of a causal encoder after the history ``h``, ``q_l`` a linear map of
-it plus what a decoder over the digits adds once some are filled, ``r_i`` what the codes
-leave out of an item, ``gamma`` a gate that learns whether people buy again. Fully
-masked, the energy is a product of ``u`` and one vector per item. An item that was not
-there in training has no residual and lives by its codes; a network of codes alone gives
-no item one, and holds no item's number.
+``u`` is the hidden state of a causal encoder after the history ``h``. ``q_l`` is a
+linear map of ``u``, plus a correction by a decoder over the digits once some are
+filled. ``r_i`` is the item's residual, a learned vector of its own, and ``gamma`` a
+learned gate for repeats. Fully masked, the energy is the product of ``u`` and one
+vector per item, plus the gate. An item that was not in the training data has no
+residual, only its codes; in a network of codes alone no item has one.
 
-The causal encoder gives a state after every item of a history in one pass, each as if
-the history ended there.
+The causal encoder gives the hidden state after every item of a history in one pass, as
+if the history ended there.
 
-Symbols: B users, T history, P rows (states), V views or beams, L digits, K codes,
-d d_model, H heads, N items, R items with a residual.
+Symbols: B users, T history, V views or beams, L digits, K codes, d d_model, H heads,
+N items, R items with a residual, n packed tokens.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from sidiff.onednn import Linear
 
 @dataclass(frozen=True)
 class JointConfig(SidConfig):
-    """Everything that fixes the shape and function of a joint denoiser.
+    """Shape and function of a joint denoiser.
 
-    No item has a residual where training would always drop it.
+    With ``residual_dropout`` 1 no item has a residual.
     """
 
     residual_items: int
@@ -54,7 +54,7 @@ class JointConfig(SidConfig):
 
 @dataclass(frozen=True)
 class ItemTable:
-    """The items as a network knows them: N rows, on its device.
+    """The N items as the network represents them, on its device.
 
     Attributes:
         codes: ``(N, L)`` int64.
@@ -67,21 +67,21 @@ class ItemTable:
 
 @dataclass(frozen=True)
 class JointMemory:
-    """A batch of encoded histories, made once and read by every view and step.
+    """A batch of encoded histories, made once for all views and steps.
 
     Attributes:
         keys: per decoder layer, ``(B, H, T + 1, d / H)``; the last key is zero.
         values: as ``keys``.
         bias: added to the attention logits, ``(B, 1, 1, T + 1)``.
-        users: state after the last item, zero without one, ``(B, d)``.
-        had: items of the histories, -1 for none, ``(B, T)``.
+        users: hidden state after the last item, zero without one, ``(B, d)``.
+        history_items: items of the histories, -1 for none, ``(B, T)``.
     """
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     bias: Tensor
     users: Tensor
-    had: Tensor
+    history_items: Tensor
 
     def take(self, rows: Tensor) -> JointMemory:
         """The memories of the users ``rows`` ``(C,)``."""
@@ -90,7 +90,7 @@ class JointMemory:
             tuple(values[rows] for values in self.values),
             self.bias[rows],
             self.users[rows],
-            self.had[rows],
+            self.history_items[rows],
         )
 
 
@@ -126,9 +126,9 @@ class JointDenoiser(SidNetwork):
         self.dropout = Dropout(config.dropout)
 
     def initialize(self, generator: torch.Generator) -> Self:
-        """Draw all weights; the decoder adds nothing at first, the gate is open.
+        """Draw all weights: Normal(0, 0.02) for matrices and tables, zero biases.
 
-        Normal(0, 0.02) for matrices and tables, zero biases; the maps keep lengths.
+        The maps keep lengths. Correction, gate and distances are zero at first.
         """
         super().initialize(generator)
         with torch.no_grad():
@@ -140,9 +140,9 @@ class JointDenoiser(SidNetwork):
         return self
 
     def item_vectors(self, items: ItemTable) -> Tensor:
-        """Vectors of whole items ``(N, d)``, as histories hold them and states ask.
+        """Vectors of whole items ``(N, d)``, for histories and fully masked energies.
 
-        In training some of the residuals are left out by chance.
+        In training residuals are dropped at random.
         """
         mapped = torch.bmm(self.tables, self.maps).flatten(0, 1)
         rows, share = items.residuals, self.config.residual_dropout
@@ -152,20 +152,20 @@ class JointDenoiser(SidNetwork):
         of_codes = F.embedding_bag(items.codes + self.first_row, mapped, mode="sum")
         return of_codes + self.residual_vectors(rows)
 
-    def states(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Packing]:
-        """A state after every item of each history.
+    def hidden_states(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Packing]:
+        """The hidden state after every item of each history.
 
         Args:
             x: item vectors of the histories, right-padded, ``(B, T, d)``.
             lengths: real items ``(B,)``.
 
         Returns:
-            Packed states ``(n, d)``, history by history, and their places.
+            Packed hidden states ``(n, d)``, history by history, and their places.
         """
         slots = torch.arange(x.shape[1], device=x.device)
         packing = Packing.of(slots < lengths[:, None])
         behind = slots[:, None] - slots
-        # Pads come last, so what keeps the future out keeps them out as well.
+        # Pads come last, so the causal mask hides them too.
         causal = log_mask(behind >= 0)
         packed = self.dropout(packing.pack(x))
         with products_in(self.precision, x.device):
@@ -176,44 +176,45 @@ class JointDenoiser(SidNetwork):
             return self.norm(packed), packing
 
     def memory(
-        self, states: Tensor, packing: Packing, history: Tensor, lengths: Tensor
+        self, hidden: Tensor, packing: Packing, history: Tensor, lengths: Tensor
     ) -> JointMemory:
-        """The memory of histories, or of the beginnings of longer ones.
+        """The memory of histories, or of the first ``lengths`` items of each.
 
         Args:
-            states: packed ``(n, d)``.
+            hidden: packed hidden states ``(n, d)``.
             packing: their places.
             history: items ``(B, T)``.
-            lengths: how many of them are read ``(B,)``.
+            lengths: number of items to read ``(B,)``.
         """
-        with products_in(self.precision, states.device):
-            keys, values = self.project_memory(states, packing)
-        slots = torch.arange(packing.length + 1, device=states.device)
+        with products_in(self.precision, hidden.device):
+            keys, values = self.project_memory(hidden, packing)
+        slots = torch.arange(packing.length + 1, device=hidden.device)
         real = slots < lengths[:, None]
-        # Who has no history looks at the zero key behind it.
+        # A user without history attends to the zero key at the end.
         open_ = real | ((slots == packing.length) & (lengths == 0)[:, None])
         last = (lengths - 1).clamp(min=0)[:, None, None]
-        padded = packing.pad(states, more=1)
+        padded = packing.pad(hidden, more=1)
         users = padded.gather(1, last.expand(-1, 1, padded.shape[2]))[:, 0]
         users = users * (lengths > 0)[:, None]
-        had = history.masked_fill(~real[:, :-1], -1)
-        return JointMemory(keys, values, log_mask(open_)[:, None, None], users, had)
+        items = history.masked_fill(~real[:, :-1], -1)
+        bias = log_mask(open_)[:, None, None]
+        return JointMemory(keys, values, bias, users, items)
 
     def logits(self, codes: Tensor, masked: Tensor, memory: JointMemory) -> Tensor:
-        """Energies of single codes at partial SIDs, as ``Denoiser.logits``."""
+        """Energies of single codes; arguments as of ``Denoiser.logits``."""
         return self.code_logits(self.queries(codes, masked, memory))
 
     def queries(self, codes: Tensor, masked: Tensor, memory: JointMemory) -> Tensor:
         """Queries to the code vectors, ``(B, V, L, d)``; arguments as of ``logits``.
 
-        Those of filled digits carry no meaning.
+        Those of filled digits are arbitrary.
         """
         users = memory.users
         digits = torch.arange(self.config.digits, device=codes.device)
-        asked = torch.einsum("bd,lcd->blc", users, self.maps)[:, None]
-        asked = asked.expand(-1, codes.shape[1], -1, -1)
+        queries = torch.einsum("bd,lcd->blc", users, self.maps)[:, None]
+        queries = queries.expand(-1, codes.shape[1], -1, -1)
         if bool(masked.all()):
-            return asked
+            return queries
         rows = torch.where(masked, len(self.codes) + digits, codes + self.first_row)
         x = F.embedding(rows, torch.cat([self.codes, self.masks]))
         with products_in(self.precision, codes.device):
@@ -223,13 +224,13 @@ class JointDenoiser(SidNetwork):
                 layers, memory.keys, memory.values, strict=True
             ):
                 x = layer(x, keys, values, memory.bias)
-            added = self.correction(self.decoder_norm(x))
-        # Fully masked, the state alone decides: one call ranks the whole catalogue.
+            correction = self.correction(self.decoder_norm(x))
+        # Fully masked there is no correction, so one call ranks the whole catalogue.
         partial = ~masked.all(2)[..., None, None]
-        return asked + added * partial
+        return queries + correction * partial
 
     def repeat_gate(self, users: Tensor) -> Tensor:
-        """Energy of items that a user had, ``(..., d)`` to ``(...)``."""
+        """The gate for repeats, ``(..., d)`` to ``(...)``."""
         return self.gate(users)[..., 0]
 
     def residual_vectors(self, rows: Tensor) -> Tensor:

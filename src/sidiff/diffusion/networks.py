@@ -1,4 +1,4 @@
-"""The two kinds of network, and which of them is stored.
+"""The two networks and their rebuilding from storage.
 
 ``Denoiser`` is the papers' network with a softmax per digit; ``JointDenoiser`` has one
 posterior over items, of which digits are marginals.
@@ -23,8 +23,7 @@ def network_from_saved(
     """Rebuild a network, in evaluation mode, from weights and configuration.
 
     Raises:
-        SidiffError: the weights do not belong to the configuration, or that is not
-            complete.
+        SidiffError: the configuration is incomplete or does not fit the weights.
     """
     if "residual_items" in config:
         return JointDenoiser.from_saved(weights, config)

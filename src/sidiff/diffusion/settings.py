@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from sidiff.diffusion.noising import AMOUNTS, ORDERS
-from sidiff.parameters import AboveZero, Chance, Count, Parameters, Share
+from sidiff.parameters import Chance, Count, Parameters, Share
 from sidiff.registry import Choice
 
 
@@ -41,25 +41,10 @@ class NetworkParameters(AttentionParameters):
     residual_dropout: Share
 
 
-class CurriculumParameters(Parameters):
-    """The growth of the number of masked digits in training."""
-
-    gamma: AboveZero
-
-
-class HistoryOrderParameters(Parameters):
-    """The choice of masked digits by the history."""
-
-    eps: AboveZero
-
-
 class NoisingParameters(Parameters):
     """The masking of the target in the training views."""
 
     views: Count
     amount: Annotated[str, Choice(AMOUNTS)]
     order: Annotated[str, Choice(ORDERS)]
-    curriculum: CurriculumParameters
-    history: HistoryOrderParameters
     probe_kv: Literal["projected", "raw"]
-    mask_probability: Annotated[float, Field(gt=0, le=1)]

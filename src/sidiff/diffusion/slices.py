@@ -1,4 +1,4 @@
-"""Positions of many slices of one array."""
+"""Gathering of many slices of one array."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ def slices(starts: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """Positions of many slices of one array, slice after slice.
 
     Args:
-        starts: where each slice begins ``(n,)``.
-        counts: its length ``(n,)``.
+        starts: of the slices ``(n,)``.
+        counts: their lengths ``(n,)``.
 
     Returns:
-        The slice that each position belongs to, and the position, ``(sum(counts),)``.
+        Slice and position of every element, ``(sum(counts),)`` each.
     """
     owner = torch.repeat_interleave(counts)
     place = torch.arange(len(owner), device=counts.device)

@@ -47,7 +47,7 @@ class SearchRanker:
         recommended to the user.
         """
         p, catalogue = self.parameters, self.catalogue
-        excluded_sids = catalogue.exhausted(excluded)
+        excluded_sids = catalogue.fully_excluded(excluded)
         beam = max(p.beam, k if p.method == "one_pass" else 0)
         memory = self.encode(batch)
         search = Search(

@@ -13,10 +13,10 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
+from sidiff.decoding.trace import TraceStep
 from sidiff.evaluation.headlines import headlines, percent, rate_text
 from sidiff.report.charts import line_chart, strip
 from sidiff.report.examples import choose_examples, neighbours
-from sidiff.report.walk import Step
 
 PACKAGES = ("sidiff", "torch", "polars", "numpy", "faiss", "kedro", "mlflow")
 EXAMPLES = 3
@@ -37,7 +37,7 @@ def build(
     codes: NDArray[np.integer],
     sequences: pl.DataFrame,
     history: pl.DataFrame,
-    walk: Sequence[Step],
+    walk: Sequence[TraceStep],
     walked: int,
     results: pl.DataFrame,
     comparison: pl.DataFrame,
@@ -53,7 +53,7 @@ def build(
         codes: of every item, ``(N, L)``.
         sequences: items (indices, oldest first) of every user.
         history: figures of every epoch.
-        walk: one test user denoised, see ``sidiff.report.walk``.
+        walk: one test user denoised, see ``sidiff.decoding.trace``.
         walked: row of that user in ``sequences``.
         results: method, seed, user, target, items; the method that comes first makes
             the shop's lists.
@@ -127,7 +127,7 @@ def _course(history: pl.DataFrame) -> dict[str, Any]:
 
 
 def _walk(
-    walk: Sequence[Step],
+    walk: Sequence[TraceStep],
     of_items: NDArray[np.integer],
     titles: list[str],
     sequence: list[int],
@@ -135,21 +135,24 @@ def _walk(
     codes = [-1] * of_items.shape[1]
     rows = []
     for step in walk:
-        codes[step.digit] = step.code
+        filled = step.filled[0, 0].tolist()
+        chosen, code = int(step.digit), int(step.code)
+        probabilities = step.log_p[0, 0].exp().numpy()
         rows.append(
             {
-                "digit": step.digit,
-                "code": step.code,
-                "probability": step.probability,
+                "digit": chosen,
+                "code": code,
+                "probability": float(probabilities[chosen, code]),
                 "strips": [
                     None
-                    if step.filled[digit] >= 0
-                    else strip(row, step.code if digit == step.digit else None)
-                    for digit, row in enumerate(step.probabilities)
+                    if filled[digit] >= 0
+                    else strip(row, code if digit == chosen else None)
+                    for digit, row in enumerate(probabilities)
                 ],
-                "filled": step.filled.tolist(),
+                "filled": filled,
             }
         )
+        codes[chosen] = code
     found = (of_items == np.array(codes)).all(1).nonzero()[0]
     return {
         "history": [titles[item] for item in sequence[:-1][-5:]],

@@ -1,7 +1,7 @@
 """The training of the joint denoiser: every position of a sequence is a target.
 
     loss = mean over positions of  -log pi(i* | all masked, h)
-           + partial_weight x mean over partial views of  -log pi(i* | x_S, h)
+           + partial_weight x mean over partial views of  -log pi(i* | y_S, h)
 
 The first term trains the list that a user gets, in one causal pass over each user's
 sequence. The second one trains what a search asks: at one position of each sequence,
@@ -67,7 +67,7 @@ class JointTask(DenoiserTask):
             target_items=self._place_of_item[batch.target_items],
         )
         vectors = network.item_vectors(self.known)
-        states, packing = network.states(
+        states, packing = network.hidden_states(
             F.embedding(batch.history_items, vectors), batch.lengths
         )
         positions = Positions.of(batch)

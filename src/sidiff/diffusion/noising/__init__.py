@@ -1,15 +1,15 @@
 """Noising: which digits of the target are masked in each training view.
 
-A view's mask is the answer to two questions, each a small named strategy:
+A view's mask has two parts, each a named strategy:
 
-- how many digits are masked (``AMOUNTS``): nested views (DiffGRM), a draw that tilts
-  towards many in the course of training (MDGR's curriculum), an even draw, or every
-  digit by chance;
-- which ones come first (``ORDERS``): what the model is least sure of (DiffGRM's OCN),
-  what the history explains least (MDGR), or a random order.
+- the number of masked digits (``AMOUNTS``): nested views (DiffGRM), a draw that shifts
+  to more digits in the course of training (MDGR's curriculum), a uniform draw, or each
+  digit with probability 1/2;
+- the order of masking (``ORDERS``): least confident first (DiffGRM's OCN), least
+  explained by the history first (MDGR), or random.
 
-Any amount goes with any order. All views of a sample mask along one order by confidence
-(coherent noising); orders that are drawn are drawn for each view.
+Any amount goes with any order. The order by confidence is the same in all views of a
+sample (coherent noising); the others are drawn for each view.
 """
 
 from __future__ import annotations

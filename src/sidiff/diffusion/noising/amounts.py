@@ -1,7 +1,7 @@
 """Numbers of masked digits.
 
 Nested views are DiffGRM's (arXiv 2510.21805, section 4.2), the curriculum is MDGR's
-(arXiv 2601.19501, Eqs. 8-10), an even draw its ablation's control.
+(arXiv 2601.19501, Eqs. 8-10), the uniform draw is the control of its ablation.
 """
 
 from __future__ import annotations
@@ -15,6 +15,12 @@ from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.diffusion.settings import NoisingParameters
 from sidiff.errors import SidiffError
 
+GAMMA = 2.0
+"""MDGR's gamma (Eq. 8): the larger, the sooner many masked digits are likely."""
+
+MASK_PROBABILITY = 0.5
+"""Probability of a masked digit (amount ``chance``)."""
+
 
 def nested(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
     """Evenly more digits from view to view, up to all of them."""
@@ -26,7 +32,7 @@ def nested(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
 def curriculum(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
     """A number drawn for every view by the chances of this moment of training."""
     batch, digits = context.targets.shape
-    chances = curriculum_chances(context.progress, digits, parameters.curriculum.gamma)
+    chances = curriculum_chances(context.progress, digits, GAMMA)
     drawn = torch.multinomial(
         chances.to(context.targets.device, torch.float32),
         batch * parameters.views,
@@ -37,7 +43,7 @@ def curriculum(context: NoisingContext, parameters: NoisingParameters) -> Tensor
 
 
 def uniform(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
-    """A number drawn evenly from 1 to L, anew for every view."""
+    """A number drawn uniformly from 1 to L for every view."""
     batch, digits = context.targets.shape
     return torch.randint(
         1,
@@ -49,8 +55,8 @@ def uniform(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
 
 
 def chance(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
-    """A binomial number: each digit with ``mask_probability``; at least 1."""
-    drawn = context.uniform(parameters.views) < parameters.mask_probability
+    """A binomial number, each digit with ``MASK_PROBABILITY``; at least 1."""
+    drawn = context.uniform(parameters.views) < MASK_PROBABILITY
     return drawn.sum(2).clamp(min=1)
 
 
@@ -71,13 +77,13 @@ def view_sizes(digits: int, views: int) -> list[int]:
 def curriculum_chances(progress: float, digits: int, gamma: float) -> Tensor:
     """Chance of 1, 2, ... L masked digits (Eqs. 8-10), ``(L,)`` float64.
 
-    delta = cos(pi progress / 2)^gamma weighs a law that falls with their number
-    against one that rises: it tilts the draw, no number is ever left out.
+    delta = cos(pi progress / 2)^gamma weighs a distribution that falls with the number
+    against one that rises; every number keeps a chance above 0.
 
     Args:
         progress: share of the training steps done, 0 to 1.
         digits: L.
-        gamma: above 0; the larger, the sooner many digits are likely.
+        gamma: above 0.
     """
     # The cosine of a quarter turn is not exactly 0, and may be below.
     delta = max(0.0, math.cos(0.5 * math.pi * progress)) ** gamma

@@ -1,4 +1,4 @@
-"""The inputs of noising strategies, the model's own confidence among them."""
+"""Inputs of the noising strategies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Probe = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class NoisingContext:
-    """A batch of targets, and how far training has come.
+    """A batch of targets and the progress of training.
 
     Attributes:
         targets: true codes ``(B, L)``. Training alone masks digits, so a strategy that

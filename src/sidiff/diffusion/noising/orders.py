@@ -12,9 +12,14 @@ from torch import Tensor
 from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.diffusion.settings import NoisingParameters
 
+EPS = 1.0
+"""MDGR's eps (Eq. 11): a digit that no history item explains is twice as likely to be
+masked first as a digit that one item explains. A tiny eps makes the former all but
+certain, a large one makes all digits alike."""
+
 
 def by_confidence(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
-    """OCN: what the model is least sure of first, the same in all views."""
+    """OCN: the least confident digits first, the same order in all views."""
     del parameters
     confidence = context.probe(torch.ones_like(context.targets, dtype=torch.bool))
     return confidence.argsort(dim=1, stable=True)[:, None]
@@ -26,13 +31,13 @@ def at_random(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
 
 
 def by_history(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
-    """Drawn without replacement, more likely what the history explains less.
+    """Draws without replacement, more likely of digits that the history explains less.
 
-    A digit is drawn with a probability proportional to w = 1 / (f + ``eps``) among
-    those not drawn yet, f as ``history_counts``. Gumbel noise on log w ranks as such
-    draws do.
+    A digit is drawn with a probability proportional to w = 1 / (f + ``EPS``) among
+    those not drawn yet, f as ``history_counts``. Ranks by log w plus Gumbel noise are
+    distributed like such draws.
     """
-    weight = 1.0 / (history_counts(context) + parameters.history.eps)
+    weight = 1.0 / (history_counts(context) + EPS)
     noise = context.uniform(parameters.views).clamp(min=torch.finfo(torch.float32).tiny)
     gumbel = -(-noise.log()).log()
     return (weight.log()[:, None] + gumbel).argsort(2, descending=True)

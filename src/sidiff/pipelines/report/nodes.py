@@ -20,7 +20,7 @@ from sidiff.sids.table import SidTable
 from sidiff.training.settings import TrainingParameters
 
 if TYPE_CHECKING:
-    from sidiff.report.walk import Step
+    from sidiff.decoding.trace import TraceStep
 
 
 def write_run_report(
@@ -77,7 +77,7 @@ def denoise_user(
     sid_table: pl.DataFrame,
     denoiser: Model,
     user: int,
-) -> list[Step]:
+) -> list[TraceStep]:
     """Denoise the last item of one user, given those before it.
 
     Args:
@@ -92,10 +92,10 @@ def denoise_user(
     """
     import torch
 
+    from sidiff.decoding.trace import steps
     from sidiff.diffusion.histories import Histories, residual_rows
     from sidiff.diffusion.networks import network_from_saved
     from sidiff.ranking.methods import search_model
-    from sidiff.report.walk import denoise
 
     table = SidTable.from_frame(sid_table)
     check_trained_on(denoiser, table)
@@ -107,5 +107,6 @@ def denoise_user(
     end = len(sequences["items"][user]) - 1
     start = max(0, end - int(denoiser.metadata["max_history"]))
     batch = histories.gather(torch.tensor([[user, start, end]]))
+    unfilled = torch.zeros((1, 1, table.digits), dtype=torch.int64)
     with torch.inference_mode():
-        return denoise(searched, encode(batch))
+        return list(steps(searched, encode(batch), unfilled, given=False))

@@ -1,4 +1,4 @@
-"""Two-stage and adaptive decoding against plain Python and against CPD."""
+"""Two-stage decoding against plain Python and against CPD."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from sidiff import reference
-from sidiff.decoding import adaptive, cpd, one_pass, two_stage
-from sidiff.decoding.parallel import most_confident
+from sidiff.decoding import cpd, one_pass, two_stage
 from sidiff.decoding.search import Search
 from sidiff.decoding.settings import DecodingParameters
+from sidiff.decoding.two_stage import most_confident
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from tests.decoding.catalogues import catalogue_of
 from tests.decoding.tables import USERS, TableModel, assert_same, listed
-from tests.settings import decoding, settings
+from tests.settings import decoding
 
 DIGITS, CODES = 4, 3
 EVERY_SID = list(itertools.product(range(CODES), repeat=DIGITS))
@@ -27,15 +27,8 @@ EVERYTHING = catalogue_of(np.array(EVERY_SID), CODES)
 NOTHING = torch.empty(USERS, 0, dtype=torch.int64)
 
 
-def stages(
-    warmup: int, together: int, threshold: float = 0.5, **changes: Any
-) -> DecodingParameters:
-    base = settings("evaluation")["decoding"]["parallel"]
-    parallel = base | {
-        "warmup_steps": warmup,
-        "digits_per_step": together,
-        "threshold": threshold,
-    }
+def stages(warmup: int, together: int, **changes: Any) -> DecodingParameters:
+    parallel = {"warmup_steps": warmup, "digits_per_step": together}
     return decoding(method="two_stage", parallel=parallel, **changes)
 
 
@@ -164,26 +157,6 @@ def test_every_step_reads_the_row_of_the_digits_still_masked(warmup, together) -
             model.difficulties[row] = kept
 
 
-@pytest.mark.parametrize("merge", ["none", "max"])
-@pytest.mark.parametrize("constraint", ["none", "items"])
-@pytest.mark.parametrize("last_step", ["joint", "greedy"])
-def test_never_being_sure_is_cpd(merge, constraint, last_step) -> None:
-    model = model_of(seed=3)
-    rng = np.random.default_rng(0)
-    sids = np.unique(rng.integers(0, CODES, (30, DIGITS)), axis=0)
-    shared = dict(beam=7, merge=merge, constraint=constraint, last_step=last_step)
-    catalogue = catalogue_of(sids, CODES)
-    serial = cpd.decode(
-        Search(model, model.memory, decoding(**shared), catalogue, NOTHING)
-    )
-    p = stages(0, 2, threshold=1.0, **shared)
-    actual = adaptive.decode(Search(model, model.memory, p, catalogue, NOTHING))
-    for user in range(USERS):
-        assert listed(actual, user) == listed(serial, user)
-    assert actual.denoiser_calls == serial.denoiser_calls == DIGITS
-    assert actual.distinct_states == serial.distinct_states
-
-
 def test_one_shot_is_the_exact_best_of_independent_digits() -> None:
     """Unconstrained over all SIDs it must equal scoring all of them in one pass."""
     model = model_of(seed=8)
@@ -242,46 +215,10 @@ def test_blocked_sids_are_never_reached_together(blocked_share) -> None:
     excluded = torch.where(torch.from_numpy(chosen), torch.arange(len(sids)), -1)
     p = stages(1, 3, beam=100, merge="max", constraint="items")
     catalogue = catalogue_of(sids, CODES)
-    for decode in (two_stage.decode, adaptive.decode):
-        decoded = decode(Search(model, model.memory, p, catalogue, excluded))
-        for user in range(USERS):
-            left = {tuple(sid) for sid in sids[~chosen[user]].tolist()}
-            assert {sid for sid, _ in listed(decoded, user)} == left
-
-
-@pytest.mark.parametrize("merge", ["none", "max"])
-@pytest.mark.parametrize("threshold", [0.1, 0.45, 0.6, 0.9])
-@pytest.mark.parametrize("warmup", [0, 2])
-@pytest.mark.parametrize("constraint", ["none", "items"])
-def test_adaptive_decoding_equals_the_plain_search(
-    merge, threshold, warmup, constraint
-) -> None:
-    model = model_of(seed=int(100 * threshold) + warmup)
-    rng = np.random.default_rng(1)
-    sids = np.unique(rng.integers(0, CODES, (40, DIGITS)), axis=0)
-    items = [tuple(sid) for sid in sids.tolist()]
-    p = stages(warmup, 1, threshold, beam=200, merge=merge, constraint=constraint)
-    catalogue = catalogue_of(sids, CODES)
-    decoded = adaptive.decode(Search(model, model.memory, p, catalogue, NOTHING))
-    calls = []
+    decoded = two_stage.decode(Search(model, model.memory, p, catalogue, excluded))
     for user in range(USERS):
-        search = model.search(user, p, items)
-        expected, count = reference.adaptive(search, warmup, threshold)
-        assert_same(listed(decoded, user), expected)
-        calls.append(count)
-    assert decoded.denoiser_calls == pytest.approx(np.mean(calls))
-
-
-def test_adaptive_decoding_costs_users_what_they_need() -> None:
-    """In between the extremes the users of one batch finish after different calls."""
-    counts = set()
-    for seed in range(6):
-        model = model_of(seed)
-        p = stages(0, 1, 0.55, beam=20, merge="max")
-        decoded = adaptive.decode(Search(model, model.memory, p, EVERYTHING, NOTHING))
-        assert 1 <= decoded.denoiser_calls <= DIGITS
-        counts |= {len(states) for states in model.states_seen}
-    assert len(counts) > 1
+        left = {tuple(sid) for sid in sids[~chosen[user]].tolist()}
+        assert {sid for sid, _ in listed(decoded, user)} == left
 
 
 def test_the_surest_digits_are_those_of_the_largest_probability() -> None:
@@ -295,25 +232,18 @@ def test_the_surest_digits_are_those_of_the_largest_probability() -> None:
         assert actual[place].tolist() == expected
 
 
-class Watched(TableModel):
-    """Refuses to be asked more often than there are digits."""
-
-    def logits(self, *arguments: Any, **named: Any) -> torch.Tensor:
-        assert len(self.states_seen) < self.config.digits, "somebody never ends"
-        return super().logits(*arguments, **named)
-
-
 @pytest.mark.parametrize("merge", ["none", "max"])
-def test_users_who_may_get_nothing_end_as_well(merge) -> None:
-    """Their states mean nothing, and may look sure of more digits than there are."""
+@pytest.mark.parametrize("decode", [two_stage.decode, cpd.decode])
+def test_users_who_may_get_nothing_get_nothing(merge, decode) -> None:
+    """Every SID that is allowed is excluded for these users."""
     digits, size, allowed = 8, 2, 3
-    p = stages(0, 1, 0.2, beam=1, merge=merge, constraint="items")
+    p = stages(0, 2, beam=1, merge=merge, constraint="items")
     excluded = torch.arange(allowed).expand(USERS, -1)
-    for seed in range(60):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         sids = np.unique(rng.integers(0, size, (10, digits)), axis=0)
         catalogue = catalogue_of(sids, size)
         catalogue = catalogue.restrict(torch.arange(len(sids)) < allowed)
-        model = Watched(seed, 4.0, digits, size)
-        decoded = adaptive.decode(Search(model, model.memory, p, catalogue, excluded))
+        model = TableModel(seed, 4.0, digits, size)
+        decoded = decode(Search(model, model.memory, p, catalogue, excluded))
         assert (decoded.scores == -torch.inf).all()
