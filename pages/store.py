@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from sidiff.datasets import Model
 from sidiff.errors import SidiffError
 from sidiff.evaluation.comparison import compare
-from sidiff.evaluation.headlines import headlines
+from sidiff.evaluation.headlines import Estimate, Headline, headlines
 from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.pipelines.ablation.nodes import compare_variants
 from sidiff.pipelines.frames import to_sequences
 from sidiff.pipelines.report.nodes import denoise_user
 from sidiff.ranking.settings import MarkovParameters
-from sidiff.report.build import titles_of
-from sidiff.report.examples import neighbours
+from sidiff.report.examples import neighbours, titles_of
 from sidiff.report.walk import Step
 from sidiff.sids.table import SidTable
 from sidiff.training.figures import masking_figure
@@ -41,15 +40,32 @@ def read(name: str) -> dict[str, Any]:
     return kept
 
 
+def stored_lines(kept: dict[str, Any]) -> list[Headline]:
+    """Return the headlines of a stored comparison."""
+    return [
+        Headline(
+            **{
+                name: Estimate(**value) if isinstance(value, dict) else value
+                for name, value in row.items()
+            }
+        )
+        for row in kept["headlines"]
+    ]
+
+
 def store(
     name: str, env: str | None, also: Sequence[str] = (), dataset: str | None = None
 ) -> None:
     """Keep the latest run of an environment under ``name``.
 
-    Of a run without a comparison, the decoders that it ranked with and its ablation are
-    compared here. ``dataset`` is another one than the environment's. ``also`` sets
-    methods beside the trainings of its ablation, as NAME=DATASET/METHOD: what METHOD of
-    ``decoder_results`` of another data set with the same users did.
+    Where the run has no comparison, its decoders and its ablation are compared here.
+
+    Args:
+        name: of the file in docs/data.
+        env: the environment of the run.
+        also: NAME=DATASET/METHOD adds METHOD of the ``decoder_results`` of another data
+            set with the same users to the ablation.
+        dataset: a data set instead of the environment's.
     """
     bootstrap_project(ROOT)
     chosen = {"dataset": dataset} if dataset else None
@@ -147,7 +163,7 @@ def by_items(results: pl.DataFrame, theirs: SidTable, ours: SidTable) -> pl.Data
 
 
 def ablation_of(context: Any, env: str | None, also: Sequence[str]) -> pl.DataFrame:
-    """The comparison of the ablation, with other methods beside its trainings."""
+    """The comparison of the ablation, with methods of other data sets if any."""
     catalog, params = context.catalog, context.params
     if not also:
         stored: pl.DataFrame = catalog.load("ablation")
@@ -182,7 +198,6 @@ def run_of(version: str) -> dict[str, str]:
 
 def comparison_of(comparison: pl.DataFrame) -> dict[str, Any]:
     """The comparison in a line per method, and the differences between methods."""
-    lines = headlines(comparison)
     differences: dict[str, list[dict[str, Any]]] = {}
     rows = comparison.with_columns(
         reference=pl.col("metric").str.extract(DIFFERENCE)
@@ -192,7 +207,7 @@ def comparison_of(comparison: pl.DataFrame) -> dict[str, Any]:
     ).to_dicts():
         differences.setdefault(row.pop("reference"), []).append(row)
     return {
-        "headlines": [asdict(line) | {"label": line.label} for line in lines],
+        "headlines": [asdict(line) for line in headlines(comparison)],
         "differences": differences,
     }
 
@@ -204,12 +219,11 @@ def examples(catalog: Any, evaluation: EvaluationParameters) -> dict[str, Any]:
     sid_table, model = load("sid_table"), load("denoiser")
     codes = SidTable.from_frame(sid_table).codes
     titles = titles_of(items)
-    popular = int(sequences["items"].explode().mode().sort()[0])
     user = int(load("evaluation_results")["user"][0])
     steps = denoise_user(sequences, items, sid_table, model, user)
     sequence = sequences["items"][user].to_list()
     return {
-        "neighbours": [asdict(one) for one in neighbours(codes, titles, popular, 4)],
+        "neighbours": [asdict(one) for one in neighbours(codes, titles, sequences, 4)],
         "code_use": [
             np.bincount(digit, minlength=steps[0].probabilities.shape[1]).tolist()
             for digit in codes.T

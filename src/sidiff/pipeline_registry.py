@@ -94,7 +94,6 @@ NODES = [
         tags=GPU,
     ),
     node("evaluation", evaluation.plot_metrics, "metrics_figure"),
-    node("evaluation", evaluation.summarise_run, "run_summary"),
     node("packaging", packaging.make_bundle, "bundle"),
     node("packaging", packaging.register_bundle, "registration"),
     node(
@@ -121,12 +120,7 @@ NODES = [
         comparison.plot_comparison,
         ["comparison_figure", "breakdown_figure", "trade_off_figure"],
     ),
-    node(
-        "report",
-        report.write_run_report,
-        "run_report",
-        comparing="params:comparison",
-    ),
+    node("report", report.write_run_report, "run_report"),
     node(
         "recommend",
         recommend.recommend,

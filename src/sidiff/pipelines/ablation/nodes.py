@@ -185,10 +185,11 @@ def plot_ablation(
 ) -> tuple[Figure, Figure, Figure]:
     """Draw the variants at both levels, their courses, and what they masked."""
     from sidiff.evaluation.figures import comparison_figure
+    from sidiff.evaluation.headlines import headlines
     from sidiff.training.figures import courses_figure, masking_figure
 
     return (
-        comparison_figure(comparison),
+        comparison_figure(headlines(comparison)),
         courses_figure(history),
         masking_figure(masking),
     )

@@ -73,6 +73,7 @@ def plot_comparison(
         comparison_figure,
         trade_off_figure,
     )
+    from sidiff.evaluation.headlines import headlines
 
     decoders = evaluation.other_decoders()
     searched = {
@@ -81,7 +82,7 @@ def plot_comparison(
         if not ranking.by_items
     }
     return (
-        comparison_figure(comparison),
+        comparison_figure(headlines(comparison)),
         breakdown_figure(comparison),
         trade_off_figure(comparison, searched),
     )

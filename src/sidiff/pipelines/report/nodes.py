@@ -9,15 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sidiff.baselines.settings import BaselinesParameters
 from sidiff.datasets import Model
-from sidiff.evaluation.settings import ComparisonParameters, EvaluationParameters
 from sidiff.parameters import Parameters
 from sidiff.pipelines.frames import check_trained_on, to_sequences
-from sidiff.reviews.settings import FilteringParameters
-from sidiff.sids.settings import EmbeddingParameters, TokenizationParameters
 from sidiff.sids.table import SidTable
-from sidiff.training.settings import TrainingParameters
+from sidiff.storage import redacted
 
 if TYPE_CHECKING:
     from sidiff.report.walk import Step
@@ -25,7 +21,6 @@ if TYPE_CHECKING:
 
 def write_run_report(
     data_statistics: dict[str, Any],
-    sid_report: dict[str, Any],
     sequences: pl.DataFrame,
     catalogue: pl.DataFrame,
     sid_table: pl.DataFrame,
@@ -33,42 +28,32 @@ def write_run_report(
     training_history: pl.DataFrame,
     evaluation_results: pl.DataFrame,
     comparison: pl.DataFrame,
-    dataset: str,
-    recipe: str,
-    preset: str,
-    filtering: FilteringParameters,
-    embedding: EmbeddingParameters,
-    tokenization: TokenizationParameters,
-    training: TrainingParameters,
-    evaluation: EvaluationParameters,
-    baselines: BaselinesParameters,
-    comparing: ComparisonParameters,
+    parameters: dict[str, Any],
 ) -> str:
     """Put what the stages stored onto one page of HTML."""
-    from sidiff.report.build import build
+    from sidiff.report.build import Run, build
 
-    groups: dict[str, Parameters] = {
-        **{"filtering": filtering, "embedding": embedding},
-        **{"tokenization": tokenization, "training": training},
-        **{"evaluation": evaluation, "baselines": baselines, "comparison": comparing},
-    }
     user = int(evaluation_results["user"][0])
     return build(
-        data=data_statistics,
-        sids=sid_report,
-        catalogue=catalogue,
-        codes=SidTable.from_frame(sid_table).codes,
-        sequences=sequences,
-        history=training_history,
-        walk=denoise_user(sequences, catalogue, sid_table, denoiser, user),
-        walked=user,
-        results=evaluation_results,
-        comparison=comparison,
-        settings={
-            name: group.model_dump(mode="json") for name, group in groups.items()
-        },
-        names={"dataset": dataset, "recipe": recipe, "preset": preset},
+        Run(
+            data=data_statistics,
+            catalogue=catalogue,
+            table=SidTable.from_frame(sid_table),
+            sequences=sequences,
+            history=training_history,
+            walk=denoise_user(sequences, catalogue, sid_table, denoiser, user),
+            results=evaluation_results,
+            comparison=comparison,
+            settings={name: _plain(value) for name, value in parameters.items()},
+        )
     )
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as YAML has it, without secrets in addresses."""
+    if isinstance(value, Parameters):
+        return value.model_dump(mode="json")
+    return redacted(value) if isinstance(value, str) else value
 
 
 def denoise_user(
