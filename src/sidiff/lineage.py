@@ -1,8 +1,8 @@
-"""What every stored file was made of, noted when it is written and compared when read.
+"""Checks that the inputs of a node belong together.
 
-The stamp beside a file names the data sets it was made of, near and far, by their
-content. Stages run apart and versions can be pinned, so the inputs of a node may not
-belong together: then it does not run.
+The stamp of a stored file names all data sets that it was made of, by their SHA-256.
+Stages run apart and versions can be pinned, so inputs may be of different contents of
+the same data set: then the node does not run.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ TRAINED = {
     *("denoiser", "training_history", "masking_history", "seed_denoisers"),
     *("variant_denoisers", "variant_history", "variant_masking"),
 }
-"""What may be older than the data sets it is used with.
+"""Data sets that may be older than those they are used with.
 
-Its own inputs are compared among themselves alone: a network serves a table that was
+Their inputs are compared among themselves only: a network serves a table that was
 extended since (``check_trained_on``), and newer sequences.
 """
 
 
 class LineageHooks:
-    """Stamps of a node's inputs compared, and handed on to its outputs."""
+    """Comparison of the stamps of a node's inputs, and stamps for its outputs."""
 
     def __init__(self) -> None:
         self._outputs: dict[str, tuple[Stored, dict[str, str]]] = {}
 
-    # Before whatever takes the node as begun.
+    # Before other hooks count the node as started.
     @hook_impl(tryfirst=True)
     def before_node_run(self, node: Node, catalog: DataCatalog) -> None:
         """Refuse inputs that do not belong together.
 
         Raises:
-            SidiffError: names two of them, and what they are of.
+            SidiffError: names two of them, and the data set that differs.
         """
         stamped = {
             name: (stamp, dataset.resolve_load_version())
@@ -56,7 +56,7 @@ class LineageHooks:
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
-        """Tie what the node still has to store to this output."""
+        """Add this output to the stamps of the node's later outputs."""
         if dataset_name in self._outputs:
             dataset, made_of = self._outputs.pop(dataset_name)
             if dataset.sha256:
@@ -64,7 +64,7 @@ class LineageHooks:
 
 
 def joined(stamped: Mapping[str, tuple[Stamp, str]]) -> dict[str, str]:
-    """What goes into something made of these data sets, each by its SHA-256.
+    """Return the SHA-256 of all data sets behind these, by name.
 
     Args:
         stamped: the stamp and the version of each data set, by its name.
