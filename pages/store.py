@@ -21,7 +21,7 @@ from sidiff.evaluation.headlines import Estimate, Headline, headlines
 from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.pipelines.ablation.nodes import compare_variants
 from sidiff.pipelines.frames import to_sequences
-from sidiff.pipelines.report.nodes import denoise_user
+from sidiff.pipelines.report.nodes import denoise_user, encode_user
 from sidiff.ranking.settings import MarkovParameters
 from sidiff.report.examples import neighbours, titles_of
 from sidiff.report.walk import Step
@@ -288,28 +288,17 @@ def _parts(
     import torch  # noqa: PLC0415 (slow to import)
 
     from sidiff.decoding.posterior import Posterior  # noqa: PLC0415
-    from sidiff.diffusion.histories import Histories, residual_rows  # noqa: PLC0415
-    from sidiff.diffusion.networks import network_from_saved  # noqa: PLC0415
-    from sidiff.ranking.methods import search_model  # noqa: PLC0415
     from sidiff.reviews.transitions import transition_counts  # noqa: PLC0415
 
-    table = SidTable.from_frame(sid_table)
-    users = to_sequences(sequences, catalogue)
-    rows = residual_rows(model.metadata["known_items"], table.item_ids)
-    histories = Histories(users, table.codes, rows, torch.device("cpu"))
-    network = network_from_saved(model.tensors, model.metadata)
-    posterior, encode = search_model(network, histories.table)
+    posterior, memory = encode_user(sequences, catalogue, sid_table, model, user)
     if not isinstance(posterior, Posterior):
         raise SidiffError("This network has no posterior over items: nothing to show.")
-    sequence = sequences["items"][user].to_list()
-    history = sequence[:-1][-int(model.metadata["max_history"]) :]
-    end = len(sequence) - 1
-    batch = histories.gather(torch.tensor([[user, end - len(history), end]]))
     with torch.inference_mode():
-        every = torch.arange(len(table.item_ids))
-        energies = posterior.energies(encode(batch), every)[0]
+        energies = posterior.energies(memory, torch.arange(len(catalogue)))[0]
         softmax = torch.softmax(energies.double(), 0).numpy()
-    counts = transition_counts(users)
+    history = sequences["items"][user].to_list()[:-1]
+    history = history[-int(model.metadata["max_history"]) :]
+    counts = transition_counts(to_sequences(sequences, catalogue))
     followed = np.zeros(len(softmax))
     for age, item in enumerate(history[::-1][: chain.items]):
         row = counts[[item]].toarray()[0]

@@ -11,15 +11,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from sidiff.evaluation.headlines import Headline, headline_rows, percent
+from sidiff.evaluation.headlines import Headline, headline_rows, metric_title, percent
 from sidiff.storage import redacted
-
-COLUMNS = {
-    "R@5": "recall_at_5",
-    "N@5": "ndcg_at_5",
-    "R@10": "recall_at_10",
-    "N@10": "ndcg_at_10",
-}
 
 
 def render(
@@ -49,6 +42,9 @@ def render(
             f"{sids['digits']} digits of {sids['codebook_size']} codes; "
             f"{sids['distinct_sids']:,} distinct for {sids['items']:,} items",
         )
+    if not lines:
+        for level in ("item", "sid", "popularity"):
+            facts.add_row(f"Test, {level}", _figures(reports["metrics"], level))
     facts.add_row("Wall time", f"{int(seconds) // 60} min {int(seconds) % 60:02d} s")
     version = ""
     for name, address in results.items():
@@ -57,17 +53,11 @@ def render(
     places.add_row("lineage", "kedro viz run")
     if tracking:
         places.add_row("all runs", redacted(tracking))
-    if lines:
-        table = _table(headline_rows(lines))
-        interval = percent(lines[0].confidence)
-        table.caption = f"Brackets: {interval} bootstrap intervals over users."
-    else:
-        table = _table(_metric_rows(reports["metrics"]))
     return Group(
         "",
         facts,
-        Text("\nTest split, full ranking", "bold"),
-        table,
+        "",
+        _comparison(lines) if lines else "",
         Text(f"Results, version {version} in", "bold"),
         places,
         "",
@@ -91,23 +81,28 @@ def _data(data: Mapping[str, Any]) -> Text:
     return text
 
 
-def _metric_rows(metrics: Mapping[str, float]) -> list[list[str]]:
-    """Titles and cells of a run without comparison."""
-    prefixes = {"semantic IDs": "sid", "items": "item", "popularity": "popularity"}
-    rows = [[f"{metrics['n_users']:,.0f} users", *COLUMNS]]
-    for name, prefix in prefixes.items():
-        values = (metrics.get(f"test/{prefix}/{key}") for key in COLUMNS.values())
-        rows.append([name, *("" if v is None else f"{v:.4f}" for v in values)])
-    return rows
+def _figures(metrics: Mapping[str, float], level: str) -> str:
+    return ", ".join(
+        f"{metric_title(name.rpartition('/')[2])} {value:.4f}"
+        for name, value in metrics.items()
+        if name.startswith(f"test/{level}/ndcg")
+    )
 
 
-def _table(rows: Sequence[Sequence[str]]) -> Table:
+def _comparison(lines: Sequence[Headline]) -> Table:
     """Names to the left, figures to the right; long names are folded."""
-    (first, *titles), *cells = rows
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left")
+    (first, *titles), *rows = headline_rows(lines)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title="Test split, full ranking",
+        title_justify="left",
+        caption=f"Brackets: {percent(lines[0].confidence)} bootstrap intervals",
+        caption_justify="left",
+    )
     table.add_column(first, overflow="fold")
     for title in titles:
         table.add_column(title, justify="right", no_wrap=True)
-    for row in cells:
+    for row in rows:
         table.add_row(*row)
     return table

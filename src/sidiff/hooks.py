@@ -151,28 +151,24 @@ def _check_files(parameters: dict[str, Any], outputs: set[str]) -> None:
 
 
 def _check_devices(parameters: dict[str, Any], outputs: set[str]) -> None:
+    """Check that this machine has the GPUs that parameters require."""
     trains = outputs & {"denoiser", "seed_denoisers", "variant_denoisers"}
     training = parameters.get("training")
     if training and trains and training.engine == "ddp" and training.device == "auto":
         from sidiff.engines.processes import check_devices  # noqa: PLC0415 (torch)
 
         check_devices(training.device, training.workers)
-    asking = [
-        name
-        for name, settings in parameters.items()
-        # On a cluster the GPUs are elsewhere.
-        if getattr(settings, "device", "auto") == "cuda"
-        and getattr(settings, "engine", "local") != "ray"
-    ]
-    if not asking:
-        return
-    from torch.cuda import is_available  # noqa: PLC0415 (slow to import)
+    for name, settings in parameters.items():
+        # With Ray the GPUs are those of a cluster.
+        ray = getattr(settings, "engine", "local") == "ray"
+        if getattr(settings, "device", "auto") == "cuda" and not ray:
+            from torch.cuda import is_available  # noqa: PLC0415 (slow to import)
 
-    if not is_available():
-        raise SidiffError(
-            f"{asking[0]}.device is cuda, but torch sees no CUDA device; set it to "
-            "auto or cpu."
-        )
+            if not is_available():
+                raise SidiffError(
+                    f"{name}.device is cuda, but torch sees no CUDA device; set it to "
+                    "auto or cpu."
+                )
 
 
 def _check_cluster(parameters: dict[str, Any], address: str | None) -> None:

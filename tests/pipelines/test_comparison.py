@@ -200,8 +200,8 @@ def test_the_summary_shows_the_comparison(project: Path, compared: str) -> None:
 
 def test_a_summary_without_comparison_shows_the_metrics() -> None:
     lines = shown([])
-    (row,) = (line for line in lines if line.strip().startswith("items "))
-    assert "0.1250" in row
+    (row,) = (line for line in lines if line.startswith("Test, item"))
+    assert "NDCG@10 0.1250" in row
     assert any("50 users, 30 items, 400 interactions" in line for line in lines)
     assert any("synthetic" in line for line in lines)
 

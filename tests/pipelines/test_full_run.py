@@ -105,7 +105,7 @@ def test_a_stage_alone_writes_and_shows_its_own_results_only(
     capsys.readouterr()
     again = run("evaluation")
     screen = capsys.readouterr().out
-    assert "semantic IDs" in screen
+    assert "Test, popularity" in screen
     assert "users/s" not in screen  # of the older comparison
     assert again in versions(project, "07_model_output", "test_lists.parquet")
     assert versions(project, "03_primary", "catalogue.parquet") == others

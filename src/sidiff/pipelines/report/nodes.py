@@ -16,6 +16,7 @@ from sidiff.sids.table import SidTable
 from sidiff.storage import redacted
 
 if TYPE_CHECKING:
+    from sidiff.diffusion.denoiser import DenoisingModel
     from sidiff.report.walk import Step
 
 
@@ -75,22 +76,33 @@ def denoise_user(
     Raises:
         SidiffError: the network is of another SID table.
     """
+    from sidiff.report.walk import denoise
+
+    return denoise(*encode_user(sequences, catalogue, sid_table, denoiser, user))
+
+
+def encode_user(
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    sid_table: pl.DataFrame,
+    denoiser: Model,
+    user: int,
+) -> tuple[DenoisingModel, Any]:
+    """Return the stored network and its memory of one user; as ``denoise_user``."""
     import torch
 
     from sidiff.diffusion.histories import Histories, residual_rows
     from sidiff.diffusion.networks import network_from_saved
     from sidiff.ranking.methods import search_model
-    from sidiff.report.walk import denoise
 
     table = SidTable.from_frame(sid_table)
     check_trained_on(denoiser, table)
     rows = residual_rows(denoiser.metadata.get("known_items", []), table.item_ids)
     cpu = torch.device("cpu")
     histories = Histories(to_sequences(sequences, catalogue), table.codes, rows, cpu)
-    network = network_from_saved(*denoiser)
-    searched, encode = search_model(network, histories.table)
+    searched, encode = search_model(network_from_saved(*denoiser), histories.table)
     end = len(sequences["items"][user]) - 1
     start = max(0, end - int(denoiser.metadata["max_history"]))
     batch = histories.gather(torch.tensor([[user, start, end]]))
     with torch.inference_mode():
-        return denoise(searched, encode(batch))
+        return searched, encode(batch)
