@@ -13,11 +13,12 @@ import polars as pl
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from sidiff.datasets import Model
 from sidiff.errors import SidiffError
 from sidiff.evaluation.comparison import compare
-from sidiff.evaluation.headlines import Estimate, Headline, headlines
+from sidiff.evaluation.headlines import Headline, headlines
 from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.pipelines.ablation.nodes import compare_variants
 from sidiff.pipelines.frames import to_sequences
@@ -42,15 +43,7 @@ def read(name: str) -> dict[str, Any]:
 
 def stored_lines(kept: dict[str, Any]) -> list[Headline]:
     """Return the headlines of a stored comparison."""
-    return [
-        Headline(
-            **{
-                name: Estimate(**value) if isinstance(value, dict) else value
-                for name, value in row.items()
-            }
-        )
-        for row in kept["headlines"]
-    ]
+    return TypeAdapter(list[Headline]).validate_python(kept["headlines"])
 
 
 def store(
