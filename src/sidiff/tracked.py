@@ -148,8 +148,9 @@ class TrackingHooks:
         prefix, names = REPORTS[dataset_name]
         mlflow.log_metrics(
             {
-                f"{prefix}/{key}" if prefix else key: figures[key]
-                for key in names or figures
+                f"{prefix}/{key}" if prefix else key: value
+                for key, value in figures.items()
+                if names is None or key in names
             }
         )
         table = {"figure": [*figures], "value": [*figures.values()]}
