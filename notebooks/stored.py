@@ -1,4 +1,4 @@
-"""What the last run stored, for the notebooks beside this file."""
+"""Stored results of the last run, for the notebooks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def open_network(catalog: Any) -> SimpleNamespace:
     from sidiff.diffusion.networks import network_from_saved
     from sidiff.sids.table import SidTable
     from sidiff.ranking.methods import search_model
-    from sidiff.report.build import titles_of
+    from sidiff.report.examples import titles_of
 
     model, listing = catalog.load("denoiser"), catalog.load("catalogue")
     table = SidTable.from_frame(catalog.load("sid_table"))

@@ -13,19 +13,19 @@ import polars as pl
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from sidiff.datasets import Model
-from sidiff.decoding.trace import TraceStep
 from sidiff.errors import SidiffError
 from sidiff.evaluation.comparison import compare
-from sidiff.evaluation.headlines import headlines
+from sidiff.evaluation.headlines import Headline, headlines
 from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.pipelines.ablation.nodes import compare_variants
 from sidiff.pipelines.frames import to_sequences
-from sidiff.pipelines.report.nodes import denoise_user
+from sidiff.pipelines.report.nodes import denoise_user, encode_user
 from sidiff.ranking.settings import MarkovParameters
-from sidiff.report.build import titles_of
-from sidiff.report.examples import neighbours
+from sidiff.report.examples import neighbours, titles_of
+from sidiff.report.walk import WalkStep
 from sidiff.sids.table import SidTable
 from sidiff.training.figures import masking_figure
 
@@ -41,15 +41,24 @@ def read(name: str) -> dict[str, Any]:
     return kept
 
 
+def stored_lines(kept: dict[str, Any]) -> list[Headline]:
+    """Return the headlines of a stored comparison."""
+    return TypeAdapter(list[Headline]).validate_python(kept["headlines"])
+
+
 def store(
     name: str, env: str | None, also: Sequence[str] = (), dataset: str | None = None
 ) -> None:
     """Keep the latest run of an environment under ``name``.
 
-    Of a run without a comparison, the decoders that it ranked with and its ablation are
-    compared here. ``dataset`` is another one than the environment's. ``also`` sets
-    methods beside the trainings of its ablation, as NAME=DATASET/METHOD: what METHOD of
-    ``decoder_results`` of another data set with the same users did.
+    Where the run has no comparison, its decoders and its ablation are compared here.
+
+    Args:
+        name: of the file in docs/data.
+        env: the environment of the run.
+        also: NAME=DATASET/METHOD adds METHOD of the ``decoder_results`` of another data
+            set with the same users to the ablation.
+        dataset: a data set instead of the environment's.
     """
     bootstrap_project(ROOT)
     chosen = {"dataset": dataset} if dataset else None
@@ -147,7 +156,7 @@ def by_items(results: pl.DataFrame, theirs: SidTable, ours: SidTable) -> pl.Data
 
 
 def ablation_of(context: Any, env: str | None, also: Sequence[str]) -> pl.DataFrame:
-    """The comparison of the ablation, with other methods beside its trainings."""
+    """The comparison of the ablation, with methods of other data sets if any."""
     catalog, params = context.catalog, context.params
     if not also:
         stored: pl.DataFrame = catalog.load("ablation")
@@ -182,7 +191,6 @@ def run_of(version: str) -> dict[str, str]:
 
 def comparison_of(comparison: pl.DataFrame) -> dict[str, Any]:
     """The comparison in a line per method, and the differences between methods."""
-    lines = headlines(comparison)
     differences: dict[str, list[dict[str, Any]]] = {}
     rows = comparison.with_columns(
         reference=pl.col("metric").str.extract(DIFFERENCE)
@@ -192,7 +200,7 @@ def comparison_of(comparison: pl.DataFrame) -> dict[str, Any]:
     ).to_dicts():
         differences.setdefault(row.pop("reference"), []).append(row)
     return {
-        "headlines": [asdict(line) | {"label": line.label} for line in lines],
+        "headlines": [asdict(line) for line in headlines(comparison)],
         "differences": differences,
     }
 
@@ -204,14 +212,13 @@ def examples(catalog: Any, evaluation: EvaluationParameters) -> dict[str, Any]:
     sid_table, model = load("sid_table"), load("denoiser")
     codes = SidTable.from_frame(sid_table).codes
     titles = titles_of(items)
-    popular = int(sequences["items"].explode().mode().sort()[0])
     user = int(load("evaluation_results")["user"][0])
     steps = denoise_user(sequences, items, sid_table, model, user)
     sequence = sequences["items"][user].to_list()
     return {
-        "neighbours": [asdict(one) for one in neighbours(codes, titles, popular, 4)],
+        "neighbours": [asdict(one) for one in neighbours(codes, titles, sequences, 4)],
         "code_use": [
-            np.bincount(digit, minlength=steps[0].log_p.shape[3]).tolist()
+            np.bincount(digit, minlength=steps[0].probabilities.shape[1]).tolist()
             for digit in codes.T
         ],
         "walk": {
@@ -224,12 +231,12 @@ def examples(catalog: Any, evaluation: EvaluationParameters) -> dict[str, Any]:
     }
 
 
-def _step(step: TraceStep) -> dict[str, Any]:
+def _step(step: WalkStep) -> dict[str, Any]:
     return {
-        "filled": step.filled[0, 0].tolist(),
-        "digit": int(step.digit),
-        "code": int(step.code),
-        "probabilities": step.log_p[0, 0].exp().double().numpy().round(4).tolist(),
+        "filled": step.filled.tolist(),
+        "digit": step.digit,
+        "code": step.code,
+        "probabilities": step.probabilities.astype(float).round(4).tolist(),
     }
 
 
@@ -274,28 +281,17 @@ def _parts(
     import torch  # noqa: PLC0415 (slow to import)
 
     from sidiff.decoding.posterior import Posterior  # noqa: PLC0415
-    from sidiff.diffusion.histories import Histories, residual_rows  # noqa: PLC0415
-    from sidiff.diffusion.networks import network_from_saved  # noqa: PLC0415
-    from sidiff.ranking.methods import search_model  # noqa: PLC0415
     from sidiff.reviews.transitions import transition_counts  # noqa: PLC0415
 
-    table = SidTable.from_frame(sid_table)
-    users = to_sequences(sequences, catalogue)
-    rows = residual_rows(model.metadata["known_items"], table.item_ids)
-    histories = Histories(users, table.codes, rows, torch.device("cpu"))
-    network = network_from_saved(model.tensors, model.metadata)
-    posterior, encode = search_model(network, histories.table)
+    posterior, memory = encode_user(sequences, catalogue, sid_table, model, user)
     if not isinstance(posterior, Posterior):
         raise SidiffError("This network has no posterior over items: nothing to show.")
-    sequence = sequences["items"][user].to_list()
-    history = sequence[:-1][-int(model.metadata["max_history"]) :]
-    end = len(sequence) - 1
-    batch = histories.gather(torch.tensor([[user, end - len(history), end]]))
     with torch.inference_mode():
-        every = torch.arange(len(table.item_ids))
-        energies = posterior.energies(encode(batch), every)[0]
+        energies = posterior.energies(memory, torch.arange(len(catalogue)))[0]
         softmax = torch.softmax(energies.double(), 0).numpy()
-    counts = transition_counts(users)
+    history = sequences["items"][user].to_list()[:-1]
+    history = history[-int(model.metadata["max_history"]) :]
+    counts = transition_counts(to_sequences(sequences, catalogue))
     followed = np.zeros(len(softmax))
     for age, item in enumerate(history[::-1][: chain.items]):
         row = counts[[item]].toarray()[0]

@@ -6,21 +6,28 @@ A block begins with ``<!-- table: RUN/NAME -->`` and ends with ``<!-- end -->``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sidiff.evaluation.headlines import NONE, label, rate_text
+from sidiff.evaluation.headlines import (
+    NONE,
+    Headline,
+    headline_rows,
+    label,
+    markdown_table,
+    rate_text,
+)
 from sidiff.evaluation.settings import CONFIGURED
 
-from .store import ROOT, read
+from .store import ROOT, read, stored_lines
 
 Kept = dict[str, Any]
 BLOCK = re.compile(r"(<!-- table: (\w+)/(\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 MAIN = ("as_configured", "items", "cpd", "two_stage", "one_pass")
-"""Decoders that the short table shows beside the baselines."""
+"""Decoders of the short table, which also has the baselines."""
 
 _cached = cache(read)
 
@@ -40,56 +47,34 @@ def _run(kept: Kept) -> str:
 
 def _short(kept: Kept) -> str:
     return _methods(
-        [
-            line
-            for line in kept["headlines"]
-            if line["kind"] == "baseline" or line["method"] in MAIN
-        ]
+        line
+        for line in stored_lines(kept)
+        if line.kind == "baseline" or line.method in MAIN
     )
 
 
 def _everybody(kept: Kept) -> str:
     """Methods that ranked for all users."""
-    return _methods(line for line in kept["headlines"] if line["everybody"])
+    return _methods(line for line in stored_lines(kept) if line.everybody)
 
 
 def _all(kept: Kept) -> str:
-    return _methods(kept["headlines"])
+    return _methods(stored_lines(kept))
 
 
-def _methods(lines: Iterable[Kept]) -> str:
-    lines = list(lines)
-    k = lines[0]["cutoff"]
-    return _table(
-        ["method", "users", f"R@{k}", f"N@{k}", f"SID N@{k}", "users/s"],
-        (
-            [
-                line["label"],
-                f"{line['users']:,}",
-                _figure(line["recall"]["mean"]),
-                _with_interval(line["ndcg"]),
-                _figure(line["sid_ndcg"]["mean"]),
-                rate_text(line["users_per_second"]),
-            ]
-            for line in lines
-        ),
-    )
+def _methods(lines: Iterable[Headline]) -> str:
+    titles, *rows = headline_rows(list(lines))
+    return markdown_table(titles, rows)
 
 
 def _decoders(kept: Kept) -> str:
     """Searches by digits: what they cost, and what they lose to the first reference."""
-    methods = {line["method"] for line in kept["headlines"] if line["denoiser_calls"]}
+    lines = [line for line in stored_lines(kept) if line.denoiser_calls]
+    methods = {line.method for line in lines}
     first = next(name for name in kept["differences"] if name in methods)
     to_first = {row["method"]: row for row in kept["differences"][first]}
-    lines = [
-        line
-        for line in kept["headlines"]
-        if line["denoiser_calls"]
-        and line["kind"] == "decoder"
-        and line["method"] != CONFIGURED
-    ]
-    lines.sort(key=lambda line: (-line["denoiser_calls"], -line["ndcg"]["mean"]))
-    return _table(
+    lines.sort(key=lambda line: (-(line.denoiser_calls or 0), -line.ndcg.mean))
+    return markdown_table(
         [
             "decoder",
             "users",
@@ -100,14 +85,15 @@ def _decoders(kept: Kept) -> str:
         ],
         (
             [
-                line["label"],
-                f"{line['users']:,}",
-                f"{line['denoiser_calls']:.3g}",
-                rate_text(line["users_per_second"]),
-                _figure(line["ndcg"]["mean"]),
-                _difference(to_first.get(line["method"])),
+                line.label,
+                f"{line.users:,}",
+                f"{line.denoiser_calls:.3g}",
+                rate_text(line.users_per_second),
+                _figure(line.ndcg.mean),
+                _difference(to_first.get(line.method)),
             ]
             for line in lines
+            if line.kind == "decoder" and line.method != CONFIGURED
         ),
     )
 
@@ -117,18 +103,19 @@ def _ablation(kept: Kept) -> str:
     found = kept["ablation"]
     [(first, rows)] = found["differences"].items()
     to_first = {row["method"]: row for row in rows}
-    k = found["headlines"][0]["cutoff"]
-    return _table(
+    lines = stored_lines(found)
+    k = lines[0].cutoff
+    return markdown_table(
         ["training", "users", f"N@{k}", f"SID N@{k}", f"less that of {label(first)}"],
         (
             [
-                line["label"],
-                f"{line['users']:,}",
-                _with_interval(line["ndcg"]),
-                _figure(line["sid_ndcg"]["mean"]),
-                _difference(to_first.get(line["method"])),
+                line.label,
+                f"{line.users:,}",
+                str(line.ndcg),
+                _figure(line.sid_ndcg.mean),
+                _difference(to_first.get(line.method)),
             ]
-            for line in found["headlines"]
+            for line in lines
         ),
     )
 
@@ -141,7 +128,7 @@ def _course(kept: Kept) -> str:
         "validation/sid/ndcg_at_10": "SID N@10",
         "validation/item/ndcg_at_10": "N@10",
     }
-    return _table(
+    return markdown_table(
         list(titles.values()),
         (
             [
@@ -157,7 +144,7 @@ def _course(kept: Kept) -> str:
 def _reproduction(kept: Kept) -> str:
     """A paper's figures, those of others who ran it again, and those of stored runs."""
     names = [f"{figure}_at_{k}" for k in (5, 10) for figure in ("recall", "ndcg")]
-    return _table(
+    return markdown_table(
         ["", "level", "R@5", "N@5", "R@10", "N@10"],
         (
             [
@@ -179,7 +166,7 @@ def _reproduction(kept: Kept) -> str:
 
 def _loads(kept: Kept) -> str:
     """Servers under load, as ``benchmarks.serving --json`` leaves them."""
-    return _table(
+    return markdown_table(
         [
             *("server", "clients", "requests", "failed", "users/s"),
             *("p50 ms", "p95 ms", "p99 ms", "MiB before, after, peak"),
@@ -201,10 +188,10 @@ def _loads(kept: Kept) -> str:
 
 def _differences(kept: Kept) -> str:
     """Methods that ranked for all users, against SASRec."""
-    every = {line["method"] for line in kept["headlines"] if line["everybody"]}
+    every = {line.method for line in stored_lines(kept) if line.everybody}
     rows = [row for row in kept["differences"]["sasrec"] if row["method"] in every]
     rows.sort(key=lambda row: -row["mean"])
-    return _table(
+    return markdown_table(
         ["method", "users of both", "N@10 less SASRec's"],
         ([label(row["method"]), f"{row['users']:,}", _difference(row)] for row in rows),
     )
@@ -215,7 +202,7 @@ def _sids(kept: Kept) -> str:
     entropies = [
         value for name, value in sids.items() if name.startswith("entropy_bits_digit_")
     ]
-    return _table(
+    return markdown_table(
         ["items", "digits", "codes", "distinct SIDs", "moved by the repair", "bits"],
         [
             [
@@ -232,7 +219,7 @@ def _sids(kept: Kept) -> str:
 
 def _neighbours(kept: Kept) -> str:
     digits = len(kept["neighbours"][0]["codes"])
-    return _table(
+    return markdown_table(
         ["item", *(f"digit {number}" for number in range(1, digits + 1))],
         (
             [
@@ -259,7 +246,9 @@ def _views(kept: Kept) -> str:
         seen = ["?" if digit in masked else str(c) for digit, c in enumerate(codes)]
         rows.append([str(view), str(view), f"`{' '.join(seen)}`"])
     head = ", ".join(f"digit {digit + 1} {sure[digit]:.2f}" for digit in order)
-    return f"Confidences: {head}.\n\n" + _table(["view", "masked", "seen"], rows)
+    return f"Confidences: {head}.\n\n" + markdown_table(
+        ["view", "masked", "seen"], rows
+    )
 
 
 def _walk(kept: Kept) -> str:
@@ -281,13 +270,15 @@ def _walk(kept: Kept) -> str:
     return (
         f"History: {'; '.join(walk['history'])}. Taken next: {walk['target']} "
         f"(`{took}`).\n\n"
-        + _table(["call", "state", "fills digit", "with code", "probability"], rows)
+        + markdown_table(
+            ["call", "state", "fills digit", "with code", "probability"], rows
+        )
     )
 
 
 def _list(kept: Kept) -> str:
     made = kept["list"]
-    return _table(
+    return markdown_table(
         ["item", "network", "what followed", "both"],
         (
             [row["title"], *(_figure(row[n]) for n in ("network", "followed", "both"))]
@@ -323,16 +314,7 @@ def _figure_or_none(value: float | None) -> str:
     return NONE if value is None else _figure(value)
 
 
-def _with_interval(estimate: Kept) -> str:
-    return f"{estimate['mean']:.4f} [{estimate['low']:.4f}, {estimate['high']:.4f}]"
-
-
 def _difference(row: Kept | None) -> str:
     if row is None:
         return NONE
     return f"{row['mean']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
-
-
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(titles) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, rule, *rows))

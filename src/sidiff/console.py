@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,54 +11,40 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from sidiff.evaluation.headlines import Headline, label, percent, rate_text
-
-_USER = re.compile(r"://[^/@]*@")
-_COLUMNS = (
-    ("R@5", "recall_at_5"),
-    ("N@5", "ndcg_at_5"),
-    ("R@10", "recall_at_10"),
-    ("N@10", "ndcg_at_10"),
-)
+from sidiff.evaluation.headlines import Headline, headline_rows, metric_title, percent
+from sidiff.storage import redacted
 
 
 def render(
-    summary: Mapping[str, Any],
+    reports: Mapping[str, Any],
+    lines: Sequence[Headline],
     results: Mapping[str, str],
     seconds: float,
     tracking: str | None,
-    env: str,
 ) -> Group:
-    """The summary of a finished run, for 80 columns and more.
+    """Lay out the summary of a finished run, for 80 columns and more.
 
     Args:
-        summary: the data set ``run_summary``; with ``comparison``, the lines of
-            ``sidiff.evaluation.headlines``, where the run made one.
-        results: paths or addresses of stored files worth opening, by data set name;
-            each lies in a folder named after the version, which is one and the same
-            for a run.
+        reports: the data sets ``data_statistics``, ``sid_report`` and ``metrics``, as
+            far as they are stored.
+        lines: the methods compared; none where the run made no comparison.
+        results: paths or addresses of stored files by data set name; each lies in a
+            folder named after the version of the run.
         seconds: wall time of the run.
-        tracking: address of MLflow's store; None where the run is not tracked.
-        env: the environment of the run.
+        tracking: what shows MLflow's runs; None where the run is not tracked.
     """
-    data, sids = summary["data"], summary["semantic_ids"]
     facts, places = _grid(), _grid()
-    facts.add_row("Data set", _data_set(summary["dataset"], data))
-    facts.add_row(
-        "",
-        f"{data['users']:,} users, {data['items']:,} items, "
-        f"{data['interactions']:,} interactions",
-    )
-    facts.add_row(
-        "Semantic IDs",
-        f"{sids['digits']} digits of {sids['codebook_size']} codes "
-        f"({summary['codes_reason']})",
-    )
-    facts.add_row(
-        "",
-        f"{sids['distinct_sids']:,} distinct for {sids['items']:,} items; largest "
-        f"group with one ID: {sids['largest_group']:,}",
-    )
+    if data := reports.get("data_statistics"):
+        facts.add_row("Data", _data(data))
+    if sids := reports.get("sid_report"):
+        facts.add_row(
+            "Semantic IDs",
+            f"{sids['digits']} digits of {sids['codebook_size']} codes; "
+            f"{sids['distinct_sids']:,} distinct for {sids['items']:,} items",
+        )
+    if not lines:
+        for level in ("item", "sid", "popularity"):
+            facts.add_row(f"Test, {level}", _figures(reports["metrics"], level))
     facts.add_row("Wall time", f"{int(seconds) // 60} min {int(seconds) % 60:02d} s")
     version = ""
     for name, address in results.items():
@@ -67,13 +52,12 @@ def render(
         places.add_row(name, place if "://" in place else os.path.relpath(place))
     places.add_row("lineage", "kedro viz run")
     if tracking:
-        places.add_row("all runs", _runs(tracking, env))
-    compared = summary.get("comparison")
+        places.add_row("all runs", redacted(tracking))
     return Group(
         "",
         facts,
         "",
-        _comparison(compared) if compared else _metrics(summary),
+        _comparison(lines) if lines else "",
         Text(f"Results, version {version} in", "bold"),
         places,
         "",
@@ -87,74 +71,38 @@ def _grid() -> Table:
     return grid
 
 
-def _runs(tracking: str, env: str) -> str:
-    """The place of MLflow's runs: a server's address, or what starts one."""
-    tracking = _USER.sub("://", tracking)
-    if tracking.startswith(("http://", "https://")):
-        return tracking
-    return "kedro mlflow ui" if env == "local" else f"kedro mlflow ui --env={env}"
-
-
-def _data_set(name: str, data: Mapping[str, Any]) -> Text:
-    text = Text(name)
+def _data(data: Mapping[str, Any]) -> Text:
+    text = Text(
+        f"{data['users']:,} users, {data['items']:,} items, "
+        f"{data['interactions']:,} interactions"
+    )
     if data["synthetic"]:
-        text.append(" (synthetic: a generated shop, not real customers)", "yellow")
+        text.append("\nsynthetic: a generated shop, not real customers", "yellow")
     return text
 
 
-def _metrics(summary: Mapping[str, Any]) -> Table:
-    metrics, users = summary["metrics"], int(summary["metrics"]["n_users"])
-    method = f"{summary['recipe']}, {label(summary['method'])}"
-    rows = (
-        (f"{method}: semantic IDs", "test/sid"),
-        (f"{method}: items", "test/item"),
-        ("popularity: items", "test/popularity"),
+def _figures(metrics: Mapping[str, float], level: str) -> str:
+    return ", ".join(
+        f"{metric_title(name.rpartition('/')[2])} {value:.4f}"
+        for name, value in metrics.items()
+        if name.startswith(f"test/{level}/ndcg")
     )
-    title = f"Test split, full ranking, {users:,} users"
-    table = _table(title, [name for name, _ in _COLUMNS])
-    for name, prefix in rows:
-        values = (metrics.get(f"{prefix}/{key}") for _, key in _COLUMNS)
-        table.add_row(name, *("" if v is None else f"{v:.4f}" for v in values))
-    return table
-
-
-def _table(title: str, columns: Sequence[str], **more: Any) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        pad_edge=False,
-        **more,
-    )
-    table.add_column("", overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
 
 
 def _comparison(lines: Sequence[Headline]) -> Table:
-    """One row per method, at the largest cutoff; users in brackets where fewer."""
-    k, most = lines[0].cutoff, max(line.users for line in lines)
-    title = f"Test split, full ranking, {most:,} users"
-    if not all(line.everybody for line in lines):
-        title += " (number in brackets: fewer)"
-    table = _table(
-        title,
-        [f"item R@{k}", f"item N@{k}", f"SID N@{k}", "users/s"],
-        caption=f"\u00b1 half of the {percent(lines[0].confidence)} bootstrap interval "
-        "over users",
+    """Names to the left, figures to the right; long names are folded."""
+    (first, *titles), *rows = headline_rows(lines)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title="Test split, full ranking",
+        title_justify="left",
+        caption=f"Brackets: {percent(lines[0].confidence)} bootstrap intervals",
         caption_justify="left",
     )
-    for line in lines:
-        name = Text(line.label)
-        if not line.everybody:
-            name.append(f" ({line.users:,})", "yellow")
-        figures = (line.recall, line.ndcg)
-        table.add_row(
-            name,
-            *(f"{e.mean:.4f} \u00b1{e.half_width:.4f}" for e in figures),
-            f"{line.sid_ndcg.mean:.4f}",
-            rate_text(line.users_per_second),
-        )
+    table.add_column(first, overflow="fold")
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     return table

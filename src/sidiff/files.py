@@ -1,4 +1,4 @@
-"""Files that are whole or absent: temporary file, fsync, rename."""
+"""Files that are complete or absent: temporary file, fsync, rename."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNFINISHED = ".part"
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Write a file that readers see whole or not at all, whatever happens meanwhile.
+    """Write a file that readers see complete or not at all.
 
     Args:
         path: the final file; missing folders are made, an older file is replaced.
@@ -42,11 +42,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Say in one sentence that ``path`` cannot be written.
-
-    Raises:
-        SidiffError: in place of an ``OSError``.
-    """
+    """Turn an ``OSError`` into a ``SidiffError`` that says what to do."""
     try:
         yield
     except OSError as error:
@@ -58,11 +54,8 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """Make what a file holds, or a rename inside a folder, last."""
-    folder = path.is_dir()
-    if folder and os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    """Synchronise a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

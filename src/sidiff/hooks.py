@@ -29,18 +29,21 @@ logger = logging.getLogger(__name__)
 
 RESULTS = (
     "run_report",
-    "test_lists",
     "comparison_table",
-    "comparison_figure",
     "metrics",
-    "sid_report",
+    "test_lists",
     "bundle",
 )
-"""Data sets that the summary on the screen points to."""
+"""Data sets whose places the summary names."""
+REPORTS = ("metrics", "data_statistics", "sid_report")
+"""Data sets whose figures the summary shows."""
 
 
 class InputHooks:
-    """A stage needs what earlier ones stored, and that nobody changes it meanwhile."""
+    """Checks before a run: stored inputs, named files, devices; takes the run's locks.
+
+    They come before all other hooks, so that a refused run leaves no trace in MLflow.
+    """
 
     def __init__(self) -> None:
         self._locks_lie_in = Path()
@@ -48,62 +51,51 @@ class InputHooks:
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
-        """Keep where locks lie."""
+        """Keep the folder of the locks."""
         self._locks_lie_in = context.locks_lie_in
 
-    # First of all hooks, so that a refused run leaves no trace in MLflow.
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Check that every stored input has the version that will be read.
+        """Check what the run reads, and lock what it reads and writes.
 
         Raises:
-            SidiffError: names the first one that is missing, and who makes it; a
-                parameter names a file or a device that is not there; the generator
-                would write over real raw files; or another run is at work on the same.
+            SidiffError: a stored input is missing; a parameter names a file or a device
+                that does not exist; the synthetic shop would replace real raw files; or
+                another run uses the same data sets.
         """
+        inputs, outputs = pipeline.inputs(), pipeline.all_outputs()
         parameters = {
             name: catalog.load(f"params:{name}")
             for name in GROUPS
-            if f"params:{name}" in pipeline.inputs()
+            if f"params:{name}" in inputs
         }
         _check_files(parameters)
-        _check_devices(parameters, pipeline.all_outputs())
-        if "params:ray.address" in pipeline.inputs():
+        _check_devices(parameters, outputs)
+        if "params:ray.address" in inputs:
             _check_cluster(parameters, catalog.load("params:ray.address"))
-        only_shop = {"raw_reviews", "raw_metadata"} == pipeline.all_outputs()
+        only_shop = outputs == {"raw_reviews", "raw_metadata"}
         if only_shop and catalog.load("params:source") != "sample":
             raise SidiffError(
                 "The synthetic shop would be written over real raw files; run "
                 "sample_data without --env and without raw_reviews and raw_metadata."
             )
-        for name, dataset in versioned(pipeline.inputs(), catalog).items():
-            if dataset.exists():
-                continue
-            stored = dataset.list_versions(full_path=False)
-            if stored:
-                raise SidiffError(
-                    f"{name} has no version {dataset.resolve_load_version()}; stored "
-                    f"are {', '.join(stored[:5])}."
-                )
-            stage = stage_that_makes(name.removeprefix("previous_"))
-            raise SidiffError(
-                f"{name} was never stored; make it with kedro run --pipeline={stage} "
-                "(and the same --env), or run the whole with --pipeline=full."
-            )
-        # Raw files are not among them: they are nobody's, or the generator's, which
-        # makes the same bytes of the same settings.
-        writes, reads = (
-            {name: data.address() for name, data in versioned(names, catalog).items()}
-            for names in (pipeline.all_outputs(), pipeline.inputs())
+        stored = versioned(inputs, catalog)
+        for name, dataset in stored.items():
+            _check_stored(name, dataset)
+        # Raw files have no versions and are not locked: they belong to somebody else,
+        # or the generator makes the same bytes again from the same settings.
+        self._lock.take(
+            self._locks_lie_in,
+            {name: one.address() for name, one in versioned(outputs, catalog).items()},
+            {name: one.address() for name, one in stored.items()},
         )
-        self._lock.take(self._locks_lie_in, writes, reads)
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Remove the snapshots that led to what is now stored; let other runs at it.
+        """Remove the snapshots of finished work, and unlock.
 
-        Snapshots stay until the whole run has ended well, and not only the node that
-        made them: where a later node fails, the same command does not train anew.
+        Snapshots stay until the whole run has ended well: after a failure in a later
+        node the same command does not train again.
         """
         for name in sorted(pipeline.inputs()):
             dataset = catalog.get(name)
@@ -113,47 +105,66 @@ class InputHooks:
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self) -> None:
-        """Let other runs at what this one used."""
+        """Unlock."""
         self._lock.give_back()
+
+
+def _check_stored(name: str, dataset: Any) -> None:
+    """Check that an input has the version that will be read."""
+    if dataset.exists():
+        return
+    stored = dataset.list_versions(full_path=False)
+    if stored:
+        raise SidiffError(
+            f"{name} has no version {dataset.resolve_load_version()}; stored "
+            f"are {', '.join(stored[:5])}."
+        )
+    stage = stage_that_makes(name.removeprefix("previous_"))
+    raise SidiffError(
+        f"{name} was never stored; make it with kedro run --pipeline={stage} "
+        "(and the same --env), or run the whole with --pipeline=full."
+    )
 
 
 def _check_files(parameters: dict[str, Any]) -> None:
     """Read the files that parameters name now, not after hours of training."""
-    for group, name in (
-        *(("evaluation", "allow_items"), ("evaluation", "deny_items")),
-        *(("recommend", "allow_items"), ("recommend", "deny_items")),
-        ("update", "removed_items"),
+    for place in (
+        "evaluation.allow_items",
+        "evaluation.deny_items",
+        "recommend.allow_items",
+        "recommend.deny_items",
+        "update.removed_items",
+        "recommend.histories",
+        "update.new_items",
     ):
-        if path := getattr(parameters.get(group), name, None):
-            read_ids(path, name if group == "update" else f"{group}.{name}")
-    for group, name in (("recommend", "histories"), ("update", "new_items")):
-        if path := getattr(parameters.get(group), name, None):
+        group, _, name = place.partition(".")
+        path = getattr(parameters.get(group), name, None)
+        if path and name in ("histories", "new_items"):
             column_names(Path(path).expanduser())
+        elif path:
+            # These are options of --params without their group.
+            read_ids(path, name if group == "update" else place)
 
 
 def _check_devices(parameters: dict[str, Any], outputs: set[str]) -> None:
+    """Check that this machine has the GPUs that parameters require."""
     trains = outputs & {"denoiser", "seed_denoisers", "variant_denoisers"}
     training = parameters.get("training")
     if training and trains and training.engine == "ddp" and training.device == "auto":
         from sidiff.engines.processes import check_devices  # noqa: PLC0415 (torch)
 
         check_devices(training.device, training.workers)
-    asking = [
-        name
-        for name, settings in parameters.items()
-        # On a cluster the GPUs are elsewhere.
-        if getattr(settings, "device", "auto") == "cuda"
-        and getattr(settings, "engine", "local") != "ray"
-    ]
-    if not asking:
-        return
-    from torch.cuda import is_available  # noqa: PLC0415 (slow to import)
+    for name, settings in parameters.items():
+        # With Ray the GPUs are those of a cluster.
+        ray = getattr(settings, "engine", "local") == "ray"
+        if getattr(settings, "device", "auto") == "cuda" and not ray:
+            from torch.cuda import is_available  # noqa: PLC0415 (slow to import)
 
-    if not is_available():
-        raise SidiffError(
-            f"{asking[0]}.device is cuda, but torch sees no CUDA device; set it to "
-            "auto or cpu."
-        )
+            if not is_available():
+                raise SidiffError(
+                    f"{name}.device is cuda, but torch sees no CUDA device; set it to "
+                    "auto or cpu."
+                )
 
 
 def _check_cluster(parameters: dict[str, Any], address: str | None) -> None:
@@ -164,7 +175,7 @@ def _check_cluster(parameters: dict[str, Any], address: str | None) -> None:
 
 
 class ProgressHooks:
-    """One line per finished node, and the figures at the end."""
+    """One line per finished node, and the summary at the end."""
 
     def __init__(self) -> None:
         self._nodes = self._done = 0
@@ -175,7 +186,7 @@ class ProgressHooks:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
-        """Say what is about to run."""
+        """Name the run."""
         self._nodes, self._done = len(pipeline.nodes), 0
         self._began = perf_counter()
         logger.info(
@@ -192,7 +203,7 @@ class ProgressHooks:
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
-        """Say that the node is through, and how long it took."""
+        """Log that the node is finished, and how long it took."""
         self._done += 1
         seconds = perf_counter() - self._node_began.pop(node.name)
         logger.info(
@@ -204,27 +215,34 @@ class ProgressHooks:
     def after_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
-        """Show the figures of a run that got as far as having them."""
+        """Show the summary of a run that measured something."""
         made = written(pipeline, catalog)
         if run_params["only_missing_outputs"] and not self._done and not made:
             logger.info(
                 "Nothing to do: all outputs are stored, with whatever settings they "
                 "were made."
             )
-        if "run_summary" not in made:
+        if made.keys().isdisjoint({"metrics", "comparison"}):
             return
-        results = {
-            name: made[name].stored_address() for name in RESULTS if name in made
-        }
-        summary = catalog.load("run_summary")
-        if "comparison" in made:
-            summary["comparison"] = headlines(catalog.load("comparison"))
-        mlflow = active_mlflow()
-        drawn = render(
-            summary,
-            results,
+        summary = render(
+            {name: catalog.load(name) for name in REPORTS if catalog.exists(name)},
+            headlines(catalog.load("comparison")) if "comparison" in made else [],
+            {name: made[name].stored_address() for name in RESULTS if name in made},
             perf_counter() - self._began,
-            mlflow.get_tracking_uri() if mlflow else None,
-            run_params["env"] or LOCAL,
+            _runs(run_params["env"] or LOCAL),
         )
-        Console().print(drawn, highlight=False)
+        Console().print(summary, highlight=False)
+
+
+def _runs(env: str) -> str | None:
+    """What shows MLflow's runs: the server's address, or the command that starts one.
+
+    None where the run is not tracked.
+    """
+    mlflow = active_mlflow()
+    if mlflow is None:
+        return None
+    address: str = mlflow.get_tracking_uri()
+    if address.startswith("http"):
+        return address
+    return "kedro mlflow ui" if env == LOCAL else f"kedro mlflow ui --env={env}"

@@ -42,7 +42,7 @@ class LineageHooks:
         """Refuse inputs that do not belong together.
 
         Raises:
-            SidiffError: names two of them, and what they are of.
+            SidiffError: names two of them, and the data set that differs.
         """
         inputs = versioned(set(node.inputs), catalog)
         stamped: dict[str, tuple[Stamp, str]] = {}
@@ -68,7 +68,7 @@ class LineageHooks:
 
 
 def joined(stamped: Mapping[str, tuple[Stamp, str]]) -> dict[str, str]:
-    """What goes into something made of these data sets, each by its SHA-256.
+    """Return the SHA-256 of all data sets behind these, by name.
 
     Args:
         stamped: the stamp and the version of each data set, by its name.

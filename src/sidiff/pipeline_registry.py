@@ -91,7 +91,6 @@ NODES = [
         ["decoder_results", "decoder_costs"],
         tags=GPU,
     ),
-    node("evaluation", evaluation.summarise_run, "run_summary"),
     node("packaging", packaging.make_bundle, "bundle"),
     node("packaging", packaging.register_bundle, "registration"),
     node(
@@ -118,12 +117,7 @@ NODES = [
         comparison.plot_comparison,
         ["comparison_figure", "trade_off_figure"],
     ),
-    node(
-        "report",
-        report.write_run_report,
-        "run_report",
-        comparing="params:comparison",
-    ),
+    node("report", report.write_run_report, "run_report"),
     node(
         "recommend",
         recommend.recommend,

@@ -1,10 +1,9 @@
 """Files on this machine or in an object store, by the same few calls.
 
-``files`` is an fsspec file system throughout, and a path is one inside it. What is
-written is whole or absent: on a disk by rename, in an object store because an object
-appears when its upload is complete (of a file server behind fsspec, such as sftp, that
-is not so). So everything is made as a file on this machine first, below the folder of
-``TMPDIR``, and an error on the way uploads nothing.
+``files`` is an fsspec file system, and a path is one inside it. What is written is
+complete or absent: on a disk by a rename, in an object store because an object appears
+when its upload is complete (not so on a file server such as sftp). Objects are written
+as files below ``TMPDIR`` first, so that an error uploads nothing.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ _QUERY = re.compile(r"(?<=\w)(://[^\s?'\"]*)\?[^\s'\"]*[^\s'\".,;:)]")
 
 
 class StorageError(SidiffError):
-    """The store itself failed: away, not permitted, no such bucket."""
+    """A failure of the store: not reachable, not permitted, no such bucket."""
 
 
 def is_local(files: Any) -> bool:
-    """Test that the files lie on this machine (or on what is mounted there)."""
+    """Test that the file system is that of this machine."""
     return isinstance(files, LocalFileSystem)
 
 
@@ -40,19 +39,16 @@ def address_of(files: Any, path: str) -> str:
 
 
 def redacted(text: str) -> str:
-    """Return ``text`` without what is secret in its addresses.
-
-    User and password before a host, and queries, where signatures stand.
-    """
+    """Return ``text`` without users, passwords and queries in its addresses."""
     return _QUERY.sub(r"\1?***", _LOGIN.sub("***@", text))
 
 
 @contextmanager
 def whole_object(files: Any, path: str) -> Iterator[Path]:
-    """Write a file or an object that readers see whole or not at all.
+    """Write a file or an object that readers see complete or not at all.
 
     Yields:
-        Where to write it, on this machine. It takes its place when the block ends
+        Where to write it on this machine. It takes its place when the block ends
         without an error.
 
     Raises:
@@ -73,7 +69,7 @@ def whole_object(files: Any, path: str) -> Iterator[Path]:
 
 @contextmanager
 def local_copy(files: Any, path: str) -> Iterator[Path]:
-    """Name a file on this machine with the content of ``path``, for a while.
+    """Give a file on this machine with the content of ``path``.
 
     Raises:
         FileNotFoundError: the store has no such object.
@@ -102,16 +98,13 @@ def read_bytes(files: Any, path: str) -> bytes:
 
 @contextmanager
 def store_errors(files: Any, path: str, *, absence: bool = False) -> Iterator[None]:
-    """Say in one sentence that a store failed; errors of a disk pass unchanged.
+    """Turn errors of a store into a ``StorageError``; those of a disk pass unchanged.
 
     Args:
         files: the file system.
         path: what is read or written in it.
-        absence: count ``FileNotFoundError`` too. Only when writing or listing: it is
-            about the bucket then, and about the object when reading.
-
-    Raises:
-        StorageError: in place of whatever the file system raised.
+        absence: include ``FileNotFoundError``, which is about the bucket when writing
+            or listing, and about the object when reading.
     """
     try:
         yield

@@ -28,23 +28,23 @@ REPORTS: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "sid_report": ("sid_report", ("distinct_sids", "quantization_error_relative")),
     "metrics": ("", None),
 }
-"""Flat reports: the prefix of those numbers that become MLflow metrics, and their names
-(None: all). A table beside them has all numbers."""
+"""Flat reports: prefix and names (None: all) of the numbers that become MLflow metrics.
+A table holds all numbers."""
 COMPARED = ("comparison", "ablation")
-"""Tables of methods, each of which becomes a run below the one that made them."""
-LINEAGE = ("sequences", "sid_table")
+"""Tables of methods; each method becomes a child run."""
+LINEAGE = {"sequences", "sid_table"}
 """Tables that MLflow shows as data sets of a run."""
 REPORTING_FOLDER = "08_reporting"
 LOCAL = "local"
 """The environment of a run that names none."""
 MLFLOW_TAG = 5000
-"""Characters of a tag, at most, of which MLflow keeps all."""
+"""Largest number of characters of an MLflow tag."""
 
 
 class TrackingHooks:
-    """The hooks for what kedro-mlflow leaves out: versions, code, figures, reports.
+    """Tracking that kedro-mlflow lacks: versions, code, data sets, figures, reports.
 
-    All of it does nothing when tracking is off (no active MLflow run).
+    The hooks do nothing without an active MLflow run.
     """
 
     def __init__(self) -> None:
@@ -53,8 +53,8 @@ class TrackingHooks:
     @hook_impl(tryfirst=True)
     def after_context_created(self) -> None:
         """Keep kedro-mlflow quiet."""
-        # The plugin puts itself at INFO when it is imported, after conf/logging.yml
-        # was read, and tells what it does at every start.
+        # The plugin sets its level to INFO when it is imported, after conf/logging.yml
+        # was read.
         logging.getLogger("kedro_mlflow").setLevel(logging.WARNING)
 
     # Last, so that kedro-mlflow has started the run.
@@ -66,24 +66,24 @@ class TrackingHooks:
         mlflow = active_mlflow()
         if mlflow is None:
             return
+        self._lineage = versioned(LINEAGE & pipeline.datasets(), catalog)
+        runs, clock = what_runs(run_params), run_params["run_id"][11:19]
         chosen = {
             name: catalog.load(f"params:{name}")
             for name in ("dataset", "recipe", "preset")
         }
-        runs, clock = what_runs(run_params), run_params["run_id"][11:19]
-        self._lineage = versioned({*LINEAGE} & pipeline.datasets(), catalog)
-        # The plugin notes the command without what was given by --params, and its
-        # options as they were given.
-        noted = mlflow.get_run(mlflow.active_run().info.run_id).data.tags
-        tags = {name: redacted(value) for name, value in noted.items()} | {
+        # Tags of the plugin hold addresses of --params with their passwords.
+        of_plugin = mlflow.get_run(mlflow.active_run().info.run_id).data.tags
+        tags = {name: redacted(value) for name, value in of_plugin.items()} | {
             "mlflow.runName": " ".join([runs, *chosen.values(), clock]),
+            # The plugin builds a command of its own, without --params.
             "kedro_command": redacted(" ".join(["kedro", *sys.argv[1:]])),
             "env": run_params["env"] or LOCAL,
             "storage": redacted(catalog.load("params:storage")),
             "pipeline": runs,
             "save_version": run_params["run_id"],
             **chosen,
-            **git_state(Path(run_params["project_path"])),
+            "git.commit": git_commit(Path(run_params["project_path"])),
         }
         for name, dataset in versioned(pipeline.inputs(), catalog).items():
             try:
@@ -92,18 +92,20 @@ class TrackingHooks:
                 tags[f"input.{name}"] = "none"
         mlflow.set_tags(tags)
 
-    # First, so that kedro-mlflow, which flattens dicts, sees no models. The node's own
-    # inputs are others.
+    # First, because kedro-mlflow flattens dicts, but no models. The node itself gets
+    # another dict of inputs.
     @hook_impl(tryfirst=True)
     def before_node_run(self, inputs: dict[str, Any]) -> None:
-        """Show a node's settings as dicts."""
+        """Give kedro-mlflow a node's settings as dicts."""
+        # Every group is logged by the nodes that use it.
+        inputs.pop("parameters", None)
         for name, value in inputs.items():
             if isinstance(value, Parameters):
                 inputs[name] = value.model_dump(mode="json")
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
-        """Name the data that a run is of."""
+        """Log the data sets of ``LINEAGE`` as inputs of the run."""
         mlflow = active_mlflow()
         dataset = self._lineage.pop(dataset_name, None)
         if mlflow is None or dataset is None:
@@ -123,7 +125,7 @@ class TrackingHooks:
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Log the numbers of a flat report, and a run for each method compared."""
+        """Log the numbers of a flat report, and a child run for each method."""
         mlflow = active_mlflow()
         if mlflow is None:
             return
@@ -143,12 +145,12 @@ class TrackingHooks:
             for key, value in data.items()
             if isinstance(value, int | float)
         }
-        prefix, headlines = REPORTS[dataset_name]
+        prefix, names = REPORTS[dataset_name]
         mlflow.log_metrics(
             {
                 f"{prefix}/{key}" if prefix else key: value
                 for key, value in figures.items()
-                if headlines is None or key in headlines
+                if names is None or key in names
             }
         )
         table = {"figure": [*figures], "value": [*figures.values()]}
@@ -157,10 +159,10 @@ class TrackingHooks:
     # First, so that kedro-mlflow has not ended the run yet.
     @hook_impl(tryfirst=True)
     def on_pipeline_error(self, error: Exception) -> None:
-        """Say why the run failed."""
+        """Keep the sentence of the error."""
         if mlflow := active_mlflow():
-            told = find_problem(error) or error
-            mlflow.set_tag("error", redacted(f"{told}")[:MLFLOW_TAG])
+            sentence = redacted(str(find_problem(error) or error))
+            mlflow.set_tag("error", sentence[:MLFLOW_TAG])
 
     # First, so that kedro-mlflow has not ended the run yet.
     @hook_impl(tryfirst=True)
@@ -185,10 +187,9 @@ class TrackingHooks:
 
 
 def _log_methods(mlflow: Any, table: pl.DataFrame) -> None:
-    """A run below the active one for every method, and one below it for every seed.
+    """Log a child run of the active one for every method, and one of it for every seed.
 
-    Each has its figures for all users. MLflow's own tables and charts compare runs; as
-    figures of one run they would be a thousand.
+    MLflow's tables and charts compare runs, not figures of one run.
     """
 
     def log(rows: pl.DataFrame, **tags: Any) -> None:
@@ -211,7 +212,7 @@ def _log_methods(mlflow: Any, table: pl.DataFrame) -> None:
 
 
 def what_runs(run_params: dict[str, Any]) -> str:
-    """Return the pipelines of a run in their order, and what was chosen of them."""
+    """Return the pipelines of a run in their order, and the options that cut them."""
     order = list(PIPELINES)
     names = sorted(
         run_params["pipeline_names"] or ["full"],
@@ -225,24 +226,19 @@ def what_runs(run_params: dict[str, Any]) -> str:
     return " ".join([", ".join(names), *chosen])
 
 
-def git_state(project: Path) -> dict[str, str]:
-    """Return the commit and whether files differ from it; empty outside git."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(  # noqa: S603
-            ["git", *arguments],  # noqa: S607
+def git_commit(project: Path) -> str:
+    """Return the commit, with -dirty where files differ from it; empty outside git."""
+    try:
+        return subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # noqa: S607
             cwd=project,
             capture_output=True,
             text=True,
             check=True,
             timeout=10,
         ).stdout.strip()
-
-    try:
-        commit = git("rev-parse", "HEAD")
-        return {"git.commit": commit, "git.dirty": str(bool(git("status", "-s")))}
     except (OSError, subprocess.SubprocessError):
-        return {}
+        return ""
 
 
 def versioned(names: set[str], catalog: DataCatalog) -> dict[str, Any]:

@@ -392,8 +392,8 @@ def test_rates_in_few_characters(rate: float | None, text: str) -> None:
 
 
 def test_the_figure_shows_means_and_intervals() -> None:
-    panels = comparison_figure(COMPARISON).axes
     lines = headlines(COMPARISON)
+    panels = comparison_figure(lines).axes
     labels = [text.get_text() for text in panels[0].get_yticklabels()]
     assert labels == [line.label for line in lines]
     for axes, level in zip(panels[:2], ("ndcg", "sid_ndcg"), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from rich.console import Console
 
 from sidiff.console import render
 from sidiff.errors import SidiffError
-from sidiff.evaluation.headlines import headlines
+from sidiff.evaluation.headlines import Headline, headline_rows, headlines
 from sidiff.ranking.results import Cost, Results
 from sidiff.sids.table import SidTable
 
@@ -28,18 +29,18 @@ PARAMS = {
     "comparison": {"bootstrap": {"resamples": 20}},
 }
 ITEMS, USERS = 30, 50
-SUMMARY: dict[str, Any] = {
-    "dataset": "sample",
-    "recipe": "diffgrm",
-    "method": "items_markov",
-    "codes_reason": "as configured",
-    "data": {"synthetic": True, "users": 50, "items": 30, "interactions": 400},
-    "semantic_ids": {
+REPORTS: dict[str, Any] = {
+    "data_statistics": {
+        "synthetic": True,
+        "users": 50,
+        "items": 30,
+        "interactions": 400,
+    },
+    "sid_report": {
         "digits": 2,
         "codebook_size": 8,
         "distinct_sids": 20,
         "items": 30,
-        "largest_group": 2,
     },
     "metrics": {"n_users": 50.0, "test/item/ndcg_at_10": 0.125},
 }
@@ -166,10 +167,10 @@ def test_the_comparison_is_tracked(project: Path, compared: str) -> None:
     }
 
 
-def shown(summary: dict[str, Any]) -> list[str]:
+def shown(lines: Sequence[Headline]) -> list[str]:
     console = Console(width=80, file=io.StringIO(), color_system=None)
     results = {"comparison_table": f"{Path.cwd()}/data/v/comparison_table.md"}
-    console.print(render(summary, results, 75.0, None, "local"), highlight=False)
+    console.print(render(REPORTS, lines, results, 75.0, None), highlight=False)
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 
@@ -179,44 +180,41 @@ def test_the_summary_shows_the_comparison(project: Path, compared: str) -> None:
         mean=pl.when(metric="users_per_second")
         .then(123_456.0)
         .otherwise(pl.col("mean")),
-        low=pl.col("low") - 1,
     )
-    lines = shown({**SUMMARY, "comparison": headlines(frame)})
+    methods = headlines(frame)
+    lines = shown(methods)
     assert max(len(line) for line in lines) <= 80
-    for line in headlines(frame):
-        (row,) = (text for text in lines if text.strip().startswith(f"{line.label} "))
-        assert f"{line.recall.mean:.4f} \u00b1{line.recall.half_width:.4f}" in row
-        assert f"{line.ndcg.mean:.4f} \u00b1{line.ndcg.half_width:.4f}" in row
-        assert row.split()[-2:] == [f"{line.sid_ndcg.mean:.4f}", "123,456"]
-        assert ("(20)" in row) is (line.method == "random_order")
-    assert any("item R@10" in line for line in lines)
-    assert any("50 users (number in brackets: fewer)" in line for line in lines)
-    assert not any("items markov: items" in line for line in lines)
+    titles, *rows = headline_rows(methods)
+    assert titles[2:] == ["R@10", "N@10", "SID N@10", "users/s"]
+    for row in rows:
+        (line,) = (text for text in lines if text.strip().startswith(f"{row[0]} "))
+        assert line.split() == " ".join(row).split()
+        assert row[1] == ("20" if row[0] == "random order" else "50")
+        assert row[-1] == "123,456"
+    assert not any("0.1250" in line for line in lines)
 
 
 def test_a_summary_without_comparison_shows_the_metrics() -> None:
-    lines = shown(SUMMARY)
-    (row,) = (line for line in lines if "items markov: items" in line)
-    assert "0.1250" in row
+    lines = shown([])
+    (row,) = (line for line in lines if line.startswith("Test, item"))
+    assert "NDCG@10 0.1250" in row
+    assert any("50 users, 30 items, 400 interactions" in line for line in lines)
+    assert any("synthetic" in line for line in lines)
 
 
-@pytest.mark.parametrize("with_comparison", [True, False])
+@pytest.mark.parametrize(
+    ("node", "shows"), [("compare_methods", True), ("write_comparison", False)]
+)
 def test_a_run_shows_the_comparison_that_it_made(
-    project: Path,
     compared: str,
     run: Run,
     capsys: pytest.CaptureFixture[str],
-    with_comparison: bool,
+    node: str,
+    shows: bool,
 ) -> None:
     """And no older one where it made none."""
-    with KedroSession.create(project, runtime_params=PARAMS) as session:
-        catalog = session.load_context().catalog
-        catalog.save("data_statistics", {**SUMMARY["data"], "training_items": 20})
-        catalog.save("sid_report", SUMMARY["semantic_ids"])
-        catalog.save("metrics", SUMMARY["metrics"])
-    chosen = ["summarise_run"] + ["compare_methods"] * with_comparison
-    run("full", PARAMS, node_names=chosen)
-    assert ("item N@10" in capsys.readouterr().out) is with_comparison
+    run("comparison", PARAMS, node_names=[node])
+    assert ("SID N@10" in capsys.readouterr().out) is shows
 
 
 def test_rankings_of_another_sid_table_are_refused(

@@ -43,14 +43,11 @@ def test_every_user_gets_ranked_items(project: Path, full_run: str) -> None:
 def test_reports_agree_with_each_other(project: Path, full_run: str) -> None:
     data = read_json(project, "data_statistics", full_run)
     sids = read_json(project, "sid_report", full_run)
-    summary = read_json(project, "run_summary", full_run)
     assert data["synthetic"] is True
     assert data["rejected_lines"] == 0
     assert data["items"] == sids["items"]
     assert 1 <= sids["distinct_sids"] <= sids["items"]
-    assert summary["data"] == data
     metrics = read_json(project, "metrics", full_run)
-    assert summary["metrics"] == metrics
     for level in ("sid", "item", "popularity"):
         for key in ("recall_at_5", "ndcg_at_5", "recall_at_10", "ndcg_at_10"):
             assert 0.0 <= metrics[f"test/{level}/{key}"] <= 1.0
@@ -99,18 +96,22 @@ def test_unchanged_texts_keep_their_embeddings(
     assert first.equals(second)
 
 
-def test_a_stage_alone_writes_its_own_data_sets_only(
-    project: Path, full_run: str, run: Run
+def test_a_stage_alone_writes_and_shows_its_own_results_only(
+    project: Path, full_run: str, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     others = versions(project, "03_primary", "catalogue.parquet")
+    capsys.readouterr()
     again = run("evaluation")
+    screen = capsys.readouterr().out
+    assert "Test, popularity" in screen
+    assert "users/s" not in screen  # of the older comparison
     assert again in versions(project, "07_model_output", "test_lists.parquet")
     assert versions(project, "03_primary", "catalogue.parquet") == others
 
 
 def test_nodes_and_tags_choose_a_part(project: Path, full_run: str, run: Run) -> None:
-    from_node = run("full", from_nodes=["summarise_run"])
-    assert versions(project, "08_reporting", "run_summary.json")[-1] == from_node
+    from_node = run("full", from_nodes=["plot_metrics"])
+    assert versions(project, "08_reporting", "metrics_figure.png")[-1] == from_node
     by_tag = run("full", tags=["filtering"])
     assert versions(project, "03_primary", "sequences.parquet")[-1] == by_tag
     assert by_tag not in versions(project, "02_intermediate", "interactions.parquet")

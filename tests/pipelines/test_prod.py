@@ -258,7 +258,7 @@ def test_every_stage_is_tracked_with_what_it_read(
         ("ingestion", {"ingestion_report.json"}),
         ("tokenization", {"sid_report.json", "sid_figure.png"}),
         ("training", {"training_figure.json", "masking_figure.png"}),
-        ("evaluation", {"metrics.json", "run_summary.json"}),
+        ("evaluation", {"metrics.json"}),
         ("comparison", {"comparison_table.md", "comparison_figure.png"}),
         ("report", {"run_report.html"}),
     ],

@@ -41,7 +41,6 @@ def test_mdgr_runs_from_files_to_recommendations(project: Path, mdgr_run: str) -
 
     table = read("05_model_input", "sid_table.parquet")
     assert sum(name.startswith("code_") for name in table.columns) == 8
-    assert report("run_summary.json")["recipe"] == "mdgr"
     assert report("sid_report.json")["digits"] == 8
     costs = read("07_model_output", "decoder_costs.parquet")
     calls = dict(costs.select("method", "denoiser_calls").iter_rows())

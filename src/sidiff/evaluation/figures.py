@@ -46,9 +46,8 @@ BESIDE: dict[str, Any] = {"textcoords": "offset points", "color": INK}
 """Style of notes that stand a few points next to their place."""
 
 
-def comparison_figure(comparison: pl.DataFrame) -> Figure:
+def comparison_figure(lines: Sequence[Headline]) -> Figure:
     """Dots with whiskers of NDCG at both levels, best method on top, and the costs."""
-    lines = headlines(comparison)
     size = (11, 1.7 + 0.34 * len(lines))
     figure = Figure(figsize=size, layout="constrained", dpi=120)
     item, sid, costs = figure.subplots(1, 3, sharey=True, width_ratios=(5, 5, 3))

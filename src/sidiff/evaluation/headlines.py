@@ -46,10 +46,9 @@ class Estimate:
     high: float
     users: int
 
-    @property
-    def half_width(self) -> float:
-        """Half of the interval."""
-        return (self.high - self.low) / 2
+    def __str__(self) -> str:
+        """Return the mean with its interval: 0.2893 [0.2758, 0.3030]."""
+        return f"{self.mean:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
 @dataclass(frozen=True)
@@ -131,6 +130,25 @@ def headlines(comparison: pl.DataFrame) -> list[Headline]:
             )
         )
     return sorted(lines, key=lambda line: (not line.everybody, -line.ndcg.mean))
+
+
+def headline_rows(lines: Sequence[Headline]) -> list[list[str]]:
+    """One table of methods for screen, page and documents: titles, then the cells."""
+    k = lines[0].cutoff
+    return [
+        ["method", "users", f"R@{k}", f"N@{k}", f"SID N@{k}", "users/s"],
+        *(
+            [
+                line.label,
+                f"{line.users:,}",
+                f"{line.recall.mean:.4f}",
+                str(line.ndcg),
+                f"{line.sid_ndcg.mean:.4f}",
+                rate_text(line.users_per_second),
+            ]
+            for line in lines
+        ),
+    ]
 
 
 def _rows(comparison: pl.DataFrame) -> Rows:
@@ -216,7 +234,7 @@ def _level(
             yield NONE if row["sd"] is None else f"{row['sd']:.4f}"
 
     titles = chain.from_iterable((metric_title(name), "sd") for name in metrics)
-    return _table(["method", "users", "seeds", *titles], map(cells, lines))
+    return markdown_table(["method", "users", "seeds", *titles], map(cells, lines))
 
 
 def _differences(rows: Rows, lines: Sequence[Headline], metric: str) -> str:
@@ -225,7 +243,7 @@ def _differences(rows: Rows, lines: Sequence[Headline], metric: str) -> str:
         for line in lines
         if (row := rows.get((line.method, "item", metric, "all", "all")))
     ]
-    return _table(["method", "users of both", "difference"], cells)
+    return markdown_table(["method", "users of both", "difference"], cells)
 
 
 def _breakdown(
@@ -247,7 +265,7 @@ def _breakdown(
         fewer = row["users"] < sizes[bucket]
         return _with_interval(row) + (f" ({row['users']:,})" if fewer else "")
 
-    return _table(
+    return markdown_table(
         ["method", *(f"{name} ({size:,} users)" for name, size in sizes.items())],
         ([line.label, *(cell(line.method, name) for name in sizes)] for line in lines),
     )
@@ -274,7 +292,7 @@ def _lists_and_costs(rows: Rows, lines: Sequence[Headline], k: int) -> str:
             yield NONE if row is None or idle else write(row["mean"])
 
     titles = [title for title, _ in columns.values()]
-    return _table(["method", "users", *titles], map(cells, lines))
+    return markdown_table(["method", "users", *titles], map(cells, lines))
 
 
 def metric_title(name: str) -> str:
@@ -288,7 +306,7 @@ def _with_interval(row: dict[str, Any], form: str = "{:.4f}") -> str:
     return f"{mean} [{low}, {high}]"
 
 
-def _table(titles: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
+def markdown_table(titles: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
     """Markdown: names to the left, figures to the right."""
     rule = ["---", *["---:"] * (len(titles) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, rule, *rows))

@@ -1,4 +1,4 @@
-"""Nodes by the names of their arguments: what Kedro is told of each function once."""
+"""Nodes whose inputs follow from the names of their functions' arguments."""
 
 from __future__ import annotations
 
@@ -10,21 +10,14 @@ from typing import Any
 from kedro.pipeline import Node
 
 VALUES = {
-    **{name: name for name in ("dataset", "recipe", "preset", "source", "storage")},
+    **{name: name for name in ("dataset", "source", "storage")},
     "bootstrap": "comparison.bootstrap",
     "layout": "ingestion.layout",
     "max_history": "filtering.max_history",
-    "method": "evaluation.method",
     "ray_address": "ray.address",
     "seeds": "evaluation.seeds",
 }
-"""Arguments that are single parameters, and the place of each in the configuration."""
-OUTSIDE = ("summarise_run",)
-"""Nodes that stand beside their stage in kedro-viz.
-
-They read the reports of other stages; inside the box of a stage that also writes model
-output they would put the layers in a circle, and kedro-viz would draw none.
-"""
+"""Arguments that are single parameters: the place of each in the configuration."""
 
 
 class StageNode(Node):
@@ -58,20 +51,19 @@ def node(
     tags: Iterable[str] = ("cpu",),
     **inputs: str,
 ) -> Node:
-    """A node of the function's name, whose arguments have the names of their inputs.
+    """Make a node with the function's name and inputs named after its arguments.
 
-    An argument is the data set of its name, or one of ``VALUES``, or (where its type
-    says ``...Parameters``) the group of parameters of its name.
+    An argument is the data set of its name, one of ``VALUES``, or, where its type is
+    ``...Parameters``, the group of parameters of its name.
 
     Args:
-        stage: the pipeline it belongs to, one of its tags.
+        stage: the pipeline that the node belongs to.
         function: does the work.
-        outputs: the data set that it returns, or those, in this order.
-        name: where it is not the function's.
-        tags: more, for ``kedro run --tags``.
-        inputs: those of arguments with other names.
+        outputs: the data sets that it returns, in this order.
+        name: name of the node where it differs from the function's.
+        tags: tags in addition to the stage.
+        inputs: the data sets of arguments with other names.
     """
-    name = name or function.__name__
     return StageNode(
         function,
         [
@@ -79,9 +71,9 @@ def node(
             for argument, about in signature(function).parameters.items()
         ],
         outputs,
-        name=name,
+        name=name or function.__name__,
         tags=[stage, *tags],
-        namespace=None if name in OUTSIDE else stage,
+        namespace=stage,
     )
 
 

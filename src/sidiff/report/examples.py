@@ -1,4 +1,4 @@
-"""Lists of single users for a reader: some that hit, some that missed."""
+"""Lists of single users and codes of single items, for a reader."""
 
 from __future__ import annotations
 
@@ -14,33 +14,23 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Example:
-    """One user's history, list and target, as titles.
+    """The last items of a history, the first of its list, and the target, as titles."""
 
-    Attributes:
-        earlier: number of items before those of ``history``.
-        history: the last items before the target, oldest first.
-        listed: the first recommended items, best first.
-        target: what the user took next.
-        hit: whether the target is the first recommended item.
-    """
-
-    earlier: int
     history: list[str]
     listed: list[str]
     target: str
-    hit: bool
 
 
 def choose_examples(
     results: pl.DataFrame, sequences: pl.DataFrame, titles: list[str], each: int
 ) -> tuple[list[Example], list[Example]]:
-    """Return users whose target came first, and users whose target is missing.
+    """Return users whose target came first, and users whose list lacks it.
 
-    They are spread evenly over the test users, and not picked by how they look.
+    They are spread evenly over the test users instead of being picked.
 
     Args:
         results: user (row of ``sequences``), target and items (array of their
-            indices), of one method and seed.
+            indices, -1 after the end of a short list), of one method and seed.
         sequences: items (indices, oldest first) of every user.
         titles: of every item, ``(N,)``.
         each: how many of either kind.
@@ -48,19 +38,17 @@ def choose_examples(
     listed = results["items"].to_numpy()
     hits = listed == results["target"].to_numpy()[:, None]
 
-    def example(row: int, *, hit: bool) -> Example:
+    def example(row: int) -> Example:
         history = sequences["items"][int(results["user"][row])].to_list()[:-1]
         return Example(
-            max(0, len(history) - SHOWN),
             [titles[item] for item in history[-SHOWN:]],
-            [titles[item] for item in listed[row, :SHOWN]],
+            [titles[item] for item in listed[row, :SHOWN] if item >= 0],
             titles[int(results["target"][row])],
-            hit,
         )
 
     return (
-        [example(row, hit=True) for row in _spread(hits[:, 0], each)],
-        [example(row, hit=False) for row in _spread(~hits.any(1), each)],
+        [example(row) for row in _spread(hits[:, 0], each)],
+        [example(row) for row in _spread(~hits.any(1), each)],
     )
 
 
@@ -74,7 +62,7 @@ def _spread(chosen: NDArray[np.bool_], number: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """An item beside another one: its title, codes, and which of them are the same."""
+    """An item near another one: its title, codes, and which of them are the same."""
 
     title: str
     codes: list[int]
@@ -82,16 +70,17 @@ class Neighbour:
 
 
 def neighbours(
-    codes: NDArray[np.integer], titles: list[str], item: int, number: int
+    codes: NDArray[np.integer], titles: list[str], sequences: pl.DataFrame, number: int
 ) -> list[Neighbour]:
-    """Return an item, then those that share most digits with it.
+    """Return the most frequent item, then those that share most digits with it.
 
     Args:
         codes: of every item, ``(N, L)``.
         titles: of every item, ``(N,)``.
-        item: whose neighbours.
-        number: how many.
+        sequences: items (indices) of every user.
+        number: how many beyond the first.
     """
+    item = int(sequences["items"].explode().mode().sort()[0])
     same = codes == codes[item]
     order = np.argsort(-same.sum(1), kind="stable")
     chosen = [item, *(row for row in order if row != item)][: number + 1]
@@ -99,3 +88,14 @@ def neighbours(
         Neighbour(titles[row], codes[row].tolist(), same[row].tolist())
         for row in chosen
     ]
+
+
+def titles_of(catalogue: pl.DataFrame) -> list[str]:
+    """Title of every item by index; its id where it has none."""
+    titles: list[str] = (
+        catalogue.sort("item_index")
+        .select(pl.coalesce(pl.col("title"), pl.col("item_id").cast(pl.String)))
+        .to_series()
+        .to_list()
+    )
+    return titles

@@ -104,7 +104,7 @@ def _draw_usage(axes: Axes, table: SidTable) -> None:
     size = table.codebook_size
     colours = colormaps["viridis"](np.linspace(0.0, 0.85, table.digits))
     for digit, (used, colour) in enumerate(zip(counts, colours, strict=True)):
-        label = f"digit {digit}: {_entropy_bits(used):.2f} bits"
+        label = f"digit {digit + 1}: {_entropy_bits(used):.2f} bits"
         axes.stairs(used, baseline=None, color=colour, lw=1.4, label=label)
     even = len(table.codes) / size
     axes.axhline(even, color=INK, lw=1.0, ls=(0, (4, 3)), zorder=1)

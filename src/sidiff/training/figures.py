@@ -82,6 +82,22 @@ def _draw_training(
         figure.add_trace(trace, row=1, col=panel)
 
 
+def scores_figure(history: pl.DataFrame) -> Figure:
+    """Validation scores of one training over its epochs, for a page without scripts.
+
+    Args:
+        history: rows of ``Fitted.history``.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained", dpi=120)
+    scored = history.drop_nulls("validation/score")
+    axes = figure.subplots()
+    for column, title in SCORES.items():
+        axes.plot(scored["epoch"], scored[column], marker=".", label=title)
+    axes.set_ylim(bottom=0)
+    _over_epochs(axes)
+    return figure
+
+
 def masking_figure(masking: pl.DataFrame) -> Figure:
     """Masked digits: how many, which ones, and whether in the history.
 
@@ -131,6 +147,10 @@ def _draw_known(axes: Axes, rows: pl.DataFrame) -> None:
         axes.plot(part["epoch"], part["share"], marker=".", label=f"code {title}")
     axes.set_ylabel("share of digits masked")
     axes.set_ylim(0, 1)
+    _over_epochs(axes)
+
+
+def _over_epochs(axes: Axes) -> None:
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)

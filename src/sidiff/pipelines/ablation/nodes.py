@@ -146,6 +146,7 @@ def plot_ablation(
 ) -> tuple[Figure, Interactive]:
     """Draw the variants at both levels, and their epochs."""
     from sidiff.evaluation.figures import comparison_figure
+    from sidiff.evaluation.headlines import headlines
     from sidiff.training.figures import training_figure
 
-    return comparison_figure(comparison), training_figure(history)
+    return comparison_figure(headlines(comparison)), training_figure(history)

@@ -68,10 +68,12 @@ def plot_comparison(
 ) -> tuple[Figure, Interactive]:
     """Draw all methods at both levels, and decoders by their cost."""
     from sidiff.evaluation.figures import comparison_figure, trade_off_figure
+    from sidiff.evaluation.headlines import headlines
 
     searches = {
         name: ranking.method
         for name, ranking in evaluation.other_decoders().items()
         if not ranking.by_items
     }
-    return comparison_figure(comparison), trade_off_figure(comparison, searches)
+    lines = headlines(comparison)
+    return comparison_figure(lines), trade_off_figure(comparison, searches)

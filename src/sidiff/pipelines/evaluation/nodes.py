@@ -1,4 +1,4 @@
-"""Ranked items, their metrics, and the summary of a whole run."""
+"""Ranked items and their metrics."""
 
 # Every Kedro command imports this module; what is slow to import waits for the run.
 # ruff: noqa: PLC0415
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -20,7 +20,6 @@ from sidiff.pipelines.frames import (
     to_sequences,
 )
 from sidiff.pipelines.tracking import log_figures
-from sidiff.sids.settings import TokenizationParameters
 from sidiff.sids.table import SidTable
 
 logger = logging.getLogger(__name__)
@@ -129,29 +128,3 @@ def evaluator_of(
 
         return RayEvaluator(*layout, address=ray_address)
     return Evaluator(*layout)
-
-
-def summarise_run(
-    data_statistics: dict[str, Any],
-    sid_report: dict[str, Any],
-    metrics: dict[str, float],
-    tokenization: TokenizationParameters,
-    method: str,
-    dataset: str,
-    recipe: str,
-    preset: str,
-) -> dict[str, Any]:
-    """Gather what a person wants to know first."""
-    why = "as configured"
-    if tokenization.codes == "auto":
-        why = f"fitted to {data_statistics['training_items']:,} training items"
-    return {
-        "dataset": dataset,
-        "recipe": recipe,
-        "preset": preset,
-        "method": method,
-        "data": data_statistics,
-        "semantic_ids": sid_report,
-        "codes_reason": why,
-        "metrics": metrics,
-    }

@@ -9,23 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sidiff.baselines.settings import BaselinesParameters
 from sidiff.datasets import Model
-from sidiff.evaluation.settings import ComparisonParameters, EvaluationParameters
 from sidiff.parameters import Parameters
 from sidiff.pipelines.frames import check_trained_on, to_sequences
-from sidiff.reviews.settings import FilteringParameters
-from sidiff.sids.settings import EmbeddingParameters, TokenizationParameters
 from sidiff.sids.table import SidTable
-from sidiff.training.settings import TrainingParameters
+from sidiff.storage import redacted
 
 if TYPE_CHECKING:
-    from sidiff.decoding.trace import TraceStep
+    from sidiff.diffusion.denoiser import DenoisingModel
+    from sidiff.report.walk import WalkStep
 
 
 def write_run_report(
     data_statistics: dict[str, Any],
-    sid_report: dict[str, Any],
     sequences: pl.DataFrame,
     catalogue: pl.DataFrame,
     sid_table: pl.DataFrame,
@@ -33,42 +29,32 @@ def write_run_report(
     training_history: pl.DataFrame,
     evaluation_results: pl.DataFrame,
     comparison: pl.DataFrame,
-    dataset: str,
-    recipe: str,
-    preset: str,
-    filtering: FilteringParameters,
-    embedding: EmbeddingParameters,
-    tokenization: TokenizationParameters,
-    training: TrainingParameters,
-    evaluation: EvaluationParameters,
-    baselines: BaselinesParameters,
-    comparing: ComparisonParameters,
+    parameters: dict[str, Any],
 ) -> str:
     """Put what the stages stored onto one page of HTML."""
-    from sidiff.report.build import build
+    from sidiff.report.build import Run, build
 
-    groups: dict[str, Parameters] = {
-        **{"filtering": filtering, "embedding": embedding},
-        **{"tokenization": tokenization, "training": training},
-        **{"evaluation": evaluation, "baselines": baselines, "comparison": comparing},
-    }
     user = int(evaluation_results["user"][0])
     return build(
-        data=data_statistics,
-        sids=sid_report,
-        catalogue=catalogue,
-        codes=SidTable.from_frame(sid_table).codes,
-        sequences=sequences,
-        history=training_history,
-        walk=denoise_user(sequences, catalogue, sid_table, denoiser, user),
-        walked=user,
-        results=evaluation_results,
-        comparison=comparison,
-        settings={
-            name: group.model_dump(mode="json") for name, group in groups.items()
-        },
-        names={"dataset": dataset, "recipe": recipe, "preset": preset},
+        Run(
+            data=data_statistics,
+            catalogue=catalogue,
+            table=SidTable.from_frame(sid_table),
+            sequences=sequences,
+            history=training_history,
+            walk=denoise_user(sequences, catalogue, sid_table, denoiser, user),
+            results=evaluation_results,
+            comparison=comparison,
+            settings={name: _plain(value) for name, value in parameters.items()},
+        )
     )
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as YAML has it, without secrets in addresses."""
+    if isinstance(value, Parameters):
+        return value.model_dump(mode="json")
+    return redacted(value) if isinstance(value, str) else value
 
 
 def denoise_user(
@@ -77,7 +63,7 @@ def denoise_user(
     sid_table: pl.DataFrame,
     denoiser: Model,
     user: int,
-) -> list[TraceStep]:
+) -> list[WalkStep]:
     """Denoise the last item of one user, given those before it.
 
     Args:
@@ -90,9 +76,21 @@ def denoise_user(
     Raises:
         SidiffError: the network is of another SID table.
     """
+    from sidiff.report.walk import walk
+
+    return walk(*encode_user(sequences, catalogue, sid_table, denoiser, user))
+
+
+def encode_user(
+    sequences: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    sid_table: pl.DataFrame,
+    denoiser: Model,
+    user: int,
+) -> tuple[DenoisingModel, Any]:
+    """Return the stored network and its memory of one user; as ``denoise_user``."""
     import torch
 
-    from sidiff.decoding.trace import steps
     from sidiff.diffusion.histories import Histories, residual_rows
     from sidiff.diffusion.networks import network_from_saved
     from sidiff.ranking.methods import search_model
@@ -102,11 +100,9 @@ def denoise_user(
     rows = residual_rows(denoiser.metadata.get("known_items", []), table.item_ids)
     cpu = torch.device("cpu")
     histories = Histories(to_sequences(sequences, catalogue), table.codes, rows, cpu)
-    network = network_from_saved(*denoiser)
-    searched, encode = search_model(network, histories.table)
+    searched, encode = search_model(network_from_saved(*denoiser), histories.table)
     end = len(sequences["items"][user]) - 1
     start = max(0, end - int(denoiser.metadata["max_history"]))
     batch = histories.gather(torch.tensor([[user, start, end]]))
-    unfilled = torch.zeros((1, 1, table.digits), dtype=torch.int64)
     with torch.inference_mode():
-        return list(steps(searched, encode(batch), unfilled, given=False))
+        return searched, encode(batch)
