@@ -10,6 +10,7 @@ import polars as pl
 
 from sidiff.report.build import Run, build
 from sidiff.report.examples import choose_examples, neighbours
+from sidiff.report.walk import WalkStep
 from sidiff.sids.table import SidTable
 from tests.evaluation.test_trade_off import comparison
 
@@ -66,8 +67,10 @@ def stored() -> Run:
             }
         ),
         walk=[
-            step([-1, -1], [[0.9, 0.1, 0], [0.5, 0.3, 0.2]], 0, 0),
-            step([0, -1], [[0, 0, 0], [0.1, 0.2, 0.7]], 1, 2),
+            WalkStep(
+                np.array([-1, -1]), np.array([[0.9, 0.1, 0], [0.5, 0.3, 0.2]]), 0, 0
+            ),
+            WalkStep(np.array([0, -1]), np.array([[0, 0, 0], [0.1, 0.2, 0.7]]), 1, 2),
         ],
         results=results,
         comparison=comparison().filter(pl.col("method") != "items"),
