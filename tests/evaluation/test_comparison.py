@@ -36,7 +36,7 @@ CATALOGUE = pl.DataFrame(
 PARAMETERS = ComparisonParameters.model_validate(
     {
         "references": ["sasrec"],
-        "bootstrap": {"resamples": 50, "level": 0.9, "seed": 7},
+        "bootstrap": {"resamples": 50, "confidence": 0.9, "seed": 7},
         "popularity_edges": [1, 40, 80],
         "history_edges": [5, 10],
     }

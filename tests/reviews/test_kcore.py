@@ -103,7 +103,9 @@ def test_says_which_bounds_leave_something(
 ) -> None:
     with pytest.raises(SidiffError, match="none are left") as caught:
         core(pairs, *bounds)
-    found = re.search(r"filtering\.min_item_events to (\d+) or less", str(caught.value))
+    found = re.search(
+        r"filtering\.min_item_interactions to (\d+) or less", str(caught.value)
+    )
     assert found
     largest = int(found[1])
     assert naive(pairs, *(min(bound, largest) for bound in bounds))

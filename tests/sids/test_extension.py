@@ -67,7 +67,7 @@ def test_a_table_carries_its_origin(settings: Settings) -> None:
     [
         ([0, 0, 0], {}, ""),  # nothing new: a fit gives the same
         ([0, 0, 0], {"device": "auto", "new_items": "refit"}, ""),
-        ([0, 0, 0], {"codes": 4}, "settings"),
+        ([0, 0, 0], {"codebook_size": 4}, "settings"),
         ([0, 0, 0], {"collisions": "repair"}, "settings"),
         ([0, 0, 0], {"quantizer": OTHER}, "whitening and quantizer"),
         ([0, 0, 0], {"ids": "ac", "prints": "AC"}, "1 of its items left"),

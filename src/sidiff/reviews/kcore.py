@@ -199,6 +199,6 @@ def _nothing_left(
         f"Of {users.size:,} interactions none are left among users with at least "
         f"{least_user} and items with at least {least_item} (the most active user has "
         f"{largest_user:,}, the most reviewed item {largest_item:,}): set "
-        "filtering.min_user_events and filtering.min_item_events to "
+        "filtering.min_user_interactions and filtering.min_item_interactions to "
         f"{possible} or less, or give more reviews."
     )

@@ -74,21 +74,21 @@ def choose_codes(
 ) -> int:
     """Settle the number of codes per digit, and say why in the log.
 
-    ``codes`` is taken as it is. ``auto`` is ``max_codes`` where there are 39 training
-    items for each of so many codes, and else the largest power of two that there are
-    39 items a code for, or 2.
+    ``codebook_size`` is taken as it is. ``auto`` is ``max_codebook_size`` where there
+    are 39 training items for each of so many codes, and else the largest power of two
+    that there are 39 items a code for, or 2.
 
     Args:
-        parameters: quantizer, codes and max_codes are used.
+        parameters: quantizer, codebook_size and max_codebook_size are used.
         n_train: number of training items; quantizers that are trained need one a code.
         least: ``auto`` chooses at least so many.
 
     Raises:
         SidiffError: more codes than training items.
     """
-    most, trained = parameters.max_codes, parameters.quantizer != "random"
-    if parameters.codes != "auto":
-        codes = parameters.codes
+    most, trained = parameters.max_codebook_size, parameters.quantizer != "random"
+    if parameters.codebook_size != "auto":
+        codes = parameters.codebook_size
         if trained and codes <= n_train < codes * POINTS_PER_CODE:
             logger.info(
                 "Codes per digit: %d, as set; %s training items are fewer than the %d "
@@ -114,7 +114,7 @@ def choose_codes(
     if trained and codes > n_train:
         raise SidiffError(
             f"{codes} codes per digit need at least as many training items, and there "
-            f"are {n_train}; lower tokenization.codes."
+            f"are {n_train}; lower tokenization.codebook_size."
         )
     return codes
 
@@ -195,7 +195,7 @@ def _natural(
     digits, seed = parameters.digits, parameters.seed
     if parameters.table is not None and parameters.quantizer == "table":
         path = Path(parameters.table).expanduser()
-        table = load_table(path, item_ids, digits, parameters.codes)
+        table = load_table(path, item_ids, digits, parameters.codebook_size)
         return table.codes.copy(), table.codebook_size
     if earlier is None:
         least = _least_codes(len(item_ids), parameters)
@@ -254,7 +254,7 @@ def quantizer_settings(parameters: TokenizationParameters) -> dict[str, Any]:
     """The settings that a quantizer is fitted with, by name."""
     if parameters.quantizer not in QUANTIZERS:
         return {"quantizer": parameters.quantizer}
-    names = {"digits", "codes", "max_codes", "seed", "threads"}
+    names = {"digits", "codebook_size", "max_codebook_size", "seed", "threads"}
     return whitening_settings(parameters) | parameters.model_dump(include=names)
 
 

@@ -7,27 +7,19 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import polars as pl
-from pydantic import model_validator
 
 from sidiff.datasets import Model
 from sidiff.evaluation.settings import ComparisonParameters, EvaluationParameters
-from sidiff.parameters import (
-    Changes,
-    MethodName,
-    Parameters,
-    Seeds,
-    changed,
-    check_distinct,
-)
 from sidiff.pipelines.frames import (
     check_ranked,
     join_models,
     split_models,
     to_job,
 )
+from sidiff.pipelines.settings import AblationParameters
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
 from sidiff.training.settings import TrainingParameters
@@ -36,27 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
-
-
-class AblationParameters(Parameters):
-    """Trainings that differ in stated settings (pipeline ``ablation``)."""
-
-    variants: Changes
-    seeds: Seeds
-    decoder: MethodName
-
-    @model_validator(mode="after")
-    def _seeds_differ(self) -> Self:
-        check_distinct("seeds", self.seeds)
-        return self
-
-    def trainings(self, training: TrainingParameters) -> dict[str, TrainingParameters]:
-        """The settings of every variant: ``training`` with what it changes.
-
-        Raises:
-            ValueError: a changed setting is unknown or illegal.
-        """
-        return changed(training, self.variants, ".variants.{}")
 
 
 def train_variants(

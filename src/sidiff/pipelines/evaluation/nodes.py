@@ -154,7 +154,7 @@ def summarise_run(
     why = "as configured"
     if tokenization.quantizer == "table":
         why = "as in the table given"
-    elif tokenization.codes == "auto":
+    elif tokenization.codebook_size == "auto":
         why = f"fitted to {data_statistics['training_items']:,} training items"
     return {
         "dataset": dataset,
