@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BeforeValidator, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from sidiff.baselines.settings import BaselinesParameters
 from sidiff.errors import SidiffError
@@ -36,8 +36,6 @@ Preset = Literal["sidiff", "paper", "release"]
 """Each continues the one before it, see ``sidiff.presets``."""
 DatasetName = Annotated[
     str,
-    # A number is a name as well: nobody can quote it in --params.
-    BeforeValidator(lambda name: str(name) if type(name) is int else name),
     matching(
         r"\w[\w.-]{0,99}",
         "the name of a folder: 1 to 100 letters, digits, _, . and -, no . or - first",

@@ -177,8 +177,7 @@ def _line(error: Exception) -> str:
 
 
 def _check_names(given: dict[str, Any]) -> None:
-    known = (*GROUPS, *RUN_OPTIONS)
+    known = [*places(Configuration), *RUN_OPTIONS]
     for name in given:
-        if name not in known:
-            told = hint(name, known, places(Configuration))
-            raise SidiffError(f"There is no parameter {name} ({told}).")
+        if name not in (*GROUPS, *RUN_OPTIONS):
+            raise SidiffError(f"There is no parameter {name} ({hint(name, known)}).")

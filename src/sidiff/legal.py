@@ -55,15 +55,16 @@ def type_at(model: Any, steps: Sequence[str | int]) -> Any:
     return model
 
 
-def hint(name: str, *known: Iterable[str]) -> str:
-    """Offer the nearest of the known names, of the first list that has one near."""
-    listed = [list(names) for names in known]
-    for names in listed:
-        ends = [one.rpartition(".")[2] for one in names]
-        for close in get_close_matches(name, ends, n=1):
-            same = [one for one, end in zip(names, ends, strict=True) if end == close]
-            return f"did you mean {either(same[:3])}?"
-    return f"known: {', '.join(one.rpartition('.')[2] for one in listed[0])}"
+def hint(name: str, known: Iterable[str]) -> str:
+    """Offer the nearest of the known dotted names, or those of the same group."""
+    known = [one for one in dict.fromkeys(known) if not name.startswith(f"{one}.")]
+    near = get_close_matches(name, known, n=1, cutoff=0.8)
+    near = near or [one for one in known if one.endswith(f".{name}")][:3]
+    if near:
+        return f"did you mean {either(near)}?"
+    group = name.rpartition(".")[0]
+    beside = [one for one in known if one.rpartition(".")[0] == group]
+    return f"known: {', '.join(one.rpartition('.')[2] for one in beside)}"
 
 
 def shown(value: Any) -> str:
@@ -88,16 +89,11 @@ def _clause(name: str, model: type[BaseModel], detail: Any) -> tuple[str, str]:
         return placed(path, str(detail["ctx"]["error"])), ""
     if kind == "extra_forbidden":
         group = type_at(model, steps[:-1])
-        beside = [_join(path.rpartition(".")[0], part) for part in group.model_fields]
-        inside = [one for one in places(model, name) if one.startswith(_first(path))]
-        return f"{path} is not a parameter ({hint(steps[-1], beside, inside)})", ""
+        known = [*places(group, path.rpartition(".")[0]), *places(model, name)]
+        return f"{path} is not a parameter ({hint(path, known)})", ""
     rule = _ENDS.sub("", detail["msg"].partition(" should ")[2])
     says = "names" if of_key else "is"
     return f"{path} {says} {shown(detail['input'])}, but must ", rule
-
-
-def _first(path: str) -> str:
-    return path.partition(".")[0]
 
 
 def _is_group(kind: Any) -> bool:
