@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from kedro.config import OmegaConfigLoader
 
 from sidiff.configuration import Configuration, validate
 from sidiff.datasets import StreamedParquet
 from sidiff.pipelines.filtering import nodes as filtering
 from sidiff.pipelines.ingestion import nodes as ingestion
+from sidiff.presets import PresetConfigLoader
 from sidiff.settings import CONFIG_LOADER_ARGS
 
 ROWS_PER_USER = 20
@@ -120,7 +120,7 @@ def _core(folder: Path) -> StreamedParquet:
 
 def _measure(stage: str, folder: Path, results: Any) -> None:
     warnings.simplefilter("ignore")  # of Kedro's own configuration loader
-    conf = OmegaConfigLoader("conf", env="base", **CONFIG_LOADER_ARGS)
+    conf = PresetConfigLoader("conf", env="base", **CONFIG_LOADER_ARGS)
     settings = validate(conf["parameters"])
     began, busy = perf_counter(), process_time()
     outcome = STAGES[stage](folder, settings)

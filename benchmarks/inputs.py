@@ -16,16 +16,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 import torch
-from kedro.config import OmegaConfigLoader
 from numpy.typing import NDArray
 
 from benchmarks.common import positive
-from sidiff.configuration import GROUPS
+from sidiff.configuration import GROUPS, completed
 from sidiff.datasets import Model, SafetensorsDataset
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.diffusion.joint import JointConfig, JointDenoiser
 from sidiff.diffusion.networks import Network, network_from_saved
 from sidiff.evaluation.settings import EvaluationParameters
+from sidiff.presets import PresetConfigLoader
 from sidiff.ranking.settings import RankingParameters
 from sidiff.reviews.sequences import Sequences
 from sidiff.settings import CONFIG_LOADER_ARGS
@@ -126,13 +126,13 @@ def _beauty(preset: str = "paper") -> dict[str, Any]:
     with warnings.catch_warnings():
         # Kedro calls a function of OmegaConf by its old name.
         warnings.filterwarnings("ignore", "register_new_resolver", UserWarning)
-        loader = OmegaConfigLoader(
+        loader = PresetConfigLoader(
             str(CONF),
             env="beauty",
             runtime_params={"preset": preset},
             **CONFIG_LOADER_ARGS,
         )
-        return loader["parameters"]
+        return completed(loader["parameters"])
 
 
 def _parameters(group: str, changes: dict[str, Any], preset: str = "paper") -> Any:

@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parameters = inputs.tokenization_parameters(
         {
             "digits": settings.digits,
-            "codes": settings.codes,
+            "codebook_size": settings.codes,
             "whitening": {"dimensions": settings.dimensions},
             "threads": settings.threads,
         }
@@ -127,7 +127,7 @@ def fit(
 
     def quantize() -> None:
         made["quantizer"] = fit_quantizer(
-            made["whitened"], parameters, int(parameters.codes)
+            made["whitened"], parameters, int(parameters.codebook_size)
         )
 
     def encode() -> None:

@@ -30,7 +30,7 @@ from sidiff.evaluation.metrics import metrics_from_ranks
 from sidiff.evaluation.settings import BootstrapParameters
 from sidiff.training.settings import TrainingParameters
 
-RESAMPLES = BootstrapParameters(resamples=2000, level=0.95, seed=0)
+RESAMPLES = BootstrapParameters(resamples=2000, confidence=0.95, seed=0)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,10 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kedro.config import OmegaConfigLoader
-
-from sidiff.configuration import GROUPS
+from sidiff.configuration import GROUPS, completed
 from sidiff.evaluation.settings import EvaluationParameters
+from sidiff.presets import PresetConfigLoader
 from sidiff.ranking.settings import RankingParameters
 from sidiff.settings import CONFIG_LOADER_ARGS
 from sidiff.training.settings import TrainingParameters
@@ -20,7 +19,7 @@ CONF = Path(__file__).parents[1] / "conf"
 
 @cache
 def _base() -> dict[str, Any]:
-    return OmegaConfigLoader(str(CONF), **CONFIG_LOADER_ARGS)["parameters"]
+    return completed(PresetConfigLoader(str(CONF), **CONFIG_LOADER_ARGS)["parameters"])
 
 
 def settings(group: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:

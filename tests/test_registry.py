@@ -109,7 +109,7 @@ def ring() -> Sequences:
 def sids(ids: pl.Series) -> SidTable:
     settings = model(
         "tokenization",
-        {"quantizer": "rows", "digits": 3, "codes": 4, "collisions": "repair"},
+        {"quantizer": "rows", "digits": 3, "codebook_size": 4, "collisions": "repair"},
     )
     rng = np.random.default_rng(0)
     x, trained = rng.normal(size=(24, 6)).astype(np.float32), np.ones(24, dtype=bool)
@@ -160,7 +160,7 @@ def test_strategies_of_ones_own_go_from_configuration_to_lists() -> None:
         (
             "recommend",
             "decoder",
-            "null, or items_markov, items, cpd, two_stage,",
+            "items_markov, items, cpd, two_stage,",
         ),
     ],
 )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from contextlib import chdir
 from copy import copy
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
-from typing import Any
+from traceback import walk_tb
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import click
 from kedro.config import MissingConfigException
@@ -22,7 +25,7 @@ from yaml import YAMLError
 from sidiff.configuration import Configuration
 from sidiff.context import RUN_OPTIONS
 from sidiff.errors import SidiffError, find_problem
-from sidiff.legal import holds_text, meant
+from sidiff.legal import hint, type_at
 from sidiff.pipeline_registry import PIPELINES
 from sidiff.storage import redacted
 
@@ -77,8 +80,7 @@ def _check_pipelines(names: Iterable[str]) -> None:
     known = [*PIPELINES, "full"]
     for name in names:
         if name.strip() not in (*known, "__default__"):
-            hint = meant(name, known).removeprefix("known: ")
-            raise SidiffError(f"There is no pipeline {name} ({hint}).")
+            raise SidiffError(f"There is no pipeline {name} ({hint(name, known)}).")
 
 
 def _full_disk(error: BaseException | None) -> SidiffError | None:
@@ -100,66 +102,61 @@ def _full_disk(error: BaseException | None) -> SidiffError | None:
 
 def _misuse(error: Exception) -> Exception | None:
     """Return ``error`` if Kedro itself refused the command or its configuration."""
-    traceback = error.__traceback__
-    module = function = ""
-    while traceback is not None:
-        module = traceback.tb_frame.f_globals.get("__name__", "")
-        function = traceback.tb_frame.f_code.co_name
-        traceback = traceback.tb_next
-    if function == "load_obj" and isinstance(error, AttributeError | ImportError):
-        return SidiffError(f"There is no such runner ({error}); leave --runner out.")
-    if isinstance(error, DatasetError) and function == "from_config":
-        told = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
-        return SidiffError(
-            f"The catalogue does not fit ({told}); correct it, or the command."
-        )
     if isinstance(error, ValidationError) and error.title == "KedroMlflowConfig":
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         return SidiffError(f"mlflow.yml: {place}: {first['msg']}; correct that file.")
-    refused = isinstance(
-        error, ValueError | MissingConfigException | YAMLError
-    ) and module.startswith(
-        ("kedro.framework", "kedro.config", "kedro.pipeline.pipeline")
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    module, function = frame.f_globals["__name__"], frame.f_code.co_name
+    refused = function == "from_config" or module.startswith(
+        ("kedro.framework", "kedro.config", "kedro.pipeline.pipeline", "kedro.utils")
     )
-    return error if refused else None
+    kinds = ValueError | AttributeError | ImportError | YAMLError
+    kedros = MissingConfigException | DatasetError
+    return error if refused and isinstance(error, kinds | kedros) else None
 
 
 def _params_option(option: click.Parameter) -> click.Parameter:
     """Kedro's option ``--params``, which leaves texts as they were typed.
 
     Kedro reads every value as YAML, so that a data set 0042 would be the number 42 and
-    one of the name 1e5 the number 100000.0. Values of parameters that hold texts do not
-    pass through it, unless they are in quotation marks, as YAML has them.
+    one of the name 1e5 the number 100000.0. Values of parameters that hold texts are
+    put in quotation marks, unless they are in some.
     """
     convert = option.callback
 
     def callback(context: click.Context, given: click.Parameter, value: Any) -> Any:
-        if not isinstance(value, str) or convert is None:  # from a --config file
-            return convert(context, given, value) if convert else value
-        texts, others = {}, []
-        for part in value.split(","):
-            name, equals, text = (piece.strip() for piece in part.partition("="))
-            quoted = text[:1] in ("'", '"') and text[-1:] == text[:1]
-            typed = name in RUN_OPTIONS or holds_text(Configuration, name, text)
-            if equals and not quoted and typed:
-                texts[name] = text
-            else:
-                others.append(part)
-        values = convert(context, given, ",".join(others))
-        for name, text in texts.items():
-            *groups, last = name.split(".")
-            place = values
-            for group in groups:
-                if not isinstance(place.get(group), dict):
-                    place[group] = {}
-                place = place[group]
-            place[last] = text
-        return values
+        if isinstance(value, str):  # and not from a --config file
+            value = ",".join(map(_quoted, value.split(",")))
+        return convert(context, given, value) if convert else value
 
     changed = copy(option)
     changed.callback = callback
     return changed
+
+
+def _quoted(assignment: str) -> str:
+    name, equals, text = (part.strip() for part in assignment.partition("="))
+    if not equals or text[:1] in ("'", '"') or not _is_text(name, text):
+        return assignment
+    return f"{name}={json.dumps(text, ensure_ascii=False)}"
+
+
+def _is_text(name: str, text: str) -> bool:
+    """Test that a parameter takes ``text`` as it was typed; ``null`` may be none."""
+    kinds = _kinds(type_at(Configuration, name.split(".")))
+    null = type(None) in kinds and text.lower() in ("null", "~")
+    return name in RUN_OPTIONS or (str in kinds and not null)
+
+
+def _kinds(kind: Any) -> set[Any]:
+    """The types that a type with bounds or a union is made of."""
+    parts = get_args(kind)
+    if get_origin(kind) is Annotated:
+        parts = parts[:1]
+    elif get_origin(kind) not in (Union, UnionType):
+        return {kind}
+    return {one for part in parts for one in _kinds(part)}
 
 
 run = RunCommand(

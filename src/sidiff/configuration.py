@@ -1,15 +1,11 @@
-"""The whole configuration: every group of parameters, and what no group knows alone.
-
-``validate`` checks all of it before the first node runs. (Kedro would make the models
-that nodes ask for by itself, but tells what is wrong as a text without its parts.)
-"""
+"""The whole configuration: every group of parameters, and what no group knows alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from sidiff.baselines.settings import BaselinesParameters
 from sidiff.errors import SidiffError
@@ -19,10 +15,12 @@ from sidiff.evaluation.settings import (
     EvaluationParameters,
 )
 from sidiff.legal import placed, problems
-from sidiff.parameters import Group, Parameters, Text
-from sidiff.pipelines.ablation.nodes import AblationParameters
-from sidiff.pipelines.catalogue_update.nodes import UpdateParameters
-from sidiff.pipelines.recommend.nodes import RecommendParameters
+from sidiff.parameters import Group, Parameters, Text, matching, overlaid
+from sidiff.pipelines.settings import (
+    AblationParameters,
+    RecommendParameters,
+    UpdateParameters,
+)
 from sidiff.ranking.settings import RankingParameters
 from sidiff.reviews.settings import (
     FilteringParameters,
@@ -33,23 +31,17 @@ from sidiff.reviews.settings import (
 from sidiff.sids.settings import EmbeddingParameters, TokenizationParameters
 from sidiff.training.settings import TrainingParameters
 
+Recipe = Literal["diffgrm", "mdgr"]
+Preset = Literal["sidiff", "paper", "release"]
+"""Each continues the one before it, see ``sidiff.presets``."""
 DatasetName = Annotated[
     str,
-    # A number is a name as well: nobody can quote it in --params.
-    BeforeValidator(lambda name: str(name) if type(name) is int else name),
-    Field(
-        pattern=r"^\w[\w.-]{0,99}$",
-        description="the name of a folder: 1 to 100 letters, digits, _, . and -, no . "
-        "or - first",
+    matching(
+        r"\w[\w.-]{0,99}",
+        "the name of a folder: 1 to 100 letters, digits, _, . and -, no . or - first",
     ),
 ]
-Columns = Annotated[
-    dict[str, dict[str, Any]],
-    Field(min_length=1, description="columns of values, each under its name"),
-]
-Url = Annotated[
-    str, Field(pattern="^https?://.", description="an http or https address")
-]
+Url = Annotated[str, matching("https?://.+", "an http or https address")]
 
 
 class RayParameters(Parameters):
@@ -161,59 +153,51 @@ class Configuration(Parameters):
             )
 
 
-class RawParameters(Parameters):
-    """The places of the raw files (``raw`` in globals.yml)."""
+class RawFiles(Parameters):
+    """An entry of ``raw_files`` in globals.yml."""
 
-    source: Literal["sample", "files"]
     reviews: Text
     metadata: Text
-    reviews_url: Url | None
-    metadata_url: Url | None
+    reviews_url: Url | None = None
+    metadata_url: Url | None = None
 
 
 class RunParameters(Parameters):
-    """Values of the whole run, beside the groups."""
+    """globals.yml, with what ``--params`` changes of it."""
 
     dataset: DatasetName
+    recipe: Recipe
+    preset: Preset
+    extends: Text | None
     # May be empty in globals.yml of an environment that leaves it to each machine.
     storage: str
-    raw_reviews: Text
-    raw_metadata: Text
-
-
-class SharedParameters(Parameters):
-    """globals.yml: what the catalogue and several groups share."""
-
-    dataset: DatasetName
-    storage: str
-    scratch: Text
-    recipe: str
-    preset: str
-    raw: RawParameters
-    recipes: Columns
-    presets: Columns
-    # What the columns above refer to where several environments share them.
-    published: dict[str, Any] | None
+    scratch: Annotated[Text, matching("(?!.*://).*", "a folder on this machine")]
+    raw: str
+    raw_files: dict[str, RawFiles]
+    raw_reviews: Text | None = None
+    raw_metadata: Text | None = None
 
     @model_validator(mode="after")
-    def _columns_agree(self) -> Self:
-        for table in ("recipes", "presets"):
-            columns: dict[str, dict[str, Any]] = getattr(self, table)
-            known = next(iter(columns.values()))
-            for name, column in columns.items():
-                for value in known.keys() ^ column.keys():
-                    has = "lacks" if value in known else "has"
+    def _raw_files_are_known(self) -> Self:
+        if self.raw not in self.raw_files:
+            raise ValueError(
+                f".raw is {self.raw}, but must be one of .raw_files "
+                f"({', '.join(self.raw_files)})"
+            )
+        if self.raw == "sample" and (self.raw_reviews or self.raw_metadata):
+            for name in ("raw_reviews", "raw_metadata"):
+                if getattr(self, name) is None:
                     raise ValueError(
-                        f".{table}.{name} {has} the name {value}, but must have those "
-                        f"of the other {table} ({', '.join(known)})"
+                        f".{name} is missing; the other file alone would be mixed with "
+                        "the synthetic shop"
                     )
-            option = table.removesuffix("s")
-            if getattr(self, option) not in columns:
-                raise ValueError(
-                    f".{option} is {getattr(self, option)}, but must be one of "
-                    f"{', '.join(columns)}"
-                )
         return self
+
+    @property
+    def source(self) -> Literal["sample", "files"]:
+        """Whether the generator of the synthetic shop makes the raw files."""
+        named = self.raw != "sample" or self.raw_reviews is not None
+        return "files" if named else "sample"
 
 
 GROUPS = {
@@ -223,37 +207,42 @@ GROUPS = {
 }
 
 
-def validate_run(given: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
-    """Check globals.yml and what holds for the whole run.
-
-    Args:
-        given: parameters by name, of which those of ``RunParameters`` are looked at.
-        shared: globals.yml.
-
-    Raises:
-        SidiffError: names every wrong value and what it may be.
-    """
-    checked = _checked(SharedParameters, shared, "Wrong values in globals.yml")
-    raw = {"raw_reviews": checked.raw.reviews, "raw_metadata": checked.raw.metadata}
-    values = {"dataset": checked.dataset, "storage": checked.storage, **raw, **given}
-    run = {name: values[name] for name in RunParameters.model_fields}
-    _checked(RunParameters, run, "Wrong parameters")
-
-
-def validate(parameters: Mapping[str, Any]) -> Configuration:
-    """Check every group of ``parameters``; other names are ignored here.
+def validate_run(values: Mapping[str, Any]) -> RunParameters:
+    """Check globals.yml with what ``--params`` changes of it.
 
     Raises:
         SidiffError: names every wrong value, the rule it breaks and what was given.
     """
-    groups = {name: parameters[name] for name in GROUPS if name in parameters}
-    return _checked(Configuration, groups, "Wrong parameters")
+    return _checked(RunParameters, values)
 
 
-def _checked(model: type[Group], values: Mapping[str, Any], what: str) -> Group:
+def validate(parameters: Mapping[str, Any]) -> Configuration:
+    """Check every group of ``parameters``.
+
+    Raises:
+        SidiffError: names every wrong value, the rule it breaks and what was given.
+    """
+    return _checked(Configuration, completed(parameters))
+
+
+def completed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with training.validation.decoding laid over evaluation.decoding.
+
+    What is no group stays as it is, for ``validate`` to refuse.
+    """
+    try:
+        decoding = overlaid(
+            parameters["evaluation"]["decoding"],
+            parameters["training"]["validation"]["decoding"],
+        )
+    except (KeyError, TypeError, AttributeError):
+        return dict(parameters)
+    return overlaid(parameters, {"training": {"validation": {"decoding": decoding}}})
+
+
+def _checked(model: type[Group], values: Mapping[str, Any]) -> Group:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise SidiffError(f"{what}: {'; '.join(problems('', model, error))}.") from (
-            error
-        )
+        wrong = "; ".join(problems("", model, error))
+        raise SidiffError(f"Wrong parameters: {wrong}.") from error

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,20 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from sidiff.configuration import GROUPS, Configuration, validate, validate_run
+from sidiff.configuration import (
+    GROUPS,
+    Configuration,
+    validate,
+    validate_run,
+)
 from sidiff.errors import SidiffError
-from sidiff.legal import meant, places, shown
+from sidiff.legal import hint, places
 
 logger = logging.getLogger(__name__)
 
-SHARED = ("dataset", "recipe", "preset", "storage")
-"""Options that the catalogue, the globals and the parameters go by."""
-RUN_OPTIONS = (
-    *SHARED,
-    *("raw_reviews", "raw_metadata"),
-    *("new_items", "removed_items"),
-)
+SHARED = ("dataset", "recipe", "preset", "storage", "raw_reviews", "raw_metadata")
+"""Options that change a value of globals.yml for one run."""
+RUN_OPTIONS = (*SHARED, "new_items", "removed_items")
 """Names that ``--params`` takes beside the groups of parameters."""
 
 
@@ -50,46 +50,34 @@ class SidiffContext(KedroContext):
         """
         super().__init__(*args, **kwargs)
         OmegaConf.register_new_resolver("in_project", self._in_project, replace=True)
-        shared = self._read("globals")
         given = self._runtime_params or {}
-        validate_run(given, shared)
-        _check_names(given, RUN_OPTIONS)
-        _check_columns(given, shared)
-        source = _source(given, shared["raw"]["source"])
+        _check_names(given)
+        options = {name: given[name] for name in SHARED if name in given}
+        run = validate_run(self._read("globals") | options)
         parameters = self._read("parameters")
-        _check_names(parameters, (*RUN_OPTIONS, "source"))
-        missing = [
-            name for name in (*GROUPS, *SHARED, "source") if name not in parameters
-        ]
-        if missing:
-            raise SidiffError(
-                f"The parameters {', '.join(missing)} are in no file of "
-                f"{self.config_loader.conf_source}; take over the files of conf/base."
-            )
-        for option in (*SHARED, "source"):
-            value = parameters[option]
-            used = {**shared, **given, "source": source}[option]
-            if option == "storage":
-                used, value = folder(used), folder(value)
-            if value != used:
+        for name in SHARED:
+            if name not in given and parameters.pop(name, None) is not None:
                 raise SidiffError(
-                    f"A file of parameters sets {option} to {value}, but the catalogue "
-                    f"and other values go by {used}; set it in globals.yml or with "
+                    f"A file of parameters sets {name}; set it in globals.yml or with "
                     "--params."
                 )
-        groups = validate(parameters)
-        self._parameters = parameters | {name: getattr(groups, name) for name in GROUPS}
-        _check_places(parameters["storage"], shared["scratch"])
-        self.locks_lie_in = self._folder_of_locks(parameters["storage"], shared)
-        if (
-            source == "files"
-            and shared["raw"]["source"] == "sample"
-            and "dataset" not in given
-        ):
+        groups = validate(
+            {name: parameters[name] for name in parameters if name not in RUN_OPTIONS}
+        )
+        storage = folder(run.storage)
+        self._parameters = {
+            **{name: getattr(run, name) for name in ("dataset", "recipe", "preset")},
+            "storage": storage,
+            "source": run.source,
+            **{name: getattr(groups, name) for name in GROUPS},
+        }
+        _check_storage(storage)
+        self.locks_lie_in = self._folder_of_locks(storage, run.scratch)
+        if run.source == "files" and run.raw == "sample" and "dataset" not in given:
             logger.warning(
                 "Results of these files go to the folders of data set %s; add "
                 "dataset=NAME to --params to keep them apart.",
-                shared["dataset"],
+                run.dataset,
             )
 
     @property
@@ -107,43 +95,37 @@ class SidiffContext(KedroContext):
 
     def _read(self, kind: str) -> dict[str, Any]:
         """One kind of configuration, merged; a sentence where that fails."""
+        source = self.config_loader.conf_source
         try:
             return dict(self.config_loader[kind])
         except MissingConfigException as error:
-            known = sorted(
-                folder.name
-                for folder in Path(self.config_loader.conf_source).glob("*/")
-                if folder.name not in ("base", "local")
-            )
-            if self.env is not None and self.env not in (*known, "base", "local"):
-                raise SidiffError(
-                    f"There is no environment {self.env}; choose one of "
-                    f"{', '.join(known)} with --env, or leave it out."
-                ) from error
-            raise SidiffError(f"{_line(error)}; correct --conf-source.") from error
+            own = ("base", "local")
+            known = sorted({path.name for path in Path(source).glob("*/")} - {*own})
+            if self.env in (None, *own, *known):
+                raise SidiffError(f"{_line(error)}; correct --conf-source.") from error
+            raise SidiffError(
+                f"There is no environment {self.env}; choose one of "
+                f"{', '.join(known)} with --env, or leave it out."
+            ) from error
         except (
             *(OmegaConfBaseException, YAMLError),
+            # Of Kedro and OmegaConf, where a list or a value stands for a group.
             *(ValueError, TypeError, AttributeError),
         ) as error:
-            key, told = getattr(error, "full_key", None), _line(error)
-            if key:
-                told = f"{key}: {told}"
-            elif isinstance(error, TypeError | AttributeError):
-                # Of Kedro's, where it merges.
-                told = "a list or a value stands where names with values must"
+            place = getattr(error, "full_key", None) or kind
             raise SidiffError(
-                f"The {kind} in {self.config_loader.conf_source} cannot be read "
-                f"({told}); correct that file."
+                f"The {kind} in {source} cannot be read ({place}: {_line(error)}); "
+                "correct that file."
             ) from error
 
-    def _folder_of_locks(self, storage: str, shared: dict[str, Any]) -> Path:
+    def _folder_of_locks(self, storage: str, scratch: str) -> Path:
         """The folder of the locks of runs: with the data, or on this machine.
 
         An object store has no locks, so only the runs of one machine are told of each
         other.
         """
         if get_protocol(storage) not in ("file", "local"):
-            storage = shared["scratch"]
+            storage = scratch
         return Path(self.project_path) / storage.rpartition("://")[2]
 
     def _get_config_credentials(self) -> dict[str, Any]:
@@ -168,25 +150,12 @@ def raw_path(path: str, storage: str) -> str:
     return os.path.expanduser(path.replace("{storage}", storage))
 
 
-def raw_source(configured: str, *named: str | None) -> str:
-    """Resolver ``${raw_source:CONFIGURED,REVIEWS,METADATA}``: ``sample`` or ``files``.
-
-    Raw files that ``--params`` names take the place of the synthetic shop.
-    """
-    return "files" if any(named) else configured
-
-
-def _check_places(storage: str, scratch: str) -> None:
+def _check_storage(storage: str) -> None:
     if not storage:
         raise SidiffError(
             "There is no place to store anything: set the environment variable "
             "SIDIFF_STORAGE, or add storage=PLACE to --params (a folder, or an address "
             "such as s3://bucket/prefix)."
-        )
-    if "://" in scratch:
-        raise SidiffError(
-            f"scratch in globals.yml is {scratch}: copies of raw files need a folder "
-            "on this machine."
         )
     protocol = get_protocol(storage)
     if protocol in ("http", "https"):
@@ -207,29 +176,8 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).partition("\n")[0].split()).rstrip(".")
 
 
-def _check_names(names: Iterable[str], options: Iterable[str]) -> None:
-    known = [*GROUPS, *options]
-    for name in names:
-        if name not in known:
-            hint = meant(name, known, (place for place, _ in places("", Configuration)))
-            raise SidiffError(f"There is no parameter {name} ({hint}).")
-
-
-def _check_columns(given: dict[str, Any], shared: dict[str, Any]) -> None:
-    for option in ("recipe", "preset"):
-        columns = shared[f"{option}s"]
-        if option in given and str(given[option]) not in columns:
-            chosen = shown(given[option], quoted=False) or '""'
-            raise SidiffError(
-                f"There is no {option} {chosen}; choose one of {', '.join(columns)}."
-            )
-
-
-def _source(given: dict[str, Any], configured: str) -> str:
-    named = [name for name in ("raw_reviews", "raw_metadata") if name in given]
-    if configured == "sample" and len(named) == 1:
-        raise SidiffError(
-            f"{named[0]} alone would be mixed with the synthetic shop; name both "
-            "files: --params=raw_reviews=PATH,raw_metadata=PATH."
-        )
-    return raw_source(configured, *named)
+def _check_names(given: dict[str, Any]) -> None:
+    known = [*places(Configuration), *RUN_OPTIONS]
+    for name in given:
+        if name not in (*GROUPS, *RUN_OPTIONS):
+            raise SidiffError(f"There is no parameter {name} ({hint(name, known)}).")

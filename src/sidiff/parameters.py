@@ -7,12 +7,33 @@ unit and effect. No group holds a default, so that a value has exactly one home.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
 from sidiff.legal import problems
+from sidiff.registry import wrong
+
+
+def matching(pattern: str, words: str) -> AfterValidator:
+    """A whole pattern for texts, which a message tells in ``words``."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise wrong(f"be {words}")
+        return text
+
+    return AfterValidator(check)
+
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Chance = Annotated[float, Field(ge=0, lt=1)]
@@ -29,9 +50,8 @@ Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
 MethodName = Annotated[
     str,
-    Field(
-        pattern="^[a-z][a-z0-9_]{0,39}$",
-        description="of 1 to 40 small letters, digits and _, a letter first",
+    matching(
+        "[a-z][a-z0-9_]{0,39}", "1 to 40 small letters, digits and _, a letter first"
     ),
 ]
 Changes = Annotated[

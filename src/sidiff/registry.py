@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any, TypeVar, cast
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import GetCoreSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
 
 Strategy = TypeVar("Strategy")
@@ -42,21 +42,11 @@ class Registry(Mapping[str, Strategy]):
 
 
 class Choice:
-    """The type of a parameter that names a strategy: ``Annotated[str, Choice(...)]``.
-
-    Attributes:
-        names: of the strategies, registries in their order.
-    """
+    """Names of strategies that a text may be: ``Annotated[str, Choice(...)]``."""
 
     def __init__(self, *known: str | Registry[Any]) -> None:
         """Join single names and registries."""
         self._known = known
-
-    @property
-    def names(self) -> list[str]:
-        """The names of now."""
-        parts = [[one] if isinstance(one, str) else list(one) for one in self._known]
-        return [name for part in parts for name in part]
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -66,17 +56,17 @@ class Choice:
             self._known_name, handler(source)
         )
 
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        """The names as an enumeration."""
-        return {**handler(schema), "enum": self.names}
-
     def _known_name(self, name: str) -> str:
-        if name not in self.names:
-            known = {"names": either(self.names)}
-            raise PydanticCustomError("choice", "Input should be {names}", known)
+        parts = [[one] if isinstance(one, str) else list(one) for one in self._known]
+        names = [known for part in parts for known in part]
+        if name not in names:
+            raise wrong(f"be {either(names)}")
         return name
+
+
+def wrong(rule: str) -> PydanticCustomError:
+    """The error of a value that should ``rule``, as one of Pydantic's own."""
+    return PydanticCustomError("rule", "Input should {rule}", {"rule": rule})
 
 
 def either(words: list[str]) -> str:

@@ -24,9 +24,10 @@ from kedro.framework.project import LOGGING
 from kedro.utils import find_kedro_project
 from omegaconf.resolvers import oc
 
-from sidiff.context import SidiffContext, folder, raw_path, raw_source
+from sidiff.context import SidiffContext, folder, raw_path
 from sidiff.hooks import InputHooks, ProgressHooks
 from sidiff.lineage import LineageHooks
+from sidiff.presets import PresetConfigLoader
 from sidiff.statistics import StatisticsHooks
 from sidiff.tracked import TrackingHooks
 
@@ -39,16 +40,15 @@ HOOKS = (
     TrackingHooks(),
 )
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
+CONFIG_LOADER_CLASS = PresetConfigLoader
 CONFIG_LOADER_ARGS: dict[str, Any] = {
     "base_env": "base",
     "default_run_env": "local",
     # An environment overlays single values, also inside a group.
-    "config_patterns": {"globals": ["globals*.yml"]},
     "merge_strategy": {"parameters": "soft", "globals": "soft", "mlflow": "soft"},
     "custom_resolvers": {
         "folder": folder,
         "raw_path": raw_path,
-        "raw_source": raw_source,
         # Kedro has it for credentials only; a container is told its places this way.
         "oc.env": oc.env,
     },

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 SMALL: dict[str, Any] = {
     "sample_data": {"users": 200, "items": 100},
-    "filtering": {"min_user_events": 3, "min_item_events": 3},
+    "filtering": {"min_user_interactions": 3, "min_item_interactions": 3},
     "embedding": {"batch_size": 8, "shard_batches": 1},
     "tokenization": {"whitening": {"dimensions": 16}},
     "training": {

@@ -36,7 +36,7 @@ CATALOGUE = pl.DataFrame(
 PARAMETERS = ComparisonParameters.model_validate(
     {
         "references": ["sasrec"],
-        "bootstrap": {"resamples": 50, "level": 0.9, "seed": 7},
+        "bootstrap": {"resamples": 50, "confidence": 0.9, "seed": 7},
         "popularity_edges": [1, 40, 80],
         "history_edges": [5, 10],
     }
@@ -283,7 +283,7 @@ def test_seeds_may_cover_different_users() -> None:
 
 def test_a_bucket_that_a_resample_misses_still_has_an_interval() -> None:
     values = np.array([[1.0, np.nan], [0.0, np.nan], [0.0, 0.25]])
-    parameters = BootstrapParameters(resamples=40, level=0.9, seed=0)
+    parameters = BootstrapParameters(resamples=40, confidence=0.9, seed=0)
     low, high = bootstrap_intervals(values, parameters)
     assert (low[1], high[1]) == (0.25, 0.25)
     assert 0 <= low[0] < high[0] <= 1

@@ -149,7 +149,7 @@ def filter_rows(place: Place, rows: pl.LazyFrame) -> None:
     filter_k_core(
         rows,
         place.shop.ingestion_report,
-        model("filtering", {"min_user_events": 2, "min_item_events": 2}),
+        model("filtering", {"min_user_interactions": 2, "min_item_interactions": 2}),
     )
 
 

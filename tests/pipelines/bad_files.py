@@ -349,8 +349,8 @@ CASES = [
     # what the data do not give
     Case(
         "more codes than training items",
-        tokenized(codes=64),
-        ("64 codes per digit", "lower tokenization.codes"),
+        tokenized(codebook_size=64),
+        ("64 codes per digit", "lower tokenization.codebook_size"),
     ),
     Case(
         "more whitened dimensions than training items",
@@ -368,13 +368,13 @@ CASES = [
     ),
     Case(
         "fewer semantic IDs than items",
-        tokenized(digits=1, codes=2),
+        tokenized(digits=1, codebook_size=2),
         ("2 semantic IDs are possible", "raise tokenization.digits"),
     ),
     Case(
         "a core that nothing survives",
         everybody_too_short,
-        ("at least 3", "filtering.min_user_events"),
+        ("at least 3", "filtering.min_user_interactions"),
     ),
     Case(
         "histories longer than anybody's",

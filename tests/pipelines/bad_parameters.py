@@ -14,54 +14,59 @@ from ..settings import settings
 from .bad_cases import Case, Place
 
 NAN, INF = math.nan, math.inf
-COUNT = "a whole number of at least 1"
-NATURAL = "a whole number of at least 0"
-CHANCE = "a number of at least 0 and below 1"
-ABOVE_0 = "a number above 0"
-TEXT = "a text that is not empty"
-LIST = "a list that is not empty, each"
-SHARE = "a number from 0 to 1"
-SEED = "a whole number from 0 to 2,147,483,647"
-PRECISIONS = "float32 or bfloat16"
-DEVICES = "auto, cpu or cuda"
+COUNT = "greater than or equal to 1"
+NATURAL = "greater than or equal to 0"
+INTEGER = "a valid integer"
+STRING = "a valid string"
+BELOW_1 = "less than 1"
+ABOVE_0 = "greater than 0"
+AT_MOST_1 = "less than or equal to 1"
+FINITE = "a finite number"
+DEVICES = "'auto', 'cpu' or 'cuda'"
+PRECISIONS = "'float32' or 'bfloat16'"
+NOT_EMPTY = "have at least 1 item"
+NO_TEXT = "have at least 1 character"
+BOOLEAN = "a valid boolean"
+GROUP = "a valid dictionary"
+LEAST_2 = "greater than or equal to 2"
 
 WRONG_VALUES: list[tuple[str, Any, str]] = [
     # the synthetic shop
-    ("sample_data.users", 49, "a whole number of at least 50"),
-    ("sample_data.items", 59, "a whole number of at least 60"),
-    ("sample_data.seed", -1, SEED),
+    ("sample_data.users", 49, "greater than or equal to 50"),
+    ("sample_data.items", 59, "greater than or equal to 60"),
+    ("sample_data.seed", -1, NATURAL),
     # ingestion
     (
         "ingestion.layout",
         "amazon2015",
-        "amazon2014, amazon2018, amazon2023 or table",
+        "'amazon2014', 'amazon2018', 'amazon2023' or 'table'",
     ),
-    ("ingestion.max_rejected_share", 1.01, SHARE),
-    ("ingestion.max_rejected_share", NAN, SHARE),
-    ("ingestion.interactions.user", "", TEXT),
-    ("ingestion.interactions.item", 7, TEXT),
-    ("ingestion.interactions.timestamp", None, TEXT),
-    ("ingestion.interactions.time_unit", "h", "s, ms, us, ns or datetime"),
-    ("ingestion.interactions.rating", [], f"null, or {TEXT}"),
-    ("ingestion.items.item", "", TEXT),
+    ("ingestion.max_rejected_share", 1.01, AT_MOST_1),
+    ("ingestion.max_rejected_share", NAN, FINITE),
+    ("ingestion.interactions.user", "", NO_TEXT),
+    ("ingestion.interactions.item", 7, STRING),
+    ("ingestion.interactions.timestamp", None, STRING),
+    ("ingestion.interactions.time_unit", "h", "'s', 'ms', 'us', 'ns' or 'datetime'"),
+    ("ingestion.interactions.rating", [], STRING),
+    ("ingestion.items.item", "", NO_TEXT),
     # filtering
-    ("filtering.min_user_events", 0, COUNT),
-    ("filtering.min_item_events", 2.5, COUNT),
-    ("filtering.merge_seconds", -1, f"null, or {NATURAL}"),
-    ("filtering.merge_seconds", "drop", f"null, or {NATURAL}"),
-    ("filtering.windows", "suffix", "sliding, prefix or all"),
+    ("filtering.min_user_interactions", 0, COUNT),
+    ("filtering.min_item_interactions", 2.5, INTEGER),
+    ("filtering.merge_seconds", -1, NATURAL),
+    ("filtering.merge_seconds", "drop", INTEGER),
+    ("filtering.windows", "suffix", "'sliding', 'prefix' or 'all'"),
     ("filtering.min_history", 0, COUNT),
-    ("filtering.max_history", "50", COUNT),
-    ("filtering.catalogue", "all", "core or metadata"),
-    ("filtering.min_metadata_share", 1.1, SHARE),
-    ("filtering.cold_share", 0.51, "a number from 0 to 0.5"),
+    ("filtering.max_history", "50", INTEGER),
+    ("filtering.catalogue", "all", "'core' or 'metadata'"),
+    ("filtering.min_metadata_share", 1.1, AT_MOST_1),
+    ("filtering.cold_share", 0.51, "less than or equal to 0.5"),
     # embedding
     (
         "embedding.text",
         [],
-        f"{LIST} a group of field, label",
+        NOT_EMPTY,
     ),
-    ("embedding.encoder", "", TEXT),
+    ("embedding.encoder", "", NO_TEXT),
     ("embedding.batch_size", 0, COUNT),
     ("embedding.shard_batches", 0, COUNT),
     ("embedding.device", "gpu", DEVICES),
@@ -70,68 +75,68 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("evaluation.precision", 16, PRECISIONS),
     # tokenization
     ("tokenization.quantizer", "kmeans", "opq or rq_kmeans"),
-    ("tokenization.collaborative.weight", -0.1, SHARE),
-    ("tokenization.collaborative.dimensions", 1, "a whole number of at least 2"),
+    ("tokenization.collaborative.weight", -0.1, NATURAL),
+    ("tokenization.collaborative.dimensions", 1, LEAST_2),
     ("tokenization.collaborative.window", 0, COUNT),
-    ("tokenization.whitening.dimensions", 1, "a whole number of at least 2"),
+    ("tokenization.whitening.dimensions", 1, LEAST_2),
     ("tokenization.digits", 0, COUNT),
-    ("tokenization.codes", 1, "auto, or a whole number from 2 to 65,536"),
-    ("tokenization.codes", "many", "auto, or a whole number from 2 to 65,536"),
-    ("tokenization.max_codes", 1, "a whole number from 2 to 65,536"),
+    ("tokenization.codebook_size", 1, "'auto' or be greater than or equal to 2"),
+    ("tokenization.codebook_size", "many", "'auto' or be a valid integer"),
+    ("tokenization.max_codebook_size", 1, LEAST_2),
     ("tokenization.threads", 0, COUNT),
-    ("tokenization.collisions", "ignore", "share or repair"),
-    ("tokenization.new_items", True, "keep or refit"),
+    ("tokenization.collisions", "ignore", "'share' or 'repair'"),
+    ("tokenization.new_items", True, "'keep' or 'refit'"),
     # training
     ("training.epochs", 0, COUNT),
-    ("training.epochs", True, COUNT),
-    ("training.epochs", 10.5, COUNT),
-    ("training.network.posterior", "codes", "items or digits"),
-    ("training.network.d_model", 3, "a whole number of at least 4"),
+    ("training.epochs", True, INTEGER),
+    ("training.epochs", 10.5, INTEGER),
+    ("training.network.posterior", "codes", "'items' or 'digits'"),
+    ("training.network.d_model", 3, "greater than or equal to 4"),
     ("training.network.encoder_layers", 0, COUNT),
-    ("training.network.dropout", 1.0, CHANCE),
-    ("training.network.residual_dropout", 1.01, SHARE),
-    ("training.network.cross_pad", "zero", "sink or mask"),
+    ("training.network.dropout", 1.0, BELOW_1),
+    ("training.network.residual_dropout", 1.01, AT_MOST_1),
+    ("training.network.cross_pad", "zero", "'sink' or 'mask'"),
     ("training.noising.views", 0, COUNT),
-    ("training.network.history_tokens", "item", "items or codes"),
-    ("training.network.mask", "one", "per_digit or shared"),
-    ("training.network.difficulty_embedding", 1, "true or false"),
+    ("training.network.history_tokens", "item", "'items' or 'codes'"),
+    ("training.network.mask", "one", "'per_digit' or 'shared'"),
+    ("training.network.difficulty_embedding", 1, BOOLEAN),
     ("training.noising.amount", "some", "nested, curriculum, uniform or chance"),
     ("training.noising.order", "length", "confidence, history or random"),
-    ("training.partial_weight", -1, "a number of at least 0"),
-    ("training.loss_reduction", "mean", "per_view, pooled or sum"),
+    ("training.partial_weight", -1, NATURAL),
+    ("training.loss_reduction", "mean", "'per_view', 'pooled' or 'sum'"),
     ("training.optimizer.learning_rate", 0, ABOVE_0),
-    ("training.optimizer.weight_decay", INF, "a number of at least 0"),
+    ("training.optimizer.weight_decay", INF, FINITE),
     ("training.optimizer.warmup_steps", -1, NATURAL),
     (
         "training.optimizer.max_gradient_norm",
         INF,
-        ABOVE_0,
+        FINITE,
     ),
     ("training.validation.patience", 0, COUNT),
     ("training.validation.max_users", -5, NATURAL),
-    ("training.validation.level", "code", "sid or item"),
-    ("training.label_smoothing", NAN, CHANCE),
-    ("training.batch_size", 1000.0, COUNT),
-    ("training.checkpoint_seconds", -1, "a number of at least 0"),
+    ("training.validation.level", "code", "'sid' or 'item'"),
+    ("training.label_smoothing", NAN, FINITE),
+    ("training.batch_size", 1000.0, INTEGER),
+    ("training.checkpoint_seconds", -1, NATURAL),
     ("training.threads", -1, NATURAL),
-    ("training.engine", "spark", "local, ddp or ray"),
+    ("training.engine", "spark", "'local', 'ddp' or 'ray'"),
     ("training.workers", 0, COUNT),
     ("training.restarts", -1, NATURAL),
-    ("embedding.engine", "ddp", "local or ray"),
+    ("embedding.engine", "ddp", "'local' or 'ray'"),
     ("embedding.workers", 0, COUNT),
-    ("ray.address", "", f"null, or {TEXT}"),
+    ("ray.address", "", NO_TEXT),
     # evaluation
-    ("evaluation.engine", None, "local or ray"),
+    ("evaluation.engine", None, "'local' or 'ray'"),
     ("evaluation.top_k", 0, COUNT),
     (
         "evaluation.cutoffs",
         [],
-        f"{LIST} {COUNT}",
+        NOT_EMPTY,
     ),
     ("evaluation.cutoffs[0]", [0, 10], COUNT),
-    ("evaluation.seeds", 2024, f"{LIST} {SEED}"),
-    ("evaluation.seeds[1]", [1, "two"], SEED),
-    ("evaluation.exclude_seen", "no", "true or false"),
+    ("evaluation.seeds", 2024, "a valid list"),
+    ("evaluation.seeds[1]", [1, "two"], INTEGER),
+    ("evaluation.exclude_seen", "no", BOOLEAN),
     ("evaluation.decoding.beam", 0, COUNT),
     (
         "evaluation.method",
@@ -144,13 +149,13 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
         "items, cpd, two_stage or one_pass",
     ),
     ("evaluation.decoding.parallel.digits_per_step", 0, COUNT),
-    ("evaluation.transitions.weight", -1, "a number of at least 0"),
+    ("evaluation.transitions.weight", -1, NATURAL),
     ("evaluation.transitions.scale", 0, ABOVE_0),
     ("evaluation.markov.items", 0, COUNT),
-    ("evaluation.markov.decay", -0.1, SHARE),
+    ("evaluation.markov.decay", -0.1, NATURAL),
     ("evaluation.markov.successors", 0, COUNT),
     ("evaluation.decoders.mine.beam", 0, COUNT),
-    ("evaluation.decoders.mine", 3, "a group of names and values"),
+    ("evaluation.decoders.mine", 3, GROUP),
     # baselines
     (
         "baselines.methods[0]",
@@ -158,32 +163,40 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
         "popularity, markov, sasrec, sasrec_markov or autoregressive",
     ),
     ("baselines.sasrec_markov.scale", -1.5, ABOVE_0),
-    ("baselines.markov.weight", NAN, "a number of at least 0"),
+    ("baselines.markov.weight", NAN, FINITE),
     ("baselines.sasrec.layers", 0, COUNT),
-    ("baselines.sasrec.tune[0].dropout", [{"dropout": 1.0}], CHANCE),
+    ("baselines.sasrec.tune[0].dropout", [{"dropout": 1.0}], BELOW_1),
     ("baselines.sasrec.stopping.every_epochs", 0, COUNT),
     ("baselines.autoregressive.learning_rate", 0, ABOVE_0),
     ("baselines.users_per_batch", 0, COUNT),
     # comparison and ablation
-    ("comparison.bootstrap.level", 95, "a number above 0 and below 1"),
+    ("comparison.bootstrap.confidence", 95, BELOW_1),
     ("comparison.bootstrap.resamples", 0, COUNT),
-    ("comparison.history_edges[0]", [1], "a whole number of at least 2"),
+    ("comparison.history_edges[0]", [1], LEAST_2),
     # from a bundle
-    ("recommend.histories", "", f"null, or {TEXT}"),
+    ("recommend.histories", "", NO_TEXT),
     ("recommend.top_k", 0, COUNT),
-    ("recommend.exclude_seen", "yes", "true or false"),
-    ("recommend.deny_items", 3, f"null, or {TEXT}"),
-    ("recommend.decoder", "beam", "null, or "),
+    ("recommend.exclude_seen", "yes", BOOLEAN),
+    ("recommend.deny_items", 3, STRING),
+    (
+        "recommend.decoder",
+        "beam",
+        "items_markov, items, cpd, two_stage or one_pass",
+    ),
     ("recommend.users_per_part", 0, COUNT),
     ("recommend.device", "tpu", DEVICES),
-    ("update.new_items", 3, f"null, or {TEXT}"),
-    ("update.removed_items", [], f"null, or {TEXT}"),
-    ("ablation.decoder", "C P D", "of 1 to 40 small letters, digits and _"),
+    ("update.new_items", 3, STRING),
+    ("update.removed_items", [], STRING),
+    (
+        "ablation.decoder",
+        "C P D",
+        "1 to 40 small letters, digits and _, a letter first",
+    ),
     ("ablation.variants.mine.epochs", 0, COUNT),
-    ("ablation.seeds", [], f"{LIST} {SEED}"),
+    ("ablation.seeds", [], NOT_EMPTY),
     # whole groups
-    ("training", None, "a group of network, noising,"),
-    ("training.network", 3, "a group of d_model, heads,"),
+    ("training", None, GROUP),
+    ("training.network", 3, GROUP),
 ]
 """Name as a user writes it (an entry of a list in brackets), value, what is legal.
 
@@ -275,7 +288,7 @@ COMBINATIONS: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (
         {"evaluation": {"decoders": {"My Decoder": {}}}},
-        ["evaluation.decoders names My Decoder", "small letters"],
+        ['evaluation.decoders names "My Decoder"', "small letters"],
     ),
     (
         {"comparison": {"references": ["cdp"]}},
@@ -295,11 +308,11 @@ COMBINATIONS: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (
         {"embedding": {"text": [{"field": "title"}]}},
-        ["embedding.text[0].label is missing", "must be a text"],
+        ["embedding.text[0].label is missing"],
     ),
     (
         {"ingestion": {"items": {"fields": {"titel": "name"}}}},
-        ["ingestion.items.fields names titel", "title, brand, categories, price"],
+        ['ingestion.items.fields names "titel"', "'title', 'brand', 'categories'"],
     ),
     (
         {"training": {"epochs": 0, "seed": -1}},
@@ -309,18 +322,18 @@ COMBINATIONS: list[tuple[dict[str, Any], list[str]]] = [
 """Values that exclude each other, and names inside of values."""
 
 RUN_OPTIONS: list[tuple[dict[str, Any], list[str]]] = [
-    ({"preset": "papre"}, ["preset papre", "sidiff, paper, release"]),
-    ({"preset": None}, ["preset null", "sidiff, paper, release"]),
-    ({"recipe": "mgdr"}, ["recipe mgdr", "diffgrm, mdgr"]),
+    ({"preset": "papre"}, ['preset is "papre"', "'sidiff', 'paper' or 'release'"]),
+    ({"preset": None}, ["preset is null", "'sidiff', 'paper' or 'release'"]),
+    ({"recipe": "mgdr"}, ['recipe is "mgdr"', "'diffgrm' or 'mdgr'"]),
     ({"dataset": "../elsewhere"}, ["dataset is", "letters, digits"]),
     ({"dataset": ""}, ['dataset is ""', "1 to 100 letters"]),
     ({"storage": ""}, ["no place to store anything", "SIDIFF_STORAGE"]),
-    ({"storage": 7}, ["storage is 7", "must be a text"]),
+    ({"storage": 7}, ["storage is 7", STRING]),
     ({"storage": "https://host/x"}, ["storage is https://host/x", "object store"]),
-    ({"raw_reviews": "r.gz"}, ["raw_reviews alone", "raw_metadata=PATH"]),
+    ({"raw_reviews": "r.gz"}, ["raw_metadata is missing", "synthetic shop"]),
     (
-        {"raw_reviews": None, "raw_metadata": 3},
-        ["raw_reviews is null", "raw_metadata is 3", TEXT],
+        {"raw_reviews": "", "raw_metadata": 3},
+        ['raw_reviews is ""', "raw_metadata is 3", STRING],
     ),
     ({"trainig": {"epochs": 2}}, ["trainig", "did you mean training?"]),
     ({"epochs": 3}, ["epochs", "training.epochs", "baselines.sasrec.epochs"]),
@@ -330,27 +343,31 @@ RUN_OPTIONS: list[tuple[dict[str, Any], list[str]]] = [
 
 FILES: list[tuple[str, str, list[str]]] = [
     ("parameters.yml", "trainig: {epochs: 2}", ["trainig", "did you mean training?"]),
-    ("parameters.yml", "preset: paper", ["preset to paper", "go by sidiff"]),
-    ("parameters.yml", "dataset: mine", ["dataset to mine", "globals.yml"]),
+    ("parameters.yml", "preset: paper", ["sets preset", "globals.yml"]),
+    ("parameters.yml", "dataset: mine", ["sets dataset", "globals.yml"]),
     ("parameters.yml", "training: {epochs: 2", ["parameters.yml", "cannot be read"]),
-    ("parameters.yml", "training: [1]", ["parameters", "a list or a value"]),
+    ("parameters.yml", "training: [1]", ["parameters", "cannot be read"]),
     (
         "parameters.yml",
         "training: {epochs: '${globals:nosuch}'}",
         ["training.epochs", "nosuch"],
     ),
-    ("globals.yml", "raw: {souce: files}", ["raw.souce", "did you mean raw.source?"]),
-    ("globals.yml", "raw: {source: fils}", ["raw.source is", "sample or files"]),
-    ("globals.yml", "raw: {reviews_url: 'ftp://x'}", ["raw.reviews_url", "http"]),
-    ("globals.yml", "scratch: 's3://x'", ["scratch", "a folder on this machine"]),
-    ("parameters.yml", "storage: there", ["storage to there", "go by data"]),
-    ("globals.yml", "datset: mine", ["datset", "did you mean dataset?"]),
-    ("globals.yml", "preset: papre", ["preset is papre", "sidiff, paper, release"]),
+    ("globals.yml", "raw: beuaty", ["raw is beuaty", "sample, beauty, sports"]),
     (
         "globals.yml",
-        "presets: {paper: {merg: none}}",
-        ["presets.paper has the name merg"],
+        "raw_files: {beauty: {review: there}}",
+        ["raw_files.beauty.review is not", "did you mean raw_files.beauty.reviews?"],
     ),
+    (
+        "globals.yml",
+        "raw_files: {beauty: {reviews_url: 'ftp://x'}}",
+        ["raw_files.beauty.reviews_url", "http"],
+    ),
+    ("globals.yml", "extends: beuaty", ["beuaty", "does not exist"]),
+    ("globals.yml", "scratch: 's3://x'", ["scratch", "a folder on this machine"]),
+    ("parameters.yml", "storage: there", ["sets storage", "globals.yml"]),
+    ("globals.yml", "datset: mine", ["datset", "did you mean dataset?"]),
+    ("globals.yml", "preset: papre", ['preset is "papre"', "'release'"]),
 ]
 """A file of the environment, what it says, and what the sentence must say."""
 
@@ -401,7 +418,7 @@ CASES = [
         Case(
             f"{name}={value!r:.40}",
             lambda _, n=name, v=value: check(nested(n, v)),  # type: ignore[misc]
-            (f"{name} is ", "but must be ", legal),
+            (f"{name} is ", "but must ", legal),
         )
         for name, value, legal in WRONG_VALUES
     ),
@@ -445,6 +462,6 @@ CASES = [
     Case(
         "a group in no file",
         environment_without_parameters,
-        ("ablation", "conf/base"),
+        ("ablation is missing",),
     ),
 ]

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 SMALL: dict[str, Any] = {
     "sample_data": {"users": 200, "items": 100},
-    "filtering": {"min_user_events": 3, "min_item_events": 3},
+    "filtering": {"min_user_interactions": 3, "min_item_interactions": 3},
     "tokenization": {"whitening": {"dimensions": 16}},
     "training": {
         "network": {"d_model": 16, "heads": 2, "d_ff": 16, "decoder_layers": 1},

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from kedro.config import OmegaConfigLoader
 
 from sidiff.configuration import GROUPS
 from sidiff.pipelines.embedding.nodes import render_item_texts
 from sidiff.pipelines.filtering import nodes as filtering
 from sidiff.pipelines.ingestion import nodes as ingestion
+from sidiff.presets import PresetConfigLoader
 from sidiff.settings import CONFIG_LOADER_ARGS
 from tests.settings import CONF
 
@@ -92,7 +92,7 @@ def json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
 
 @cache
 def _own() -> dict[str, Any]:
-    return OmegaConfigLoader(str(CONF), env="own", **CONFIG_LOADER_ARGS)["parameters"]
+    return PresetConfigLoader(str(CONF), env="own", **CONFIG_LOADER_ARGS)["parameters"]
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ SMALL = {
     "quantizer": "opq",
     "whitening.dimensions": 8,
     "digits": 4,
-    "codes": 8,
+    "codebook_size": 8,
     "collisions": "repair",
 }
 
@@ -80,7 +80,7 @@ def make_shop(folder: Path, seed: int) -> StoredShop:
         raw[name].write_bytes(gzip.compress("\n".join(getattr(shop, name)).encode()))
     ingestion, filtering = (
         model("ingestion"),
-        model("filtering", {"min_user_events": 2, "min_item_events": 2}),
+        model("filtering", {"min_user_interactions": 2, "min_item_interactions": 2}),
     )
     interactions, bad_reviews, reviews = ingest_reviews(
         [raw["review_lines"]], ingestion

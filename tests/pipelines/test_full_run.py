@@ -122,7 +122,11 @@ def test_a_pinned_version_is_the_one_that_is_read(
 ) -> None:
     other = {
         **SMALL,
-        "filtering": {"min_user_events": 1, "min_item_events": 1, "min_history": 3},
+        "filtering": {
+            "min_user_interactions": 1,
+            "min_item_interactions": 1,
+            "min_history": 3,
+        },
     }
     latest = run("filtering", other)
     counts = [read_json(project, "data_statistics", v) for v in (full_run, latest)]
@@ -159,7 +163,11 @@ def test_own_files_take_the_place_of_the_sample(
 
 @pytest.mark.parametrize(
     ("quantizer", "changes"),
-    [("rq_kmeans", {}), ("random", {"codes": 8}), ("opq", {"codes": 77})],
+    [
+        ("rq_kmeans", {}),
+        ("random", {"codebook_size": 8}),
+        ("opq", {"codebook_size": 77}),
+    ],
 )
 def test_every_quantizer_ends_in_a_table(
     project: Path, full_run: str, run: Run, quantizer: str, changes: dict[str, Any]

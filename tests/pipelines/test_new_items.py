@@ -35,7 +35,7 @@ def given(project: Path) -> dict[str, Any]:
         "raw_metadata": str(project / "growing_metadata.json"),
         "tokenization": {
             "whitening": {"dimensions": 16},
-            "codes": 8,
+            "codebook_size": 8,
             "collisions": "repair",
         },
         # Everything is ranked, so that what can be recommended is.

@@ -92,7 +92,7 @@ def test_the_amazon_layouts_of_the_page_are_legal(
 
 def test_a_missing_file_is_one_sentence(project: Path, run: Run) -> None:
     given = {**GIVEN, "raw_reviews": "data/01_raw/own/none.csv"}
-    with pytest.raises(DatasetError, match=r"under raw in globals\.yml"):
+    with pytest.raises(DatasetError, match=r"under raw_files in globals\.yml"):
         run("ingestion", given, env="own")
 
 

@@ -31,7 +31,7 @@ USERS, ITEMS = 150, 60
 PIPELINES = [name for name in STAGES if name != "sample_data"]
 CHANGES: dict[str, Any] = {
     **{name: SMALL[name] for name in ("tokenization", "evaluation", "baselines")},
-    "filtering": {"min_user_events": 3, "min_item_events": 3},
+    "filtering": {"min_user_interactions": 3, "min_item_interactions": 3},
     "embedding": {"text": [{"field": "title", "label": "Title"}]},
     "training": {**SMALL["training"], "checkpoint_seconds": 0},
 }

@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from sidiff.errors import SidiffError
-from sidiff.pipelines.catalogue_update.nodes import UpdateParameters, update_bundle
+from sidiff.pipelines.catalogue_update.nodes import update_bundle
+from sidiff.pipelines.settings import UpdateParameters
 from sidiff.serving import Bundle, Recommender
 from sidiff.sids.encoder import embed, load_encoder
 from sidiff.snapshots import SnapshotFolder

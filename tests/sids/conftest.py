@@ -39,7 +39,7 @@ def settings() -> Settings:
     def build(**changes: Any) -> TokenizationParameters:
         values = {
             "whitening": {"dimensions": 16},
-            "codes": 8,
+            "codebook_size": 8,
             "device": "cpu",
             "collisions": "share",
         }

@@ -41,7 +41,12 @@ def stored(generation: list[int]) -> pl.DataFrame:
     [
         ([0, 0, 0], {}, {}, None),
         ([0, 0, 0], {}, {"device": "auto", "new_items": "refit"}, None),
-        ([0, 0, 0], {}, {"codes": 4}, "tokenization.codes 8, which is now 4"),
+        (
+            [0, 0, 0],
+            {},
+            {"codebook_size": 4},
+            "tokenization.codebook_size 8, which is now 4",
+        ),
         ([0, 0, 0], {}, {"collisions": "repair"}, "tokenization.collisions share"),
         ([0, 0, 0], {"ids": "ac", "prints": "AC"}, {}, "1 of its items left"),
         ([0, 0, 0], {"prints": "AXX"}, {}, "encoder of 2 of its items"),

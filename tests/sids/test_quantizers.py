@@ -242,7 +242,10 @@ def test_automatic_codes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    assert choose_codes(settings(codes="auto", max_codes=most), n_train) == codes
+    assert (
+        choose_codes(settings(codebook_size="auto", max_codebook_size=most), n_train)
+        == codes
+    )
     assert f"Codes per digit: {codes}" in caplog.text
     assert f"{n_train:,} training items" in caplog.text
     assert ("at least 39 per code" in caplog.text) == (n_train >= 39 * codes)
@@ -252,20 +255,20 @@ def test_more_codes_than_k_means_likes(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    assert choose_codes(settings(codes="auto"), 39 * 4 - 1, least=4) == 4
+    assert choose_codes(settings(codebook_size="auto"), 39 * 4 - 1, least=4) == 4
     assert "as few as tell all items apart" in caplog.text
     assert "at least" not in caplog.text
 
 
 def test_codes_as_set(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    assert choose_codes(settings(codes=300), 39 * 300) == 300
-    assert choose_codes(settings(codes=16), 39 * 16) == 16
+    assert choose_codes(settings(codebook_size=300), 39 * 300) == 300
+    assert choose_codes(settings(codebook_size=16), 39 * 16) == 16
     assert not caplog.text
-    assert choose_codes(settings(codes=16), 39 * 16 - 1) == 16
+    assert choose_codes(settings(codebook_size=16), 39 * 16 - 1) == 16
     assert "fewer than the 39 per code" in caplog.text
-    with pytest.raises(SidiffError, match=r"there are 15; lower tokenization\.codes"):
-        choose_codes(settings(codes=16, quantizer="rq_kmeans"), 15)
+    with pytest.raises(SidiffError, match=r"are 15; lower tokenization\.codebook_size"):
+        choose_codes(settings(codebook_size=16, quantizer="rq_kmeans"), 15)
 
 
 def test_refusals(embeddings: Rows, settings: Settings) -> None:

@@ -31,11 +31,13 @@ def run(
 def test_trained_kinds(
     embeddings: Rows, trained: Mask, settings: Settings, kind: str
 ) -> None:
-    table, error = run(embeddings, trained, settings(quantizer=kind, codes="auto"))
+    table, error = run(
+        embeddings, trained, settings(quantizer=kind, codebook_size="auto")
+    )
     assert (table.digits, table.codebook_size) == (4, 16)  # 665 items // 39 = 17
     assert table.groups().sid_of_item[5] == table.groups().sid_of_item[8]
     assert 0 < error["quantization_error_relative"] < 0.8
-    again, _ = run(embeddings, trained, settings(quantizer=kind, codes="auto"))
+    again, _ = run(embeddings, trained, settings(quantizer=kind, codebook_size="auto"))
     assert again.fingerprint == table.fingerprint
 
 
@@ -63,7 +65,7 @@ def test_new_items_leave_the_old_ones_alone(
     embeddings: Rows, trained: Mask, settings: Settings, kind: str, collisions: str
 ) -> None:
     """Two extensions, by items at the front and in between."""
-    parameters = settings(quantizer=kind, codes=32, collisions=collisions)
+    parameters = settings(quantizer=kind, codebook_size=32, collisions=collisions)
     fitted = tokenizer.fit(embeddings, trained, parameters)
     place = np.arange(700) % 7
     tables: list[SidTable] = []
@@ -117,8 +119,12 @@ def test_error_is_the_mean_squared_distance(
 def test_more_codes_than_items(
     embeddings: Rows, trained: Mask, settings: Settings
 ) -> None:
-    with pytest.raises(SidiffError, match=r"lower tokenization\.codes"):
-        run(embeddings[:30], trained[:30], settings(quantizer="rq_kmeans", codes=64))
+    with pytest.raises(SidiffError, match=r"lower tokenization\.codebook_size"):
+        run(
+            embeddings[:30],
+            trained[:30],
+            settings(quantizer="rq_kmeans", codebook_size=64),
+        )
 
 
 def test_too_few_possible_ids_are_said(
@@ -127,8 +133,8 @@ def test_too_few_possible_ids_are_said(
     settings: Settings,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    run(embeddings, trained, settings(quantizer="opq", codes=2))
+    run(embeddings, trained, settings(quantizer="opq", codebook_size=2))
     assert "semantic IDs are possible for 700 items" in caplog.text
     caplog.clear()
-    run(embeddings, trained, settings(quantizer="opq", codes=16))
+    run(embeddings, trained, settings(quantizer="opq", codebook_size=16))
     assert "are possible" not in caplog.text

@@ -92,8 +92,8 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
             return [fetch(self._url, path)]
         else:
             raise SidiffError(
-                f"There is no file {path}; name the raw files under raw in globals.yml "
-                "of the environment or with --params=raw_reviews=PATH,"
+                f"There is no file {path}; name the raw files under raw_files in "
+                "globals.yml of the environment or with --params=raw_reviews=PATH,"
                 "raw_metadata=PATH, or make the synthetic ones with kedro run "
                 "--pipeline=sample_data."
             )

@@ -48,5 +48,5 @@ def bootstrap_intervals(
         sums = weights.reshape(size, users).astype(np.float64) @ terms
         with np.errstate(invalid="ignore"):
             means[first : first + size] = sums[:, :columns] / sums[:, columns:]
-    tail = (1.0 - parameters.level) / 2.0
+    tail = (1.0 - parameters.confidence) / 2.0
     return np.nanquantile(means, [tail, 1.0 - tail], axis=0)

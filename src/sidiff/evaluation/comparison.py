@@ -123,7 +123,7 @@ def compare(
         rows += _rows_of_figures(name, kind, figures, frame["user"].n_unique())
     place = {name: index for index, (_, name) in enumerate(named)}
     rows.sort(key=lambda row: place[row[0]])
-    confidence = parameters.bootstrap.level
+    confidence = parameters.bootstrap.confidence
     return pl.DataFrame([(*row, confidence) for row in rows], SCHEMA, orient="row")
 
 

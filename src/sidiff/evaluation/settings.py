@@ -90,7 +90,7 @@ class BootstrapParameters(Parameters):
     """Resamples of the users, for confidence intervals."""
 
     resamples: Count
-    level: Annotated[float, Field(gt=0, lt=1)]
+    confidence: Annotated[float, Field(gt=0, lt=1)]
     seed: Seed
 
 

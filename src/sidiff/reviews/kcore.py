@@ -168,5 +168,6 @@ def _nothing_left(
         f"Of {users.size:,} interactions none are left among users with at least "
         f"{least_user} and items with at least {least_item} (the most active user has "
         f"{largest_user:,}, the most reviewed item {largest_item:,}): lower "
-        "filtering.min_user_events or filtering.min_item_events, or give more reviews."
+        "filtering.min_user_interactions or filtering.min_item_interactions, or give "
+        "more reviews."
     )

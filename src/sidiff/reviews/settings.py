@@ -49,8 +49,8 @@ class IngestionParameters(Parameters):
 class FilteringParameters(Parameters):
     """k-core, sequences and training windows (pipeline ``filtering``)."""
 
-    min_user_events: Count
-    min_item_events: Count
+    min_user_interactions: Count
+    min_item_interactions: Count
     merge_seconds: Natural | None
     windows: Literal["sliding", "prefix", "all"]
     min_history: Count

@@ -68,7 +68,7 @@ def repair(
     if possible < len(codes):
         raise SidiffError(
             f"Only {possible:,} semantic IDs are possible for {len(codes):,} items; "
-            "raise tokenization.digits or tokenization.codes, or set "
+            "raise tokenization.digits or tokenization.codebook_size, or set "
             "tokenization.collisions to share."
         )
     order, bounds = _collisions(codes, settled, quantizer, vectors)

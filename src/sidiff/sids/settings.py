@@ -55,8 +55,8 @@ class TokenizationParameters(Parameters):
     collaborative: CollaborativeParameters
     whitening: WhiteningParameters
     digits: Count
-    codes: Literal["auto"] | Codes
-    max_codes: Codes
+    codebook_size: Literal["auto"] | Codes
+    max_codebook_size: Codes
     seed: Seed
     threads: Count
     device: Device

@@ -54,21 +54,21 @@ def choose_codes(
 ) -> int:
     """Settle the number of codes per digit, and say why in the log.
 
-    ``codes`` is taken as it is. ``auto`` is ``max_codes`` where there are 39 training
-    items for each of so many codes, and else the largest power of two that there are
-    39 items a code for, or 2.
+    ``codebook_size`` is taken as it is. ``auto`` is ``max_codebook_size`` where there
+    are 39 training items for each of so many codes, and else the largest power of two
+    that there are 39 items a code for, or 2.
 
     Args:
-        parameters: codes and max_codes are used.
+        parameters: codebook_size and max_codebook_size are used.
         n_train: number of training items, at least one a code.
         least: ``auto`` chooses at least so many.
 
     Raises:
         SidiffError: more codes than training items.
     """
-    most = parameters.max_codes
-    if parameters.codes != "auto":
-        codes = parameters.codes
+    most = parameters.max_codebook_size
+    if parameters.codebook_size != "auto":
+        codes = parameters.codebook_size
         if codes <= n_train < codes * POINTS_PER_CODE:
             logger.info(
                 "Codes per digit: %d, as set; %s training items are fewer than the %d "
@@ -94,7 +94,7 @@ def choose_codes(
     if codes > n_train:
         raise SidiffError(
             f"{codes} codes per digit need at least as many training items, and there "
-            f"are {n_train}; lower tokenization.codes."
+            f"are {n_train}; lower tokenization.codebook_size."
         )
     return codes
 

@@ -5,22 +5,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import polars as pl
-from pydantic import model_validator
 
 from sidiff.datasets import Model
 from sidiff.evaluation.settings import ComparisonParameters, EvaluationParameters
-from sidiff.parameters import (
-    Changes,
-    MethodName,
-    Parameters,
-    Seeds,
-    changed,
-    check_distinct,
-)
 from sidiff.pipelines.frames import check_ranked, split_models, to_job
+from sidiff.pipelines.settings import AblationParameters
 from sidiff.pipelines.training.nodes import train_many
 from sidiff.sids.table import SidTable
 from sidiff.snapshots import SnapshotFolder
@@ -29,27 +21,6 @@ from sidiff.training.settings import TrainingParameters
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from plotly.graph_objects import Figure as Interactive
-
-
-class AblationParameters(Parameters):
-    """Trainings that differ in stated settings (pipeline ``ablation``)."""
-
-    variants: Changes
-    seeds: Seeds
-    decoder: MethodName
-
-    @model_validator(mode="after")
-    def _seeds_differ(self) -> Self:
-        check_distinct("seeds", self.seeds)
-        return self
-
-    def trainings(self, training: TrainingParameters) -> dict[str, TrainingParameters]:
-        """The settings of every variant: ``training`` with what it changes.
-
-        Raises:
-            ValueError: a changed setting is unknown or illegal.
-        """
-        return changed(training, self.variants, ".variants.{}")
 
 
 def train_variants(

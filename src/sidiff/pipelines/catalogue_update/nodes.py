@@ -15,8 +15,8 @@ import polars as pl
 from sidiff.datasets import Model
 from sidiff.errors import SidiffError
 from sidiff.evaluation.filters import read_ids
-from sidiff.parameters import Parameters, Text
 from sidiff.pipelines.frames import to_embeddings
+from sidiff.pipelines.settings import UpdateParameters
 from sidiff.pipelines.tokenization.nodes import unpacked
 from sidiff.reviews.own_data import ingest_items
 from sidiff.reviews.settings import IngestionParameters
@@ -31,13 +31,6 @@ if TYPE_CHECKING:
     from sidiff.sids.table import SidTable
 
 logger = logging.getLogger(__name__)
-
-
-class UpdateParameters(Parameters):
-    """Other items for a bundle (pipeline ``catalogue_update``)."""
-
-    new_items: Text | None
-    removed_items: Text | None
 
 
 def update_bundle(

@@ -37,8 +37,8 @@ def filter_k_core(
     """
     core = k_core(
         interactions,
-        filtering.min_user_events,
-        filtering.min_item_events,
+        filtering.min_user_interactions,
+        filtering.min_item_interactions,
         filtering.merge_seconds,
     )
     counts = {"merged_interactions": core.merged, "below_core": core.left_out}

@@ -15,28 +15,13 @@ import polars as pl
 from sidiff.errors import SidiffError
 from sidiff.evaluation.filters import read_ids
 from sidiff.fingerprints import of_file, of_texts, of_values
-from sidiff.parameters import Count, Device, Natural, Parameters, Text
-from sidiff.ranking.settings import Method
+from sidiff.pipelines.settings import RecommendParameters
 from sidiff.reviews.settings import FilteringParameters, IngestionParameters
 
 if TYPE_CHECKING:
     from sidiff.serving import Bundle
     from sidiff.serving.recommender import ListOptions
     from sidiff.snapshots import SnapshotFolder
-
-
-class RecommendParameters(Parameters):
-    """Lists for every user (pipeline ``recommend``)."""
-
-    histories: Text | None
-    top_k: Count
-    exclude_seen: bool
-    allow_items: Text | None
-    deny_items: Text | None
-    decoder: Method | None
-    users_per_part: Count
-    device: Device
-    threads: Natural
 
 
 def recommend(
