@@ -164,7 +164,7 @@ def ablation_of(context: Any, env: str | None, also: Sequence[str]) -> pl.DataFr
     results, costs = catalog.load("ablation_results"), catalog.load("ablation_costs")
     ours = SidTable.from_frame(catalog.load("sid_table"))
     others = [other_method(env, one, ours) for one in also]
-    comparison, _ = compare_variants(
+    comparison: pl.DataFrame = compare_variants(
         pl.concat([results, *(ranked for ranked, _ in others)]),
         pl.concat([costs, *(cost for _, cost in others)]),
         catalog.load("catalogue"),
