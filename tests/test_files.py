@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sidiff.errors import SidiffError
-from sidiff.files import whole_file
+from sidiff.files import atomic_file
 
 
 @contextmanager
@@ -29,9 +29,9 @@ def small_disk() -> Iterator[None]:
 
 def test_the_old_content_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "below" / "file"
-    with whole_file(path) as part:
+    with atomic_file(path) as part:
         part.write_bytes(b"old")
-    with whole_file(path) as part:
+    with atomic_file(path) as part:
         part.write_bytes(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
@@ -43,7 +43,7 @@ def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> Non
     path.write_bytes(b"old")
 
     def fail() -> None:
-        with whole_file(path) as part:
+        with atomic_file(path) as part:
             part.write_bytes(b"half")
             raise RuntimeError("on purpose")
 
@@ -59,7 +59,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     with (
         small_disk(),
         pytest.raises(SidiffError, match=r"file cannot be written \(File too large\)"),
-        whole_file(path) as part,
+        atomic_file(path) as part,
     ):
         part.write_bytes(b"x" * 10_000)
     assert path.read_bytes() == b"old"
@@ -73,7 +73,7 @@ def test_no_space_left(tmp_path: Path) -> None:
     (tmp_path / "file.part").symlink_to("/dev/full")
     with (
         pytest.raises(SidiffError, match=r"\(No space left on device\); free some"),
-        whole_file(path) as part,
+        atomic_file(path) as part,
     ):
         part.write_bytes(b"new")
     assert path.read_bytes() == b"old"
@@ -84,6 +84,6 @@ def test_a_file_in_the_place_of_a_folder_is_one_sentence(tmp_path: Path) -> None
     (tmp_path / "folder").write_bytes(b"")
     with (
         pytest.raises(SidiffError, match="cannot be written"),
-        whole_file(tmp_path / "folder" / "file") as part,
+        atomic_file(tmp_path / "folder" / "file") as part,
     ):
         part.write_bytes(b"x")

@@ -14,7 +14,7 @@ UNFINISHED = ".part"
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Write a file that readers see complete or not at all.
 
     Args:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from sidiff.storage import address_of, is_local, read_bytes, store_errors, whole_object
+from sidiff.storage import address_of, atomic_object, is_local, read_bytes, store_errors
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class SnapshotFolder:
             SidiffError: the disk is full or refuses; the last one is untouched.
         """
         self._used.add(name)
-        with whole_object(self.files, self._file(name)) as part:
+        with atomic_object(self.files, self._file(name)) as part:
             part.write_bytes(encode(snapshot))
 
     def clear(self) -> None:

@@ -15,7 +15,7 @@ from kedro.io import DataCatalog
 from kedro_viz.constants import VIZ_METADATA_ARGS
 
 from sidiff.datasets import Stored
-from sidiff.files import whole_file
+from sidiff.files import atomic_file
 
 
 class StatisticsHooks:
@@ -66,5 +66,5 @@ class StatisticsHooks:
         # Kedro-viz makes the folder, in a project and not elsewhere.
         if not self._file.parent.exists():
             return
-        with whole_file(self._file) as part:
+        with atomic_file(self._file) as part:
             part.write_text(json.dumps(self._known))

@@ -18,7 +18,7 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from sidiff.errors import SidiffError
-from sidiff.files import disk_errors, whole_file
+from sidiff.files import atomic_file, disk_errors
 
 _LOGIN = re.compile(r"(?<=://)[^\s'\"]*@")
 _QUERY = re.compile(r"(?<=\w)(://[^\s?'\"]*)\?[^\s'\"]*[^\s'\".,;:)]")
@@ -44,7 +44,7 @@ def redacted(text: str) -> str:
 
 
 @contextmanager
-def whole_object(files: Any, path: str) -> Iterator[Path]:
+def atomic_object(files: Any, path: str) -> Iterator[Path]:
     """Write a file or an object that readers see complete or not at all.
 
     Yields:
@@ -55,7 +55,7 @@ def whole_object(files: Any, path: str) -> Iterator[Path]:
         SidiffError: the disk is full, or the store refuses; an older file is as it was.
     """
     if is_local(files):
-        with whole_file(Path(path)) as part:
+        with atomic_file(Path(path)) as part:
             yield part
         return
     with TemporaryDirectory(prefix="sidiff-") as folder:

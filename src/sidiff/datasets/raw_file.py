@@ -14,9 +14,9 @@ from fsspec.implementations.local import LocalFileSystem
 from kedro.io import AbstractDataset
 
 from sidiff.errors import SidiffError
-from sidiff.files import whole_file
+from sidiff.files import atomic_file
 from sidiff.reviews.download import fetch
-from sidiff.storage import whole_object
+from sidiff.storage import atomic_object
 
 _WILDCARD = re.compile(r"[*?\[]")
 
@@ -115,7 +115,7 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
             return
         files, path = self._place()
         with (
-            whole_object(files, path) as part,
+            atomic_object(files, path) as part,
             part.open("wb") as raw,
             # No name and no time in the header: equal lines, equal bytes.
             gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as file,
@@ -136,7 +136,7 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
         try:
             files, root = self._place()
             if self._url is not None and not files.exists(root):
-                with whole_object(files, root) as part:
+                with atomic_object(files, root) as part:
                     fetch(self._url, part)
             names = _remote_names(files, root)
             found = [_copy(files, name, self._copies) for name in names]
@@ -195,6 +195,6 @@ def _copy(files: Any, name: str, copies: Path) -> Path:
     # over there is copied anew.
     copy = copies / files.ukey(name)[:16] / PurePosixPath(name).name
     if not copy.exists():
-        with whole_file(copy) as part:
+        with atomic_file(copy) as part:
             files.get_file(name, str(part))
     return copy

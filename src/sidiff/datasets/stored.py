@@ -31,10 +31,10 @@ from sidiff.errors import SidiffError
 from sidiff.fingerprints import of_file
 from sidiff.storage import (
     address_of,
+    atomic_object,
     local_copy,
     read_bytes,
     store_errors,
-    whole_object,
 )
 
 STAMP = ".stamp.json"
@@ -100,10 +100,10 @@ class Stored:
                 version then.
         """
         path = self._place(self._get_save_path())
-        with whole_object(self._fs, path) as part:
+        with atomic_object(self._fs, path) as part:
             self._write(part, data)
             stamp = Stamp(of_file(part), dict(self.made_of))
-            with whole_object(self._fs, self._stamp_path(path)) as stamped:
+            with atomic_object(self._fs, self._stamp_path(path)) as stamped:
                 stamped.write_text(json.dumps(stamp._asdict(), indent=2) + "\n")
         self.sha256 = stamp.sha256
 

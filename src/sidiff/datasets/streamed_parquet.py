@@ -15,7 +15,7 @@ from kedro_datasets._typing import TablePreview
 
 from sidiff.datasets.previews import table_preview
 from sidiff.datasets.stored import StoredFile
-from sidiff.files import whole_file
+from sidiff.files import atomic_file
 from sidiff.storage import download, is_local
 
 
@@ -57,7 +57,7 @@ class StreamedParquet(StoredFile[pl.LazyFrame, pl.LazyFrame]):
         )
         copy = folder / PurePosixPath(path).name
         if not copy.exists():
-            with whole_file(copy) as part:
+            with atomic_file(copy) as part:
                 download(self._fs, path, part)
                 self._check(path, part)
         yield copy

@@ -18,7 +18,7 @@ from typing import Any
 
 from sidiff.engines.job import from_bytes
 from sidiff.errors import SidiffError
-from sidiff.files import whole_file
+from sidiff.files import atomic_file
 from sidiff.storage import StorageError
 from sidiff.training.denoising import Job
 
@@ -50,7 +50,7 @@ class FolderExchange:
         self._events = folder / "events.ndjson"
         self._position = 0
         if job is not None:
-            with whole_file(folder / "job") as part:
+            with atomic_file(folder / "job") as part:
                 part.write_bytes(job)
 
     def job(self) -> Job:
@@ -85,7 +85,7 @@ class FolderExchange:
         Raises:
             SidiffError: the disk is full or refuses.
         """
-        with whole_file(self.folder / "result") as part:
+        with atomic_file(self.folder / "result") as part:
             part.write_bytes(result)
 
     def result(self) -> bytes | None:
