@@ -150,7 +150,7 @@ def _check_devices(parameters: dict[str, Any], outputs: set[str]) -> None:
     """Check that this machine has the GPUs that parameters require."""
     trains = outputs & {"denoiser", "seed_denoisers", "variant_denoisers"}
     training = parameters.get("training")
-    if training and trains and training.engine == "ddp" and training.device == "auto":
+    if training and trains and training.engine == "ddp" and training.device != "cpu":
         from sidiff.engines.processes import check_devices  # noqa: PLC0415 (torch)
 
         check_devices(training.device, training.workers)
