@@ -54,6 +54,7 @@ class SidiffContext(KedroContext):
         _check_names(given)
         options = {name: given[name] for name in SHARED if name in given}
         run = validate_run(self._read("globals") | options)
+        self._check_extended(run.extends)
         parameters = self._read("parameters")
         for name in SHARED:
             if name not in given and parameters.pop(name, None) is not None:
@@ -117,6 +118,13 @@ class SidiffContext(KedroContext):
                 f"The {kind} in {source} cannot be read ({place}: {_line(error)}); "
                 "correct that file."
             ) from error
+
+    def _check_extended(self, name: str | None) -> None:
+        if name and not Path(self.config_loader.conf_source, name).is_dir():
+            raise SidiffError(
+                f"globals.yml: extends is {name}, but there is no such folder in "
+                f"{self.config_loader.conf_source}; name an environment."
+            )
 
     def _folder_of_locks(self, storage: str, scratch: str) -> Path:
         """The folder of the locks of runs: with the data, or on this machine.

@@ -363,7 +363,7 @@ FILES: list[tuple[str, str, list[str]]] = [
         "raw_files: {beauty: {reviews_url: 'ftp://x'}}",
         ["raw_files.beauty.reviews_url", "http"],
     ),
-    ("globals.yml", "extends: beuaty", ["beuaty", "does not exist"]),
+    ("globals.yml", "extends: beuaty", ["extends is beuaty", "name an environment"]),
     ("globals.yml", "scratch: 's3://x'", ["scratch", "a folder on this machine"]),
     ("parameters.yml", "storage: there", ["sets storage", "globals.yml"]),
     ("globals.yml", "datset: mine", ["datset", "did you mean dataset?"]),
