@@ -1,4 +1,4 @@
-"""What the documentation keeps of a run, in docs/data/NAME.json."""
+"""Figures of a run for the documentation, in docs/data/NAME.json."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DIFFERENCE = r"^ndcg_at_\d+_minus_(.+)$"
 
 
 def read(name: str) -> dict[str, Any]:
-    """Return what is kept of the run ``name``."""
+    """Return the stored figures of the run ``name``."""
     kept: dict[str, Any] = json.loads((DATA / f"{name}.json").read_text())
     return kept
 
@@ -49,9 +49,9 @@ def stored_lines(kept: dict[str, Any]) -> list[Headline]:
 def store(
     name: str, env: str | None, also: Sequence[str] = (), dataset: str | None = None
 ) -> None:
-    """Keep the latest run of an environment under ``name``.
+    """Store the figures of the latest run of an environment under ``name``.
 
-    Where the run has no comparison, its decoders and its ablation are compared here.
+    If the run has no comparison, its decoders and its ablation are compared here.
 
     Args:
         name: of the file in docs/data.
