@@ -1,4 +1,4 @@
-"""What every benchmark shares: options, paired rounds, hardware, table, JSON."""
+"""Options, paired rounds, hardware, tables and JSON of all benchmarks."""
 
 from __future__ import annotations
 

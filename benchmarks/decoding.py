@@ -1,12 +1,11 @@
-"""Decoding: users per second of our searches and of Cornac's, with the same weights.
+"""Decoding: users per second of sidiff's searches and of Cornac's, with equal weights.
 
-Encoding of the histories and ranking of the SIDs found count for both; ours goes on to
-ranked items. Ours decodes users in batches of its default size, Cornac's in those of
-its own. Whether both find the same SIDs is shown first: without merging our search is
-the same as theirs. ``default`` is what ``kedro run --env=beauty`` does: the energies
-of its network's posterior over items and of the Markov chain; ``default_network``
-leaves out the chain. Random weights stand for a network that knows nothing: its beams
-hold other shares of equal states than a trained one's (``--denoiser``).
+Both count encoding of the histories and ranking of SIDs, sidiff also ranking of items.
+Both decode in batches of their default size. The SIDs found are compared first: without
+merging both searches are the same. ``default`` is the method of ``kedro run
+--env=beauty``: the energy of the posterior over items with transitions;
+``default_network`` is without transitions. Weights are random unless ``--denoiser`` is
+given, so the share of equal states in a beam differs from a trained network's.
 """
 
 from __future__ import annotations

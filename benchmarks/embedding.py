@@ -1,9 +1,8 @@
-"""Embedding: texts per second of our encoder path and of sentence-transformers' own.
+"""Embedding: texts per second of sidiff and of ``SentenceTransformer.encode``.
 
-Both run the embedded MiniLM on the same distinct texts and threads. Ours sorts all of
-them by their tokens, fills batches of about equal length and multiplies by oneDNN, in
-float32 or in bfloat16; the other is ``SentenceTransformer.encode`` as it comes. That
-the vectors agree is shown.
+Both run the embedded MiniLM on the same distinct texts and threads. sidiff sorts the
+texts by their tokens, fills batches of about equal length and multiplies by oneDNN, in
+float32 or in bfloat16. The vectors are compared.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Floating-point operations of a piece of work, and how many the machine can do.
+"""Floating-point operations of a function, and those of the machine per second.
 
-Only matrix products and attention are counted, a multiply-add as two, as is usual.
+Only matrix products and attention are counted, a multiply-add as two.
 """
 
 from __future__ import annotations

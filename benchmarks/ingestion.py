@@ -1,10 +1,10 @@
-"""Ingestion, k-core and split of a large synthetic log: rows a second, peak memory.
+"""Ingestion, k-core and split of a large synthetic log: rows per second, peak memory.
 
     python -m benchmarks.ingestion --rows 5000000 --json ingestion.json
 
-Every stage runs the nodes of the pipeline in a process of its own, so that its peak is
-its own, and reads what the one before it stored. The log is made first and is not part
-of any figure. Run it from the folder of the project.
+Every stage runs the nodes of the pipeline in a separate process, for its peak memory,
+and reads the data sets of the stage before it. The generation of the log is not
+measured. Run it from the folder of the project.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What the benchmarks work on: a synthetic shop like Beauty, or stored artefacts.
+"""Inputs of the benchmarks: a synthetic shop like Beauty, or stored artefacts.
 
 Amazon Reviews 2014 Beauty, 5-core, has 12,101 items and histories of 5 to 204 items,
-8.9 on average; half of them have 6 or fewer, one in a hundred 43 or more. The shop here
-follows this, cut at the network's longest history. Its SIDs are random and distinct.
+8.9 on average; half of them have 6 or fewer, one in a hundred 43 or more. The synthetic
+shop has the same lengths, cut at the network's longest history. Its SIDs are random and
+distinct.
 """
 
 from __future__ import annotations

@@ -7,23 +7,21 @@ begins with them (``evaluation.method: cpd``) costs more than that pass. Both se
 here look at codes alone, and rescore the items that they reach by E:
 
 - digits: the first half of the digits is filled by its probability, as if the other
-  half were independent of it; the beam keeps the best, and their items go on;
+  half were independent of it; the items of the best beams are candidates;
 - halves: an item with z >= t has z >= a in the first half of its digits or z > t - a in
   the second, so the items of few pairs of codes hold all that reach t, exactly.
 
-t is guessed from a sample of items such that about so many reach it. The repeat gate is
-left out: it concerns a handful of items per user, which can be looked up.
+t is estimated from a sample of items for a given number of items above it. The repeat
+gate is left out: it concerns few items per user, which can be looked up.
 
-How energies are made: codes are drawn independently, some far more often than others;
-code vectors and residuals are Gaussian, ``--shares`` says how much of the variance of
-item vectors is the residuals'. A user is the decaying sum of a few items that are like
-those of the catalogue and not in it. The state is scaled such that the perplexity of
-the posterior is the share of the catalogue that ``--perplexity`` says. What both
-numbers are in a trained network, ``--denoiser`` shows: with ``--sequences`` and
-``--sid-table``, and nothing else is measured.
+Energies are synthetic: codes are drawn independently and unevenly; code vectors and
+residuals are Gaussian, and ``--shares`` is the residuals' share of the variance of item
+vectors. A user is the decaying sum of a few random items outside the catalogue, scaled
+so that the perplexity of the posterior is the share ``--perplexity`` of the catalogue.
+``--denoiser`` with ``--sequences`` and ``--sid-table`` prints both numbers of a trained
+network instead.
 
-Seconds are of the process's one thread, so other work on the machine counts only by
-what it takes of the caches.
+Seconds are CPU seconds of the one thread.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Cornac's DiffGRM on our data and with our weights, by its public classes only.
+"""Cornac's DiffGRM on sidiff's data and with its weights, by public classes only.
 
-Cornac is the optional extra ``bench``. Its network has the same parameters as ours in
-other names and shapes, so weights can be carried over and results compared.
+Cornac is the optional extra ``bench``. Its network has the same parameters under other
+names and shapes, so weights can be copied and results compared.
 """
 
 from __future__ import annotations

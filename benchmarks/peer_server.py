@@ -1,8 +1,8 @@
-"""Cornac's SASRec behind Cornac's own Flask server, as benchmarks.serving asks it.
+"""Cornac's SASRec behind Cornac's Flask server, for ``benchmarks.serving``.
 
-As released the two do not fit: the server passes no history on and its SASRec wants
-one, so every request ends in a TypeError. Here the model keeps each user's history.
-Cornac is the optional extra ``bench``; this module is imported where it is installed.
+As released the server passes no history to SASRec, so every request ends in a
+TypeError. Here the model keeps each user's history. Cornac is the optional extra
+``bench``.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""Requests to a served bundle: how long they take, how many there are in a second.
+"""Serving: latency and requests per second of a bundle.
 
-Servers are processes of their own: ``sidiff serve``, Cornac's Flask server with a
-SASRec of the same catalogue (extra ``bench``), and with ``--model`` the same bundle
-behind ``mlflow models serve``. The load is wrk's (Debian package wrk), a public tool in
-C: so many clients that each send the next request when the last is answered, one user
-a request and ten items a list, histories drawn from the bundle's items. Every server
-answers all loads of a round, then the next one does.
+Servers are separate processes: ``sidiff serve``, Cornac's Flask server with a SASRec of
+the same catalogue (extra ``bench``), and with ``--model`` the same bundle behind
+``mlflow models serve``. The load is by wrk (Debian package wrk): each client sends its
+next request when the last is answered, one user a request and ten items a list, with
+histories drawn from the bundle's items. In each round the servers take turns.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""Start of ``kedro run``: what the project adds to an empty Kedro project's.
+"""Start of ``kedro run``: wall and CPU seconds of sidiff and of an empty Kedro project.
 
-Both projects have the same plugins and track to SQLite, and both run one node: a
-function that returns 1, and the generation of a sample shop of 50 users. So the seconds
-of sidiff include that node. CPU seconds beside wall-clock ones, which on a busy machine
-are mostly waiting.
+Both projects have the same plugins, track to SQLite and run one node: a function that
+returns 1, and the generation of a sample shop of 50 users.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """Tokenization: seconds from embeddings to codes, and from codes to a lattice.
 
 Embeddings are synthetic (a mixture of Gaussians), as many and as long as MiniLM's of
-Beauty. Whitening and OPQ are fitted in every round; that all rounds give the same bits
-is checked. A lattice holds all partial SIDs; for longer SIDs an inverted index, lists
-of SIDs per code, takes its place. Where both are possible, ``continuations`` has the
-CPU milliseconds of one step of a search: the valid continuations of 64 users' 32
-states of two filled digits.
+Beauty. Whitening and OPQ are fitted in every round, and all rounds must give the same
+bits. A lattice holds all partial SIDs; long SIDs have an inverted index, lists of SIDs
+per code. ``continuations`` has the CPU milliseconds of one step of a search with both:
+the valid continuations of 64 users' 32 states of two filled digits.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Training: samples per second of our optimiser steps and of Cornac's.
+"""Training: samples per second of sidiff's optimiser steps and of Cornac's.
 
 Both train one epoch on the same samples: the paper's network for Beauty, OCN with four
-nested views, mean loss per view, clipped AdamW. First the same weights and masked
-digits are given to both, to show that they do the same work. Then their epochs take
-turns, and a matrix product with them, which says what the machine can do.
+nested views, mean loss per view, clipped AdamW. First losses and gradients are compared
+with equal weights and masked digits. Then their epochs take turns with a matrix
+product, which measures the machine.
 
-``sidiff_default`` trains the network and the objective of ``kedro run --env=beauty``
-beside them: a sample is a user's sequence there, with a target at every position.
+``sidiff_default`` trains the network and the objective of ``kedro run --env=beauty``,
+where a sample is a user's sequence with a target at every position.
 """
 
 from __future__ import annotations

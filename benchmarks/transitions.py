@@ -1,8 +1,8 @@
-"""Transitions in the energy: what weight and scale suit a trained network.
+"""Transitions in the energy: NDCG@10 of a trained network for weights and scales.
 
-Validation users of an environment's stored run (``kedro run --env=ENV`` before it) are
-ranked for by the network alone and with every weight and scale, and so by SASRec where
-it was trained; NDCG@10 at item level, for each seed. The test split is not looked at.
+The stored network of an environment (``kedro run --env=ENV`` before it) ranks the
+validation users alone and with every weight and scale, and so does SASRec if it was
+trained; NDCG@10 at item level, for each seed.
 """
 
 from __future__ import annotations

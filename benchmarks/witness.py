@@ -1,12 +1,11 @@
-"""Quality of our DiffGRM beside Cornac's: same SIDs, histories, settings and epochs.
+"""Quality of sidiff's DiffGRM and Cornac's: same SIDs, histories, settings and epochs.
 
     python -m benchmarks.witness --sequences FILE --sid-table FILE --users 4472
 
-Both are trained from weights of their own drawing, with their own noise, and decode the
-test users with their own search (CPD, constrained to SIDs that exist; given the same
-weights, both find the same lists: ``benchmarks.decoding``). A figure is at SID level: a
-hit is the target's SID. Differences are paired over users, each user's figures averaged
-over seeds first.
+Each draws its initial weights and its noise, and decodes the test users with its search
+(CPD, constrained to SIDs that exist; with equal weights both find the same lists:
+``benchmarks.decoding``). Figures are at SID level. Differences are paired over users,
+after the mean over seeds.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from kedro.framework.startup import bootstrap_project  # noqa: E402
 
 
 def open_catalogue(env: str | None = None) -> Any:
-    """Return Kedro's catalogue of an environment; its latest versions are read."""
+    """Return Kedro's catalogue of an environment; it loads the latest versions."""
     bootstrap_project(ROOT)
     logging.getLogger().setLevel(logging.ERROR)
     with KedroSession.create(ROOT, env=env) as session:
@@ -28,10 +28,10 @@ def open_catalogue(env: str | None = None) -> Any:
 
 
 def open_network(catalog: Any) -> SimpleNamespace:
-    """Return the stored denoiser with what it needs to know of the items.
+    """Return the stored denoiser with the codes and titles of the items.
 
-    Fields: ``denoiser`` and ``encode`` (what a search asks, and how it reads
-    histories), ``codes`` ``(N, L)`` and ``titles``.
+    Fields: ``denoiser`` (for searches), ``encode`` (from histories to its memory),
+    ``codes`` ``(N, L)`` and ``titles``.
     """
     from sidiff.diffusion.histories import residual_rows
     from sidiff.diffusion.joint import ItemTable
@@ -44,13 +44,13 @@ def open_network(catalog: Any) -> SimpleNamespace:
     table = SidTable.from_frame(catalog.load("sid_table"))
     rows = residual_rows(model.metadata.get("known_items", []), table.item_ids)
     codes = torch.from_numpy(table.codes.astype("int64"))
-    denoiser, reads = search_model(
+    denoiser, encoder = search_model(
         network_from_saved(model.tensors, model.metadata),
         ItemTable(codes, torch.from_numpy(rows)),
     )
     return SimpleNamespace(
         denoiser=denoiser,
-        encode=reads,
+        encode=encoder,
         codes=table.codes,
         titles=titles_of(listing),
     )

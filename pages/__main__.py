@@ -1,9 +1,9 @@
 """Write the tables and figures of README and docs.
 
-``python -m pages`` writes them from what docs/data keeps; ``python -m pages store
-sample`` keeps the latest run first (``--env=NAME`` for another environment's,
-``--dataset=NAME`` for another data set's, ``--also=NAME=DATASET/METHOD`` with a method
-of another data set in its ablation).
+``python -m pages`` writes them from docs/data; ``python -m pages store sample`` first
+stores the figures of the latest run there (``--env=NAME`` for another environment,
+``--dataset=NAME`` for another data set, ``--also=NAME=DATASET/METHOD`` with a method of
+another data set in its ablation).
 """
 
 from __future__ import annotations

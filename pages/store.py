@@ -1,4 +1,4 @@
-"""What the documentation keeps of a run, in docs/data/NAME.json."""
+"""Figures of a run for the documentation, in docs/data/NAME.json."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DIFFERENCE = r"^ndcg_at_\d+_minus_(.+)$"
 
 
 def read(name: str) -> dict[str, Any]:
-    """Return what is kept of the run ``name``."""
+    """Return the stored figures of the run ``name``."""
     kept: dict[str, Any] = json.loads((DATA / f"{name}.json").read_text())
     return kept
 
@@ -49,9 +49,9 @@ def stored_lines(kept: dict[str, Any]) -> list[Headline]:
 def store(
     name: str, env: str | None, also: Sequence[str] = (), dataset: str | None = None
 ) -> None:
-    """Keep the latest run of an environment under ``name``.
+    """Store the figures of the latest run of an environment under ``name``.
 
-    Where the run has no comparison, its decoders and its ablation are compared here.
+    If the run has no comparison, its decoders and its ablation are compared here.
 
     Args:
         name: of the file in docs/data.
@@ -117,10 +117,10 @@ def decoders_of(context: Any) -> pl.DataFrame:
 
 
 def other_method(
-    env: str | None, given: str, ours: SidTable
+    env: str | None, spec: str, reference: SidTable
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Results and costs of NAME=DATASET/METHOD, as a training called NAME."""
-    name, _, place = given.partition("=")
+    name, _, place = spec.partition("=")
     dataset, _, method = place.partition("/")
     wanted, called = pl.col("method") == method, pl.lit(name).alias("method")
     other = {"dataset": dataset}
@@ -130,27 +130,31 @@ def other_method(
             catalog.load(table).filter(wanted).with_columns(called)
             for table in ("decoder_results", "decoder_costs")
         )
-        theirs = SidTable.from_frame(catalog.load("sid_table"))
-    return by_items(results, theirs, ours), costs
+        source = SidTable.from_frame(catalog.load("sid_table"))
+    return by_items(results, source, reference), costs
 
 
-def by_items(results: pl.DataFrame, theirs: SidTable, ours: SidTable) -> pl.DataFrame:
+def by_items(
+    results: pl.DataFrame, source: SidTable, reference: SidTable
+) -> pl.DataFrame:
     """Results with the semantic IDs that the same items have in another table.
 
     Args:
-        results: a column ``sids`` of rows of ``theirs``, -1 for none.
-        theirs: the table that they are of.
-        ours: of the same items in the same order.
+        results: a column ``sids`` of rows of ``source``, -1 for none.
+        source: the table of these rows.
+        reference: another table of the same items in the same order.
 
     Raises:
         SidiffError: semantic IDs are shared, so that there are no counterparts.
     """
-    theirs_of, ours_of = (table.groups().sid_of_item for table in (theirs, ours))
-    if min(theirs_of.max(), ours_of.max()) + 1 < len(theirs_of):
+    source_of, reference_of = (
+        table.groups().sid_of_item for table in (source, reference)
+    )
+    if min(source_of.max(), reference_of.max()) + 1 < len(source_of):
         raise SidiffError("Items share semantic IDs; compare tables of unique ones.")
-    # A semantic ID is named by its row; the last entry is for places left empty.
-    row = np.full(len(theirs_of) + 1, -1)
-    row[theirs_of] = ours_of
+    # From rows of source to rows of reference; the last entry is for empty places.
+    row = np.full(len(source_of) + 1, -1)
+    row[source_of] = reference_of
     sids = row[results["sids"].to_numpy()]
     return results.with_columns(pl.Series("sids", sids, dtype=results.schema["sids"]))
 
@@ -162,8 +166,8 @@ def ablation_of(context: Any, env: str | None, also: Sequence[str]) -> pl.DataFr
         stored: pl.DataFrame = catalog.load("ablation")
         return stored
     results, costs = catalog.load("ablation_results"), catalog.load("ablation_costs")
-    ours = SidTable.from_frame(catalog.load("sid_table"))
-    others = [other_method(env, one, ours) for one in also]
+    reference = SidTable.from_frame(catalog.load("sid_table"))
+    others = [other_method(env, one, reference) for one in also]
     comparison: pl.DataFrame = compare_variants(
         pl.concat([results, *(ranked for ranked, _ in others)]),
         pl.concat([costs, *(cost for _, cost in others)]),

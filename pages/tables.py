@@ -279,7 +279,7 @@ def _walk(kept: Kept) -> str:
 def _list(kept: Kept) -> str:
     made = kept["list"]
     return markdown_table(
-        ["item", "network", "what followed", "both"],
+        ["item", "network", "transitions", "both"],
         (
             [row["title"], *(_figure(row[n]) for n in ("network", "followed", "both"))]
             for row in made["rows"]

@@ -42,17 +42,19 @@ def test_a_table_is_written_anew(tmp_path: Path) -> None:
 
 def test_semantic_ids_of_another_table_are_named_by_their_items() -> None:
     items = pl.Series([f"i{item}" for item in range(4)])
-    theirs = SidTable(np.array([[3, 0], [1, 1], [0, 2], [2, 2]], np.uint16), items, 4)
-    ours = SidTable(np.array([[0, 0], [3, 3], [2, 2], [1, 1]], np.uint16), items, 4)
+    source = SidTable(np.array([[3, 0], [1, 1], [0, 2], [2, 2]], np.uint16), items, 4)
+    reference = SidTable(
+        np.array([[0, 0], [3, 3], [2, 2], [1, 1]], np.uint16), items, 4
+    )
     listed = np.array([[2, 0, -1], [1, 3, 2]])
-    sids = np.where(listed < 0, -1, theirs.groups().sid_of_item[listed])
+    sids = np.where(listed < 0, -1, source.groups().sid_of_item[listed])
     results = pl.DataFrame({"sids": sids})
-    expected = np.where(listed < 0, -1, ours.groups().sid_of_item[listed])
-    found = by_items(results, theirs, ours)["sids"].to_numpy()
+    expected = np.where(listed < 0, -1, reference.groups().sid_of_item[listed])
+    found = by_items(results, source, reference)["sids"].to_numpy()
     np.testing.assert_array_equal(found, expected)
     shared = SidTable(np.zeros((4, 2), np.uint16), items, 4)
     with pytest.raises(SidiffError, match="share semantic IDs"):
-        by_items(results, shared, ours)
+        by_items(results, shared, reference)
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
