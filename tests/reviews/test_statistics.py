@@ -27,6 +27,8 @@ FINE = {
     "out_of_reach": 0,
     "tied_share": 0.25,
     "repeated_targets": 0.1,
+    "mean_length": 9.0,
+    "max_length": 60,
 }
 
 
@@ -126,6 +128,11 @@ def test_good_data_have_no_warning() -> None:
             "300 of the 900 interactions that may train are in no training sample: "
             "200 are beyond the reach of filtering.windows=prefix (set it "
             "to sliding), 100 are of users too short for filtering.min_history=",
+        ),
+        (
+            {"max_length": 220},
+            {},
+            "One user has 22% of the interactions: if its id stands for unknown",
         ),
         (
             {"tied_share": 0.5},

@@ -65,7 +65,7 @@ REJECTED = pl.Schema(
 )
 
 
-_COUNTS = ("lines", "rows", "set_aside", "duplicates", "headers")
+_COUNTS = ("lines", "rows", "set_aside", "duplicates")
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,9 @@ class Ingested:
         lines: lines in the files, blank ones not counted.
         rows: rows in ``frame``.
         set_aside: all lines set aside.
-        duplicates: rows dropped because their item id had come before.
-        headers: rows that were the table's header once more. ``lines`` are ``rows``,
-            ``set_aside``, ``duplicates`` and ``headers``.
-        notes: what else the report tells of the files, by name.
+        duplicates: rows dropped because an earlier row has the same item id. ``lines``
+            is the sum of ``rows``, ``set_aside`` and ``duplicates``.
+        notes: further entries of the report, by name.
     """
 
     frame: pl.LazyFrame
@@ -91,7 +90,6 @@ class Ingested:
     rows: int
     set_aside: int
     duplicates: int = 0
-    headers: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
 
 

@@ -22,6 +22,8 @@ Statistics = dict[str, int | float]
 _MANY_UNTRAINED = 0.1
 _MANY_TIED = 0.25
 _MANY_REPEATED = 0.15
+# A user with more than this share and this multiple of the mean may be many customers.
+_LARGE_SHARE, _TIMES_THE_MEAN = 0.05, 10
 
 
 def statistics(
@@ -85,13 +87,20 @@ def _repeated(sequences: Sequences) -> float:
 def warnings_about(
     found: Mapping[str, int | float], rules: FilteringParameters
 ) -> list[str]:
-    """Sentences about what in the data distorts the results, and what to set.
+    """Return warnings about data that distort the results, each with a remedy.
 
     ``found`` are ``statistics`` with ``tied_share``.
     """
     untrained, beyond = found["untrained_interactions"], found["out_of_reach"]
     may_train = round(found["trained_share"] * found["interactions"]) + untrained
     said = []
+    largest = found["max_length"] / found["interactions"]
+    many = found["max_length"] > _TIMES_THE_MEAN * found["mean_length"]
+    if many and largest > _LARGE_SHARE:
+        said.append(
+            f"One user has {largest:.0%} of the interactions: if its id stands for "
+            "unknown customers, remove its rows."
+        )
     if untrained > _MANY_UNTRAINED * may_train:
         causes = {
             f"are beyond the reach of filtering.windows={rules.windows} (set it to "
