@@ -117,20 +117,6 @@ def test_counters_are_times(tmp_path: Path) -> None:
     assert found.rows == 5
 
 
-def test_wrapped_ids_of_parquet(tmp_path: Path) -> None:
-    frame = pl.DataFrame(
-        {
-            "customer": [{"$oid": "a1"}, {"$oid": "a2"}],
-            "sku": ["1", "2"],
-            "at": [{"$date": TIME}, {"$date": TIME + 1}],
-        }
-    )
-    frame.write_parquet(tmp_path / "log.parquet")
-    found = log(tmp_path / "log.parquet").frame.collect()
-    assert found["user_id"].to_list() == ["a1", "a2"]
-    assert found["timestamp"].to_list() == [TIME, TIME + 1]
-
-
 def test_a_column_without_times(tmp_path: Path) -> None:
     frame = pl.DataFrame({"customer": ["a"], "sku": ["b"], "at": [None]})
     frame.write_parquet(tmp_path / "log.parquet")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from polars.datatypes import DataType, DataTypeClass
+from polars.datatypes import DataType
 
 from sidiff.errors import SidiffError
 from sidiff.reviews.ingestion import INTERACTIONS, KEPT_TEXT, REJECTED, Ingested
@@ -92,7 +92,6 @@ def _checked(
 ) -> pl.LazyFrame:
     """Convert rows, and add the reason to set a row aside or null."""
     raw = list(dict.fromkeys([columns.user, columns.item, columns.timestamp]))
-    rows = _unwrapped(rows, raw)
     types = rows.collect_schema()
     rating, lost = _rating(columns.rating, types)
     time = _time(path, columns, types[columns.timestamp])
@@ -133,22 +132,6 @@ def _checks(columns: InteractionColumns, now: int) -> dict[str, pl.Expr]:
         ),
         f"{time} lies in the future": seconds > now + _TOLERATED_SECONDS,
     }
-
-
-def _unwrapped(rows: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
-    """Replace the wrappers of extended JSON (``{"$oid": ...}``) by their content."""
-    types = rows.collect_schema()
-    for name in names:
-        dtype: DataType | DataTypeClass = types[name]
-        column = pl.col(name)
-        while isinstance(dtype, pl.Struct) and len(dtype.fields) == 1:
-            (field,) = dtype.fields
-            if not field.name.startswith("$"):
-                break
-            dtype, column = field.dtype, column.struct.field(field.name)
-        if dtype != types[name]:
-            rows = rows.with_columns(column.alias(name))
-    return rows
 
 
 def _rating(name: str | None, types: pl.Schema) -> tuple[pl.Expr, pl.Expr]:

@@ -1,4 +1,4 @@
-"""The filtered data in numbers, and warnings about them."""
+"""Statistics of the filtered data, and warnings about them."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def statistics(
     max_history: int,
     held_out: NDArray[np.bool_],
 ) -> Statistics:
-    """Describe the filtered data in flat, JSON-able numbers.
+    """Describe the filtered data in a flat dict of numbers.
 
     ``samples`` are ``training_samples``; ``held_out``, bool ``[N]``, marks items.
 
     Returns:
         Counts, sequence lengths (items), and density (share of user-item pairs).
-        ``trained_share`` is the share of interactions in any training sample; those of
-        the training part in none are ``untrained_interactions``, of which
-        ``out_of_reach`` have users with samples. ``cold_items`` are in no sample,
-        whether held out or not. ``repeated_targets`` is the share of the items after a
-        user's first that equal the one before them.
+        ``trained_share`` is the share of interactions in any training sample.
+        ``untrained_interactions`` are those of the training part in no sample;
+        ``out_of_reach`` counts those of users with samples. ``cold_items`` are in no
+        sample, held out or not. ``repeated_targets`` is the share of targets that equal
+        the item before them.
     """
     lengths = sequences.lengths
     validation = evaluation_samples(sequences, "validation", max_history)
@@ -93,11 +93,11 @@ def warnings_about(
     """
     untrained, beyond = found["untrained_interactions"], found["out_of_reach"]
     may_train = round(found["trained_share"] * found["interactions"]) + untrained
-    said = []
+    warnings = []
     largest = found["max_length"] / found["interactions"]
     many = found["max_length"] > _TIMES_THE_MEAN * found["mean_length"]
     if many and largest > _LARGE_SHARE:
-        said.append(
+        warnings.append(
             f"One user has {largest:.0%} of the interactions: if its id stands for "
             "unknown customers, remove its rows."
         )
@@ -109,21 +109,21 @@ def warnings_about(
             f"filtering.min_history={rules.min_history}": untrained - beyond,
         }
         counted = (f"{n:,} {cause}" for cause, n in causes.items() if n)
-        said.append(
+        warnings.append(
             f"{untrained:,} of the {may_train:,} interactions that may train are in no "
             f"training sample: {', '.join(counted)}."
         )
     if found["tied_share"] > _MANY_TIED:
-        said.append(
+        warnings.append(
             f"{found['tied_share']:.0%} of the interactions share their time with "
             "another of the same user, and a rule orders them, test items too (the "
             "item id in Amazon's files, the order of the file in other tables): give "
             "finer times."
         )
     if found["repeated_targets"] > _MANY_REPEATED:
-        said.append(
+        warnings.append(
             f"{found['repeated_targets']:.0%} of all targets are the item before them: "
             "if the log has events twice, set filtering.merge_seconds higher (10, for "
             "example)."
         )
-    return said
+    return warnings
