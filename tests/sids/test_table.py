@@ -91,13 +91,6 @@ def test_generations_and_the_tables_before() -> None:
     )
 
 
-def test_tables_without_generations_are_of_the_first() -> None:
-    frame = SidTable(CODES, IDS, 3).to_frame().drop("generation")
-    table = SidTable.from_frame(frame)
-    assert table.generation.tolist() == [0] * 6
-    assert table.fingerprints() == [table.fingerprint]
-
-
 @pytest.mark.parametrize("generation", [[0, 1], [0, 0, 0, 0, 0, -1]])
 def test_wrong_generations_are_refused(generation: list[int]) -> None:
     with pytest.raises(SidiffError, match="one generation, 0 or more, per item"):

@@ -57,12 +57,12 @@ def table_to_extend(
 
     Args:
         stored: an earlier table, with the columns of ``items``.
-        items: item_id, embedding_sha256 and held_out of the items of now.
+        items: item_id, embedding_sha256 and held_out of the current items.
         fitted_with: the ``fit_settings`` of the stored quantizer.
-        parameters: the settings of now.
+        parameters: the current settings.
 
     Returns:
-        The stored table; None if whitening and quantizer are to be fitted.
+        The stored table; None if whitening and quantizer must be fitted.
     """
     if parameters.new_items == "refit" or stored.is_empty():
         return None
