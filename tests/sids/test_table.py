@@ -146,11 +146,9 @@ def test_wrong_tables_are_refused(
     ("frame", "words"),
     [
         (FRAME.drop("codebook_size"), "lacks the column"),
-        (FRAME.with_columns(codebook_size=pl.Series(CODES[:, 0])), "one and the"),
+        (FRAME.with_columns(codebook_size=pl.Series(CODES[:, 0])), "the same number"),
         (FRAME.with_columns(code_0=pl.col("code_0") + 1), "Item a has code 3 at"),
         (FRAME.drop("code_0"), "without a gap"),
-        (FRAME.cast({"code_1": pl.Float64}), "whole numbers"),
-        (FRAME.with_columns(code_1=pl.lit(None, pl.Int8)), "whole numbers"),
     ],
 )
 def test_stored_tables_must_be_complete(frame: pl.DataFrame, words: str) -> None:

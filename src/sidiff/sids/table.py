@@ -104,14 +104,14 @@ class SidTable:
                 "This SID table lacks the column item_id, codebook_size or generation; "
                 "run kedro run --pipeline=tokenization again."
             )
-        sizes = frame["codebook_size"].unique().to_list()
-        if len(sizes) != 1 or not isinstance(sizes[0], int):
+        sizes = frame["codebook_size"].unique()
+        if len(sizes) != 1:
             raise SidiffError(
-                "The column codebook_size of the SID table must hold one and the "
-                f"same number in every row, not {sizes[:5]}."
+                "The column codebook_size of the SID table must have the same number "
+                f"in every row, not {sizes.to_list()[:5]}."
             )
         generation = frame["generation"].cast(pl.Int32).to_numpy()
-        return cls(_code_matrix(frame), frame["item_id"], sizes[0], generation)
+        return cls(_code_matrix(frame), frame["item_id"], sizes.item(), generation)
 
     def to_frame(self) -> pl.DataFrame:
         """Convert to item_id, codebook_size, code_0 .. code_{L-1}, sid, generation.
@@ -191,14 +191,7 @@ def _code_matrix(frame: pl.DataFrame) -> NDArray[Any]:
             "A SID table needs columns code_0, code_1 and so on without a gap; this "
             f"one has {', '.join(frame.columns)}."
         )
-    columns = [frame[name] for name in names]
-    for column in columns:
-        if not column.dtype.is_integer() or column.null_count():
-            raise SidiffError(
-                "The codes of a SID table must be whole numbers without gaps; "
-                f"{column.name} holds {column.dtype} with {column.null_count()} nulls."
-            )
-    return np.stack([c.cast(pl.Int64).to_numpy() for c in columns], axis=1)
+    return frame.select(pl.col(names).cast(pl.Int64)).to_numpy()
 
 
 def _check_codes(codes: NDArray[Any], item_ids: pl.Series, codebook_size: int) -> None:
