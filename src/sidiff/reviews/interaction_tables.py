@@ -23,15 +23,15 @@ from sidiff.reviews.tables import (
 from sidiff.reviews.times import PLAUSIBLE_SECOND, Time, is_moment_type, moments, ticks
 from sidiff.reviews.values import identifier, is_id_type, present
 
-BAD = "the row is set aside"
+SET_ASIDE = "the row is set aside"
 REASON = "why the row is set aside"
 TEXT = "the row in words"
-LOST = "the rating is not a number"
+INVALID_RATING = "the rating is not a number"
 OTHER_UNIT = "is a time in a coarser unit"
 KEPT_ROWS = 100_000
 """Rows set aside that are kept with their texts."""
 # Clocks differ, and a time without a zone may be ahead of UTC.
-_TOLERATED_SECONDS = 86_400
+_CLOCK_TOLERANCE_SECONDS = 86_400
 
 
 def read(
@@ -49,13 +49,13 @@ def read(
     check_columns(path, names, [*ids, *others], "interactions")
     with readable(path):
         checked = _checked(path, scan(path, ids, others), columns, now)
-        good, seconds = ~pl.col(BAD), pl.col("timestamp")
+        good, seconds = ~pl.col(SET_ASIDE), pl.col("timestamp")
         counts = (
             checked.select(
                 rows=good.sum(),
-                bad=pl.col(BAD).sum(),
+                bad=pl.col(SET_ASIDE).sum(),
                 before_1990=(good & (seconds < PLAUSIBLE_SECOND)).sum(),
-                ratings_not_read=(good & pl.col(LOST)).sum(),
+                ratings_not_read=(good & pl.col(INVALID_RATING)).sum(),
             )
             .collect(engine="streaming")
             .row(0, named=True)
@@ -63,7 +63,7 @@ def read(
         rejected = pl.DataFrame(schema=REJECTED)
         reasons: dict[str, int] = {}
         if counts["bad"]:
-            rejected, reasons = _set_aside(path, checked.filter(BAD))
+            rejected, reasons = _set_aside(path, checked.filter(SET_ASIDE))
     rows, bad = counts.pop("rows"), counts.pop("bad")
     frame = checked.filter(good).select(INTERACTIONS.names())
     part = Ingested(frame, rejected, rows + bad, rows, bad)
@@ -93,7 +93,7 @@ def _checked(
     """Convert rows, and add the reason to set a row aside or null."""
     raw = list(dict.fromkeys([columns.user, columns.item, columns.timestamp]))
     types = rows.collect_schema()
-    rating, lost = _rating(columns.rating, types)
+    rating, invalid_rating = _rating(columns.rating, types)
     time = _time(path, columns, types[columns.timestamp])
     typed = rows.select(
         ROW,
@@ -101,7 +101,7 @@ def _checked(
         LINE,
         _in_words(raw, types).alias(TEXT),
         time.other_unit.alias(OTHER_UNIT),
-        lost.alias(LOST),
+        invalid_rating.alias(INVALID_RATING),
         user_id=_identifier(path, columns.user, types),
         item_id=_identifier(path, columns.item, types),
         timestamp=time.seconds,
@@ -113,7 +113,7 @@ def _checked(
     # The marks alone serve the first pass: texts are only made for bad rows.
     reasons = (pl.when(test).then(pl.lit(reason)) for reason, test in checks.items())
     return typed.with_columns(
-        bad.alias(BAD), pl.coalesce(FAULT, *reasons).alias(REASON)
+        bad.alias(SET_ASIDE), pl.coalesce(FAULT, *reasons).alias(REASON)
     )
 
 
@@ -130,7 +130,7 @@ def _checks(columns: InteractionColumns, now: int) -> dict[str, pl.Expr]:
         f"ingestion.interactions.time_unit {unit} right?)": ~seconds.is_between(
             0, LATEST_SECOND, closed="left"
         ),
-        f"{time} lies in the future": seconds > now + _TOLERATED_SECONDS,
+        f"{time} lies in the future": seconds > now + _CLOCK_TOLERANCE_SECONDS,
     }
 
 

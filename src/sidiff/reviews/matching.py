@@ -20,15 +20,15 @@ def check_matching(bought: pl.Series, described: pl.Series, least: float) -> Non
     Raises:
         SidiffError: shows ids of both tables that do not match.
     """
-    found = bought.is_in(described.implode())
-    if not len(bought) or found.sum() >= least * len(bought):
+    matched = bought.is_in(described.implode())
+    if not len(bought) or matched.sum() >= least * len(bought):
         return
     unused = described.filter(~described.is_in(bought.implode())).sort()
     unused = unused if len(unused) else described.sort()
     raise SidiffError(
-        f"Only {found.sum():,} of {len(bought):,} items of the interactions have a row "
-        f"in the items, whose ids are spelt like {_some(unused)}, those of the "
-        f"interactions like {_some(bought.filter(~found).sort())}: name matching "
+        f"Only {matched.sum():,} of {len(bought):,} items of the interactions have a "
+        f"row in the items, whose ids are spelt like {_some(unused)}, those of the "
+        f"interactions like {_some(bought.filter(~matched).sort())}: name matching "
         "columns under ingestion, give the right files, or lower "
         "filtering.min_metadata_share."
     )

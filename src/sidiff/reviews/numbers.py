@@ -29,16 +29,16 @@ def read_numbers(texts: pl.Series) -> pl.Series:
         comma=pl.col("amount").str.contains(_COMMA),
     )
     point, comma, amount = pl.col("point"), pl.col("comma"), pl.col("amount")
-    some_by_point, some_by_comma = frame.select(
+    any_point, any_comma = frame.select(
         point=(point & ~comma).any(), comma=(comma & ~point).any()
     ).row(0)
     ambiguous = point & comma & amount.str.contains("[.,]")
     unclear = pl.lit(value=False)
-    if some_by_point and some_by_comma:
+    if any_point and any_comma:
         unclear = ambiguous
-    elif some_by_comma:
+    elif any_comma:
         point &= ~ambiguous
-    elif not some_by_point:
+    elif not any_point:
         has_currency = amount != text
         unclear = ambiguous & has_currency & amount.str.contains(".", literal=True)
     without_points = amount.str.replace_all(".", "", literal=True)

@@ -49,14 +49,14 @@ def ingest_interactions(
         SidiffError: a file cannot be read, lacks a column, or has no good row.
     """
     parts = [interaction_tables.read(path, columns, now) for path in paths]
-    read = join([part for part, _ in parts])
+    result = join([part for part, _ in parts])
     reasons: Counter[str] = Counter()
     for _, counts in parts:
         reasons.update(counts["reasons"])
-    if not read.rows:
-        raise _no_row(paths[0], "interactions", read)
-    if read.set_aside:
-        _warn("Interactions set aside", read, reasons)
+    if not result.rows:
+        raise _no_row(paths[0], "interactions", result)
+    if result.set_aside:
+        _warn("Interactions set aside", result, reasons)
     before_1990 = sum(counts["before_1990"] for _, counts in parts)
     if before_1990:
         logger.warning(
@@ -67,7 +67,7 @@ def ingest_interactions(
         "ratings_not_read": sum(counts["ratings_not_read"] for _, counts in parts),
         "reasons": dict(reasons),
     }
-    return replace(read, rejected=read.rejected.head(KEPT_ROWS), notes=notes)
+    return replace(result, rejected=result.rejected.head(KEPT_ROWS), notes=notes)
 
 
 def ingest_items(paths: Sequence[Path], columns: ItemColumns) -> Ingested:
@@ -90,31 +90,31 @@ def ingest_items(paths: Sequence[Path], columns: ItemColumns) -> Ingested:
     names = [column_names(path) for path in paths]
     every = list(dict.fromkeys(name for part in names for name in part))
     check_columns(paths[0], every, [columns.item, *columns.fields.values()], "items")
-    read = first_of_each_item([item_tables.read(path, columns) for path in paths])
-    reasons = dict(read.rejected["reason"].value_counts().iter_rows())
-    if not read.rows:
-        raise _no_row(paths[0], "items", read)
-    if read.set_aside:
-        _warn("Items set aside", read, reasons)
-    frame = item_tables.with_prices(read.frame.collect())
+    result = first_of_each_item([item_tables.read(path, columns) for path in paths])
+    reasons = dict(result.rejected["reason"].value_counts().iter_rows())
+    if not result.rows:
+        raise _no_row(paths[0], "items", result)
+    if result.set_aside:
+        _warn("Items set aside", result, reasons)
+    frame = item_tables.with_prices(result.frame.collect())
     as_text = 0
     if PRICE_TEXT in frame.columns:
         as_text = frame[PRICE_TEXT].count()
         logger.warning("Prices that are not a single amount: %s", f"{as_text:,}")
     notes = {"prices_as_text": as_text, "reasons": reasons}
-    return replace(read, frame=frame.lazy(), notes=notes)
+    return replace(result, frame=frame.lazy(), notes=notes)
 
 
-def _warn(message: str, read: Ingested, reasons: dict[str, int]) -> None:
+def _warn(message: str, result: Ingested, reasons: dict[str, int]) -> None:
     commonest = Counter(reasons).most_common(_LISTED_REASONS)
     listed = "; ".join(f"{reason}: {count:,}" for reason, count in commonest)
-    logger.warning("%s: %s (%s)", message, f"{read.set_aside:,}", listed)
+    logger.warning("%s: %s (%s)", message, f"{result.set_aside:,}", listed)
 
 
-def _no_row(path: Path, table: str, read: Ingested) -> SidiffError:
-    if not read.lines:
+def _no_row(path: Path, table: str, result: Ingested) -> SidiffError:
+    if not result.lines:
         return SidiffError(f"{path} has no rows: give a table of {table}.")
-    first = read.rejected.row(0, named=True)
+    first = result.rejected.row(0, named=True)
     text = " ".join((first["text"] or "").split())[:LISTED_CHARACTERS]
     dates = " (dates are read as 2026-03-31T18:30, ISO 8601)"
     return SidiffError(

@@ -106,12 +106,12 @@ def _warn_about(texts: pl.Series) -> None:
             f"{len(texts):,}",
             texts[0][:_SHOWN],
         )
-    lost = int(texts.str.contains("\ufffd", literal=True).sum())
-    if lost:
+    damaged = int(texts.str.contains("\ufffd", literal=True).sum())
+    if damaged:
         logger.warning(
             "%s item texts have replacement characters (\ufffd): export the items as "
             "UTF-8",
-            f"{lost:,}",
+            f"{damaged:,}",
         )
 
 

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 _MULTILINGUAL = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
 # A text with this share of unknown words, or more, is counted.
-_LEAST = 0.5
+_UNKNOWN_SHARE = 0.5
 _SHOWN = 60
 
 
@@ -35,7 +35,7 @@ def count_unread(
         bare = bare.str.replace_all(rf"(^|\. ){re.escape(label)}: ", "${1}")
     if bare.is_empty():
         return 0
-    unread = unknown_share(bare.to_list(), encoder) >= _LEAST
+    unread = unknown_share(bare.to_list(), encoder) >= _UNKNOWN_SHARE
     count = int(unread.sum())
     if count:
         logger.warning(
@@ -68,5 +68,5 @@ def unknown_share(
     words = {token for token, name in pairs if any(map(str.isalpha, name))}
     words = words - set(tokenizer.all_special_ids) | {unknown}
     counts = [sum(token in words for token in row) for row in tokens]
-    lost = [row.count(unknown) for row in tokens]
-    return np.array(lost) / np.maximum(counts, 1)
+    unknown_counts = [row.count(unknown) for row in tokens]
+    return np.array(unknown_counts) / np.maximum(counts, 1)
