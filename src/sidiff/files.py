@@ -1,4 +1,4 @@
-"""Files that are complete or absent: temporary file, fsync, rename."""
+"""Files that are complete or absent, by temporary file, fsync and rename."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from sidiff.errors import SidiffError
 
 UNFINISHED = ".part"
-"""Ending of a file that is being written; one left by a crash is written over."""
+"""Ending of a file that is being written; after a crash it is overwritten."""
 
 
 @contextmanager
@@ -18,13 +18,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """Write a file that readers see complete or not at all.
 
     Args:
-        path: the final file; missing folders are made, an older file is replaced.
+        path: the final file; missing folders are created, an older file is replaced.
 
     Yields:
-        Where to write it. It takes its place when the block ends without an error.
+        The temporary file, which replaces ``path`` when the block ends without error.
 
     Raises:
-        SidiffError: the disk is full or refuses; an older file is as it was.
+        SidiffError: the disk refuses it; an older file is unchanged.
     """
     part = path.with_name(path.name + UNFINISHED)
     try:
@@ -54,7 +54,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """Synchronise a file, or the names in a folder, to the disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

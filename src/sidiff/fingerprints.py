@@ -10,30 +10,30 @@ from typing import Any
 
 
 def short(fingerprint: object) -> str:
-    """The beginning of a fingerprint, for messages; ``none`` where there is none."""
+    """Shorten a fingerprint for messages; ``none`` if it is empty."""
     return str(fingerprint)[:12] if fingerprint else "none"
 
 
 def of_file(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
+    """Compute the SHA-256 (hex) of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def of_texts(texts: Iterable[str]) -> str:
-    """SHA-256 (hex) of texts in their order."""
+    """Compute the SHA-256 (hex) of texts in order."""
     digest = hashlib.sha256()
     add_texts(digest, texts)
     return digest.hexdigest()
 
 
 def of_values(values: Any) -> str:
-    """SHA-256 (hex) of anything that JSON can hold."""
+    """Compute the SHA-256 (hex) of values as JSON."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def add_texts(digest: Any, texts: Iterable[str]) -> None:
-    """Add texts to a digest of ``hashlib``; other texts or bounds, another digest."""
+    """Add texts and their lengths to a digest of ``hashlib``."""
     for text in texts:
         name = text.encode()
         digest.update(b"%d:%s," % (len(name), name))

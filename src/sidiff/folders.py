@@ -1,7 +1,7 @@
-"""Folders that are whole or absent, with the SHA-256 of every file in a manifest.
+"""Folders that are complete or absent, with the SHA-256 of every file in a manifest.
 
-The manifest is written last, and so a folder with a manifest is complete: on a disk the
-folder gets its name after it, in an object store it is the last object to be uploaded.
+The manifest is written last, so a folder with a manifest is complete. On a disk, the
+folder then gets its name; in an object store, the manifest is the last upload.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ MANIFEST = "manifest.json"
 
 @contextmanager
 def whole_folder(files: Any, path: str, about: dict[str, Any]) -> Iterator[Path]:
-    """Write a folder that readers see whole or not at all, even after a crash.
+    """Write a folder that readers see complete or not at all, even after a crash.
 
     Args:
-        files: the fsspec file system.
-        path: the final folder inside it; there must be none yet.
+        files: an fsspec file system.
+        path: the final folder in it, which must not exist.
         about: further entries of the manifest, as JSON; read when the block ends.
 
     Yields:
-        A folder of this machine to write files into; no folders inside.
+        A folder of this machine for files, without subfolders.
 
     Raises:
-        SidiffError: the disk is full or refuses, or the store does.
+        SidiffError: the disk or the store refuses it.
     """
     if not is_local(files):
         with TemporaryDirectory(prefix="sidiff-") as name:
@@ -68,15 +68,15 @@ def whole_folder(files: Any, path: str, about: dict[str, Any]) -> Iterator[Path]
 
 
 def read_manifest(folder: Path, kind: str, remedy: str) -> dict[str, Any]:
-    """Check every file; return the manifest's entries with a ``fingerprint``.
+    """Check every file; return the manifest's entries and a ``fingerprint``.
 
     Args:
-        folder: on this machine.
-        kind: the entry ``kind`` that the manifest must have.
-        remedy: advice for the errors, a clause.
+        folder: a folder on this machine.
+        kind: the required entry ``kind`` of the manifest.
+        remedy: a clause that ends the errors.
 
     Raises:
-        SidiffError: it is no such folder, or a file is not the one that was written.
+        SidiffError: the folder has no such manifest, or a file is damaged.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
@@ -111,7 +111,7 @@ def read_manifest(folder: Path, kind: str, remedy: str) -> dict[str, Any]:
 
 @contextmanager
 def local_folder(files: Any, path: str) -> Iterator[Path]:
-    """A folder on this machine with the files of ``path``, for the block.
+    """Provide the files of ``path`` in a folder on this machine.
 
     Raises:
         SidiffError: there is no such folder.

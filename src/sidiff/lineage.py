@@ -1,7 +1,7 @@
-"""Lineage: SHA-256 of each file's ancestors, compared before a node runs.
+"""Lineage: SHA-256 of the ancestors of files, compared before a node runs.
 
-Stages run apart and versions can be pinned, so the inputs of a node may be made of
-different versions of the same data set: then the node does not run.
+Stages run separately and versions can be pinned, so the inputs of a node may come from
+different versions of one data set. Such a node does not run.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ TRAINED = {
     *("denoiser", "training_history", "masking_history", "seed_denoisers"),
     *("variant_denoisers", "variant_history"),
 }
-"""Trained artefacts. They stay valid for an extended SID table and newer sequences, so
-their ancestors are compared among themselves only.
+"""Trained data sets. They stay valid for an extended SID table and newer sequences, so
+their ancestors are only compared with each other.
 """
 
 
@@ -36,13 +36,13 @@ class LineageHooks:
     def __init__(self) -> None:
         self._outputs: dict[str, tuple[Stored, dict[str, str]]] = {}
 
-    # First, so that no other hook takes the node as begun.
+    # First, so that other hooks do not log a node that is refused.
     @hook_impl(tryfirst=True)
     def before_node_run(self, node: Node, catalog: DataCatalog) -> None:
-        """Refuse inputs that do not belong together.
+        """Check that the inputs have the same ancestors.
 
         Raises:
-            SidiffError: names two of them, and the data set that differs.
+            SidiffError: names two inputs, and the ancestor that differs.
         """
         inputs = versioned(set(node.inputs), catalog)
         stamped: dict[str, tuple[Stamp, str]] = {}
@@ -60,7 +60,7 @@ class LineageHooks:
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
-        """Make this output an ancestor of the node's outputs that follow."""
+        """Add this output to the ancestors of the node's later outputs."""
         if dataset_name in self._outputs:
             dataset, made_of = self._outputs.pop(dataset_name)
             if dataset.sha256:
@@ -68,13 +68,13 @@ class LineageHooks:
 
 
 def joined(stamped: Mapping[str, tuple[Stamp, str]]) -> dict[str, str]:
-    """Return the SHA-256 of all data sets behind these, by name.
+    """Join the SHA-256 of data sets and all their ancestors, by name.
 
     Args:
-        stamped: the stamp and the version of each data set, by its name.
+        stamped: stamp and version of each data set, by name.
 
     Raises:
-        SidiffError: two of them are of different contents of the same data set.
+        SidiffError: two data sets were made of different versions of an ancestor.
     """
     found: dict[bool, dict[str, tuple[str, str]]] = {True: {}, False: {}}
     made_of = {name: stamp.sha256 for name, (stamp, _) in stamped.items()}
@@ -99,10 +99,10 @@ def joined(stamped: Mapping[str, tuple[Stamp, str]]) -> dict[str, str]:
 
 
 def _ignore_unrelated(previous: Mapping[str, Previous]) -> None:
-    """Let previous outputs of a node count as none unless they were made together.
+    """Ignore previous outputs of a node unless they were made together.
 
-    A crash between two outputs leaves one newer than the other. That is harmless where
-    its content is the same as before.
+    A crash between two outputs leaves one newer than the other, which is harmless if
+    its content is unchanged.
     """
     stamps = {
         name: stamp

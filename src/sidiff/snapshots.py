@@ -1,8 +1,8 @@
-"""Snapshots of unfinished work, from which the same work goes on after a crash.
+"""Snapshots of unfinished work, from which it resumes after a crash.
 
 A snapshot is one file on a disk or in an object store: the SHA-256 of the rest of the
-file, then arrays in the format of safetensors, one of them the metadata as JSON. It
-replaces the one before it only when it is whole, so there always is a last good one.
+file, then safetensors, in which one array is the metadata as JSON. It replaces its
+predecessor only when it is complete, so there is always a good one.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ ENDING = ".snapshot"
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 _DIGEST_BYTES = 32
 _METADATA = "__description__"
-"""Name of the array with the metadata: a header holds 100 MB at most."""
+"""Name of the array with the metadata: a header is limited to 100 MB."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A piece of work at one moment.
+    """State of a piece of work.
 
     Attributes:
-        arrays: by name, of any shape and type that safetensors knows.
-        metadata: everything else, as JSON knows it (and NaN and infinities).
+        arrays: arrays by name, of any type of safetensors.
+        metadata: further values as JSON, with NaN and infinities.
     """
 
     arrays: dict[str, NDArray[Any]]
@@ -51,16 +51,15 @@ class Snapshot:
 class SnapshotFolder:
     """Snapshots by name, in a folder that need not exist yet.
 
-    Every method raises ``StorageError`` where the folder lies in a store that cannot
-    be reached.
+    Every method raises ``StorageError`` if the store cannot be reached.
     """
 
     def __init__(self, path: Path, files: Any = None) -> None:
-        """Name the folder; nothing is read or made before it is needed.
+        """Name the folder; nothing is read or created yet.
 
         Args:
-            path: the folder, inside ``files``.
-            files: the fsspec file system that holds it; None for this machine's.
+            path: the folder in ``files``.
+            files: an fsspec file system; None for this machine's.
         """
         self.path = path
         self.files = files or LocalFileSystem()
@@ -68,25 +67,25 @@ class SnapshotFolder:
 
     @property
     def location(self) -> Path:
-        """The folder, as a process of another working folder finds it."""
+        """The folder, for processes with another working folder."""
         return self.path.absolute() if is_local(self.files) else self.path
 
     @property
     def address(self) -> str:
-        """The folder as a person names it."""
+        """Path or address of the folder, for messages."""
         return address_of(self.files, self.path.as_posix())
 
     @property
     def used(self) -> list[str]:
-        """Names of the snapshots that were read or written through this object."""
+        """Names of the snapshots that this object has read or written."""
         return sorted(self._used)
 
     def adopt(self, names: Iterable[str]) -> None:
-        """Count snapshots that another process used as used through this object."""
+        """Add snapshots that another process has used to ``used``."""
         self._used.update(names)
 
     def names(self) -> list[str]:
-        """Names of the snapshots that are there, sorted."""
+        """List the names of the stored snapshots, sorted."""
         folder = self.path.as_posix()
         self.files.invalidate_cache()
         try:
@@ -98,9 +97,9 @@ class SnapshotFolder:
         return sorted(path.stem for path in paths if path.suffix == ENDING)
 
     def read(self, name: str) -> Snapshot | None:
-        """Return a snapshot, or None where there is none.
+        """Read a snapshot; None if there is none.
 
-        A damaged one is set aside under another ending, with a warning.
+        A damaged snapshot is renamed, with a warning.
         """
         file = self._file(name)
         try:
@@ -123,27 +122,24 @@ class SnapshotFolder:
             return None
 
     def write(self, name: str, snapshot: Snapshot) -> None:
-        """Put a snapshot in the place of the last one of this name.
+        """Replace the snapshot of this name.
 
         Raises:
-            SidiffError: the disk is full or refuses; the last one is untouched.
+            SidiffError: the disk refuses it; the old snapshot is unchanged.
         """
         self._used.add(name)
         with atomic_object(self.files, self._file(name)) as part:
             part.write_bytes(encode(snapshot))
 
     def clear(self) -> None:
-        """Remove the snapshots that were read or written through this object.
-
-        Those of other settings stay.
-        """
+        """Remove the ``used`` snapshots; others stay."""
         for name in self._used:
             file = self._file(name)
             with suppress(FileNotFoundError), store_errors(self.files, file):
                 self.files.rm_file(file)
         self._used.clear()
-        # Object stores have no folders. One that is not empty, or that another run
-        # removes at this moment, is no error.
+        # Object stores have no folders. The folder may not be empty, or another run may
+        # remove it at the same time.
         if is_local(self.files):
             with suppress(OSError):
                 self.path.rmdir()
@@ -153,7 +149,7 @@ class SnapshotFolder:
 
 
 def encode(snapshot: Snapshot) -> bytes:
-    """Return a snapshot as the content of a file."""
+    """Encode a snapshot as the content of a file."""
     text = json.dumps(snapshot.metadata).encode()
     metadata = np.frombuffer(text, dtype=np.uint8)
     content = save(snapshot.arrays | {_METADATA: metadata})
@@ -161,10 +157,10 @@ def encode(snapshot: Snapshot) -> bytes:
 
 
 def decode(content: bytes) -> Snapshot:
-    """Undo ``encode``.
+    """Decode the content of a file.
 
     Raises:
-        ValueError: it is no snapshot, or not the one that was written.
+        ValueError: the content is damaged or is not a snapshot.
     """
     digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if hashlib.sha256(content).digest() != digest:
@@ -179,7 +175,7 @@ def decode(content: bytes) -> Snapshot:
 
 
 def below(name: str, named: Mapping[str, T]) -> dict[str, T]:
-    """The entries whose names begin with ``NAME/``, by the rest of their names."""
+    """Select the entries whose names begin with ``NAME/``, by the rest of the name."""
     start = f"{name}/"
     return {
         key.removeprefix(start): value

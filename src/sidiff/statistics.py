@@ -1,7 +1,4 @@
-"""Shape and size of stored tables, for kedro-viz.
-
-Kedro-viz gathers them itself for pandas frames only.
-"""
+"""Statistics of stored tables for kedro-viz, which supports pandas frames only."""
 
 from __future__ import annotations
 
@@ -19,9 +16,9 @@ from sidiff.files import atomic_file
 
 
 class StatisticsHooks:
-    """Rows, columns and bytes of every table that a run stored.
+    """Hooks that record rows, columns and bytes of every stored table.
 
-    They join those of earlier runs: a stage on its own leaves the others' in place.
+    Statistics of earlier runs stay, so a run of one stage keeps those of the others.
     """
 
     def __init__(self) -> None:
@@ -51,7 +48,7 @@ class StatisticsHooks:
         table = isinstance(data, pl.DataFrame | pl.LazyFrame)
         if not table or not isinstance(dataset, Stored):
             return
-        # A lazy query would run again; the stored file has the counts in its footer.
+        # Collecting a lazy frame would run it again; the stored file has the counts.
         stored = dataset.load() if isinstance(data, pl.LazyFrame) else data.lazy()
         self._known[dataset_name] = {
             "rows": stored.select(pl.len()).collect().item(),
@@ -63,7 +60,7 @@ class StatisticsHooks:
     @hook_impl(trylast=True)
     def after_pipeline_run(self) -> None:
         """Write the statistics where kedro-viz reads them."""
-        # Kedro-viz makes the folder, in a project and not elsewhere.
+        # Kedro-viz creates the folder, in projects only.
         if not self._file.parent.exists():
             return
         with atomic_file(self._file) as part:

@@ -1,9 +1,9 @@
-"""Files on this machine or in an object store, by the same few calls.
+"""Files on this machine or in an object store.
 
-``files`` is an fsspec file system, and a path is one inside it. What is written is
+``files`` is an fsspec file system, and ``path`` a path in it. Written files are
 complete or absent: on a disk by a rename, in an object store because an object appears
-when its upload is complete (not so on a file server such as sftp). Objects are written
-as files below ``TMPDIR`` first, so that an error uploads nothing.
+when its upload is complete (which is not true for file servers such as sftp). Objects
+are first written as files below ``TMPDIR``, so that an error uploads nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _QUERY = re.compile(r"(?<=\w)(://[^\s?'\"]*)\?[^\s'\"]*[^\s'\".,;:)]")
 
 
 class StorageError(SidiffError):
-    """A failure of the store: not reachable, not permitted, no such bucket."""
+    """A store that is not reachable, refuses access, or has no such bucket."""
 
 
 def is_local(files: Any) -> bool:
@@ -34,12 +34,12 @@ def is_local(files: Any) -> bool:
 
 
 def address_of(files: Any, path: str) -> str:
-    """Return the path as a person names it, with the protocol of a store."""
+    """Return the path for messages, with the protocol of a store."""
     return path if is_local(files) else redacted(files.unstrip_protocol(path))
 
 
 def redacted(text: str) -> str:
-    """Return ``text`` without users, passwords and queries in its addresses."""
+    """Remove users, passwords and queries from the addresses in a text."""
     return _QUERY.sub(r"\1?***", _LOGIN.sub("***@", text))
 
 
@@ -48,11 +48,11 @@ def atomic_object(files: Any, path: str) -> Iterator[Path]:
     """Write a file or an object that readers see complete or not at all.
 
     Yields:
-        Where to write it on this machine. It takes its place when the block ends
+        The file of this machine to write. It replaces ``path`` when the block ends
         without an error.
 
     Raises:
-        SidiffError: the disk is full, or the store refuses; an older file is as it was.
+        SidiffError: the disk or the store refuses it; an older file is unchanged.
     """
     if is_local(files):
         with atomic_file(Path(path)) as part:
@@ -69,7 +69,7 @@ def atomic_object(files: Any, path: str) -> Iterator[Path]:
 
 @contextmanager
 def local_copy(files: Any, path: str) -> Iterator[Path]:
-    """Give a file on this machine with the content of ``path``.
+    """Provide a file on this machine with the content of ``path``.
 
     Raises:
         FileNotFoundError: the store has no such object.
@@ -98,17 +98,17 @@ def read_bytes(files: Any, path: str) -> bytes:
 
 @contextmanager
 def store_errors(files: Any, path: str, *, absence: bool = False) -> Iterator[None]:
-    """Turn errors of a store into a ``StorageError``; those of a disk pass unchanged.
+    """Turn errors of a store into a ``StorageError``; disk errors pass unchanged.
 
     Args:
-        files: the file system.
-        path: what is read or written in it.
-        absence: include ``FileNotFoundError``, which is about the bucket when writing
-            or listing, and about the object when reading.
+        files: an fsspec file system.
+        path: the path in it that is read or written.
+        absence: include ``FileNotFoundError``. When writing or listing it means a
+            missing bucket, when reading a missing object.
     """
     try:
         yield
-    # Each file system has errors of its own, not all of them an OSError.
+    # Every file system has its own errors, which need not be an OSError.
     except Exception as error:
         if is_local(files) or (isinstance(error, FileNotFoundError) and not absence):
             raise

@@ -309,7 +309,7 @@ CASES = [
         lambda place: evaluate(
             place, sid_table=place.shop.sid_table.drop("codebook_size")
         ),
-        ("lacks the column item_id or codebook_size",),
+        ("lacks the column item_id, codebook_size or generation",),
     ),
     # denoisers
     Case(

@@ -212,7 +212,7 @@ CASES = [
     Case(
         "an address that is none",
         raw(lambda place: place.folder / "r.gz", "ftp://somewhere/r.gz"),
-        ("ftp://somewhere/r.gz", "no http or https address"),
+        ("ftp://somewhere/r.gz", "not an http(s) address"),
     ),
     Case(
         "nobody answers at the address",

@@ -181,20 +181,17 @@ def test_impala_binary_texts(tmp_path: Path, binary_id: bool) -> None:
     assert found.texts["00101"] == text
 
 
-def test_cp1252_titles(
-    tmp_path: Path, log: Path, items: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_cp1252_titles(log: Path, items: Path) -> None:
     catalogue = shelf()
     for row in catalogue[::3]:
         row[1], row[3] = f"Théière brûlée {row[2]}", "Thé & Café"
     quoted(items, ITEM, catalogue)
     items.write_bytes(items.read_text(encoding="utf-8").encode("cp1252"))
-    found = read(log, items)
-    is_whole(found)
-    assert found.texts["00101"] == (
-        "Name: Théière brûlée red. Colour: red. Category: Thé & Café. Price: 4.0."
-    )
-    assert "items.csv is read as windows-1252" in caplog.text
+    with pytest.raises(SidiffError, match=r"8 of 24 lines are malformed .*not UTF-8"):
+        read(log, items)
+    found = read(log, items, max_rejected_share=0.5)
+    assert (len(found.items), len(found.rejected)) == (16, 8)
+    assert all("\ufffd" not in text for text in found.texts.values())
 
 
 @pytest.mark.parametrize("dates", [False, True])

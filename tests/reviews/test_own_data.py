@@ -186,8 +186,8 @@ def test_null_and_empty_ids_are_set_aside(tmp_path: Path, name: str) -> None:
     assert read.rejected["file"].unique().to_list() == [name]
     shown = {
         "parquet": "who: u, what: null, at: 4",
-        "csv": "u,,4",
-        "tsv": "u\t\t4",
+        "csv": "who: u, what: null, at: 4",
+        "tsv": "who: u, what: null, at: 4",
         "json": '{"who": "u", "what": null, "at": 4}',
     }
     kind = name.removesuffix(".gz").replace("nd", "").rpartition(".")[2]

@@ -27,6 +27,8 @@ FINE = {
     "out_of_reach": 0,
     "tied_share": 0.25,
     "repeated_targets": 0.1,
+    "mean_length": 9.0,
+    "max_length": 60,
 }
 
 
@@ -50,7 +52,7 @@ def describe(sequences: Sequences, windows: Windows, longest: int) -> dict[str, 
 
 
 def said(found: dict[str, Any], **rules: Any) -> list[str]:
-    return warnings_about(FINE | found, model("filtering", rules))
+    return warnings_about(FINE | found, model("filtering", rules), "NULL-7")
 
 
 def test_statistics_by_hand() -> None:
@@ -126,6 +128,11 @@ def test_good_data_have_no_warning() -> None:
             "300 of the 900 interactions that may train are in no training sample: "
             "200 are beyond the reach of filtering.windows=prefix (set it "
             "to sliding), 100 are of users too short for filtering.min_history=",
+        ),
+        (
+            {"max_length": 220},
+            {},
+            "User NULL-7 has 22% of the interactions: if its id stands for unknown",
         ),
         (
             {"tied_share": 0.5},

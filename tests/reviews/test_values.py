@@ -300,16 +300,6 @@ def test_mongo_dates(tmp_path: Path) -> None:
     assert log(path, "datetime").frame.collect()["timestamp"].to_list() == [TIME] * 3
 
 
-def test_a_user_who_is_many_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "log.csv"
-    users = [f"c{n % 60}" for n in range(360)] + ["0"] * 100
-    path.write_text("u,i,t\n" + "".join(f"{name},b,{TIME}\n" for name in users))
-    found = log(path)
-    assert found.notes["largest_user"] == {"user_id": "0", "share": 100 / 460}
-    path.write_text("u,i,t\n" + "".join(f"{name},b,{TIME}\n" for name in users[:360]))
-    assert log(path).notes["largest_user"] is None
-
-
 def test_ratings_with_commas_and_without_sense(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     stars = ["4,5", "3", "many", "NULL", ""]

@@ -1,4 +1,4 @@
-"""The Kedro data sets that sidiff needs and that no library has."""
+"""Kedro data sets of sidiff: atomic, stamped and checked versions."""
 
 from sidiff.datasets.folders import BundleDataset, PartitionedParquet, StoredFolder
 from sidiff.datasets.optional import (

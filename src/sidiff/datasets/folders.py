@@ -1,4 +1,4 @@
-"""Versioned folders, whole or absent: bundles, and tables in partitions."""
+"""Versioned folders, complete or absent: bundles, and partitioned tables."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ if TYPE_CHECKING:
     from sidiff.serving.bundle import Bundle
 
 TABLE = "table in partitions"
-"""The kind that the manifest of such a folder names."""
+"""The ``kind`` in the manifest of a partitioned table."""
 
 
 class StoredFolder(StoredFile[Saved, Loaded]):
-    """A versioned folder with a manifest; arguments as of ``StoredFile``."""
+    """A versioned folder with a manifest, which marks it as complete.
+
+    Arguments are those of ``StoredFile``.
+    """
 
     @contextmanager
     def stored_file(self) -> Iterator[Path]:
-        """Name a folder on this machine with what the running session stored."""
+        """Provide the folder that this run stored, on this machine."""
         with local_folder(self._fs, self._place(self._save_path())) as copy:
             yield copy
 
     def _version_at(self, path: PurePosixPath) -> PurePosixPath | None:
-        # A folder without a manifest is not complete.
         return super()._version_at(path.parent) if path.name == MANIFEST else None
 
     def _is_there(self, path: PurePosixPath) -> bool:
@@ -41,14 +43,14 @@ class StoredFolder(StoredFile[Saved, Loaded]):
 
 
 class BundleDataset(StoredFolder["Bundle", "Bundle"]):
-    """A trained network, ready to recommend: ``sidiff.serving.bundle``."""
+    """A bundle for serving, see ``sidiff.serving.bundle``."""
 
     def load(self) -> Bundle:
         """Read the bundle.
 
         Raises:
-            SidiffError: it is damaged or of another release, or the store cannot be
-                read.
+            SidiffError: the bundle is damaged or of another release, or the store
+                cannot be read.
         """
         from sidiff.serving.bundle import Bundle  # noqa: PLC0415 (imports torch)
 
@@ -59,8 +61,7 @@ class BundleDataset(StoredFolder["Bundle", "Bundle"]):
         """Write the bundle.
 
         Raises:
-            SidiffError: the disk is full or the store refuses; there is no new
-                version then.
+            SidiffError: the disk or the store refuses it; no version is created.
         """
         data.write(self._place(self._get_save_path()), self._fs)
 
@@ -70,12 +71,11 @@ class PartitionedParquet(
 ):
     """A table in several Parquet files, written one after the other.
 
-    Saving takes names and frames, of which only one is held; loading scans all of
-    them.
+    Saving takes an iterator of names and frames; loading scans all files.
     """
 
     def load(self) -> pl.LazyFrame:
-        """Name the rows, file by file in the order of their names.
+        """Scan the rows, file by file in the order of their names.
 
         Raises:
             SidiffError: a file is damaged or missing, or the store cannot be read.
@@ -84,7 +84,7 @@ class PartitionedParquet(
         if is_local(self._fs):
             folder = Path(path)
         else:
-            # A scan reads it when this method has ended.
+            # The lazy frame reads the copy after this method.
             folder = Path(mkdtemp(dir=session_copies()))
             with local_folder(self._fs, path) as copy:
                 copytree(copy, folder, dirs_exist_ok=True)
@@ -95,8 +95,7 @@ class PartitionedParquet(
         """Write the parts.
 
         Raises:
-            SidiffError: the disk is full or the store refuses; there is no new
-                version then.
+            SidiffError: the disk or the store refuses it; no version is created.
         """
         place = self._place(self._get_save_path())
         with whole_folder(self._fs, place, {"kind": TABLE}) as part:

@@ -1,8 +1,8 @@
-"""Inputs that may be empty: earlier versions of an output, and unfinished work.
+"""Optional inputs: earlier versions of an output, and unfinished work.
 
-A node that goes on with what an earlier run left reads it through these data sets. An
-earlier version is a second, read-only name for the file of another data set: Kedro sees
-no cycle.
+A node that continues the work of an earlier run reads it through these data sets. An
+earlier version is a second, read-only name of another data set's file, so Kedro sees no
+cycle.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class OptionalInput:
-    """Mixin before a data set that may be empty and is never saved."""
+    """Mixin, before a data set, for inputs that may be absent and are never saved."""
 
     def save(self, data: Any) -> None:
         """Refuse.
@@ -37,30 +37,30 @@ class OptionalInput:
         raise DatasetError(f"{self} is read-only under this name")
 
     def _exists(self) -> bool:
-        # `load` returns None (or an empty folder) when there is no version, so this
-        # input always exists.
+        # `load` returns None or an empty folder if nothing is stored, so the input
+        # always exists.
         return True
 
 
 class Previous(OptionalInput, Stored):
-    """The latest stored version of something, ``None`` where there is none.
+    """Mixin for the latest stored version; ``None`` if there is none.
 
     Attributes:
-        ignored: ``load`` returns None, whatever is stored.
+        ignored: ``load`` returns None in any case.
     """
 
     ignored = False
 
     def load(self) -> Any:
-        """Read the latest version; ``None`` if there is none that can be used.
+        """Read the latest version; ``None`` if there is no usable one.
 
         Raises:
-            StorageError: the store cannot be read, which says nothing of the version.
+            StorageError: the store cannot be read.
         """
         if self.ignored:
             return None
         try:
-            # Not that of a data set, which Kedro has wrapped: it changes the errors.
+            # Kedro wraps the `load` of data sets and changes its errors.
             return Stored.load(self)
         except VersionNotFoundError:
             return None
@@ -71,7 +71,7 @@ class Previous(OptionalInput, Stored):
             return None
 
     def stamp(self) -> Stamp | None:
-        """The stamp of the latest version; None where there is none."""
+        """Read the stamp of the latest version; None if there is none."""
         try:
             return super().stamp()
         except VersionNotFoundError:
@@ -79,7 +79,7 @@ class Previous(OptionalInput, Stored):
 
 
 class PreviousVersion(Previous, StoredFile[NoReturn, pl.DataFrame | None]):
-    """The latest stored version of a Parquet table, ``None`` where there is none."""
+    """The latest stored version of a Parquet table; ``None`` if there is none."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class PreviousVersion(Previous, StoredFile[NoReturn, pl.DataFrame | None]):
         credentials: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the table; ``columns`` are those of a usable one, else it is none."""
+        """Name the table; a stored one that lacks one of ``columns`` is not usable."""
         self._columns = columns
         super().__init__(filepath, version, credentials, metadata)
 
@@ -105,9 +105,8 @@ class PreviousModel(Previous, SafetensorsDataset):
 class UnfinishedWork(OptionalInput, AbstractDataset[NoReturn, SnapshotFolder]):
     """A folder of snapshots that a node reads and writes while it works.
 
-    Loading gives the folder, so that the node stays free of paths. Nothing in it is a
-    result: it is never versioned, and what a run used of it is removed when that run
-    has ended well.
+    Loading returns the folder, so that nodes contain no paths. Its content is not
+    versioned, and the snapshots of a run are removed when it has succeeded.
     """
 
     def __init__(
@@ -116,7 +115,7 @@ class UnfinishedWork(OptionalInput, AbstractDataset[NoReturn, SnapshotFolder]):
         credentials: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the folder by its path or fsspec address; it is made when needed."""
+        """Name the folder by its path or fsspec address; it need not exist."""
         protocol, path = get_protocol_and_path(filepath)
         files = fsspec.filesystem(protocol, **(credentials or {}))
         self._folder = SnapshotFolder(Path(path), files)

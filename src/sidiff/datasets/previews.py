@@ -1,4 +1,4 @@
-"""Tables as kedro-viz shows them."""
+"""Previews of tables for kedro-viz."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from kedro_datasets._typing import TablePreview
 
 _DIGEST = r"^[0-9a-f]{16,}$"
 _CELL = 120
-"""Characters of the longest cell."""
+"""Largest number of characters of a cell."""
 
 
 def table_preview(head: pl.DataFrame) -> TablePreview:
-    """Return the first rows of a table without its columns of digests.
+    """Convert the first rows of a table to a preview.
 
-    A digest says nothing to a reader, and its 64 digits push the other columns out of
-    the panel. Lists are shown as text, which is all that kedro-viz can draw of them.
-
-    Args:
-        head: the first rows.
+    Columns of digests are left out, as they would fill the panel. Lists become texts,
+    because kedro-viz does not show lists.
     """
     texts = head.select(pl.selectors.by_dtype(pl.String, pl.Enum).cast(pl.String))
     digests = [

@@ -1,4 +1,4 @@
-"""Raw files: read where they lie, fetched once when they lie elsewhere."""
+"""Raw files: local ones by their paths, remote ones by local copies."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ _WILDCARD = re.compile(r"[*?\[]")
 
 
 class RawFile(AbstractDataset[list[str], list[Path]]):
-    """One raw file or several, known to the pipeline by their paths.
+    """One raw file or several, loaded as paths.
 
-    Loading gives paths and not the content, so that parsing streams the files and can
-    name line numbers. What lies on another machine is copied to this one first: it is
-    read more than once, and its digest goes into the report.
+    Loading returns paths, so that parsing streams the files and reports line numbers.
+    Remote files are copied first, because they are read several times.
 
-    Saving writes the lines of one gzip file with a fixed header: the same lines always
-    make the same bytes. Without lines an existing file stays.
+    Saving writes lines as one gzip file with a fixed header, so equal lines give equal
+    bytes. An empty list of lines leaves an existing file unchanged.
     """
 
     def __init__(
@@ -43,13 +42,13 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
         """Name the files.
 
         Args:
-            filepath: path of a file, or of a folder (with all files below it), or a
-                pattern such as ``logs/*.csv``, or an address of any of these
-                (``s3://...``, whatever fsspec knows), or of one file by http(s).
-            copies: local folder for the files of an address.
-            url: http(s) address to fetch a single file from when it is absent.
-            credentials: for the file system of an address.
-            metadata: for plugins, ignored here.
+            filepath: path of a file, of a folder (with all files below it), or a
+                pattern such as ``logs/*.csv``; or an fsspec address of these
+                (``s3://...``); or the http(s) address of one file.
+            copies: local folder for copies of remote files.
+            url: http(s) address from which an absent single file is downloaded.
+            credentials: arguments of the file system of an address.
+            metadata: for plugins; not used here.
         """
         self._filepath = filepath
         self._copies = Path(copies)
@@ -58,14 +57,13 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
         self.metadata = metadata
 
     def load(self) -> list[Path]:
-        """Return the paths of the files, sorted; absent ones are fetched first.
+        """Return the sorted paths of the files; absent files are downloaded first.
 
-        Of several files the empty ones are left out, and names that begin with ``_``
-        or ``.``: other tools leave such parts and markers.
+        Of several files, empty ones are left out, and so are names that begin with
+        ``_`` or ``.``, which other tools use for markers.
 
         Raises:
-            SidiffError: there is no such file, it may not be read, or it could not be
-                fetched.
+            SidiffError: a file is missing, or cannot be read or downloaded.
         """
         if _is_http(self._filepath):
             name = PurePosixPath(urlsplit(self._filepath).path).name
@@ -103,13 +101,10 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
         return sorted(found)
 
     def save(self, data: list[str]) -> None:
-        """Write lines, without their line ends, as a gzip file.
-
-        Readers see the old file or the whole new one, never a part of it.
+        """Write lines, given without line ends, as a gzip file.
 
         Raises:
-            SidiffError: the disk is full or the store refuses; the old file is as it
-                was.
+            SidiffError: the disk or the store refuses it; the old file is unchanged.
         """
         if not data:
             return
@@ -117,14 +112,14 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
         with (
             atomic_object(files, path) as part,
             part.open("wb") as raw,
-            # No name and no time in the header: equal lines, equal bytes.
+            # Without name and time in the header, equal lines give equal bytes.
             gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as file,
         ):
             for line in data:
                 file.write(line.encode() + b"\n")
 
     def _place(self) -> tuple[Any, str]:
-        """The file system of the files, and where they lie in it."""
+        """Return the file system of the files, and their path in it."""
         if not _is_address(self._filepath):
             return LocalFileSystem(), self._filepath
         files, path = fsspec.core.url_to_fs(self._filepath, **self._credentials)
@@ -142,7 +137,7 @@ class RawFile(AbstractDataset[list[str], list[Path]]):
             found = [_copy(files, name, self._copies) for name in names]
         except SidiffError:
             raise
-        # Each file system has errors of its own, not all of them an OSError.
+        # Every file system has its own errors, which need not be an OSError.
         except Exception as error:
             raise SidiffError(
                 f"{self._filepath} cannot be read ({type(error).__name__}: {error}): "
@@ -191,8 +186,8 @@ def _remote_names(files: Any, root: str) -> list[str]:
 
 
 def _copy(files: Any, name: str, copies: Path) -> Path:
-    # The folder tells the state (its etag, or size and time), so a file that changes
-    # over there is copied anew.
+    # The name of the folder depends on etag or size and time, so a file that changes
+    # is copied again.
     copy = copies / files.ukey(name)[:16] / PurePosixPath(name).name
     if not copy.exists():
         with atomic_file(copy) as part:

@@ -1,4 +1,4 @@
-"""Arrays and their description in one safetensors file, never pickle."""
+"""Arrays and metadata in one safetensors file."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from kedro.io.core import Version
 from sidiff.datasets.stored import StoredFile
 
 _METADATA = "__description__"
-"""Name of the array with the metadata as JSON: a header holds 100 MB at most."""
+"""Name of the array with the metadata as JSON: a header is limited to 100 MB."""
 
 
 class Model(NamedTuple):
-    """The stored form of a fitted stage."""
+    """Arrays and metadata of a fitted model."""
 
     tensors: dict[str, Any]
-    """Arrays by name: numpy arrays or torch tensors, as the data set says."""
+    """Arrays by name: numpy arrays or torch tensors, see ``SafetensorsDataset``."""
     metadata: dict[str, Any]
-    """Everything else, as JSON knows it."""
+    """Further values, as JSON."""
 
 
 class SafetensorsDataset(StoredFile[Model, Model]):
-    """A versioned safetensors file of arrays, and of metadata in one more array."""
+    """A versioned safetensors file; the metadata are one more array."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class SafetensorsDataset(StoredFile[Model, Model]):
         metadata: dict[str, Any] | None = None,
         framework: Literal["numpy", "torch"] = "numpy",
     ) -> None:
-        """Name the file; ``framework`` is whose arrays it gives and takes."""
+        """Name the file; ``framework`` is the library of the arrays."""
         self._framework = framework
         super().__init__(filepath, version, credentials, metadata)
 
@@ -56,7 +56,7 @@ class SafetensorsDataset(StoredFile[Model, Model]):
         file.write_bytes(self._backend().save(tensors | {_METADATA: description}))
 
     def _backend(self) -> Any:
-        # Lazily: torch takes a second to import, and numpy users need none of it.
+        # Importing torch takes a second, which numpy arrays do not need.
         return import_module(f"safetensors.{self._framework}")
 
     def _describe(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class SafetensorsDataset(StoredFile[Model, Model]):
 
 
 def _contiguous(tensor: Any) -> Any:
-    # Both libraries write the buffer as it lies, so a view must be laid out first.
+    # safetensors writes buffers as they are, so a view must be made contiguous.
     if hasattr(tensor, "contiguous"):
         return tensor.contiguous()
     return np.ascontiguousarray(tensor)

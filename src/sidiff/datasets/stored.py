@@ -1,8 +1,8 @@
-"""Versioned data sets: whole or absent, with a stamp that is checked on reading.
+"""Versioned data sets: complete or absent, with a stamp that loading checks.
 
-The stamp has the SHA-256 of the file and those of the data sets that it was made of
-(``sidiff.lineage``). It lies next to the folder of the version, not inside: Polars
-reads a folder of Parquet files only if there are no others.
+The stamp has the SHA-256 of the file and of the data sets that it was made of
+(``sidiff.lineage``). It is next to the folder of the version, because Polars reads a
+folder of Parquet files only if it has no other files.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ Loaded = TypeVar("Loaded")
 
 
 class Stamp(NamedTuple):
-    """What is known of a stored file."""
+    """Digests of a stored file and its ancestors."""
 
     sha256: str
     made_of: dict[str, str]
-    """Data sets that it was made of, near and far, and the SHA-256 of each."""
+    """SHA-256 of all data sets that it was made of, direct and indirect, by name."""
 
 
 class Stored:
-    """Mixin before a versioned data set with ``_fs`` and ``_protocol``.
+    """Mixin, before a versioned data set with ``_fs`` and ``_protocol``.
 
-    Before one of Kedro's it makes whole versions: Kedro's write in place, so that a
-    crash in the middle leaves half a file as the latest version, and so does an error
-    in an object store, where closing the half file uploads it.
+    It makes the versions of Kedro's data sets atomic. These write in place, so a crash
+    leaves half a file as the latest version. So does an error in an object store, where
+    closing half a file uploads it.
     """
 
     _fs: Any
@@ -69,16 +69,16 @@ class Stored:
     resolve_save_version: Any
 
     made_of: Mapping[str, str] = MappingProxyType({})
-    """What the running session makes it of, see ``Stamp``."""
+    """Ancestors of the version that this run stores, see ``Stamp``."""
     sha256 = ""
-    """Of what the running session stored."""
+    """SHA-256 of the version that this run stored."""
 
     def load(self) -> Any:
-        """Read what was stored.
+        """Read the stored data.
 
         Raises:
-            SidiffError: the file cannot be read or is not the one that was stored, or
-                the store cannot be read.
+            SidiffError: the file or the store cannot be read, or the SHA-256 differs
+                from the stamp.
         """
         path = self._place(self._get_load_path())
         try:
@@ -93,11 +93,10 @@ class Stored:
             ) from error
 
     def save(self, data: Any) -> None:
-        """Store ``data`` as a whole file with a stamp.
+        """Store ``data`` atomically, with a stamp.
 
         Raises:
-            SidiffError: the disk is full or the store refuses; there is no new
-                version then.
+            SidiffError: the disk or the store refuses it; no version is created.
         """
         path = self._place(self._get_save_path())
         with atomic_object(self._fs, path) as part:
@@ -108,18 +107,18 @@ class Stored:
         self.sha256 = stamp.sha256
 
     def _read(self, file: Path) -> Any:
-        """What a file of this machine holds."""
+        """Read a file of this machine."""
         inner: Any = super()
-        # Not Kedro's wrapper, which looks for a version; the same when writing.
+        # Avoid Kedro's wrapper, which resolves a version; `_write` does the same.
         return inner.load.__wrapped__(self._at(file))
 
     def _write(self, file: Path, data: Any) -> None:
-        """Put ``data`` into a file of this machine."""
+        """Write ``data`` to a file of this machine."""
         inner: Any = super()
         inner.save.__wrapped__(self._at(file), data)
 
     def _at(self, file: Path) -> Any:
-        """The same data set, unversioned, as a file of this machine."""
+        """Return this data set, unversioned, for a file of this machine."""
         here = copy(self)
         here._fs, here._protocol = LocalFileSystem(), "file"
         here._filepath, here._version = PurePosixPath(file), None
@@ -127,13 +126,13 @@ class Stored:
 
     @contextmanager
     def _checked(self, path: str) -> Iterator[Path]:
-        """A file of this machine with the content of ``path``, as it was stored."""
+        """Provide ``path`` as a file of this machine, checked against its stamp."""
         with local_copy(self._fs, path) as file:
             self._check(path, file)
             yield file
 
     def _check(self, path: str, file: Path) -> None:
-        """Compare ``file`` with the stamp of ``path``, if there is one."""
+        """Compare ``file`` with the stamp of ``path``, if any."""
         stamp = self._stamp_of(path)
         if stamp is not None and stamp.sha256 != of_file(file):
             raise SidiffError(
@@ -157,41 +156,41 @@ class Stored:
             return Stamp("damaged", {})
 
     def stamp(self) -> Stamp | None:
-        """The stamp of what the running session reads; None where it has none."""
+        """Read the stamp of the version that this run reads; None without one."""
         return self._stamp_of(self._place(self._get_load_path()))
 
     def address(self) -> str:
-        """Path or address below which all versions lie."""
+        """Return the path or address of the folder of all versions."""
         return address_of(self._fs, self._place(self._filepath))
 
     def stored_address(self) -> str:
-        """Path or address of what the running session stores under this name."""
+        """Return the path or address of the version that this run stores."""
         return address_of(self._fs, self._place(self._save_path()))
 
     def loaded_address(self) -> str:
-        """Path or address of what the running session reads under this name."""
+        """Return the path or address of the version that this run reads."""
         return address_of(self._fs, self._place(self._get_load_path()))
 
     def stored_size(self) -> int:
-        """Bytes of what the running session stored."""
+        """Return the bytes of the version that this run stored."""
         return int(self._fs.size(self._place(self._save_path())))
 
     def is_stored(self) -> bool:
-        """Test that the running session has stored something under this name."""
+        """Test that this run has stored a version."""
         return self._is_there(self._save_path())
 
     @contextmanager
     def stored_file(self) -> Iterator[Path]:
-        """Name a file on this machine with what the running session stored."""
+        """Provide the version that this run stored, as a file of this machine."""
         with local_copy(self._fs, self._place(self._save_path())) as copied:
             yield copied
 
     def _get_versions(self) -> list[str]:
-        """Return the stored versions' paths, the latest first.
+        """List the paths of the stored versions, the latest first.
 
-        Kedro's method asks a store once per version, takes an earlier listing from the
-        cache of fsspec, and counts an unreachable store as an empty one, on which a
-        stage would fit anew instead of extending.
+        Kedro's method sends a request per version, uses the cached listing of fsspec,
+        and treats an unreachable store as empty, so a stage would fit again instead of
+        extending.
 
         Raises:
             StorageError: the store cannot be listed.
@@ -204,7 +203,7 @@ class Stored:
         return sorted((str(path) for path in versions if path), reverse=True)
 
     def _version_at(self, path: PurePosixPath) -> PurePosixPath | None:
-        """The version that a file found in the store makes; None if it makes none."""
+        """Return the version that a found file marks as complete, or None."""
         name = self._filepath.name
         return path if path.name == path.parent.parent.name == name else None
 
@@ -240,7 +239,7 @@ class Stored:
 class StoredFile(
     Stored, AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Loaded]
 ):
-    """A versioned file of our own, on a disk or in an object store."""
+    """Base class of versioned files, on a disk or in an object store."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A table that may be larger than the memory, from one Parquet file to the next."""
+"""Parquet tables that may be larger than the memory."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from sidiff.storage import download, is_local
 class StreamedParquet(StoredFile[pl.LazyFrame, pl.LazyFrame]):
     """A Parquet file that is scanned, and written batch by batch.
 
-    Polars' lazy data set of kedro-datasets collects the whole table to save it.
+    (The lazy data set of kedro-datasets collects the whole table to save it.)
 
-    In an object store it is written here and uploaded; to read it, it is copied here
-    once, and the copy is removed when the process ends: a scan goes over it several
-    times. There must be room for both below ``TMPDIR``. Arguments as of ``StoredFile``.
+    A file in an object store is written here and uploaded. For reading it is copied
+    here once, as it is scanned several times; the copy is removed when the process
+    ends. Both need space below ``TMPDIR``. Arguments are those of ``StoredFile``.
     """
 
     def _read(self, file: Path) -> pl.LazyFrame:
@@ -49,7 +49,7 @@ class StreamedParquet(StoredFile[pl.LazyFrame, pl.LazyFrame]):
                 yield file
             return
         stamp = self._stamp_of(path)
-        # By content; a table without a stamp gets a folder of its own every time.
+        # Copies are found by content; without a stamp, every read makes a new one.
         folder = (
             session_copies() / stamp.sha256
             if stamp
@@ -65,7 +65,7 @@ class StreamedParquet(StoredFile[pl.LazyFrame, pl.LazyFrame]):
 
 @cache
 def session_copies() -> Path:
-    """A folder for copies of remote files, removed when the process ends."""
+    """Make the folder for copies of remote files, removed when the process ends."""
     folder = mkdtemp(prefix="sidiff-")
     atexit.register(rmtree, folder, ignore_errors=True)
     return Path(folder)

@@ -1,7 +1,7 @@
-"""Kedro's own file data sets with whole, stamped and checked versions (``Stored``).
+"""File data sets of kedro-datasets with atomic, stamped versions (``Stored``).
 
-Apart from the other data sets, because these libraries are slow to import. Arguments
-are those of the Kedro data set.
+They have their own module because their libraries are slow to import. Arguments are
+those of the Kedro data set.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""From raw review lines to integer sequences and item texts.
+"""Raw review files to integer sequences and item texts.
 
-``layouts`` and ``ingestion`` read Amazon's files into typed frames, ``own_data`` tables
-of any shop (``encodings``, ``delimited`` and ``json_text`` the forms of a text,
-``values``, ``times`` and ``numbers`` what stands in it), ``kcore`` and
-``sequences`` turn interactions into histories, targets and their split, ``text``
-renders what the encoder reads, ``download`` fetches raw files and ``sample_shop``
-makes a synthetic shop in the same raw layout.
+``ingestion`` reads Amazon's files in the layouts of ``layouts``; ``own_data`` reads
+tables with any column names. ``tables`` scans a table in any format (``delimited``,
+``json_text``, ``encodings``), and ``values``, ``times`` and ``numbers`` convert its
+values. ``kcore`` and ``sequences`` turn interactions into histories, targets and their
+split, and ``text`` renders the texts for the encoder. ``download`` fetches raw files;
+``sample_shop`` generates a synthetic shop in Amazon's format.
 """

@@ -1,13 +1,14 @@
 """Delimited text: dialect detection over the whole file, then parsing.
 
-The separator is the one of ``SEPARATORS`` that header and first lines agree on. A field
-in quotation marks is quoted, and may have line breaks; marks in it are doubled, or
-escaped by a backslash where the file has it so. A mark anywhere else is a letter, and
-so is one that opens a quoted field of lines that are whole rows by themselves. A row
-with more or fewer fields than the header is set aside.
+The separator is the one of ``SEPARATORS`` that occurs equally often in the header and
+in the first lines. A field in quotation marks is quoted and may contain line breaks;
+quotation marks in it are doubled, or escaped by a backslash. A quotation mark anywhere
+else is an ordinary character. So is one that opens a quoted field of several lines if
+these lines are complete rows by themselves. A row with more or fewer fields than the
+header is set aside.
 
-Most files have one row a line and no odd marks. One vectorised pass certifies that, and
-Polars reads them; any other file is parsed row by row in blocks.
+Most files have one row a line and no stray quotation marks. If one vectorised pass
+confirms that, Polars reads the file; otherwise it is parsed row by row in blocks.
 """
 
 from __future__ import annotations
@@ -35,25 +36,23 @@ _QUOTED = re.compile(rb'"[^"]*"')
 
 @dataclass(frozen=True)
 class Dialect:
-    """The dialect of a file: how its lines are rows of fields.
+    """The dialect of a file: how its lines form rows of fields.
 
     Attributes:
-        form: its encoding.
-        separator: what stands between two fields.
-        names: of the columns, all different.
-        header: the same as they stand in the header.
-        skipped: lines up to the header's end.
-        certified: every line is one row with as many fields as names, or blank.
-        escape: a backslash makes the letter after it an ordinary one.
+        form: encoding of the file.
+        separator: the character between two fields.
+        names: distinct names of the columns.
+        skipped: number of lines up to and including the header.
+        certified: every line is blank or one row with a field for every name.
+        escape: a backslash makes the next character an ordinary one.
         numeric: columns whose values begin with a digit.
-        keep_texts: quoted fields of several lines are such even if these look like
-            rows.
+        keep_texts: quoted fields of several lines stay one field even if their lines
+            look like rows.
     """
 
     form: TextForm
     separator: str
     names: tuple[str, ...]
-    header: tuple[str, ...]
     skipped: int
     certified: bool = False
     escape: bool = False
@@ -61,10 +60,10 @@ class Dialect:
     keep_texts: bool = False
 
     def records(self, numbered: Iterator[tuple[int, bytes]]) -> Records:
-        """The rows of a file's numbered lines, numbered from the header on."""
-        behind = islice(numbered, self.skipped, None)
+        """Return the rows of a file's numbered lines, numbered from the header on."""
+        body = islice(numbered, self.skipped, None)
         return Records(
-            ((number - self.skipped, line) for number, line in behind),
+            ((number - self.skipped, line) for number, line in body),
             Splitter(self.separator, escape=self.escape),
             len(self.names),
             self.numeric,
@@ -74,7 +73,7 @@ class Dialect:
 
 @remembered
 def find_dialect(path: Path) -> Dialect:
-    """Tell the dialect of a file from the whole of it.
+    """Find the dialect of a file from its whole content.
 
     Raises:
         SidiffError: the file is missing, damaged, or cannot be read.
@@ -85,8 +84,8 @@ def find_dialect(path: Path) -> Dialect:
     above = len(list(takewhile(bytes.isspace, first)))
     separator = _separator(first[above:])
     header = _header(first[above:], separator)
-    dialect = Dialect(form, separator, _distinct(header), header, skipped=above + 1)
-    # A blank line above or below the header would be a row of Polars.
+    dialect = Dialect(form, separator, _distinct(header), skipped=above + 1)
+    # Polars would read a blank line above or below the header as a row.
     blank = any(map(bytes.isspace, first[:2]))
     if form.plain and not blank and _is_plain(path, separator, len(header)):
         return replace(dialect, certified=True)
@@ -96,7 +95,7 @@ def find_dialect(path: Path) -> Dialect:
 
 
 def _separator(lines: Sequence[bytes]) -> str:
-    """The separator that most lines have as often as the header, else a comma."""
+    """Return the separator that most lines have as often as the header, or a comma."""
     bare = [_QUOTED.sub(b"", line) for line in lines if not line.isspace()]
     if not bare:
         return SEPARATORS[0]
@@ -111,7 +110,7 @@ def _separator(lines: Sequence[bytes]) -> str:
 
 
 def _header(lines: Sequence[bytes], separator: str) -> tuple[str, ...]:
-    """The fields of the first line."""
+    """Return the fields of the first line."""
     if not lines:
         return ()
     text = lines[0].decode("utf-8", errors="replace").rstrip("\r\n")
@@ -121,7 +120,7 @@ def _header(lines: Sequence[bytes], separator: str) -> tuple[str, ...]:
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """Names without blanks at their ends, the same one twice told apart."""
+    """Strip names, and number empty and repeated ones."""
     found: dict[str, None] = {}
     for number, name in enumerate(names, start=1):
         bare = name.strip(" \t\r\n\ufeff") or f"column_{number}"
@@ -130,20 +129,29 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _is_plain(path: Path, separator: str, width: int) -> bool:
-    """Test that every line is a row that Polars reads by the rules, or blank."""
+    """Test that every line is blank or a row that Polars reads by the same rules."""
     mark = re.escape(separator)
     field = rf'(?:[^"\r{mark}]*|"(?:[^"\r]|"")*")'
     row = rf"^(?:{field}(?:{mark}{field}){{{width - 1}}})?\r?$"
     plain = pl.col(LINE).str.contains(row).fill_null(value=True)
+    lines = pl.scan_csv(
+        path,
+        glob=False,
+        separator="\x02",  # absent from text files, so each line is one field
+        quote_char=None,
+        has_header=False,
+        skip_rows=1,
+        schema={LINE: pl.String()},
+    )
     try:
-        found = raw_lines(path).select(plain.all()).collect(engine="streaming")
+        found = lines.select(plain.all()).collect(engine="streaming")
     except pl.exceptions.PolarsError:
         return False
     return bool(found.item())
 
 
 def _numeric(rows: Sequence[Sequence[str]]) -> frozenset[int]:
-    """The columns of which nearly all values begin with a digit."""
+    """Return the columns of which nearly all values begin with a digit."""
     if len(rows) < _FEWEST_ROWS:
         return frozenset()
     columns = enumerate(zip(*rows, strict=True))
@@ -156,7 +164,7 @@ def _numeric(rows: Sequence[Sequence[str]]) -> frozenset[int]:
 
 
 def _judge(path: Path, dialect: Dialect) -> Dialect:
-    """Choose whether backslashes escape by the fewest faulty rows."""
+    """Decide whether backslashes escape: the choice with fewer faulty rows wins."""
     read = _records(path, dialect)
     deque(read, maxlen=0)
     if read.backslashes:
@@ -165,7 +173,7 @@ def _judge(path: Path, dialect: Dialect) -> Dialect:
         deque(again, maxlen=0)
         if (again.faults, again.strays) < (read.faults, read.strays):
             dialect, read = escaping, again
-    # Where most such fields are texts beyond doubt, the others are as well.
+    # If most quoted fields of several lines are certainly texts, all of them are.
     return replace(dialect, keep_texts=read.texts > 2 * read.rows)
 
 
@@ -173,23 +181,8 @@ def _records(path: Path, dialect: Dialect) -> Records:
     return dialect.records(numbered_lines(path, dialect.form, blank=True))
 
 
-def raw_lines(path: Path) -> pl.LazyFrame:
-    """``ROW`` and ``LINE`` of a file that has one row a line."""
-    return pl.scan_csv(
-        path,
-        glob=False,
-        separator="\x02",  # in no such file, so each line is one field
-        quote_char=None,
-        has_header=False,
-        skip_rows=1,
-        schema={LINE: pl.String()},
-        row_index_name=ROW,
-        row_index_offset=1,
-    ).with_columns(pl.col(ROW).cast(pl.Int64))
-
-
 def scan(path: Path) -> pl.LazyFrame:
-    """The rows of a file as texts, not read yet.
+    """Scan the rows of a file lazily.
 
     Returns:
         ``ROW``, ``FAULT``, ``LINE`` and the columns of the file (str).

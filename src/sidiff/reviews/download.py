@@ -1,8 +1,8 @@
-"""Fetch a raw file: streamed, resumable, complete or absent.
+"""Download of a raw file: streamed, resumable, complete or absent.
 
-The bytes go to ``<destination>.part`` and take their final name only when all of them
-are on the disk. A later attempt resumes the part if the server says that the file is
-still the same, by its ETag or date, which ``<destination>.part.version`` holds.
+The bytes go to ``<destination>.part``, which gets its final name when it is complete. A
+later attempt resumes the part if the ETag or date of the file on the server is still
+the one in ``<destination>.part.version``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _CHUNK_BYTES = 2**20
 _TIMEOUT_SECONDS = 30.0
 _WAITS_SECONDS = (1.0, 2.0, 4.0)
-"""Waits before a further attempt."""
+"""Waits before each further attempt."""
 _PARTIAL, _RANGE_REFUSED = 206, 416
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LOCAL_FILES = "give local files with --params=raw_reviews=PATH,raw_metadata=PATH"
@@ -45,7 +45,7 @@ def fetch(url: str, destination: Path) -> Path:
     if destination.exists():
         return destination
     if not re.match(r"https?://[^/]", url, re.IGNORECASE):
-        raise SidiffError(f"{url!r} is no http or https address: correct the url.")
+        raise SidiffError(f"{url!r} is not an http(s) address: correct the url.")
     part = destination.with_name(destination.name + ".part")
     version = destination.with_name(part.name + ".version")
     with disk_errors(destination):
@@ -75,11 +75,11 @@ def fetch(url: str, destination: Path) -> Path:
 
 
 def _attempt(url: str, part: Path, version: Path) -> None:
-    """Make the part whole, from its end on where that is possible.
+    """Complete the part, resuming it if possible.
 
     Raises:
-        OSError, HTTPException: the transfer stopped for a reason that may pass.
-        SidiffError: it will not pass.
+        OSError, HTTPException: the transfer failed and may succeed later.
+        SidiffError: the transfer will always fail.
     """
     headers = {"Accept-Encoding": "identity", "User-Agent": "sidiff"}
     state = version.read_text(encoding="latin-1") if version.exists() else ""
@@ -92,7 +92,7 @@ def _attempt(url: str, part: Path, version: Path) -> None:
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == _RANGE_REFUSED:
-            # The part is no beginning of the file.
+            # The part is not the beginning of the file.
             version.unlink(missing_ok=True)
         elif error.code not in _TRANSIENT:
             raise SidiffError(
@@ -101,11 +101,13 @@ def _attempt(url: str, part: Path, version: Path) -> None:
             ) from error
         raise
     except (http.client.InvalidURL, ValueError) as error:
-        raise SidiffError(f"{url!r} is no valid address: correct the url.") from error
+        raise SidiffError(
+            f"{url!r} is not a valid address: correct the url."
+        ) from error
 
 
 def _receive(response: Any, part: Path, version: Path) -> None:
-    """Append the body to the part, or begin it anew, and check its size."""
+    """Append the body to the part, or overwrite it, and check its size."""
     resumed = response.status == _PARTIAL
     found = response.headers
     with disk_errors(part):
@@ -130,6 +132,6 @@ def _receive(response: Any, part: Path, version: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """The reason of an error, in the words of the system and without its number."""
+    """Return the reason of an error as the system words it, without its number."""
     reason = getattr(error, "reason", None) or error
     return str(getattr(reason, "strerror", None) or reason or type(error).__name__)

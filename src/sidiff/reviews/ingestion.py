@@ -1,7 +1,7 @@
 """Amazon's review and metadata files to typed frames, line by line.
 
 A line that cannot be parsed, or lacks an id, is set aside with its number and the
-reason, and the caller decides how many of those are too many.
+reason. ``check_rejected`` stops if there are too many of them.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from sidiff.reviews.lines import numbered_lines, parse_line
 logger = logging.getLogger(__name__)
 
 KEPT_TEXT = 200
-"""Characters that are kept of a row set aside."""
-# Rows are packed into frames in blocks: a frame is far smaller than Python objects.
+"""Characters kept of the text of a row set aside."""
+# Rows are converted to frames in blocks: a frame is far smaller than Python objects.
 _ROWS_PER_BLOCK = 2**16
-# Lines whose keys are looked at to tell a wrong layout.
+# Lines whose keys are examined to recognise a wrong layout.
 _LINES_TO_RECOGNISE = 1000
 
 INTERACTIONS = pl.Schema(
@@ -65,7 +65,7 @@ REJECTED = pl.Schema(
 )
 
 
-_COUNTS = ("lines", "rows", "set_aside", "duplicates", "headers")
+_COUNTS = ("lines", "rows", "set_aside", "duplicates")
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,13 @@ class Ingested:
     Attributes:
         frame: the typed rows, in file order.
         rejected: the lines set aside: ``file`` (name), ``line`` (from 1), ``reason``,
-            ``text`` (its beginning); of a table no more than the first 100,000.
+            ``text`` (its beginning); of an interactions table the first 100,000.
         lines: lines in the files, blank ones not counted.
         rows: rows in ``frame``.
         set_aside: all lines set aside.
-        duplicates: rows dropped because their item id had come before.
-        headers: rows that were the table's header once more. ``lines`` are ``rows``,
-            ``set_aside``, ``duplicates`` and ``headers``.
-        notes: what else the report tells of the files, by name.
+        duplicates: rows dropped because an earlier row has the same item id. ``lines``
+            is the sum of ``rows``, ``set_aside`` and ``duplicates``.
+        notes: further entries of the report, by name.
     """
 
     frame: pl.LazyFrame
@@ -91,7 +90,6 @@ class Ingested:
     rows: int
     set_aside: int
     duplicates: int = 0
-    headers: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -124,7 +122,7 @@ def ingest_items(path: Path, layout: str) -> Ingested:
 
 
 def join(parts: Sequence[Ingested]) -> Ingested:
-    """Take the files of one log as one, in their order."""
+    """Join the files of one log, in their order."""
     return Ingested(
         frame=pl.concat([part.frame for part in parts], how="diagonal"),
         rejected=pl.concat([part.rejected for part in parts]),
@@ -133,7 +131,7 @@ def join(parts: Sequence[Ingested]) -> Ingested:
 
 
 def first_of_each_item(parts: Sequence[Ingested]) -> Ingested:
-    """Take the files of one catalogue as one; an item's first row counts."""
+    """Join the files of one catalogue and keep the first row of every item."""
     read = join(parts)
     items = read.frame.unique("item_id", keep="first", maintain_order=True).collect()
     duplicates = read.duplicates + read.rows - len(items)
@@ -143,7 +141,7 @@ def first_of_each_item(parts: Sequence[Ingested]) -> Ingested:
 def check_rejected(
     rejected: pl.DataFrame, set_aside: int, lines: int, max_share: float
 ) -> None:
-    """Stop when more than a share of all lines, 0 to 1, is set aside.
+    """Check that at most a share of all lines, 0 to 1, is set aside.
 
     Raises:
         SidiffError: names the count, the share, and the first such line.
@@ -166,7 +164,7 @@ def _ingest(
     rejected: list[tuple[str, int, str, str]] = []
     kinds: Counter[str] = Counter()
     lines = 0
-    # Parsing a literal warns of odd escapes in it, straight to the console.
+    # Parsing a literal warns about invalid escapes on the console.
     with warnings.catch_warnings(action="ignore"):
         for number, raw in numbered_lines(path):
             lines += 1
@@ -176,7 +174,7 @@ def _ingest(
                     kinds[looks_like(line)] += 1
                 rows.append(layout.read(line))
             except MalformedLineError as error:
-                # Four bytes at most make a character.
+                # A character has at most four bytes.
                 text = raw[: 4 * KEPT_TEXT].decode("utf-8", errors="replace")
                 rejected.append((path.name, number, str(error), text[:KEPT_TEXT]))
             if len(rows) == _ROWS_PER_BLOCK:
@@ -197,19 +195,19 @@ def _ingest(
     return part
 
 
-def _check_kind(path: Path, wanted: str, kinds: Counter[str], part: Ingested) -> None:
-    """Stop at a file that is not what the layout says, or holds nothing of it."""
+def _check_kind(path: Path, looks: str, kinds: Counter[str], part: Ingested) -> None:
+    """Check that a file has the given layout and at least one good line."""
     if not part.lines:
-        raise SidiffError(f"{path} is empty: give a file of {wanted}.")
-    if kinds and not kinds[wanted]:
+        raise SidiffError(f"{path} is empty: give a file of {looks}.")
+    if kinds and not kinds[looks]:
         likely = kinds.most_common(1)[0][0]
         raise SidiffError(
-            f"{path} was given as {wanted} but looks like {likely}: set "
+            f"{path} was given as {looks} but looks like {likely}: set "
             "ingestion.layout accordingly or give the right file."
         )
     if not part.rows:
         first = part.rejected.row(0, named=True)
         raise SidiffError(
-            f"No line of {path} could be read as {wanted} (line {first['line']}: "
+            f"No line of {path} could be read as {looks} (line {first['line']}: "
             f"{first['reason']}): give the right file."
         )

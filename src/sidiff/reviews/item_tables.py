@@ -1,7 +1,7 @@
-"""Items of a shop's own, whose values may be of any kind.
+"""Items from a table, whose values may be of any type.
 
-They are fewer than interactions and pass through Python, row by row: ids, words and
-numbers by the rules of ``values`` and ``numbers``, fields by those of ``layouts``.
+Items are fewer than interactions, so Python reads them row by row. ``values`` has the
+rules for ids and texts, ``numbers`` for prices, ``layouts`` for fields.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ from sidiff.reviews.streams import FAULT, LINE, ROW
 from sidiff.reviews.tables import (
     column_names,
     find_format,
-    header_of,
     readable,
     scan,
-    spelling,
 )
 from sidiff.reviews.text import PRICE_TEXT
 from sidiff.reviews.values import id_text, identifier, is_id_type, joined, tidy_ids
@@ -32,30 +30,28 @@ from sidiff.reviews.values import words as in_words
 
 _PRICE = "price as written"
 Row = tuple[int, str | None, Mapping[str, Any] | str]
-"""Number, text if it is at hand, and values by column or the fault."""
+"""Number, raw text (None if it was not kept), and values by column or the fault."""
 
 
 def read(path: Path, columns: ItemColumns) -> Ingested:
     """Read the items of a file.
 
     Returns:
-        ``frame`` has the columns of ``ingestion.ITEMS``, the price as it is written,
-        and every other column of the file as a list of texts, see ``with_prices``.
+        ``frame`` has the columns of ``ingestion.ITEMS``, the price as text, and every
+        other column of the file as a list of texts; see ``with_prices``.
 
     Raises:
-        SidiffError: the file cannot be read, or a column is no ids.
+        SidiffError: the file cannot be read.
     """
     named = {name: name for name in ITEMS if name != "item_id"} | dict(columns.fields)
     layout = ItemLayout(looks="an item table", item=columns.item, **named)
     blocks = [pl.DataFrame(schema=dict(ITEMS) | {_PRICE: pl.String()})]
     rejected: list[tuple[str, int, str, str]] = []
-    lines = headers = 0
+    lines = 0
     with readable(path):
         for block in _blocks(path, columns.item):
             lines += len(block)
-            good = _without_headers(path, block)
-            headers += len(block) - len(good)
-            frame, wrong = _frame(good, layout)
+            frame, wrong = _frame(block, layout)
             blocks.append(frame)
             rejected += [(path.name, *reason) for reason in wrong]
     frame = pl.concat(blocks, how="diagonal")
@@ -65,14 +61,13 @@ def read(path: Path, columns: ItemColumns) -> Ingested:
         lines=lines,
         rows=len(frame),
         set_aside=len(rejected),
-        headers=headers,
     )
 
 
 def with_prices(items: pl.DataFrame) -> pl.DataFrame:
-    """Read the prices as numbers, and unpack columns whose values have one part.
+    """Convert prices to numbers, and unpack columns whose values have one part.
 
-    Where some price is no single amount, ``PRICE_TEXT`` has those as they are written.
+    Prices that are not a single amount stay as text in the column ``PRICE_TEXT``.
     """
     written = items[_PRICE]
     price = read_numbers(written)
@@ -94,7 +89,7 @@ def _blocks(path: Path, item: str) -> Iterator[list[Row]]:
     rows = scan(path, [], column_names(path))
     schema = rows.collect_schema()
     if find_format(path) == "parquet" and is_id_type(schema[item]):
-        # One rule makes texts of ids of any type, and has to know it.
+        # The conversion of ids depends on the type of the column.
         rows = rows.with_columns(identifier(pl.col(item), schema[item]).alias(item))
     for frame in rows.collect_batches(maintain_order=True):
         block: list[Row] = []
@@ -104,22 +99,10 @@ def _blocks(path: Path, item: str) -> Iterator[list[Row]]:
         yield block
 
 
-def _without_headers(path: Path, block: list[Row]) -> list[Row]:
-    """Leave out rows that are the header, which concatenated files repeat."""
-    header = {name: spelling(text) for name, text in header_of(path).items()}
-
-    def is_header(row: Mapping[str, Any] | str) -> bool:
-        return not isinstance(row, str) and all(
-            spelling(row[name] or "") == text for name, text in header.items()
-        )
-
-    return [row for row in block if not is_header(row[2])] if header else block
-
-
 def _frame(
     block: Sequence[Row], layout: ItemLayout
 ) -> tuple[pl.DataFrame, list[tuple[int, str, str]]]:
-    """The rows of a block, and number, reason and text of what is set aside."""
+    """Return the items of a block, and number, reason and text of rejected rows."""
     values = [{} if isinstance(row, str) else row for _, _, row in block]
     ids = pl.Series([id_text(v.get(layout.item)) for v in values], dtype=pl.String)
     taken = {*ITEMS, *vars(layout).values()}
@@ -149,6 +132,8 @@ def _item(
 ) -> tuple[Any, ...]:
     if isinstance(row, str):
         raise MalformedLineError(row)
+    if item is not None and item.strip("\ufeff").casefold() == layout.item.casefold():
+        raise MalformedLineError("the header again")  # of concatenated files
     plain = {name: in_words(value) for name, value in row.items()}
     price = joined(plain.get(layout.price))
     known = layout.read(plain | {layout.item: item, layout.price: None})

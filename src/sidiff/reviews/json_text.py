@@ -1,14 +1,14 @@
-"""JSON text: objects one a line, several a line, over many lines, or in an array.
+"""JSON text: one or several objects a line, over many lines, or in an array.
 
-A text that begins with an array, or with an object that does not end in its line, is a
-document, of which every object is a row, and is held in memory. Any other is read line
-by line. NaN and Infinity are read; numbers keep all their digits.
+A text that begins with an array, or with an object of several lines, is a document: it
+is held in memory, and every object in it is a row. Any other text is read line by line.
+NaN and Infinity are accepted.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,11 @@ _CHUNK = 2**20
 _DECODER = json.JSONDecoder()
 
 Object = tuple[int, str, dict[str, Any] | str]
-"""Number of its line (of a document: of the object), its text, it or its fault."""
+"""Number of the line (or of the object in a document), text, and value or fault."""
 
 
 def objects(path: Path) -> Iterator[list[Object]]:
-    """Yield the objects of a file, and lines that are none, in blocks.
+    """Yield the objects of a file, and lines that are not objects, in blocks.
 
     Raises:
         SidiffError: the file is missing, damaged, or cannot be read.
@@ -45,8 +45,10 @@ def objects(path: Path) -> Iterator[list[Object]]:
         yield block
 
 
-def keys(path: Path, wanted: Sequence[str] = ()) -> list[str]:
-    """Return the keys of all objects, or of the first that have all ``wanted`` ones.
+def keys(path: Path, required: Sequence[str] = ()) -> list[str]:
+    """Return the keys of all objects.
+
+    With ``required`` keys, reading stops as soon as all of them have been found.
 
     Raises:
         SidiffError: as ``objects``.
@@ -56,17 +58,17 @@ def keys(path: Path, wanted: Sequence[str] = ()) -> list[str]:
         for _, _, value in block:
             if isinstance(value, dict):
                 found.update(dict.fromkeys(value))
-        if wanted and found.keys() >= set(wanted):
+        if required and found.keys() >= set(required):
             break
     return list(found)
 
 
 def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
-    """The rows of a file, not read yet.
+    """Scan the rows of a file lazily.
 
     Returns:
-        ``ROW``, ``FAULT``, ``LINE`` and the values of keys (str): those of ``ids`` by
-        ``values.id_text``, those of ``others`` by ``values.plain_text``.
+        ``ROW``, ``FAULT``, ``LINE`` and a column (str) for each key: ``values.id_text``
+        converts the ``ids`` and ``values.plain_text`` the ``others``.
     """
     rules = dict.fromkeys(others, plain_text) | dict.fromkeys(ids, id_text)
     schema = pl.Schema({**ACCOUNT, **dict.fromkeys(rules, pl.String())})
@@ -77,28 +79,15 @@ def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
             faults = [value if isinstance(value, str) else None for value in values]
             rows = [{} if isinstance(value, str) else value for value in values]
             columns = [
-                _texts([row.get(name) for row in rows], rule)
-                for name, rule in rules.items()
+                [rule(row.get(name)) for row in rows] for name, rule in rules.items()
             ]
             yield pl.DataFrame([numbers, faults, texts, *columns], schema=schema)
 
     return lazy(frames, schema)
 
 
-def _texts(
-    values: Sequence[object], rule: Callable[[object], str | None]
-) -> Sequence[str | None]:
-    # Most columns are of one type, for which the rule need not look at every value.
-    kinds = set(map(type, values))
-    if kinds == {int}:
-        return list(map(str, values))
-    if kinds == {str} and all(map(str.isascii, values)):  # type: ignore[arg-type]
-        return values  # type: ignore[return-value]
-    return list(map(rule, values))
-
-
 def _of_line(number: int, raw: bytes) -> list[Object]:
-    """The objects of a line, or its fault."""
+    """Return the objects of a line, or its fault."""
     try:
         text = raw.decode("utf-8").strip()
     except UnicodeDecodeError:
@@ -130,7 +119,7 @@ def _is_document(text: str) -> bool:
     """Test that a text begins with an array, or with an object of several lines."""
     start = _skip(text, 0)
     if text[start : start + 1] == "[":
-        # [1, 2] in each line is no array of rows, but a file of something else.
+        # Lines such as [1, 2] are arrays, but not arrays of rows.
         following = _skip(text, start + 1)
         return text[following : following + 1] in ("", "{", "]")
     if text[start : start + 1] != "{":
@@ -145,10 +134,10 @@ def _is_document(text: str) -> bool:
 
 
 def _of_document(path: Path, text: str) -> Iterator[Object]:
-    """The objects of a document, each with its number in it.
+    """Yield the objects of a document, numbered from 1.
 
     Raises:
-        SidiffError: it is damaged; what follows cannot be told apart any more.
+        SidiffError: it is damaged; where the next object begins is unknown then.
     """
     place = number = 0
     while (place := _skip(text, place, " \t\r\n,[]")) < len(text):

@@ -1,13 +1,12 @@
-"""The core of the bipartite user-item graph, with a bound for each side.
+"""k-core of the bipartite user-item graph, with a bound for each side.
 
-Amazon's "5-core" files are this graph's core with both bounds 5: every user and every
-item keeps at least five interactions. Dropping a user may push an item below its bound
-and the other way round, so one pass is not enough: the pass is repeated to the fixed
-point, which does not depend on the order of removal. MDGR (arXiv 2601.19501, 5.1.1)
-bounds users only: 5 and 1.
+Amazon's "5-core" files are the core with both bounds 5: every user and every item keeps
+at least five interactions. Removing a user may push an item below its bound and vice
+versa, so the pass is repeated to the fixed point, which does not depend on the order of
+removal. MDGR (arXiv 2601.19501, 5.1.1) bounds users only: 5 and 1.
 
-A log may be larger than the memory. Only integers are held, eight bytes an
-interaction and as much again while peeling; texts stream from file to file.
+A log may be larger than the memory. Only integers are in memory, eight bytes an
+interaction and as much again during the removal; texts stream from file to file.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ _KEPT = "kept by the core"
 
 @dataclass(frozen=True)
 class Core:
-    """The interactions of a core, and how many are not among them.
+    """Interactions of a core, and counts of the removed ones.
 
     Attributes:
-        frame: the rows that are left, in their order.
-        merged: rows that were the same event once more.
-        left_out: further rows, of users or items with too few.
+        frame: the remaining rows, in order.
+        merged: number of rows that repeated an event.
+        left_out: number of further rows, of users or items with too few.
     """
 
     frame: pl.LazyFrame
@@ -47,7 +46,7 @@ def k_core(
     least_item: int,
     merge_seconds: int | None,
 ) -> Core:
-    """Keep the interactions among users and items that have enough of them.
+    """Keep the interactions of users and items that have enough of them.
 
     A degree counts interactions: a user who reviewed an item twice adds two to both
     degrees, as in Amazon's own files.
@@ -57,12 +56,12 @@ def k_core(
             seconds) where events are merged, any others kept. Read several times.
         least_user: smallest degree of a user; 1 keeps all users.
         least_item: smallest degree of an item; 1 keeps all items.
-        merge_seconds: an interaction of the same user and item at most so many seconds
-            after the one before it is the same event and taken out, before anything is
-            counted; None keeps all.
+        merge_seconds: an interaction at most this long after the last one of the same
+            user and item repeats that event and is removed before anything is counted;
+            None keeps all.
 
     Raises:
-        SidiffError: nothing survives; says how many the most active have.
+        SidiffError: no interaction remains; names the largest degrees.
     """
     users, _ = encode(interactions, "user_id")
     items, _ = encode(interactions, "item_id")
@@ -93,16 +92,16 @@ def k_core(
 def encode(
     frame: pl.LazyFrame, column: str, further: pl.Series | None = None
 ) -> tuple[NDArray[np.int32], pl.Series]:
-    """Replace each id by its place among the sorted distinct ids.
+    """Replace each id by its index among the sorted distinct ids.
 
     Returns:
-        int32 ``[E]``, and the distinct ids, sorted; those of ``further`` count as well.
+        int32 ``[E]``, and the sorted distinct ids, including those of ``further``.
     """
     ids = frame.select(column).unique().collect(engine="streaming").to_series()
     if further is not None:
         ids = pl.concat([ids, further.cast(pl.String).alias(column)]).unique()
     ids = ids.sort()
-    # A cast looks every id up in one table and leaves the rows where they are.
+    # A cast to an enum looks up every id and keeps the order of the rows.
     place = pl.col(column).cast(pl.Enum(ids)).to_physical().cast(pl.Int32)
     codes = frame.select(place).collect(engine="streaming").to_series()
     return codes.to_numpy(), ids
@@ -120,12 +119,11 @@ def _events(
     ``seconds`` after the one before it.
     """
     pairs = users.astype(np.int64) * (items.max(initial=0) + np.int64(1)) + items
-    # Sorting plain numbers is many times faster than ordering rows, and most pairs of
-    # user and item occur once.
+    # Only repeated pairs of user and item need the slow sort of rows by time.
     ordered = np.sort(pairs)
     several = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     rows = np.flatnonzero(np.isin(pairs, several))
-    # Stable: of rows of one time the first of the file stays.
+    # The sort is stable: of rows with equal times, the first in the file stays.
     rows = rows[np.lexsort((times[rows], pairs[rows]))]
     before, after = rows[:-1], rows[1:]
     first = np.ones(users.size, dtype=bool)

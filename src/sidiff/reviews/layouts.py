@@ -1,9 +1,8 @@
-"""The raw line layouts of the public Amazon review data.
+"""Line layouts of the public Amazon review data.
 
-A layout names the keys of a review line and of a metadata line; reading a parsed line
-through it gives a typed row, or says in one phrase why the line is malformed. What
-identifies a row (ids, time) must be right; what merely describes it (rating, text,
-price) becomes null when it is not.
+A layout names the keys of a review line and of a metadata line, and converts a parsed
+line to a typed row. A line with a wrong id or time is malformed; a wrong rating, text
+or price becomes null.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 LATEST_SECOND = 4_102_444_800
-"""2100-01-01: a time beyond it is in other units than the layout says."""
+"""2100-01-01: a later time is in another unit than the layout says."""
 _PRICE = re.compile(r"\s*\$?\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?\s*")
 
 
 class MalformedLineError(ValueError):
-    """A line that cannot become a row; the message is the reason."""
+    """A line that cannot be converted to a row; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class ReviewLayout:
-    """Keys of a review line, what ``looks_like`` calls it, and the unit of its time.
+    """Keys of a review line, its name in ``looks_like``, and the unit of its time.
 
     Times count from 1970 UTC, in seconds (1 tick a second) or milliseconds (1000).
     """
@@ -64,7 +63,7 @@ class ReviewLayout:
 
 @dataclass(frozen=True)
 class ItemLayout:
-    """Keys of a metadata line, and what ``looks_like`` calls it.
+    """Keys of a metadata line, and its name in ``looks_like``.
 
     Categories are a list or a list of lists, a price is a number or a text such as
     ``"$12.99"``, features are a list, the description is a text or a list of texts.
@@ -98,7 +97,7 @@ class ItemLayout:
 
 @dataclass(frozen=True)
 class Layout:
-    """One version of the data: its review lines and its metadata lines."""
+    """Layouts of the review lines and the metadata lines of one version of the data."""
 
     reviews: ReviewLayout
     items: ItemLayout
@@ -130,7 +129,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "amazon2023": Layout(reviews=_REVIEWS_2023, items=_ITEMS_2023),
 }
 
-# The first whose keys a line has is what the line looks like.
+# A line looks like the first of these whose keys it has.
 _SIGNATURES: tuple[tuple[str, frozenset[str]], ...] = (
     (_REVIEWS_2023.looks, frozenset({"user_id", "parent_asin"})),
     (_REVIEWS_2014.looks, frozenset({"reviewerID"})),
@@ -141,7 +140,7 @@ _SIGNATURES: tuple[tuple[str, frozenset[str]], ...] = (
 
 
 def looks_like(line: Mapping[str, Any]) -> str:
-    """Say which layout's lines have such keys, for the message about a wrong one."""
+    """Name the layout that a line seems to have, for messages about a wrong one."""
     for name, keys in _SIGNATURES:
         if keys <= line.keys():
             return name
@@ -162,7 +161,7 @@ def _identifier(line: Mapping[str, Any], key: str) -> str:
     value = line.get(key)
     if not isinstance(value, str) or not value:
         raise MalformedLineError(f"no text in {key}")
-    # JSON can spell half of a surrogate pair, which no frame or file can hold.
+    # JSON can hold half of a surrogate pair, which is not valid UTF-8.
     if not value.isascii() and _encodable(value) != value:
         raise MalformedLineError(f"{key} is not valid Unicode")
     return value
@@ -191,7 +190,7 @@ def _text(value: object) -> str | None:
 
 
 def _price(value: object) -> float | None:
-    """A number, or a text that is one amount; ranges and page debris are null."""
+    """Convert a number, or a text of one amount; ranges and HTML become null."""
     if isinstance(value, str):
         amount = _PRICE.fullmatch(value)
         return float("".join(amount.groups("")).replace(",", "")) if amount else None

@@ -1,6 +1,6 @@
-"""Lines of a raw file.
+"""Lines of a raw file, and the parsing of Amazon's lines.
 
-Amazon's files mix JSON and Python literals; so each line is parsed as strict JSON, else
+Amazon's files mix JSON and Python literals, so a line that is not strict JSON is parsed
 as a literal.
 """
 
@@ -19,8 +19,8 @@ from sidiff.reviews.encodings import UTF8, TextForm, opened
 from sidiff.reviews.layouts import MalformedLineError
 
 _MARK = b"\xef\xbb\xbf"
-# No genuine line comes near these; a crafted one must not exhaust the memory. A Python
-# literal's syntax tree takes some hundred times the room of its text.
+# Genuine lines are far shorter; a crafted one must not exhaust the memory. The syntax
+# tree of a Python literal takes about a hundred times the memory of its text.
 LONGEST_LINE = 16 * 2**20
 _LONGEST_LITERAL = 2**20
 
@@ -28,9 +28,9 @@ _LONGEST_LITERAL = 2**20
 def numbered_lines(
     path: Path, form: TextForm = UTF8, *, blank: bool = False
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines of a file, gz or plain, in UTF-8, numbered from 1.
+    """Yield the lines of a file, gzip or plain, in UTF-8, numbered from 1.
 
-    ``form`` is that of the file; ``blank`` lines are left out unless asked for.
+    Blank lines are counted, and yielded only if ``blank`` is true.
 
     Raises:
         SidiffError: the file is missing, damaged, or cannot be read.
@@ -55,10 +55,10 @@ def numbered_lines(
 
 
 def parse_line(raw: bytes) -> dict[str, Any]:
-    """Return the named fields of a line: JSON, or a Python literal, never evaluated.
+    """Parse the named fields of a line: JSON, or a Python literal (never evaluated).
 
     Raises:
-        MalformedLineError: it is neither, or has no named fields.
+        MalformedLineError: the line is neither, or has no named fields.
     """
     if len(raw) > LONGEST_LINE:
         raise MalformedLineError(f"longer than {LONGEST_LINE:,} bytes")
@@ -93,12 +93,12 @@ def _not_json(constant: str) -> Never:
     raise ValueError(f"{constant} is not strict JSON")
 
 
-# Made once: json.loads would make one for every line.
+# Created once: json.loads would create one for every line.
 _STRICT = json.JSONDecoder(parse_constant=_not_json)
 
 
 def _lines(stream: BinaryIO, form: TextForm) -> Iterator[bytes]:
-    """The lines of a stream as UTF-8; of too long ones no more than tells so."""
+    """Yield the lines of a stream as UTF-8; too long ones are cut at the limit."""
     if form.encoding == "utf-8":
         while line := _read_line(stream):
             yield line

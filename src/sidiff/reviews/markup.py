@@ -1,9 +1,8 @@
-"""Words without markup, for texts of a shop's own.
+"""Removal of HTML from the texts of items from a table.
 
 Entities are resolved until nothing changes, then HTML becomes blanks: comments, scripts
-and styles with their content, and tags. A ``<`` that begins no whole tag means less, or
-points somewhere, and stays. (Texts of Amazon's files are cleaned as the DiffGRM release
-does it, see ``text``.)
+and styles with their content, and tags. A ``<`` that does not begin a complete tag
+stays. (``text`` cleans the texts of Amazon's files as the DiffGRM release does.)
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import Callable
 import polars as pl
 
 _MOST_ROUNDS = 8
-# A name needs its semicolon: HTML also reads the "&not" of "Pens&notebooks".
+# A name needs its semicolon, or "Pens&notebooks" would contain "&not".
 _ENTITY = re.compile(r"&(?:#(?:[0-9]+|[xX][0-9a-fA-F]+);?|[A-Za-z][A-Za-z0-9]*;)")
 _ATTRIBUTE = r"[\w:@.-]+\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+)"
 _MARKUP = (
@@ -26,7 +25,7 @@ _MARKUP = (
 
 
 def without_markup(texts: pl.Series) -> pl.Series:
-    """Resolve entities and blank the markup of texts; null stays null."""
+    """Resolve entities and replace markup by blanks; null stays null."""
     return _resolved(texts, _stable).str.replace_all(_MARKUP, " ")
 
 
@@ -36,7 +35,7 @@ def unescape(texts: pl.Series) -> pl.Series:
 
 
 def _resolved(texts: pl.Series, resolve: Callable[[str], str]) -> pl.Series:
-    """Only the distinct texts that may have an entity pass Python."""
+    """Apply ``resolve`` to the distinct texts that may have an entity."""
     escaped = texts.filter(texts.str.contains("&", literal=True)).unique()
     if escaped.is_empty():
         return texts
@@ -45,7 +44,7 @@ def _resolved(texts: pl.Series, resolve: Callable[[str], str]) -> pl.Series:
 
 
 def _stable(text: str) -> str:
-    """An entity may have been escaped more than once."""
+    """Resolve entities that were escaped more than once."""
     for _ in range(_MOST_ROUNDS):
         plain = _ENTITY.sub(lambda found: html.unescape(found[0]), text)
         if plain == text:

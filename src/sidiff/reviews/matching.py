@@ -1,4 +1,4 @@
-"""The match of the ids of interactions and items."""
+"""The comparison of the item ids of interactions and items."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ _EXAMPLES = 3
 
 
 def check_matching(bought: pl.Series, described: pl.Series, least: float) -> None:
-    """Stop when too few items of the interactions have a row among the items.
+    """Check that enough items of the interactions have a row among the items.
 
-    Of the ids ``bought``, each there once, the share ``least``, 0 to 1, must be among
-    those ``described``.
+    Args:
+        bought: distinct item ids of the interactions.
+        described: ids of the item table.
+        least: smallest share of ``bought`` that must be in ``described``, 0 to 1.
 
     Raises:
-        SidiffError: shows ids of both tables that have no partner.
+        SidiffError: shows ids of both tables that do not match.
     """
-    found = bought.is_in(described.implode())
-    if not len(bought) or found.sum() >= least * len(bought):
+    matched = bought.is_in(described.implode())
+    if not len(bought) or matched.sum() >= least * len(bought):
         return
-    lonely = described.filter(~described.is_in(bought.implode())).sort()
-    lonely = lonely if len(lonely) else described.sort()
+    unused = described.filter(~described.is_in(bought.implode())).sort()
+    unused = unused if len(unused) else described.sort()
     raise SidiffError(
-        f"Only {found.sum():,} of {len(bought):,} items of the interactions have a row "
-        f"in the items, whose ids are spelt like {_some(lonely)}, those of the "
-        f"interactions like {_some(bought.filter(~found).sort())}: name matching "
+        f"Only {matched.sum():,} of {len(bought):,} items of the interactions have a "
+        f"row in the items, whose ids are spelt like {_some(unused)}, those of the "
+        f"interactions like {_some(bought.filter(~matched).sort())}: name matching "
         "columns under ingestion, give the right files, or lower "
         "filtering.min_metadata_share."
     )

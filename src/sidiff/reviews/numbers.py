@@ -1,10 +1,10 @@
-"""Numbers as people write them.
+"""Numbers in texts, with currencies, decimal commas and separators of thousands.
 
-A currency before or behind the number goes. ``1,299.50`` has a decimal point and
-``1.299,50`` a decimal comma. A text that can be read both ways (``1.299``, ``1,299``)
-is read as the others of its column. Where these say nothing, a comma before three
-digits separates thousands, and a point is decimal if no currency stands there. Ranges
-and all other texts are no single amount.
+A currency before or behind the number is removed. ``1,299.50`` has a decimal point and
+``1.299,50`` a decimal comma. An ambiguous text (``1.299``, ``1,299``) is read like the
+others of its column. If all are ambiguous, a comma before three digits separates
+thousands, and a point is decimal unless the text has a currency. Ranges and all other
+texts are not a single amount.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _COMMA = r"^[+-]?(?:\d+|[1-9]\d{0,2}(?:\.\d{3})+)?(?:,\d+)?$"
 
 
 def read_numbers(texts: pl.Series) -> pl.Series:
-    """Read a column of numbers: f64, null where there is no single amount."""
+    """Convert a column of texts to numbers: f64, null if not a single amount."""
     text = pl.col("text")
     amount = text.str.replace(rf"^([+-]?)\s*{_CURRENCY}\s*", "$1")
     amount = amount.str.replace(rf"\s*{_CURRENCY}$", "")
@@ -29,16 +29,16 @@ def read_numbers(texts: pl.Series) -> pl.Series:
         comma=pl.col("amount").str.contains(_COMMA),
     )
     point, comma, amount = pl.col("point"), pl.col("comma"), pl.col("amount")
-    told_by_point, told_by_comma = frame.select(
+    any_point, any_comma = frame.select(
         point=(point & ~comma).any(), comma=(comma & ~point).any()
     ).row(0)
     ambiguous = point & comma & amount.str.contains("[.,]")
     unclear = pl.lit(value=False)
-    if told_by_point and told_by_comma:
+    if any_point and any_comma:
         unclear = ambiguous
-    elif told_by_comma:
+    elif any_comma:
         point &= ~ambiguous
-    elif not told_by_point:
+    elif not any_point:
         has_currency = amount != text
         unclear = ambiguous & has_currency & amount.str.contains(".", literal=True)
     without_points = amount.str.replace_all(".", "", literal=True)

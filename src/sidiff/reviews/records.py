@@ -1,4 +1,4 @@
-"""Rows of delimited text and their fields, by the rules of ``delimited``."""
+"""Rows and fields of delimited text; ``delimited`` states the rules."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import NamedTuple
 from sidiff.reviews.lines import LONGEST_LINE
 
 LONGEST_RECORD = 2**24
-"""Characters of a row of many lines, beyond which its first mark is a letter."""
+"""Characters of the longest row of several lines; beyond, its first mark is stray."""
 _SHARE_OF_ROWS = 2 / 3
-# With commas between two fields, a few lines of prose may look like rows.
+# With two fields and commas, a few lines of prose may look like rows.
 _LINES_OF_PROSE = 3
 
 Record = tuple[int, str, list[str], str | None]
-"""Number of its first line, the text, the fields, the fault (None for a good row)."""
+"""Number of the first line, text, fields, and fault (None for a good row)."""
 _Line = tuple[int, str, str | None]
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
 
@@ -27,7 +27,7 @@ class Fields(NamedTuple):
     Attributes:
         values: without quotes and escapes.
         opens: a quoted field begins and does not end.
-        strays: some mark neither opens nor closes a quoted field.
+        strays: a quotation mark neither opens nor closes a quoted field.
     """
 
     values: list[str]
@@ -36,13 +36,13 @@ class Fields(NamedTuple):
 
 
 class Splitter:
-    """Splits texts at one separator, with marks doubled or ``escape``d by backslash."""
+    """A splitter of lines into fields; ``escape``: a backslash escapes."""
 
     def __init__(self, separator: str, *, escape: bool) -> None:
         mark = re.escape(separator)
         inner = r'(?:[^"\\]++|\\.|"")*+' if escape else r'(?:[^"]++|"")*+'
         bare = rf"(?:[^\\{mark}]++|\\.)*+\\?" if escape else rf"[^{mark}]*+"
-        # A blank next to a comma may be there for the eye only.
+        # Blanks around a quoted field are not part of it, except between tabs.
         blank = "" if separator == "\t" else " *"
         end = rf'"{blank}(?={mark}|\Z)'
         cut = r"\\?\Z" if escape else r"\Z"
@@ -53,7 +53,7 @@ class Splitter:
         self._inside = re.compile(rf"{inner}(?:({end})|{cut})", re.DOTALL)
 
     def split(self, text: str) -> Fields:
-        """Split at the separators outside quotes; a stray mark is a letter."""
+        """Split at the separators outside quoted fields."""
         quotes = '"' in text
         if not quotes and not (self._escape and "\\" in text):
             return Fields(text.split(self.separator))
@@ -74,7 +74,7 @@ class Splitter:
         return Fields(values, opens, strays)
 
     def split_everywhere(self, text: str) -> list[str]:
-        """Split at every separator; only marks round a whole field are quotes."""
+        """Split at every separator; only marks around a whole field are quotes."""
         return [_unquoted(field) for field in text.split(self.separator)]
 
     def continues(self, text: str) -> bool:
@@ -82,7 +82,7 @@ class Splitter:
         return self._escape and (len(text) - len(text.rstrip("\\"))) % 2 == 1
 
     def closes(self, line: str) -> bool | None:
-        """Whether a quoted field open before a line ends in it; None if ill-formed."""
+        """Test that an open quoted field ends in this line; None if it is malformed."""
         inside = self._inside.match(line)
         return None if inside is None else inside[1] is not None
 
@@ -104,14 +104,14 @@ def _unquoted(field: str) -> str:
 
 
 class Records:
-    """The rows of numbered lines, but blank ones.
+    """An iterator over the rows of numbered lines; it skips blank rows.
 
     Attributes:
-        faults: rows set aside so far.
-        strays: rows with a mark that is a letter.
-        texts: quoted fields of several lines.
-        rows: as ``texts``, but of lines that are rows by themselves.
-        backslashes: whether a row has one.
+        faults: number of faulty rows so far.
+        strays: number of rows with a stray quotation mark.
+        texts: number of quoted fields of several lines.
+        rows: number of such fields that were split, as their lines are rows.
+        backslashes: a row has a backslash.
     """
 
     def __init__(
@@ -123,10 +123,9 @@ class Records:
         *,
         keep_texts: bool = False,
     ) -> None:
-        """Read lines (with their ends) as rows of ``width`` fields.
+        """Read ``lines`` with their line ends as rows of ``width`` fields.
 
-        ``numeric`` are the columns whose values begin with a digit. ``keep_texts``: a
-        quoted field of several lines is one even if its lines look like rows.
+        ``numeric`` and ``keep_texts`` are as in ``delimited.Dialect``.
         """
         self.faults = self.strays = self.texts = self.rows = 0
         self.backslashes = False
@@ -136,9 +135,9 @@ class Records:
         self._width = width
         self._numeric = numeric
         self._keep_texts = keep_texts
-        # A line of nothing but these is blank.
+        # A line of these characters only is blank.
         self._blanks = f" \t\r\n{splitter.separator}"
-        # No quoted field that is open before this line has an end.
+        # A quoted field that is open before this line never ends.
         self._endless = 0
 
     def __iter__(self) -> Iterator[Record]:
@@ -161,7 +160,7 @@ class Records:
             joined = self._join(number, line)
             if joined is not None:
                 return joined
-            # Between tabs, or after other stray marks, this is one more of these.
+            # Between tabs, or after other stray marks, this is another stray mark.
             quoting = self._splitter.separator != "\t" and not self.strays
             if quoting and self._peek(0) is None:
                 return number, text, [], "a quoted field that does not end"
@@ -175,7 +174,7 @@ class Records:
         return number, text, [], f"{compared} than {self._width} fields"
 
     def _join(self, number: int, line: str) -> Record | None:
-        """The row that begins in a line and ends in a later one, if there is any."""
+        """Return the row that begins in this line and ends in a later one, or None."""
         if number < self._endless:
             return None
         pieces, letters, place = [line], len(line), 0
@@ -220,7 +219,7 @@ class Records:
             return False
         full = [line for line in map(_bare, pieces) if line.strip(self._blanks)]
         rows = list(map(self._is_row, full))
-        # Between two stray marks there may be a row that is malformed.
+        # A malformed row may lie between two stray marks.
         return rows[0] and rows[-1] and sum(rows) >= _SHARE_OF_ROWS * len(rows)
 
     def _is_row(self, line: str) -> bool:

@@ -1,17 +1,18 @@
 """A synthetic shop in the raw layout of Amazon 2014.
 
-Nothing here is real: brands, items, shoppers and reviews are drawn from a seeded
-generator, and the reviews say so. The shop exists so that the whole pipeline runs
-offline, through the same files as real data, with something to learn:
+Brands, items, shoppers and reviews are drawn from a seeded generator. With the shop,
+the whole pipeline runs offline on the same files as real data. The data have structure
+that a model can learn:
 
-- an item is a product type of a department, made by a brand in a variety (a scent, a
-  skin type, ...), and its text says all of it; one brand and variety make a *line*;
-- a shopper has two favourite lines, one of which now and then gives way to another;
-- each next purchase goes on with the routine (a complement of the last item in the
-  same line), follows the taste (same department and variety, or same brand), or is
-  anything popular.
+- an item is a product type of a department, by a brand, in a variety (a scent, a skin
+  type, ...), and its text names all of these; items of one brand and variety form a
+  *line*;
+- a shopper has two favourite lines, which change now and then;
+- each purchase continues the routine (a complement of the last item, from the same
+  line), follows the taste (same department and variety, or same brand), or is any
+  popular item.
 
-Popularity is skewed on lines and on items. Days tie as in the real data.
+Popularity is skewed for lines and for items. Days tie as in real data.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from sidiff.reviews.settings import SampleDataParameters
 _SHORTEST, _MEAN_LENGTH, _LONGEST = 5, 9.0, 30
 _P_ROUTINE, _P_TASTE = 0.4, 0.4
 _P_DRIFT = 0.06
-# How far along the routine a complement lies, and how often.
+# Steps along the routine from an item to its complement, and their shares.
 _STEPS = np.array([1, 2, 3, 4, 5])
 _STEP_SHARES = np.array([0.55, 0.2, 0.1, 0.07, 0.08])
 _PROPOSALS = 6
@@ -101,7 +102,7 @@ _LINE_SPREAD, _ITEM_SPREAD = 0.6, 0.4
 
 @dataclass(frozen=True)
 class Item:
-    """An item in words; ``series`` tells lines apart that are alike otherwise."""
+    """An item in words; ``series`` distinguishes lines that are otherwise equal."""
 
     department: Department
     brand: str
@@ -125,7 +126,7 @@ class Catalogue:
         variety: int64 ``[lines]``, equal for lines of one department and variety.
         brand: int64 ``[lines]``, equal for lines of one department and brand.
         popularity: float64 ``[N]``, relative.
-        asins: the item ids, whose order says nothing about the items.
+        asins: the item ids, in random order.
         items: the items in words.
     """
 
@@ -138,10 +139,10 @@ class Catalogue:
 
 
 def draw_catalogue(n_items: int, rng: np.random.Generator) -> Catalogue:
-    """Draw ``n_items`` items; all lines are complete but, perhaps, the last."""
+    """Draw ``n_items`` items; only the last line may be incomplete."""
     n_lines = -(-n_items // _TYPES)
-    # Departments take turns; within one, (brand, variety) pairs come in random order,
-    # and when they are used up the next series begins.
+    # Departments take turns. In each, pairs of brand and variety come in random order,
+    # and the next series begins after the last pair.
     turn, department = np.divmod(np.arange(n_lines), len(_DEPARTMENTS))
     n_pairs = _BRANDS_PER_DEPARTMENT * _VARIETIES
     series, place = np.divmod(turn, n_pairs)
@@ -177,8 +178,8 @@ def draw_catalogue(n_items: int, rng: np.random.Generator) -> Catalogue:
 def metadata_lines(catalogue: Catalogue, rng: np.random.Generator) -> list[str]:
     """Write the items as Python literals, sorted by id.
 
-    As in the genuine file, price, brand or description is missing here and there, and
-    values hold HTML and both kinds of quotes.
+    As in the genuine file, some prices, brands and descriptions are missing, and values
+    contain HTML and both kinds of quotes.
     """
     n_items = len(catalogue.items)
     sizes = rng.choice(_SIZES, size=n_items).tolist()
@@ -225,9 +226,9 @@ class SampleShop:
 
 
 def generate(parameters: SampleDataParameters) -> SampleShop:
-    """Draw the shop: reviews as strict JSON, metadata as Python literals, by item.
+    """Draw the shop: reviews as strict JSON, metadata as Python literals.
 
-    The same parameters give the same lines, byte for byte.
+    Equal parameters give equal lines, byte for byte.
     """
     rng = np.random.default_rng(parameters.seed)
     catalogue = draw_catalogue(parameters.items, rng)
@@ -237,7 +238,7 @@ def generate(parameters: SampleDataParameters) -> SampleShop:
 
 
 class _Pools:
-    """Items in pools, drawn from by popularity; ``keys`` says each item's pool."""
+    """Pools of items, drawn by popularity; ``keys`` is the pool of each item."""
 
     def __init__(
         self, keys: NDArray[np.int64], popularity: NDArray[np.float64]
@@ -249,7 +250,7 @@ class _Pools:
     def draw(
         self, pools: NDArray[np.int64], rng: np.random.Generator
     ) -> NDArray[np.int64]:
-        """Draw one item from each of the pools, none of which may be empty."""
+        """Draw one item from each pool; no pool may be empty."""
         first, after = self._starts[pools], self._starts[pools + 1]
         low, high = self._cumulative[first], self._cumulative[after]
         point = low + (high - low) * rng.random(pools.size)
@@ -258,7 +259,7 @@ class _Pools:
 
 
 class _Shoppers:
-    """All shoppers' favourite lines, and what they choose; stepped together."""
+    """Favourite lines and choices of all shoppers, step by step."""
 
     def __init__(self, catalogue: Catalogue, n: int, rng: np.random.Generator) -> None:
         line, popularity = catalogue.line, catalogue.popularity
@@ -269,13 +270,13 @@ class _Shoppers:
         self._favourites = np.stack([self._any_line(n), self._any_line(n)], axis=1)
 
     def drift(self) -> None:
-        """Now and then a shopper takes to another line."""
+        """Replace a favourite line of some shoppers."""
         turned = np.flatnonzero(self._rng.random(len(self._favourites)) < _P_DRIFT)
         which = self._rng.integers(2, size=turned.size)
         self._favourites[turned, which] = self._any_line(turned.size)
 
     def by_taste(self, users: NDArray[np.int64]) -> NDArray[np.int64]:
-        """One item each, of the variety or the brand of one of the favourites."""
+        """Draw an item of the variety or the brand of a favourite, for each user."""
         line = self._favourites[users, self._rng.integers(2, size=users.size)]
         of_variety = self._of_variety.draw(self._catalogue.variety[line], self._rng)
         of_brand = self._of_brand.draw(self._catalogue.brand[line], self._rng)
@@ -284,9 +285,9 @@ class _Shoppers:
     def choose(
         self, users: NDArray[np.int64], last: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Propose the next item of each user whose last one is given."""
+        """Propose the next item of each user after the ``last`` one."""
         mood = self._rng.random(users.size)
-        # The complement further on in the line, if the line does not end before it.
+        # The complement later in the line; the last line may end before it.
         step = self._rng.choice(_STEPS, size=last.size, p=_STEP_SHARES)
         complement = last - last % _TYPES + (last + step) % _TYPES
         there = complement < self._catalogue.line.size
@@ -303,7 +304,7 @@ class _Shoppers:
 def _draw_purchases(
     catalogue: Catalogue, n_users: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Item per user and step, -1 for none: int64 ``[users, _LONGEST]``."""
+    """Draw an item per user and step, -1 for none: int64 ``[users, _LONGEST]``."""
     extra = rng.geometric(1.0 / (_MEAN_LENGTH - _SHORTEST + 1.0), n_users) - 1
     lengths = np.minimum(_SHORTEST + extra, _LONGEST)
     shoppers = _Shoppers(catalogue, n_users, rng)
@@ -313,8 +314,8 @@ def _draw_purchases(
     for step in range(1, _LONGEST):
         shoppers.drift()
         waiting = np.flatnonzero(lengths > step)
-        # Nobody buys an item twice: who has the proposed one is asked again, and
-        # passes the step after some proposals.
+        # Users buy no item twice: a repeated proposal is redrawn, and the step is left
+        # out after some proposals.
         for _ in range(_PROPOSALS):
             proposed = shoppers.choose(waiting, last[waiting])
             new = (bought[waiting] != proposed[:, None]).all(axis=1)
@@ -325,7 +326,7 @@ def _draw_purchases(
 
 
 def _draw_days(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Days since the first one, growing along each row: int64 ``[users, steps]``."""
+    """Draw days since the first one, ascending: int64 ``[users, steps]``."""
     gaps = rng.geometric(1.0 / _MEAN_GAP_DAYS, shape)
     gaps[rng.random(shape) < _P_SAME_DAY] = 0
     gaps[:, 0] = rng.integers(365, size=shape[0])

@@ -2,12 +2,12 @@
 
 A user's interactions in time order are positions 0..L-1 of a sequence: position L-1
 is the test target, L-2 the validation target, and targets up to L-3 train. A sample
-is a row ``(user, start, end)`` of positions, never a copy of the items: its history
-is ``items[start:end]`` and its target ``items[end]``.
+is a row ``(user, start, end)`` of positions: its history is ``items[start:end]`` and
+its target ``items[end]``.
 
-Times often tie: review times are whole days, and a basket is one moment. What orders
-such neighbours decides who is whose test item. Ties by item id are the rule that RPG,
-S3-Rec and DiffGRM share; the order of the file is what a log of events knows.
+Times often tie: review times are whole days, and all items of a basket have one time.
+The order of tied items decides which one is the test target. RPG, S3-Rec and DiffGRM
+order them by item id; logs of events are ordered by their rows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TieBreak = Literal["item_id", "file_order"]
 Windows = Literal["sliding", "prefix", "all"]
 Split = Literal["validation", "test"]
 
-# Positions at the end of a sequence that are no training target.
+# Positions at the end of a sequence that are not training targets.
 _HELD_OUT = 2
 
 
@@ -77,7 +77,7 @@ class Sequences:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the items' ids and of what every user had, in order."""
+        """SHA-256 (hex) of the item ids and of every user's items, in order."""
         digest = hashlib.sha256()
         add_texts(digest, self.item_ids.to_list())
         digest.update(self.items.astype("<i4").tobytes())
@@ -94,7 +94,7 @@ class Sequences:
     def from_frame(
         cls, frame: pl.DataFrame, item_ids: Sequence[str] | pl.Series
     ) -> Self:
-        """Undo ``to_frame``, with the vocabulary of items in index order.
+        """Convert the result of ``to_frame`` back; ``item_ids`` are in index order.
 
         Raises:
             SidiffError: an item index lies outside the vocabulary.
@@ -111,10 +111,10 @@ class Sequences:
 
 
 def order_of_ties(layout: str) -> TieBreak:
-    """Order of a user's interactions of the same time in files of ``layout``.
+    """Return the order of a user's interactions of the same time in a ``layout``.
 
-    The item id in Amazon's files, whose times are whole days: the published rule. That
-    gives the last item away to every method, so tables of one's own keep their order.
+    Amazon's files, whose times are whole days, are ordered by item id: the published
+    rule. That rule reveals the test item, so other tables keep the order of their rows.
     """
     return "file_order" if layout == "table" else "item_id"
 
@@ -130,20 +130,18 @@ def build_sequences(
         interactions: ``user_id`` and ``item_id`` (str), ``timestamp`` (i64, seconds),
             ``microsecond`` (i32, of that second), in file order. Read several times, a
             column at a time.
-        tie_break: what orders interactions of equal time: the item id, or the row's
-            place in ``interactions``.
-        further_items: ids that the item vocabulary has as well, in any order, with or
-            without interactions.
+        tie_break: order of interactions with equal times: by item id, or by row.
+        further_items: ids to add to the item vocabulary, in any order.
 
     Returns:
         The sequences over sorted user and item vocabularies, and the share of the
-        interactions whose user has another one at the same time.
+        interactions whose user has another interaction at the same time.
     """
     users, user_ids = encode(interactions, "user_id")
     items, item_ids = encode(interactions, "item_id", further_items)
     moment = pl.col("timestamp") * 10**6 + pl.col("microsecond")
     times = interactions.select(moment).collect(engine="streaming").to_series()
-    # A stable sort keeps the file order among what the keys leave tied.
+    # The sort is stable: rows with equal keys keep the order of the file.
     keys = [times.to_numpy(), users]
     if tie_break == "item_id":
         keys.insert(0, items)
@@ -165,23 +163,22 @@ def _tied_share(times: NDArray[np.int64], offsets: NDArray[np.int64]) -> float:
 
 
 def draw_held_out(item_ids: pl.Series, share: float, seed: int) -> NDArray[np.bool_]:
-    """Draw the items that training must not see: bool ``[N]``.
+    """Draw the items to hold out of training: bool ``[N]``.
 
-    Each id is drawn by itself, from a hash of it and the seed. So ``share`` is met in
-    expectation, and items that join the catalogue later change nobody's lot.
+    A hash of the id and the seed decides about each item alone. So ``share`` is met in
+    expectation, and items that are added later do not change the draw of the others.
     """
-    spelt = (f"{seed} {item_id}".encode() for item_id in item_ids.to_list())
-    hashes = (hashlib.sha256(text).digest()[:8] for text in spelt)
+    texts = (f"{seed} {item_id}".encode() for item_id in item_ids.to_list())
+    hashes = (hashlib.sha256(text).digest()[:8] for text in texts)
     numbers = np.frombuffer(b"".join(hashes), dtype=">u8")
     return np.asarray(numbers < share * 2.0**64)
 
 
 def hold_out(sequences: Sequences, held_out: NDArray[np.bool_]) -> Sequences:
-    """Take items out of the training part of every sequence.
+    """Remove ``held_out`` items, bool ``[N]``, from the training part.
 
-    The last two positions, validation and test target, stay as they are. Every user
-    stays: one who becomes too short has no training sample, and a history of one item
-    or more at the test. ``held_out`` marks the items, bool ``[N]``.
+    Validation and test targets stay, and so do all users: one whose sequence becomes
+    too short has no training sample, but at least one item of history at the test.
     """
     stays = ~(sequences.training & held_out[sequences.items])
     lengths = np.bincount(sequences.users[stays], minlength=sequences.n_users)
@@ -193,10 +190,10 @@ def training_samples(
 ) -> NDArray[np.int32]:
     """List the training samples.
 
-    ``sliding`` makes one sample of every target t = min_history..L-3, whose history is
-    the newest ``max_history`` items before it, as at the test. ``prefix`` is the
-    released rule: only histories that start at position 0, so no target beyond position
-    ``max_history``. ``all`` takes every contiguous window.
+    ``sliding``: one sample for every target t = min_history..L-3; its history is the
+    newest ``max_history`` items before it, as at the test. ``prefix`` (the DiffGRM
+    release): only histories that start at position 0, so no target is beyond position
+    ``max_history``. ``all``: every contiguous window.
 
     Returns:
         int32 ``[S, 3]`` with columns user, start, end, sorted by user, end, start; a
@@ -232,10 +229,10 @@ def training_samples(
 
 
 def sequence_rows(sequences: Sequences, max_history: int) -> NDArray[np.int32]:
-    """Training rows in which every item but a user's first is a target once.
+    """List training rows in which every item after a user's first is a target once.
 
-    A long sequence is cut from its end on, into rows of ``max_history`` targets; the
-    oldest row has the rest.
+    A long sequence is cut into rows of ``max_history`` targets from its end; the oldest
+    row has the remaining targets.
 
     Returns:
         int32 ``[S, 3]``: user, start, end, sorted by user, the newest row first; inputs
@@ -272,11 +269,11 @@ def _samples(
 def seen_items(
     sequences: Sequences, samples: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """List what each sample's user had before the target, however long ago.
+    """List all items of each sample's user before the target.
 
     Returns:
-        Row of the sample, ascending, and item index, both ``[sum of ends]``. An item
-        that a user had several times is listed several times.
+        Row of the sample, ascending, and item index, both ``[sum of ends]``; repeated
+        items are repeated.
     """
     users, _, ends = samples.T.astype(np.int64)
     places = np.repeat(sequences.offsets[users], ends) + _count_up(ends)
@@ -286,7 +283,7 @@ def seen_items(
 def training_part(
     sequences: Sequences,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Items and users of all interactions at positions up to L-3, in order."""
+    """Return items and users of all interactions at positions up to L-3, in order."""
     seen = sequences.training
     return sequences.items[seen], sequences.users[seen]
 
@@ -304,7 +301,7 @@ def trained_places(
     user, start, end = samples.T.astype(np.int64)
     first = sequences.offsets[user] + start
     last = sequences.offsets[user] + end
-    # Windows overlap heavily: open and close them on the flat axis and sum up once.
+    # Windows overlap heavily: mark starts and ends on the flat axis and sum up once.
     edges = np.bincount(first, minlength=sequences.items.size + 1)
     edges -= np.bincount(last + 1, minlength=sequences.items.size + 1)
     return np.asarray(np.cumsum(edges[:-1]) > 0)
@@ -313,10 +310,9 @@ def trained_places(
 def training_items(
     samples: NDArray[np.int32], sequences: Sequences
 ) -> NDArray[np.bool_]:
-    """Mark the items anywhere in the training samples: bool ``[N]``.
+    """Mark the items in any training sample: bool ``[N]``.
 
-    These are the items on which whitening and quantizer are fitted. An item of a
-    user too short for a sample, or beyond the reach of ``prefix``, is not among them.
+    Whitening and quantizer are fitted on these items.
     """
     marked = np.zeros(sequences.n_items, dtype=bool)
     marked[sequences.items[trained_places(samples, sequences)]] = True

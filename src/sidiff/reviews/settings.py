@@ -21,7 +21,7 @@ class SampleDataParameters(Parameters):
 
 
 class InteractionColumns(Parameters):
-    """The columns of an interactions table that say who, what and when."""
+    """Column names of an interactions table, and the unit of its times."""
 
     user: Text
     item: Text
@@ -31,14 +31,14 @@ class InteractionColumns(Parameters):
 
 
 class ItemColumns(Parameters):
-    """The column of an item table that is the id, and fields renamed."""
+    """Column names of an item table: the id, and fields under another name."""
 
     item: Text
     fields: dict[ItemField, Text]
 
 
 class IngestionParameters(Parameters):
-    """Raw rows to typed frames (pipeline ``ingestion``)."""
+    """Reading of raw files (pipeline ``ingestion``)."""
 
     layout: Literal["amazon2014", "amazon2018", "amazon2023", "table"]
     max_rejected_share: Share
@@ -71,7 +71,7 @@ class FilteringParameters(Parameters):
 
 
 class TextFieldParameters(Parameters):
-    """One piece of an item's text: which field, and the label before it."""
+    """A field of an item's text, and the label before it."""
 
     field: Text
     label: Annotated[str, Field(max_length=200)]

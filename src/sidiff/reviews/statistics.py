@@ -1,4 +1,4 @@
-"""The filtered data in numbers, and warnings about them."""
+"""Statistics of the filtered data, and warnings about them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ Statistics = dict[str, int | float]
 _MANY_UNTRAINED = 0.1
 _MANY_TIED = 0.25
 _MANY_REPEATED = 0.15
+# A user with more than this share and this multiple of the mean may be many customers.
+_LARGE_SHARE, _TIMES_THE_MEAN = 0.05, 10
 
 
 def statistics(
@@ -30,17 +32,17 @@ def statistics(
     max_history: int,
     held_out: NDArray[np.bool_],
 ) -> Statistics:
-    """Describe the filtered data in flat, JSON-able numbers.
+    """Describe the filtered data in a flat dict of numbers.
 
     ``samples`` are ``training_samples``; ``held_out``, bool ``[N]``, marks items.
 
     Returns:
         Counts, sequence lengths (items), and density (share of user-item pairs).
-        ``trained_share`` is the share of interactions in any training sample; those of
-        the training part in none are ``untrained_interactions``, of which
-        ``out_of_reach`` have users with samples. ``cold_items`` are in no sample,
-        whether held out or not. ``repeated_targets`` is the share of the items after a
-        user's first that equal the one before them.
+        ``trained_share`` is the share of interactions in any training sample.
+        ``untrained_interactions`` are those of the training part in no sample;
+        ``out_of_reach`` counts those of users with samples. ``cold_items`` are in no
+        sample, held out or not. ``repeated_targets`` is the share of targets that equal
+        the item before them.
     """
     lengths = sequences.lengths
     validation = evaluation_samples(sequences, "validation", max_history)
@@ -83,15 +85,23 @@ def _repeated(sequences: Sequences) -> float:
 
 
 def warnings_about(
-    found: Mapping[str, int | float], rules: FilteringParameters
+    found: Mapping[str, int | float], rules: FilteringParameters, largest_user: str
 ) -> list[str]:
-    """Sentences about what in the data distorts the results, and what to set.
+    """Return warnings about data that distort the results, each with a remedy.
 
-    ``found`` are ``statistics`` with ``tied_share``.
+    ``found`` are ``statistics`` with ``tied_share``; ``largest_user`` is the id of the
+    user with the longest sequence.
     """
     untrained, beyond = found["untrained_interactions"], found["out_of_reach"]
     may_train = round(found["trained_share"] * found["interactions"]) + untrained
-    said = []
+    warnings = []
+    largest = found["max_length"] / found["interactions"]
+    many = found["max_length"] > _TIMES_THE_MEAN * found["mean_length"]
+    if many and largest > _LARGE_SHARE:
+        warnings.append(
+            f"User {largest_user} has {largest:.0%} of the interactions: if the id "
+            "stands for unknown customers, remove its rows."
+        )
     if untrained > _MANY_UNTRAINED * may_train:
         causes = {
             f"are beyond the reach of filtering.windows={rules.windows} (set it to "
@@ -100,21 +110,21 @@ def warnings_about(
             f"filtering.min_history={rules.min_history}": untrained - beyond,
         }
         counted = (f"{n:,} {cause}" for cause, n in causes.items() if n)
-        said.append(
+        warnings.append(
             f"{untrained:,} of the {may_train:,} interactions that may train are in no "
             f"training sample: {', '.join(counted)}."
         )
     if found["tied_share"] > _MANY_TIED:
-        said.append(
+        warnings.append(
             f"{found['tied_share']:.0%} of the interactions share their time with "
             "another of the same user, and a rule orders them, test items too (the "
             "item id in Amazon's files, the order of the file in other tables): give "
             "finer times."
         )
     if found["repeated_targets"] > _MANY_REPEATED:
-        said.append(
+        warnings.append(
             f"{found['repeated_targets']:.0%} of all targets are the item before them: "
             "if the log has events twice, set filtering.merge_seconds higher (10, for "
             "example)."
         )
-    return said
+    return warnings

@@ -1,4 +1,4 @@
-"""Lazy frames over blocks of rows, never all in memory."""
+"""Lazy frames over blocks of rows, of which one is in memory at a time."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 ROW = "row number"
-"""From 1, the header of delimited text not counted, blank lines counted."""
+"""Row number from 1; the header of delimited text is not counted, blank lines are."""
 FAULT = "parse error"
-"""Null for a good row."""
+"""Reason why a row cannot be parsed; null for a good row."""
 LINE = "raw line"
-"""Null where it was not kept."""
+"""Raw line of a row; null if it was not kept."""
 ACCOUNT = {ROW: pl.Int64(), FAULT: pl.String(), LINE: pl.String()}
 
 T = TypeVar("T")
 
 
 def remembered(find: Callable[[Path], T]) -> Callable[[Path], T]:
-    """A function of a file, run once for each state of it."""
+    """Cache a function of a file until the size or the time of the file changes."""
 
     @lru_cache(maxsize=1024)
     def found(state: object, path: Path) -> T:
         return find(path)
 
     @wraps(find)
-    def ask(path: Path) -> T:
+    def cached(path: Path) -> T:
         try:
             state = path.stat()
         except OSError:
             return find(path)
         return found((state.st_size, state.st_mtime_ns), path)
 
-    return ask
+    return cached
 
 
 def lazy(
     frames: Callable[[], Iterator[pl.DataFrame]], schema: pl.Schema
 ) -> pl.LazyFrame:
-    """A lazy frame over blocks; ``frames`` is called anew whenever it is read."""
+    """Make a lazy frame over blocks; every collection calls ``frames`` again."""
 
     def read(
         with_columns: list[str] | None,

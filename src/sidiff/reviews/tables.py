@@ -1,4 +1,4 @@
-"""Tables of any common format as lazy frames.
+"""Lazy frames of tables in any common format.
 
 Every row has its number and, in text formats, its parse error and its raw line. Fields
 of delimited text stay texts, so that an id such as 00137 keeps its zeros.
@@ -26,10 +26,10 @@ LISTED_CHARACTERS = 1000
 
 
 def find_format(path: Path) -> str:
-    """Return ``parquet``, ``delimited`` or ``json``, by the file's name.
+    """Return ``parquet``, ``delimited`` or ``json``, from the ending of the name.
 
     Raises:
-        SidiffError: the name ends in nothing known.
+        SidiffError: the ending is unknown, or the path is a folder.
     """
     if path.is_dir():
         raise SidiffError(f"{path} is a folder: name the files in it.")
@@ -43,11 +43,11 @@ def find_format(path: Path) -> str:
     return kind
 
 
-def column_names(path: Path, wanted: Sequence[str] = ()) -> list[str]:
+def column_names(path: Path, required: Sequence[str] = ()) -> list[str]:
     """Return the names of a table's columns.
 
-    Of JSON, whose objects need not all have the same keys, those of all objects, or of
-    the first ones that have all ``wanted`` keys.
+    In JSON these are the keys of all objects. With ``required`` keys, reading stops as
+    soon as all of them have been found.
 
     Raises:
         SidiffError: the file cannot be read, or is empty.
@@ -64,13 +64,13 @@ def column_names(path: Path, wanted: Sequence[str] = ()) -> list[str]:
                     "file."
                 )
             return list(names)
-        return json_text.keys(path, wanted)
+        return json_text.keys(path, required)
 
 
 def check_columns(
-    path: Path, names: Sequence[str], wanted: Sequence[str], table: str
+    path: Path, names: Sequence[str], required: Sequence[str], table: str
 ) -> None:
-    """Check that a file's columns ``names`` include all ``wanted`` ones.
+    """Check that the columns ``names`` of a file include all ``required`` ones.
 
     Raises:
         SidiffError: one is missing.
@@ -80,66 +80,42 @@ def check_columns(
             f"{path} has no objects with named fields: give one object for each row "
             f"of {table}."
         )
-    for name in wanted:
+    for name in required:
         if name not in names:
             # A damaged header may be anything of any length.
-            there = " ".join(", ".join(names).split())[:LISTED_CHARACTERS]
+            listed = " ".join(", ".join(names).split())[:LISTED_CHARACTERS]
             raise SidiffError(
-                f"{path} has no column {name}, it has {there}: correct "
+                f"{path} has no column {name}, it has {listed}: correct "
                 f"ingestion.{table} in parameters.yml."
             )
 
 
 def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
-    """The rows of a table, not read yet; ``ids`` are the columns that hold ids.
+    """Scan the rows of a table lazily; ``ids`` are the columns that hold ids.
 
     Returns:
-        ``ROW`` (i64), ``FAULT`` (str), ``LINE`` (str) and the columns: of Parquet with
-        their types, else texts. Blank lines are left out.
+        ``ROW`` (i64), ``FAULT`` (str), ``LINE`` (str) and the columns, which are texts
+        except in Parquet. Blank lines are left out.
     """
     kind = find_format(path)
-    wanted = dict.fromkeys([*ids, *others])
+    columns = dict.fromkeys([*ids, *others])
     if kind == "delimited":
         rows = delimited.scan(path)
     elif kind == "parquet":
         rows = pl.scan_parquet(path, glob=False, row_index_name=ROW, row_index_offset=1)
     else:
         rows = json_text.scan(path, ids, others)
-    there = rows.collect_schema()
+    present = rows.collect_schema()
     account = [
-        pl.col(name).cast(dtype) if name in there else pl.lit(None, dtype).alias(name)
+        pl.col(name).cast(dtype) if name in present else pl.lit(None, dtype).alias(name)
         for name, dtype in ACCOUNT.items()
     ]
-    return rows.select(*account, *wanted)
-
-
-def header_of(path: Path) -> dict[str, str]:
-    """Each column's name as the header spells it; empty unless delimited text."""
-    if find_format(path) != "delimited":
-        return {}
-    dialect = delimited.find_dialect(path)
-    return dict(zip(dialect.names, dialect.header, strict=True))
-
-
-def spelling(name: str) -> str:
-    """A column's name without quotes, blanks and case, to compare headers."""
-    return name.strip(' \t"\ufeff').casefold()
-
-
-def lines_of(path: Path, rows: pl.Series) -> pl.DataFrame | None:
-    """``ROW`` and ``LINE`` of rows that were scanned without ``LINE``; None of Parquet.
-
-    ``rows`` are numbered as in ``ROW``.
-    """
-    if find_format(path) == "parquet":
-        return None
-    found = delimited.raw_lines(path).filter(pl.col(ROW).is_in(rows.implode()))
-    return found.collect(engine="streaming")
+    return rows.select(*account, *columns)
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn errors of Polars into a sentence that names the file.
+    """Turn an error of Polars into one sentence that names the file.
 
     Raises:
         SidiffError: instead of such an error.

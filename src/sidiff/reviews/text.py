@@ -1,11 +1,11 @@
-"""Item texts: the sentences that the encoder reads.
+"""Item texts for the sentence encoder.
 
-Rendering follows the text of the DiffGRM release ("<Label>: <value>." per field) with
-one difference: letters outside ASCII stay, where the release blanks them, because
-today's encoders read them and "Lumière" is worse as "Lumi re". The release resolves
-entities once and takes whatever stands between ``<`` and ``>`` away, which joins words
-and eats "<5 lbs": so only Amazon's files, whose results are published, are cleaned so,
-and a shop's own as ``markup`` says.
+A text has "<Label>: <value>." for every field, as in the DiffGRM release. Unlike the
+release, letters outside ASCII stay, because encoders know them.
+
+The release resolves entities once and removes everything between ``<`` and ``>``. That
+joins words and removes "<5 lbs", so only Amazon's files, which have published results,
+are cleaned that way. ``markup`` cleans the texts of other tables.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sidiff.reviews.settings import TextFieldParameters
 logger = logging.getLogger(__name__)
 
 PRICE_TEXT = "price_text"
-"""Field of a shop's own items: prices that are no single amount, as written."""
+"""Field of items from a table: prices that are not a single amount, as written."""
 _SHOWN = 60
 
 Cleaner = Callable[[pl.Series], pl.Series]
@@ -37,37 +37,37 @@ def render_texts(
 ) -> pl.DataFrame:
     """Render one text per item id.
 
-    Every value is cleaned (HTML entities resolved, tags removed, blanks collapsed, one
-    trailing full stop dropped), the atoms of a list are joined by a comma, and
-    empty values and a price of zero leave their field out. A price that is no single
-    amount stands as it is written.
+    Every value is cleaned: HTML entities are resolved, tags are removed, blanks are
+    collapsed, and one trailing full stop is dropped. The elements of a list are joined
+    by commas. A field with an empty value or a price of zero is left out. A price that
+    is not a single amount stays as it is written.
 
     Args:
         items: metadata as ``ingest_items`` returns it, fields being texts, lists of
             texts or numbers; the first row of an id counts.
         item_ids: the ids to render, in this order.
-        template: fields, labels and their order; an empty label leaves the value bare.
-        own: the items are a shop's own, not Amazon's; what is taken for a tag differs.
+        template: fields and labels in order; without a label the value stands alone.
+        own: the items are from a table and cleaned by ``markup``.
 
     Returns:
-        ``item_id`` (str), ``text`` (str, never empty: an item about which the template
-        finds nothing is given its id), ``has_metadata`` (bool: the id is in ``items``).
+        ``item_id`` (str), ``text`` (str, the id if all fields are empty) and
+        ``has_metadata`` (bool: the id is in ``items``).
 
     Raises:
-        SidiffError: ``items`` has no such field; names those that it has.
+        SidiffError: ``items`` lacks a field; lists the present ones.
     """
     fields = list(dict.fromkeys(part.field for part in template))
-    there = [name for name in items.columns if name != "item_id"]
+    present = [name for name in items.columns if name != "item_id"]
     for name in fields:
-        if name not in there:
+        if name not in present:
             raise SidiffError(
-                f"The items have no field {name} ({', '.join(there)}): correct "
+                f"The items have no field {name} ({', '.join(present)}): correct "
                 "embedding.text."
             )
-    wanted = pl.DataFrame({"item_id": pl.Series(item_ids, dtype=pl.String)})
+    rows = pl.DataFrame({"item_id": pl.Series(item_ids, dtype=pl.String)})
     known = items.unique("item_id", keep="first", maintain_order=True)
-    written = [PRICE_TEXT] if "price" in fields and PRICE_TEXT in there else []
-    rows = wanted.join(
+    written = [PRICE_TEXT] if "price" in fields and PRICE_TEXT in present else []
+    rows = rows.join(
         known.select("item_id", *dict.fromkeys([*fields, *written])),
         on="item_id",
         how="left",
@@ -89,7 +89,7 @@ def render_texts(
             f"{len(bare):,}",
             bare[0],
         )
-    _tell_of_doubtful(text)
+    _warn_about(text)
     return rows.select(
         "item_id",
         text=pl.when(text != "").then(text).otherwise("item_id"),
@@ -97,8 +97,8 @@ def render_texts(
     )
 
 
-def _tell_of_doubtful(texts: pl.Series) -> None:
-    """Warn of texts that cannot tell items apart, or have lost letters."""
+def _warn_about(texts: pl.Series) -> None:
+    """Warn about texts that are all equal or contain replacement characters."""
     if len(texts) > 1 and texts[0] and texts.n_unique() == 1:
         logger.warning(
             "All %s items have the same text (%s): name fields that tell them apart "
@@ -106,17 +106,17 @@ def _tell_of_doubtful(texts: pl.Series) -> None:
             f"{len(texts):,}",
             texts[0][:_SHOWN],
         )
-    lost = int(texts.str.contains("\ufffd", literal=True).sum())
-    if lost:
+    damaged = int(texts.str.contains("\ufffd", literal=True).sum())
+    if damaged:
         logger.warning(
-            "%s item texts have letters that were lost before (\ufffd): export the "
-            "items as UTF-8",
-            f"{lost:,}",
+            "%s item texts have replacement characters (\ufffd): export the items as "
+            "UTF-8",
+            f"{damaged:,}",
         )
 
 
 def _piece(values: pl.Series, label: str, clean: Cleaner) -> pl.Series:
-    """``"<label>: <value>."`` per row, null where there is no value."""
+    """Render ``"<label>: <value>."`` per row, null if there is no value."""
     if values.dtype == pl.Float64:
         cleaned = values.replace(0.0, None).cast(pl.String)
     elif values.dtype == pl.List:
@@ -124,26 +124,26 @@ def _piece(values: pl.Series, label: str, clean: Cleaner) -> pl.Series:
     else:
         cleaned = _clean(values, clean)
     value = pl.lit(cleaned).str.strip_suffix(".")
-    # "etc.." has lost one full stop above and still ends with one.
+    # "etc.." still ends with a full stop after one was removed.
     stop = pl.when(value.str.ends_with(".")).then(pl.lit("")).otherwise(pl.lit("."))
     prefix = pl.lit(f"{label}: " if label else "")
     return pl.select(pl.when(value != "").then(prefix + value + stop)).to_series()
 
 
 def _join(lists: pl.Series, clean: Cleaner) -> pl.Series:
-    """Clean the atoms of each list and join what is left by ``", "``."""
+    """Clean the elements of each list and join those that are not empty."""
     atoms = (
         lists.to_frame("atom").with_row_index("row").explode("atom", empty_as_null=True)
     )
     atoms = atoms.with_columns(_clean(atoms["atom"], clean).alias("atom"))
     kept = pl.col("atom").filter(pl.col("atom") != "")
-    # The text of a list without atoms is empty, as that of no list.
+    # A list without elements becomes an empty text, like a missing list.
     joined = atoms.group_by("row", maintain_order=True).agg(kept.str.join(", "))
     return joined["atom"]
 
 
 def _clean(values: pl.Series, clean: Cleaner) -> pl.Series:
-    """Clean every atom; null stays null."""
+    """Clean every value; null stays null."""
     return (
         clean(values)
         .str.replace_all(r"[\s\p{Cc}]+", " ")
@@ -153,5 +153,5 @@ def _clean(values: pl.Series, clean: Cleaner) -> pl.Series:
 
 
 def _without_tags(values: pl.Series) -> pl.Series:
-    """The release's rule for entities and tags."""
+    """Clean texts by the release's rule for entities and tags."""
     return unescape(values).str.replace_all(r"<[^>]*>", "")

@@ -1,12 +1,13 @@
-"""Times of rows: one rule for all spellings of a moment.
+"""Times of rows, from texts, dates and numbers.
 
-Texts are ISO 8601 in every form that names a day (calendar, week or ordinal date; basic
-or extended; a time with or without seconds, a fraction after point or comma; zone as
-``Z``, ``UTC``, ``GMT`` or an offset), also with a blank for the ``T``, as SQL prints
-them, and with a zone's name in brackets behind its offset, as java.time does. Without a
-zone they are UTC; a zone's name without an offset is no time. Numbers count from 1970
-in one unit; a number that is a plausible time in a coarser unit than the given one
-comes from another writer and is no time.
+Texts are ISO 8601 in every form that names a day: calendar, week or ordinal date; basic
+or extended; a time with or without seconds, and a fraction after a point or comma; zone
+as ``Z``, ``UTC``, ``GMT`` or an offset. A blank may replace the ``T`` (as in SQL), and
+the name of the zone may follow its offset in brackets (as in java.time). Times without
+a zone are UTC; the name of a zone without an offset is not accepted.
+
+Numbers count from 1970 in one unit. A number that is a plausible time in a coarser unit
+was probably written by another program and is rejected.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from polars.datatypes import DataType
 from sidiff.reviews.layouts import LATEST_SECOND
 
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-"""Ticks of a second, coarsest unit first."""
+"""Ticks a second of each unit, coarsest unit first."""
 PLAUSIBLE_SECOND = 631_152_000
-"""1990-01-01: hardly any log is older."""
+"""1990-01-01: logs are rarely older."""
 
-# What nearly all texts look like, read by Polars; the grammar below reads the others.
+# Most texts have one of these formats; the grammar below covers the others.
 _COMMON = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d")
 _ISO = (
     r"^(?:(?<year>\d{4})"
@@ -50,8 +51,8 @@ class Time(NamedTuple):
 
     Attributes:
         seconds: since 1970 UTC, i64, rounded down; null where there is no time.
-        microseconds: what is left of the second, i32, 0 to 999,999.
-        other_unit: whether the number is a time from 1990 to 2100 in a coarser unit.
+        microseconds: fraction of the second, i32, 0 to 999,999.
+        other_unit: the number is a time from 1990 to 2100 in a coarser unit.
     """
 
     seconds: pl.Expr
@@ -60,7 +61,7 @@ class Time(NamedTuple):
 
 
 def moments(column: pl.Expr, dtype: DataType) -> Time:
-    """Times of dates, datetimes or texts, with ``dtype`` as in ``is_moment_type``."""
+    """Convert dates, datetimes or texts, of an ``is_moment_type``, to times."""
     if dtype == pl.String:
         total = column.map_batches(read_iso, return_dtype=pl.Int64, is_elementwise=True)
     else:
@@ -70,13 +71,13 @@ def moments(column: pl.Expr, dtype: DataType) -> Time:
 
 
 def ticks(column: pl.Expr, dtype: DataType, unit: str) -> Time:
-    """Times of numbers, or of texts of digits, in ``unit``."""
+    """Convert numbers, or texts of digits, in ``unit`` to times."""
     number = column.str.strip_chars() if dtype == pl.String else column
     whole = number.cast(pl.Int64, strict=False)
     size = TICKS[unit]
     rest = whole % size * _MICRO // size
     if not dtype.is_integer():
-        # 1.6e9 and 1600000000.25 are times as well, whatever wrote them.
+        # 1.6e9 and 1600000000.25 are times as well.
         real = number.cast(pl.Float64, strict=False)
         whole = pl.coalesce(whole, real.floor().cast(pl.Int64, strict=False))
         rest = ((whole % size + (real - real.floor())) * (_MICRO / size)).floor()
@@ -90,7 +91,7 @@ def ticks(column: pl.Expr, dtype: DataType, unit: str) -> Time:
 
 
 def read_iso(texts: pl.Series) -> pl.Series:
-    """Microseconds since 1970 UTC, i64, of ISO 8601 texts; null where there is none."""
+    """Parse ISO 8601 texts: microseconds since 1970 UTC, i64, null if invalid."""
     bare = texts.str.strip_chars()
     total = pl.Series(texts.name, [None], dtype=pl.Int64).new_from_index(0, len(texts))
     usual = bare.str.replace(" ", "T", literal=True)
@@ -107,12 +108,12 @@ def read_iso(texts: pl.Series) -> pl.Series:
 
 
 def _filled(old: pl.Series, where: pl.Series, new: pl.Series) -> pl.Series:
-    """``old`` with ``new`` in the rows that ``where`` marks."""
+    """Replace the rows of ``old`` that ``where`` marks by ``new``."""
     return old.scatter(where.arg_true(), new) if len(new) else old
 
 
 def _read_any(texts: pl.Series) -> pl.Series:
-    """The same by the whole grammar."""
+    """Parse texts by the whole grammar; result as of ``read_iso``."""
     parts = texts.to_frame("text").select(pl.col("text").str.extract_groups(_ISO))
     parts = parts.unnest("text")
 
@@ -130,7 +131,7 @@ def _read_any(texts: pl.Series) -> pl.Series:
         date("%Y-%j", "ordinal"),
     )
     hour, minute, second = number("hour"), number("minute"), number("second")
-    # A fraction is of the smallest part that is written: of hours, minutes or seconds.
+    # A fraction belongs to the smallest part given: hours, minutes or seconds.
     unit = (
         pl.when(pl.col("minute").is_null())
         .then(_HOUR)
@@ -139,7 +140,7 @@ def _read_any(texts: pl.Series) -> pl.Series:
         .otherwise(1)
     )
     fraction = pl.concat_str(pl.lit("0."), "fraction").cast(pl.Float64).fill_null(0.0)
-    # A little more, for a decimal fraction is hardly ever exact.
+    # Add a little before rounding down, as binary fractions are inexact.
     within = (fraction * unit * _MICRO + 1e-3).floor().cast(pl.Int64)
     within += (_HOUR * hour + _MINUTE * minute + second) * _MICRO
     zone = _HOUR * number("zone_hour") + _MINUTE * number("zone_minute")

@@ -1,4 +1,4 @@
-"""Direct successions of items, counted in the training part only."""
+"""Transitions: counts of direct successions of items in the training part."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from sidiff.reviews.sequences import Sequences, training_part
 
 
 def transition_counts(sequences: Sequences) -> sparse.csr_array:
-    """Counts of direct successions, ``(N, N)``: from row to column.
+    """Count direct successions, ``(N, N)``, from row to column.
 
-    Both items of a pair lie at positions up to L-3 of one user's sequence.
+    Both items of a pair are at positions up to L-3 of one user's sequence.
     """
     items, users = training_part(sequences)
     same = users[1:] == users[:-1]

@@ -1,13 +1,13 @@
-"""Values of somebody's table: nothing, an id or words.
+"""Values of a table: missing values, ids and texts.
 
-One rule each, whatever wrote the table and whatever type its column has there:
+The rules do not depend on the program that wrote the table or the type of the column:
 
-- Nothing: an empty text and the words of ``NOTHING``, between blanks or not; NaN and
-  infinity where they are numbers.
-- An id is a text or a whole number. Blanks at its ends go, zeros at its beginning
-  stay, and a whole number with an empty fraction (``1000.0``) is that number. Lists,
-  objects, booleans and fractions are none.
-- Extended JSON's wrappers (``{"$oid": ...}``) stand for their content.
+- Missing are the texts in ``NOTHING``, with or without blanks at their ends, and the
+  numbers NaN and infinity.
+- An id is a text or a whole number. Blanks at its ends are removed, leading zeros
+  stay, and a whole number with an empty fraction (``1000.0``) loses it. Lists, objects,
+  booleans and fractions are not ids.
+- Wrappers of extended JSON (``{"$oid": ...}``) stand for their content.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ NOTHING = sorted(
     {spelt for word in _WORDS for spelt in (word, word.upper(), word.capitalize())}
     | {"", r"\N", "NaN", "NA", "<NA>", "NaT", "undefined"}
 )
-"""Texts that databases, pandas, R and JavaScript print where nothing is."""
+"""Texts that databases, pandas, R and JavaScript print for a missing value."""
 
 _NOTHING = frozenset(NOTHING)
-# Whole numbers from here on may stand for several that a float cannot tell apart.
+# From here on, a float is not precise enough to represent every whole number.
 _LARGEST = 2.0**53
 _LARGEST_WHOLE: dict[DataType, float] = {pl.Float64(): _LARGEST, pl.Float32(): 2.0**24}
 _WHOLE_DECIMAL = r"^-?\d+(?:\.0+)?$"
@@ -44,7 +44,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def present(text: pl.Expr) -> pl.Expr:
-    """Texts without the blanks at their ends; null where they say nothing."""
+    """Strip texts; missing values become null."""
     bare = text.str.strip_chars()
     return pl.when(~bare.is_in(NOTHING)).then(bare)
 
@@ -56,13 +56,13 @@ def is_id_type(dtype: DataType) -> bool:
 
 
 def identifier(column: pl.Expr, dtype: DataType) -> pl.Expr:
-    """Ids as texts, null where there is none; ``dtype`` as in ``is_id_type``."""
+    """Convert a column of an ``is_id_type`` to ids as texts; null if not an id."""
     if dtype.is_float():
         limit = _LARGEST_WHOLE.get(dtype, 2.0**11)
         whole = (column == column.floor()) & (column.abs() < limit)
         column = pl.when(whole).then(column.cast(pl.Int64, strict=False))
     if dtype == pl.Binary:
-        # One text that is none would be an error of the whole column.
+        # A cast would fail for the whole column if one value is not UTF-8.
         text = column.map_batches(
             lambda ids: pl.Series(ids.name, map(_decoded, ids), pl.String),
             return_dtype=pl.String,
@@ -78,8 +78,8 @@ def identifier(column: pl.Expr, dtype: DataType) -> pl.Expr:
 
 
 def tidy_ids(ids: pl.Series) -> pl.Series:
-    """Bring texts that are to be ids into the one form that they have everywhere."""
-    # One look at each finds the few that need more.
+    """Normalise texts to ids; missing values become null."""
+    # Few ids need any change, so these are found first.
     untidy = ids.str.contains(_MAY_BE_UNTIDY)
     if untidy.any():
         tidy = ids.filter(untidy).str.strip_chars().str.replace(_EMPTY_FRACTION, "$1")
@@ -89,7 +89,7 @@ def tidy_ids(ids: pl.Series) -> pl.Series:
 
 
 def id_text(value: object) -> str | None:
-    """A parsed value as the text that ``tidy_ids`` takes; None where it is no id."""
+    """Convert a parsed value to a text for ``tidy_ids``; None if it is not an id."""
     value = unwrap(value)
     if isinstance(value, bool):
         return None
@@ -101,7 +101,7 @@ def id_text(value: object) -> str | None:
 
 
 def plain_text(value: object) -> str | None:
-    """A parsed value as one text: of a number its digits, of a moment ISO 8601."""
+    """Convert a parsed value to one text: digits of a number, ISO 8601 of a time."""
     value = unwrap(value)
     if isinstance(value, bool):
         return None
@@ -113,7 +113,7 @@ def plain_text(value: object) -> str | None:
 
 
 def unwrap(value: object) -> Any:
-    """The content of an object of extended JSON; whatever else as it is."""
+    """Return the content of an object of extended JSON; other values unchanged."""
     while isinstance(value, Mapping) and len(value) == 1:
         ((key, inner),) = value.items()
         if not isinstance(key, str) or not key.startswith("$"):
@@ -123,7 +123,7 @@ def unwrap(value: object) -> Any:
 
 
 def words(value: object) -> str | list[Any] | None:
-    """A value as a text or as a list of texts; None where it says nothing in words."""
+    """Convert a value to a text or a list of texts; None if it is missing."""
     value = unwrap(value)
     value = _decoded(value) if isinstance(value, bytes) else value
     if isinstance(value, str):
@@ -144,7 +144,7 @@ def words(value: object) -> str | list[Any] | None:
 
 
 def joined(found: str | list[Any] | None) -> str | None:
-    """``words`` as one text: of a list its parts, between commas."""
+    """Join the result of ``words`` to one text with commas."""
     if isinstance(found, list):
         parts = (joined(part) for part in found)
         return ", ".join(part for part in parts if part)
@@ -152,7 +152,7 @@ def joined(found: str | list[Any] | None) -> str | None:
 
 
 def _decoded(value: object) -> str | None:
-    """A text, or bytes that are one; None for half a surrogate pair and all else."""
+    """Return a text, or decode bytes; None for invalid Unicode and other types."""
     try:
         if isinstance(value, bytes):
             return value.decode("utf-8")
@@ -164,7 +164,7 @@ def _decoded(value: object) -> str | None:
 
 
 def _moment(value: object) -> object:
-    """The content of ``$date``: a text, or milliseconds since 1970 as a text."""
+    """Convert the content of ``$date``: milliseconds since 1970 become ISO 8601."""
     if not isinstance(value, int | float | str):
         return value
     try:
@@ -174,7 +174,7 @@ def _moment(value: object) -> object:
 
 
 def _printed_list(text: str) -> list[Any] | None:
-    """A list or object printed by JSON or Python; None for any other text."""
+    """Parse a list or object printed as JSON or Python; None for any other text."""
     if not text.startswith(_LISTS) or len(text) > _LONGEST_LIST:
         return None
     try:

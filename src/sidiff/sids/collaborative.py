@@ -1,9 +1,8 @@
-"""Item vectors from training histories: items with the same buyers are near each other.
+"""Collaborative item vectors, from co-occurrence in training histories.
 
-Text alone knows nothing of taste. Here items that occur near each other in training
-histories get similar vectors: positive pointwise mutual information of co-occurrence,
-factorised by a truncated SVD (Levy and Goldberg, NeurIPS 2014, section 3). They
-are joined to the text embeddings before whitening and quantization.
+Items that occur near each other in histories get similar vectors: a truncated SVD of
+the positive pointwise mutual information (Levy and Goldberg, NeurIPS 2014, section 3).
+They are joined to the text embeddings before whitening and quantization.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from sidiff.sids.threads import single_threaded_blas
 def history_vectors(
     sequences: Sequences, parameters: CollaborativeParameters, seed: int
 ) -> NDArray[np.float32]:
-    """Collaborative vectors of all items, from the training part of the sequences.
+    """Compute collaborative vectors of all items from the training part.
 
-    Items without training interactions have no part in the factorisation, so that
-    adding such items to the catalogue changes nothing for the others.
+    Items without training interactions are not part of the factorisation, so adding
+    such items to the catalogue does not change the other vectors.
 
     Args:
-        sequences: the users' items.
-        parameters: dimensions and window are used.
+        sequences: sequences of all users.
+        parameters: ``dimensions`` and ``window`` are used.
         seed: see ``collaborative_vectors``.
 
     Returns:
@@ -49,7 +48,7 @@ def history_vectors(
 def co_occurrence(
     items: NDArray[np.integer], users: NDArray[np.integer], n_items: int, window: int
 ) -> csr_array:
-    """Count how often two items stand at most ``window`` places apart.
+    """Count how often two items are at most ``window`` positions apart.
 
     Args:
         items: item indices of all training interactions, user by user, in time order.
@@ -58,7 +57,7 @@ def co_occurrence(
         window: in interactions, at least 1.
 
     Returns:
-        Symmetric (N, N) matrix; a pair d places apart counts 1 / d; no diagonal.
+        Symmetric (N, N) matrix; a pair d positions apart counts 1 / d; no diagonal.
     """
     total = coo_array((n_items, n_items)).tocsr()
     for distance in range(1, window + 1):
@@ -73,18 +72,18 @@ def co_occurrence(
 def collaborative_vectors(
     counts: csr_array, dimensions: int, seed: int
 ) -> NDArray[np.float32]:
-    """Factors of the positive pointwise mutual information.
+    """Factorise the positive pointwise mutual information.
 
     Args:
         counts: symmetric (N, N) co-occurrence counts.
         dimensions: C, fewer than N.
-        seed: of the start vector; the result depends on it in its last bits only.
+        seed: seed of the start vector; it affects the last bits of the result only.
 
     Returns:
         (N, C) float32 of unit length; zero for an item without co-occurrences.
 
     Raises:
-        SidiffError: too few items for the dimensions.
+        SidiffError: there are too few items for the dimensions.
     """
     size = counts.shape[0]
     if dimensions >= size:
@@ -113,7 +112,7 @@ def collaborative_vectors(
 def fuse(
     text: NDArray[np.float32], collaborative: NDArray[np.float32], weight: float
 ) -> NDArray[np.float32]:
-    """Text and collaborative vectors side by side, (N, P + C) float32.
+    """Concatenate text and collaborative vectors, (N, P + C) float32.
 
     Args:
         text: (N, P), unit length.
@@ -127,7 +126,7 @@ def fuse(
 def fused_fingerprints(
     text: pl.Series, collaborative: NDArray[np.float32]
 ) -> pl.Series:
-    """Fingerprints of fused vectors: SHA-256 (hex) of the text's and the histories'.
+    """Compute fingerprints of fused vectors: SHA-256 (hex) of both parts.
 
     Args:
         text: (N,) fingerprints of the text embeddings.

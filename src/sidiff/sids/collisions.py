@@ -1,14 +1,12 @@
-"""The repair of semantic IDs that a quantizer gave several items.
+"""Collision repair: a distinct semantic ID (SID) for every item.
 
-All but one of them move to free SIDs nearby. The SIDs of *settled* items stay as they
-are, so that a table can grow: items that come later never change what earlier ones are
-called.
+Of the items with one SID, one keeps it and the others move to free SIDs nearby. SIDs of
+*settled* items never change, so a table can be extended by new items.
 
-The SIDs nearby are grown digit by digit, keeping the ``count`` cheapest beginnings. The
-cost of a product quantizer is a sum over digits, so no beginning outside of them can
-lead to one of the ``count`` cheapest SIDs: the outcome is exact. Residual quantizers
-have interactions between digits, and for them this is a beam search; it becomes exact
-as ``count`` reaches the number of possible SIDs.
+Candidate SIDs are built digit by digit; only the ``count`` cheapest prefixes are kept.
+For a product quantizer, whose cost is a sum over digits, the result is exact. For a
+residual quantizer, whose digits interact, this is a beam search, which is exact if
+``count`` is the number of possible SIDs.
 """
 
 from __future__ import annotations
@@ -28,13 +26,13 @@ from sidiff.sids.threads import single_threaded_blas
 logger = logging.getLogger(__name__)
 
 TOGETHER = 128
-"""Items of one SID that are assigned together; a larger group goes in portions."""
+"""Items of one SID that are assigned together; larger groups are split."""
 
 NEIGHBOURS = 8
-"""SIDs around an item that are compared first, at least."""
+"""Smallest number of candidate SIDs of an item in the first search."""
 
 NUMBERS_AT_ONCE = 2**23
-"""Costs held in memory at a time (float64: 64 MiB)."""
+"""Costs in memory at a time (float64: 64 MiB)."""
 
 
 def repair(
@@ -46,17 +44,17 @@ def repair(
     """Give every item a semantic ID of its own.
 
     One item of a shared SID keeps it: a settled one, or the one with the least
-    quantization error. The others, up to ``TOGETHER`` at a time, get
-    distinct free SIDs such that their squared errors add up to the least possible; with
-    a residual quantizer, among the SIDs that a beam search finds. SIDs that the
-    quantizer gave to any item are not free. The fullest groups choose first, then the
-    order is that of the SIDs, so equal input gives equal output.
+    quantization error. The others, up to ``TOGETHER`` at a time, get distinct free SIDs
+    with the least sum of squared errors (with a residual quantizer, among the SIDs that
+    the beam search finds). SIDs that the quantizer gave to any item are not free. The
+    largest groups come first, then groups in the order of their SIDs, so equal input
+    gives equal output.
 
     Args:
-        codes: (N, L), what the quantizer gave, and the final SIDs of settled items.
-        settled: (N,), items whose SID must stay.
-        quantizer: measures the error.
-        vectors: (N, d) float32, as the quantizer encodes them.
+        codes: (N, L), codes of the quantizer, and final SIDs of settled items.
+        settled: (N,), items whose SID must not change.
+        quantizer: a fitted quantizer, which measures the error.
+        vectors: (N, d) float32, input of the quantizer.
 
     Returns:
         (N, L) uint16, all rows distinct if those of settled items are.
@@ -100,7 +98,7 @@ def _collisions(
     quantizer: Quantizer,
     vectors: NDArray[np.float32],
 ) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
-    """Items that must move, SID by SID, and the bounds of each SID's, fullest first."""
+    """Return the items that must move, by SID, and each SID's bounds, largest first."""
     groups = group_codes(codes)
     colliding = np.flatnonzero(groups.sizes[groups.sid_of_item] > 1)
     words = quantizer.reconstruct(codes[colliding])
@@ -122,15 +120,15 @@ def _collisions(
 def _assign(
     points: NDArray[np.float64], taken: NDArray[np.void], quantizer: Quantizer
 ) -> NDArray[np.uint16]:
-    """Distinct SIDs (n, L) outside of ``taken`` for n items of one SID.
+    """Assign distinct SIDs (n, L) that are not ``taken`` to n items of one SID.
 
-    An item needs no more than its n cheapest free SIDs: the other n - 1 items cannot
-    take all of them. Within these the assignment is therefore the best of all.
-    ``points`` are the items' vectors, aligned; ``taken`` is sorted.
+    The n cheapest free SIDs of each item suffice for the best assignment, because the
+    other n - 1 items cannot take all of them. ``points`` are aligned vectors;
+    ``taken`` is sorted.
     """
     items, digits = len(points), quantizer.digits
     possible = quantizer.codebook_size**digits
-    # Equal items have equal candidates: a group often is one text many times.
+    # Equal items, such as repeated texts, have equal candidates.
     _, first, same = np.unique(_keys(points), return_index=True, return_inverse=True)
     count = max(NEIGHBOURS, 2 * items)
     while True:
@@ -154,7 +152,7 @@ def _assign(
 
 
 def _keys(rows: NDArray[Any]) -> NDArray[np.void]:
-    """One comparable value per row (n, L): its bytes, so that no SID is too long."""
+    """Convert rows (n, L) to comparable keys: their bytes, for any number of digits."""
     rows = np.ascontiguousarray(rows)
     return rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel()
 
@@ -162,12 +160,12 @@ def _keys(rows: NDArray[Any]) -> NDArray[np.void]:
 def nearest_sids(
     quantizer: Quantizer, points: NDArray[np.float64], count: int
 ) -> tuple[NDArray[np.uint16], NDArray[np.float64]]:
-    """The SIDs with the least squared error for each point.
+    """Find the SIDs with the least squared error for each point.
 
     Args:
         quantizer: a fitted quantizer of L digits.
         points: (n, d) float64, vectors as ``Quantizer.aligned`` gives them.
-        count: how many SIDs; fewer come back where fewer are possible.
+        count: number of SIDs; there are fewer if fewer are possible.
 
     Returns:
         SIDs (n, count, L), cheapest first, and their costs (n, count).
@@ -186,10 +184,10 @@ def nearest_sids(
 def _search(
     costs: NDArray[np.float64], count: int, words: NDArray[np.float64]
 ) -> tuple[NDArray[np.uint16], NDArray[np.float64]]:
-    """Grow SIDs digit by digit.
+    """Search the ``count`` cheapest SIDs digit by digit.
 
-    ``costs`` (n, L, K) is what each code costs by itself; the dot products of the
-    codewords ``words`` (L, K, w) count twice in addition.
+    ``costs`` (n, L, K) are the costs of single codes; twice the dot products of the
+    codewords ``words`` (L, K, w) of a SID are added.
     """
     rows, digits, size = costs.shape
     codes = np.zeros((rows, 1, 0), dtype=np.uint16)
@@ -197,7 +195,7 @@ def _search(
     sums = np.zeros((rows, 1, words.shape[2]))
     for digit in range(digits):
         grown = totals[:, :, None] + costs[:, None, digit]
-        if words.shape[2]:  # codebooks that overlap
+        if words.shape[2]:  # overlapping codebooks
             grown += 2 * (sums @ words[digit].T)
         flat = grown.reshape(rows, -1)
         best = _smallest(flat, count)
@@ -211,7 +209,7 @@ def _search(
 
 
 def _smallest(values: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Places of the ``count`` smallest values of every row, smallest first."""
+    """Find the indices of the ``count`` smallest values of each row, in order."""
     if count >= values.shape[1]:
         return np.argsort(values, axis=1, kind="stable")
     places = np.sort(np.argpartition(values, count - 1, axis=1)[:, :count], axis=1)

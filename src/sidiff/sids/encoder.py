@@ -1,7 +1,7 @@
-"""Sentence embeddings of the items' texts; a rerun encodes only what changed.
+"""Sentence embeddings of item texts; a rerun encodes only new and changed texts.
 
-Every embedding carries a fingerprint of the text and the model that made it. An item
-whose fingerprint is already known keeps its stored vector, bit for bit.
+Every embedding has a fingerprint of its text and model. An item with a known
+fingerprint keeps its stored vector, bit for bit.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ logger = logging.getLogger(__name__)
 
 
 class Encoder(Protocol):
-    """The protocol of encoders for ``embed``.
+    """Protocol of the encoders of ``embed``.
 
     Attributes:
-        fingerprint: changes whenever the encoder would give other vectors.
+        fingerprint: differs for encoders that give different vectors.
         dimension: length d of a vector.
     """
 
@@ -46,23 +46,23 @@ class Encoder(Protocol):
     dimension: int
 
     def lengths(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """The work that each text is, (n,), in any unit."""
+        """Return the size of each text, (n,), in any unit."""
 
     def encode(self, batches: Sequence[Sequence[str]]) -> Iterator[NDArray[np.float32]]:
         """Encode batches of texts, in order: (n, d) float32 of each."""
 
 
 class SentenceEncoder:
-    """A sentence-transformers model; make one with ``load_encoder``.
+    """A sentence-transformers model, loaded by ``load_encoder``.
 
     Attributes:
-        name: as given to ``load_encoder``.
-        precision: of the matrix products.
+        name: the name given to ``load_encoder``.
+        precision: precision of the matrix products.
         fingerprint: SHA-256 (hex) of weights, tokenizer, configuration and precision;
-            the same model from another place has the same one.
+            equal for the same model at another location.
         dimension: length d of an embedding.
         max_tokens: longer texts are cut to this many tokens; None for no limit.
-        tokenizer: of the model.
+        tokenizer: tokenizer of the model.
     """
 
     def __init__(
@@ -84,10 +84,10 @@ class SentenceEncoder:
             use_onednn(model)
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]] | None:
-        """Tokens of each text, cut to the length that the model reads.
+        """Tokenize texts, cut to ``max_tokens``.
 
-        None for models of word vectors (``StaticEmbedding`` and similar ones), which
-        have tokenizers of other kinds.
+        None for models of word vectors (such as ``StaticEmbedding``), whose tokenizers
+        have another interface.
         """
         if not callable(self.tokenizer):
             return None
@@ -95,7 +95,7 @@ class SentenceEncoder:
         return list(found["input_ids"])
 
     def lengths(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Tokens of each text, (n,), or characters where tokens are not known."""
+        """Count the tokens of each text, (n,), or the characters if there are none."""
         tokens: Sequence[Any] | None = self.tokens(texts)
         parts = texts if tokens is None else tokens
         return np.array([len(part) for part in parts], dtype=np.int64)
@@ -103,8 +103,8 @@ class SentenceEncoder:
     def encode(self, batches: Sequence[Sequence[str]]) -> Iterator[NDArray[np.float32]]:
         """Encode batches of texts, in order: (n, d) float32 of each.
 
-        On a CPU every core works on a batch of its own. That wastes less than all
-        cores on one batch, and a vector does not depend on the number of cores.
+        On a CPU every core encodes another batch. That is faster than all cores on one
+        batch, and the vectors do not depend on the number of cores.
         """
         import torch  # noqa: PLC0415 (slow to import)
 
@@ -127,7 +127,7 @@ class SentenceEncoder:
         from sidiff.devices import products_in  # noqa: PLC0415 (likewise)
 
         prompt = self._model.prompts.get(self._model.default_prompt_name or "")
-        with self._tokenizing:  # a fast tokenizer must not be shared while it works
+        with self._tokenizing:  # fast tokenizers are not thread-safe
             features = self._model.preprocess(list(texts), prompt=prompt or None)
         lowered = products_in(self.precision, self._model.device)
         with torch.inference_mode(), lowered:
@@ -141,21 +141,21 @@ class SentenceEncoder:
 
 @dataclass(frozen=True)
 class Shards:
-    """Encoded texts on disk while the rest is being encoded.
+    """Embeddings on disk, from which an interrupted run continues.
 
-    A shard holds whole batches. So the texts that are left after a crash fall into the
-    same batches as without one, and every vector is the same to the last bit.
+    A shard holds complete batches. So the remaining texts fall into the same batches as
+    without the interruption, and every vector is equal to the last bit.
 
     Attributes:
-        folder: of the shards.
-        batches: how many batches of texts make a shard.
+        folder: folder of the shards.
+        batches: number of batches in a shard.
     """
 
     folder: SnapshotFolder
     batches: int
 
     def read(self, dimension: int) -> pl.DataFrame:
-        """The embeddings that are there: fingerprint, Array(Float32, dimension)."""
+        """Read stored embeddings: fingerprint, Array(Float32, dimension)."""
         frames = [_embeddings([], np.empty((0, dimension), np.float32))]
         for shard in map(self.folder.read, self.folder.names()):
             if shard and shard.arrays["vectors"].shape[1:] == (dimension,):
@@ -164,7 +164,7 @@ class Shards:
         found = pl.concat(frames)
         if len(found):
             logger.info(
-                "Embedding goes on: %s texts are encoded already", f"{len(found):,}"
+                "Embedding continues: %s texts are encoded already", f"{len(found):,}"
             )
         return found
 
@@ -172,7 +172,7 @@ class Shards:
         """Write a shard.
 
         Raises:
-            SidiffError: the disk is full or refuses; the shards before are untouched.
+            SidiffError: the disk refuses the file; earlier shards are untouched.
         """
         shard = Snapshot({"vectors": vectors}, {"fingerprints": fingerprints})
         self.folder.write(fingerprints[0], shard)
@@ -188,11 +188,11 @@ def load_encoder(
             local folder, or the name of any sentence-transformers model, which is
             downloaded once into the Hugging Face cache.
         device: "auto", "cpu" or "cuda".
-        precision: of the matrix products.
+        precision: precision of the matrix products.
 
     Raises:
         SidiffError: there is no such model, it cannot be downloaded, the folder holds
-            none, or there is no CUDA device where one is demanded.
+            none, or the device is "cuda" and there is no CUDA device.
     """
     silence_hugging_face()
     from sidiff.devices import resolve  # noqa: PLC0415 (slow to import)
@@ -210,16 +210,15 @@ def embed(
 ) -> pl.DataFrame:
     """Embed every item's text.
 
-    Texts are encoded longest first in batches of about equal length, so that little
-    is spent on padding; identical texts are encoded once.
+    Texts are encoded longest first in batches of similar length, to avoid padding;
+    identical texts are encoded once.
 
     Args:
         texts: columns item_id and text.
         encoder: see ``load_encoder``.
         batch_size: texts encoded at a time.
-        previous: an earlier result, from which known fingerprints are taken.
-        shards: encoded texts of an unfinished earlier run, and the place for new ones;
-            None to store nothing meanwhile.
+        previous: an earlier result, whose embeddings are reused by fingerprint.
+        shards: storage of an interrupted run and of this one; None stores nothing.
 
     Returns:
         item_id, fingerprint (SHA-256 hex of encoder and text), and embedding, an
@@ -313,16 +312,16 @@ def _fingerprint(model: SentenceTransformer, precision: Precision) -> str:
 
 
 def _configuration(model: SentenceTransformer) -> dict[str, Any]:
-    """Settings that decide an embedding, apart from the weights."""
+    """Collect the settings, apart from the weights, that affect an embedding."""
     network = getattr(model[0], "auto_model", None)
     config = network.config.to_dict() if network is not None else {}
-    # Neither says anything about the function, and both change from place to place.
+    # Both differ between installations and do not affect an embedding.
     for key in ("transformers_version", "_name_or_path"):
         config.pop(key, None)
-    # A static model has the bare tokenizer, a transformer one around it.
+    # A transformer wraps the tokenizer that a static model has directly.
     backend = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
     tokenizer = json.loads(backend.to_str()) if hasattr(backend, "to_str") else {}
-    for key in ("truncation", "padding"):  # set anew by every call
+    for key in ("truncation", "padding"):  # every call sets these
         tokenizer.pop(key, None)
     return {
         "modules": [str(module) for module in model.children()],

@@ -1,8 +1,8 @@
-"""The extension of a stored SID table by new items, without fitting again.
+"""Extension of a stored SID table by new items, without fitting again.
 
-A table may be extended if nothing that shaped it has changed: the settings, the
-embeddings of its items, and which of them were held out of training. The stored
-quantizer has the settings, the stored table the other two.
+A table may be extended if its settings, the embeddings of its items, and the choice of
+held-out items are unchanged. The stored quantizer has the settings; the stored table
+has the embeddings' fingerprints and the held-out items.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ FREE_SETTINGS = {"device", "new_items"}
 
 
 def fit_settings(parameters: TokenizationParameters) -> dict[str, Any]:
-    """The settings that a fit depends on, to be stored with the quantizer."""
+    """Return the settings that affect a fit, to be stored with the quantizer."""
     return parameters.model_dump(mode="json", exclude=FREE_SETTINGS)
 
 
 def check_settings(
     fitted_with: Mapping[str, Any], parameters: TokenizationParameters
 ) -> None:
-    """Refuse a quantizer that was fitted with other settings.
+    """Check that a quantizer was fitted with the current settings.
 
     Args:
         fitted_with: the stored ``fit_settings``.
-        parameters: the settings of now.
+        parameters: the current settings.
 
     Raises:
         SidiffError: names the setting that differs.
@@ -57,12 +57,12 @@ def table_to_extend(
 
     Args:
         stored: an earlier table, with the columns of ``items``.
-        items: item_id, embedding_sha256 and held_out of the items of now.
+        items: item_id, embedding_sha256 and held_out of the current items.
         fitted_with: the ``fit_settings`` of the stored quantizer.
-        parameters: the settings of now.
+        parameters: the current settings.
 
     Returns:
-        The stored table; None if whitening and quantizer are to be fitted.
+        The stored table; None if whitening and quantizer must be fitted.
     """
     if parameters.new_items == "refit" or stored.is_empty():
         return None
@@ -86,10 +86,10 @@ def reason_to_refit(
     fitted_with: Mapping[str, Any],
     parameters: TokenizationParameters,
 ) -> str | None:
-    """Say why a stored table cannot be extended; arguments as of ``table_to_extend``.
+    """Find why a stored table cannot be extended; arguments as of ``table_to_extend``.
 
     Returns:
-        A clause for the log; None where nothing that shaped the table changed.
+        A clause for the log; None if the table can be extended.
     """
     if difference := _difference(fitted_with, parameters):
         return f"it was fitted with {difference}"

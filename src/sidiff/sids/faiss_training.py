@@ -1,17 +1,16 @@
-"""Training of quantizers with faiss; what leaves this module is plain arrays.
+"""Training of quantizers with faiss; the results are plain arrays.
 
-Product quantizers come from the factory string of DiffGRM's released code,
-``OPQ4,IVF1,PQ4x8`` with inner product, under faiss's defaults: 50 iterations of the
+Product quantizers use the factory string of DiffGRM's released code,
+``OPQ4,IVF1,PQ4x8`` with inner product, and faiss's defaults: 50 iterations of the
 rotation, 25 of each k-means. One inverted list means one coarse centroid, a constant
-that is subtracted after the rotation. One default is left out: faiss ends by naming
-the codes so that similar ones differ in few bits, which takes it a third of the time
-and changes nothing but names.
+that is subtracted after the rotation. The polysemous training at the end is skipped: it
+only renumbers the codes, and takes a third of the time.
 
-faiss's product quantizers have 2^b codes. For any other count K, and for more than 256,
-the rotation is learned with the largest power of two below K that is at most 256, and
-each block of the rotated vectors gets a k-means of its own with K centroids.
+Product quantizers of faiss have 2^b codes, at most 256. For any other number K, the
+rotation is trained with the largest power of two that is at most K and 256, and each
+block of the rotated vectors gets a k-means with K centroids.
 
-Its import takes a second; ``Quantizer.fit`` imports this module when it is called.
+faiss takes a second to import, so ``Quantizer.fit`` imports this module when called.
 """
 
 from __future__ import annotations
@@ -32,25 +31,25 @@ from sidiff.sids.threads import single_threaded_blas
 logger = logging.getLogger(__name__)
 
 MOST_FAISS_CODES = 256
-"""Codes of faiss's product quantizers: one byte, as in DiffGRM's released code."""
+"""Largest number of codes of faiss's product quantizers: one byte."""
 
 RESIDUAL_ITERATIONS = 20
 """Iterations of each residual k-means, as in the release."""
 
 PRODUCT_ITERATIONS = 25
-"""Iterations of the k-means of each block, as faiss's own product quantizer has."""
+"""Iterations of the k-means of each block: faiss's default."""
 
 
 def train_product(
     x: NDArray[np.float32], digits: int, codes: int, *, seed: int, use_gpu: bool
 ) -> dict[str, NDArray[np.float32]]:
-    """Train a rotation and the codebooks of L blocks behind it, see the module.
+    """Train a rotation and the codebooks of L blocks, see the module.
 
     Args:
         x: (n, d) float32, the training items.
         digits: L, a divisor of d.
         codes: K, 2 to 65,536.
-        seed: of every k-means; faiss's own, which the release keeps, is 1234. The
+        seed: seed of every k-means (the release uses faiss's default, 1234). The
             rotation always starts from faiss's fixed random matrix.
         use_gpu: assign points to centroids on the GPUs.
 
@@ -59,7 +58,7 @@ def train_product(
     """
     if codes <= MOST_FAISS_CODES and codes.bit_count() == 1:
         return take_apart(train_index(x, digits, codes, seed=seed, use_gpu=use_gpu))
-    # The rotation of OPQ alone, for as many codes as faiss has up to K.
+    # Train the rotation alone, with the largest possible number of codes.
     bits = min(codes, MOST_FAISS_CODES).bit_length() - 1
     quantizer = faiss.ProductQuantizer(x.shape[1], digits, bits)
     transform: Any = faiss.OPQMatrix(x.shape[1], digits)
@@ -80,14 +79,14 @@ def train_product(
 def train_kmeans(
     x: NDArray[np.float32], codes: int, *, iterations: int, seed: int, use_gpu: bool
 ) -> NDArray[np.float32]:
-    """Centroids (K, d) float32 of the rows of ``x`` (n, d)."""
+    """Train centroids (K, d) float32 of the rows of ``x`` (n, d)."""
     kmeans = faiss.Kmeans(
         x.shape[1],
         codes,
         niter=iterations,
         seed=seed,
         gpu=use_gpu,
-        min_points_per_centroid=1,  # choose_codes has said what there is to say
+        min_points_per_centroid=1,  # silences a warning; choose_codes logs one
     )
     kmeans.train(np.ascontiguousarray(x))
     centroids: Any = kmeans.centroids
@@ -97,14 +96,14 @@ def train_kmeans(
 def train_index(
     x: NDArray[np.float32], digits: int, codes: int, *, seed: int, use_gpu: bool
 ) -> Any:
-    """The release's index, for K a power of two up to 256; see ``train_product``."""
+    """Train the release's index, for K a power of two up to 256; see the module."""
     factory = f"OPQ{digits},IVF1,PQ{digits}x{codes.bit_length() - 1}"
     index = faiss.index_factory(x.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
     lists: Any = faiss.downcast_index(faiss.extract_index_ivf(index))
-    lists.do_polysemous_training = False  # the names of the codes, see the module
+    lists.do_polysemous_training = False  # see the module
     lists.cp.seed = seed
     lists.cp.min_points_per_centroid = 1  # only silences a warning
-    # Left to itself, faiss learns the rotation for 256 codes, whatever K is.
+    # By default, faiss trains the rotation for 256 codes, whatever K is.
     transform, quantizer = _transform(index), lists.pq
     rotated = faiss.ProductQuantizer(lists.d, quantizer.M, quantizer.nbits)
     transform.pq = rotated
@@ -115,7 +114,7 @@ def train_index(
 
 
 def take_apart(index: Any) -> dict[str, NDArray[np.float32]]:
-    """The arrays of a trained index, by their names in a ``Product``."""
+    """Extract the arrays of a trained index, by their names in a ``Product``."""
     lists: Any = faiss.downcast_index(faiss.extract_index_ivf(index))
     shape = (lists.pq.M, lists.pq.ksub, lists.pq.dsub)
     return {
@@ -126,7 +125,7 @@ def take_apart(index: Any) -> dict[str, NDArray[np.float32]]:
 
 
 def gpu_available(device: Device) -> bool:
-    """Test that faiss shall train on GPUs: allowed by ``device``, and present.
+    """Test that faiss trains on GPUs: ``device`` allows it and there is one.
 
     Raises:
         SidiffError: the device is "cuda" and faiss sees no GPU.
@@ -148,10 +147,9 @@ def gpu_available(device: Device) -> bool:
 def faiss_threads(threads: int) -> Iterator[None]:
     """Run faiss on exactly ``threads`` OpenMP threads inside the block.
 
-    BLAS threads inside OpenMP threads fight for the same cores and can triple the
-    time of a k-means, so BLAS is held to one. (An OpenBLAS built on OpenMP, as in the
-    faiss-gpu wheel, follows the OpenMP count instead and never nests: the order of
-    the two settings matters.)
+    BLAS threads inside OpenMP threads compete for cores and can triple the time of a
+    k-means, so BLAS runs on one. (An OpenBLAS built on OpenMP, as in the faiss-gpu
+    wheel, follows the OpenMP count, so it must be set last.)
     """
     before = faiss.omp_get_max_threads()
     with single_threaded_blas():
@@ -164,7 +162,7 @@ def faiss_threads(threads: int) -> Iterator[None]:
 
 @contextmanager
 def _k_means(quantizers: list[Any], *, seed: int, use_gpu: bool) -> Iterator[None]:
-    """Settings of the k-means of faiss's product quantizers, trained in the block."""
+    """Configure the k-means of product quantizers that are trained in the block."""
     for quantizer in quantizers:
         quantizer.cp.seed = seed
         quantizer.cp.min_points_per_centroid = 1  # only silences a warning
@@ -178,7 +176,7 @@ def _k_means(quantizers: list[Any], *, seed: int, use_gpu: bool) -> Iterator[Non
 
 
 def _transform(index: Any) -> Any:
-    """The rotation of an index."""
+    """Return the rotation of an index."""
     chain: Any = index.chain
     return faiss.downcast_VectorTransform(chain.at(0))
 

@@ -1,7 +1,6 @@
 """Sentence-transformers models: installed, in a folder, or on the Hugging Face hub.
 
-Every failure is one sentence: the libraries themselves answer a missing network with
-minutes of retries and a page of traceback.
+Every failure is one sentence. Without network, the libraries would retry for minutes.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ def load_model(name: str, device: str) -> SentenceTransformer:
     """Load a model onto a device ("cpu" or "cuda").
 
     Args:
-        name: the packaged encoder, a folder, or a name on the Hugging Face hub, which
-            is downloaded once into the cache.
-        device: where the weights go.
+        name: the packaged encoder, a folder, or the name of a model on the Hugging Face
+            hub, which is downloaded once into the cache.
+        device: device of the weights.
 
     Raises:
         SidiffError: there is no such model, it cannot be downloaded, the folder
@@ -48,7 +47,7 @@ def load_model(name: str, device: str) -> SentenceTransformer:
     if folder is None:
         from huggingface_hub import snapshot_download  # noqa: PLC0415 (slow)
 
-        # Not in the cache, or left there half by a download that was cut off.
+        # The cache may lack the model, or hold a part of it.
         with suppress(OSError, ValueError, KeyError):
             cached = snapshot_download(_repository(name), local_files_only=True)
             return _load(name, Path(cached), device)
@@ -63,8 +62,8 @@ def load_model(name: str, device: str) -> SentenceTransformer:
 
 
 def silence_hugging_face() -> None:
-    """Let transformers and related libraries report errors only."""
-    # Read when the tokenizers fork, which they warn about at length otherwise.
+    """Make transformers and related libraries report errors only."""
+    # Without a value, tokenizers warn when the process forks.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -106,9 +105,9 @@ def _load(name: str, folder: Path, device: str) -> SentenceTransformer:
 
 
 def _refuse_pickle(name: str, found: Iterable[str]) -> None:
-    """Refuse weights that only Python's pickle can read: they may run any code.
+    """Refuse weights that only Python's pickle can read, as they may run any code.
 
-    The libraries load ``pytorch_model.bin`` where a part has no other weights.
+    The libraries load ``pytorch_model.bin`` if a part has no other weights.
     """
     paths = {PurePosixPath(path) for path in found}
     for path in paths:
@@ -143,14 +142,14 @@ def _download(name: str) -> Path:
             f"{name!r} is neither a folder nor a model of the Hugging Face hub; "
             f"correct embedding.encoder ({PACKAGED} needs no network)."
         ) from error
-    except Exception as error:  # whatever its HTTP library of the day raises
+    except Exception as error:  # the HTTP library of the hub has changed before
         raise SidiffError(
             f"The encoder {name!r} is not in the local cache and the Hugging Face hub "
             f"cannot be reached ({type(error).__name__}); give embedding.encoder a "
             f"local folder, or use {PACKAGED}, which needs no network."
         ) from error
     _refuse_pickle(name, (file.rfilename for file in info.siblings or ()))
-    logger.info("Downloading the encoder %s, this once", name)
+    logger.info("Downloading the encoder %s", name)
     try:
         return Path(snapshot_download(repository, allow_patterns=list(FILES)))
     except (OSError, ValueError) as error:

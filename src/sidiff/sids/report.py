@@ -1,4 +1,4 @@
-"""The report of a SID table: collisions, and how evenly each digit uses its codes."""
+"""Report of a SID table: collisions, and the use of the codes of each digit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sidiff.sids.table import SidTable
 INK, FILL, GRID = "#33414f", "#4878a8", "#d7dde3"
 
 LEGEND_DIGITS = 8
-"""More digits than this are drawn without a legend."""
+"""Largest number of digits that are drawn with a legend."""
 
 STYLE: Any = {
     "axes.axisbelow": True,
@@ -38,17 +38,17 @@ STYLE: Any = {
 def sid_report(
     table: SidTable, trained: NDArray[np.bool_], error: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Numbers about a SID table, flat and ready for JSON.
+    """Summarise a SID table in a flat dict for JSON.
 
     A *collision group* is two or more items with the same SID. ``collision_rate`` is
-    the share of items in such groups. ``entropy_bits_digit_j`` is that of the codes
-    of digit j over all items, at most log2 of ``codebook_size``;
-    ``utilisation_digit_j`` the share of codes that occur at all.
+    the share of items in such groups. ``entropy_bits_digit_j`` is the entropy of the
+    codes of digit j over all items, at most log2 of ``codebook_size``;
+    ``utilisation_digit_j`` is the share of codes that occur.
 
     Args:
         table: semantic IDs of N items.
-        trained: (N,) whether an item occurs in the training samples.
-        error: the quantization error, see ``tokenizer.quantization_error``.
+        trained: (N,) bool, items in the training samples.
+        error: quantization error, see ``tokenizer.quantization_error``.
     """
     sizes = table.groups().sizes
     shared = sizes[sizes > 1]
@@ -76,7 +76,7 @@ def sid_report(
 
 def sid_figure(table: SidTable) -> Figure:
     """Draw the use of the codes, digit by digit, and the sizes of the groups."""
-    # Not pyplot: this needs no display and leaves no global state.
+    # A figure without pyplot needs no display and no global state.
     with rc_context(STYLE):
         figure = Figure(figsize=(10, 4.2), layout="constrained", dpi=120)
         usage, groups = figure.subplots(1, 2, width_ratios=(3, 2))
@@ -86,7 +86,7 @@ def sid_figure(table: SidTable) -> Figure:
 
 
 def _code_counts(table: SidTable) -> NDArray[np.int64]:
-    """Items of each code at each digit, (L, K)."""
+    """Count the items of each code at each digit, (L, K)."""
     size = table.codebook_size
     shifted = table.codes.astype(np.int64) + np.arange(table.digits) * size
     counts = np.bincount(shifted.ravel(), minlength=table.digits * size)
@@ -99,7 +99,7 @@ def _entropy_bits(counts: NDArray[np.int64]) -> float:
 
 
 def _draw_usage(axes: Axes, table: SidTable) -> None:
-    """Items per code, most used first, one line per digit."""
+    """Draw items per code, most used first, one line per digit."""
     counts = np.sort(_code_counts(table), axis=1)[:, ::-1]
     size = table.codebook_size
     colours = colormaps["viridis"](np.linspace(0.0, 0.85, table.digits))
@@ -118,7 +118,7 @@ def _draw_usage(axes: Axes, table: SidTable) -> None:
 
 
 def _draw_groups(axes: Axes, table: SidTable) -> None:
-    """Number of SIDs by how many items share them: 1, 2, 3, 4, 5-8, 9-16 and so on."""
+    """Draw the number of SIDs by the number of their items: 1, 2, 3, 4, 5-8, ..."""
     sizes = table.groups().sizes
     edges = [1, 2, 3, 4, 5]
     while edges[-1] <= sizes.max():

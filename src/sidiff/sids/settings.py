@@ -41,7 +41,7 @@ class WhiteningParameters(Parameters):
 
 
 class CollaborativeParameters(Parameters):
-    """Factors of training histories that are joined to the text embeddings."""
+    """Collaborative vectors that are joined to the text embeddings."""
 
     weight: Share
     dimensions: Annotated[int, Field(ge=2)]
@@ -49,7 +49,7 @@ class CollaborativeParameters(Parameters):
 
 
 class TokenizationParameters(Parameters):
-    """Embeddings to semantic IDs (pipeline ``tokenization``)."""
+    """Quantization of embeddings to semantic IDs (pipeline ``tokenization``)."""
 
     quantizer: Annotated[str, Choice(QUANTIZERS)]
     collaborative: CollaborativeParameters

@@ -1,8 +1,7 @@
-"""The table of semantic IDs: one row of codes per item, and the groups that collide.
+"""Table of semantic IDs: one row of codes per item, and the groups that collide.
 
-Nothing here repairs a collision (``collisions`` does): several items may share one SID,
-as in DiffGRM (arXiv 2510.21805), and ``Groups`` is what the decoder and the item-level
-metrics need to deal with them.
+Several items may share one SID, as in DiffGRM (arXiv 2510.21805). The decoder and the
+item-level metrics use ``Groups``; ``collisions`` repairs collisions.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _NO_GENERATION = np.zeros(0, dtype=np.int32)
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Items gathered by semantic ID; S distinct SIDs in lexicographic order.
+    """Items grouped by semantic ID; S distinct SIDs in lexicographic order.
 
     Attributes:
         sid_of_item: (N,) int64, index of every item's SID in ``sid_codes``.
@@ -47,7 +46,7 @@ class Groups:
         return np.diff(self.offsets)
 
     def items_by(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Item indices group by group, larger ``counts`` (N,) first, then by index."""
+        """Order item indices by group, then by descending ``counts`` (N,) and index."""
         return np.lexsort((np.arange(len(counts)), -counts, self.sid_of_item))
 
 
@@ -60,9 +59,8 @@ class SidTable:
             digit j.
         item_ids: (N,) strings, unique.
         codebook_size: K; every code is below it.
-        generation: (N,) int32, read-only; 0 for the items that were there when the
-            quantizer was fitted, n for those that the n-th extension added. All 0
-            where none is given.
+        generation: (N,) int32, read-only; 0 for the items of the fit, n for those of
+            the n-th extension. All 0 by default.
 
     Raises:
         SidiffError: the shapes disagree, an id is missing or repeated, a code is not
@@ -96,32 +94,30 @@ class SidTable:
 
     @classmethod
     def from_frame(cls, frame: pl.DataFrame) -> SidTable:
-        """Read back what ``to_frame`` wrote.
+        """Convert the result of ``to_frame`` back.
 
         Raises:
             SidiffError: a column is missing or a value is wrong.
         """
-        if not {"item_id", "codebook_size"} <= set(frame.columns):
+        if not {"item_id", "codebook_size", "generation"} <= set(frame.columns):
             raise SidiffError(
-                "This SID table lacks the column item_id or codebook_size; run "
-                "kedro run --pipeline=tokenization again."
+                "This SID table lacks the column item_id, codebook_size or generation; "
+                "run kedro run --pipeline=tokenization again."
             )
-        sizes = frame["codebook_size"].unique().to_list()
-        if len(sizes) != 1 or not isinstance(sizes[0], int):
+        sizes = frame["codebook_size"].unique()
+        if len(sizes) != 1:
             raise SidiffError(
-                "The column codebook_size of the SID table must hold one and the "
-                f"same number in every row, not {sizes[:5]}."
+                "The column codebook_size of the SID table must have the same number "
+                f"in every row, not {sizes.to_list()[:5]}."
             )
-        generation = _NO_GENERATION  # tables stored before there were extensions
-        if "generation" in frame.columns:
-            generation = frame["generation"].cast(pl.Int32).to_numpy()
-        return cls(_code_matrix(frame), frame["item_id"], sizes[0], generation)
+        generation = frame["generation"].cast(pl.Int32).to_numpy()
+        return cls(_code_matrix(frame), frame["item_id"], sizes.item(), generation)
 
     def to_frame(self) -> pl.DataFrame:
-        """Table as item_id, codebook_size, code_0 .. code_{L-1}, sid, generation.
+        """Convert to item_id, codebook_size, code_0 .. code_{L-1}, sid, generation.
 
         ``sid`` is the readable form, such as ``12-7-250-3``; ``codebook_size`` is
-        constant and makes the stored table complete by itself.
+        constant.
         """
         names = [f"code_{j}" for j in range(self.digits)]
         return pl.DataFrame(self.codes, schema=names, orient="row").select(
@@ -138,7 +134,7 @@ class SidTable:
         return int(self.codes.shape[1])
 
     def groups(self) -> Groups:
-        """The distinct SIDs and the items of each; computed once, then kept."""
+        """Group the items by SID; the result is cached."""
         return self._groups
 
     @cached_property
@@ -155,9 +151,9 @@ class SidTable:
         return digest.hexdigest()
 
     def fingerprints(self) -> list[str]:
-        """Fingerprints of the tables that this one grew from, its own last.
+        """Compute the fingerprints of this table before each extension, and of it.
 
-        Entry g is that of the items of generation g and before. What was trained on
+        Entry g is the fingerprint of the items up to generation g. A model trained on
         any of these tables knows every code of this one.
         """
         earlier = []
@@ -170,8 +166,8 @@ class SidTable:
 
 
 def group_codes(codes: NDArray[np.uint16]) -> Groups:
-    """Gather the rows of ``codes`` (N, L) that are equal."""
-    # lexsort is stable and sorts by its last key first: digit 0 goes last.
+    """Group equal rows of ``codes`` (N, L)."""
+    # lexsort is stable, and its last key is the primary one: digit 0.
     items = np.lexsort(codes.T[::-1]).astype(np.int64)
     ordered = codes[items]
     starts = np.ones(len(items), dtype=bool)
@@ -187,7 +183,7 @@ def group_codes(codes: NDArray[np.uint16]) -> Groups:
 
 
 def _code_matrix(frame: pl.DataFrame) -> NDArray[Any]:
-    """The columns code_0 to code_{L-1} of a frame, (N, L) int64; not yet checked."""
+    """Extract the columns code_0 to code_{L-1} of a frame, (N, L) int64."""
     names = [name for name in frame.columns if name.startswith("code_")]
     expected = [f"code_{j}" for j in range(len(names))]
     if not names or names != expected:
@@ -195,14 +191,7 @@ def _code_matrix(frame: pl.DataFrame) -> NDArray[Any]:
             "A SID table needs columns code_0, code_1 and so on without a gap; this "
             f"one has {', '.join(frame.columns)}."
         )
-    columns = [frame[name] for name in names]
-    for column in columns:
-        if not column.dtype.is_integer() or column.null_count():
-            raise SidiffError(
-                "The codes of a SID table must be whole numbers without gaps; "
-                f"{column.name} holds {column.dtype} with {column.null_count()} nulls."
-            )
-    return np.stack([c.cast(pl.Int64).to_numpy() for c in columns], axis=1)
+    return frame.select(pl.col(names).cast(pl.Int64)).to_numpy()
 
 
 def _check_codes(codes: NDArray[Any], item_ids: pl.Series, codebook_size: int) -> None:

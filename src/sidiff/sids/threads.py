@@ -1,7 +1,7 @@
-"""Pinned thread counts: the same input must give the same bits on every run.
+"""Pinned thread counts, for equal results on every machine.
 
-Matrix products round differently on another number of threads, and OPQ amplifies a
-difference in the last bit into other codes for most items.
+Matrix products round differently with another number of threads, and OPQ amplifies a
+difference in the last bit to other codes for most items.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""The steps from embeddings to semantic IDs, for every kind of quantizer.
+"""Tokenization: embeddings to semantic IDs, with any quantizer.
 
 ``opq`` quantizes whitened embeddings, ``rq_kmeans`` plain ones (as DiffGRM's released
 code does).
 
-Throughout, ``embeddings`` is (N, D) float32 with rows in catalogue order, and
-``trained`` is (N,) bool: whether an item occurs in the training samples. Only those
-items shape a whitening or a quantizer.
+``embeddings`` is (N, D) float32 with rows in catalogue order, and ``trained`` is (N,)
+bool: the items in the training samples. Whitening and quantizer are fitted on these.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ def fit(
     trained: NDArray[np.bool_],
     parameters: TokenizationParameters,
 ) -> tuple[Whitening | None, Quantizer]:
-    """Fit the whitening, if the kind has one, and the quantizer, on training items.
+    """Fit the whitening, if the quantizer uses one, and the quantizer.
 
     Raises:
-        SidiffError: too few training items for the dimensions or the codes, or no GPU
-            where one is demanded.
+        SidiffError: there are too few training items for the dimensions or the codes,
+            or the device is "cuda" and faiss sees no GPU.
     """
     x_train, whitening = embeddings[trained], None
     if QUANTIZERS[parameters.quantizer].whitened:
@@ -52,19 +51,18 @@ def fit(
 def choose_codes(
     parameters: TokenizationParameters, n_train: int, least: int = 2
 ) -> int:
-    """Settle the number of codes per digit, and say why in the log.
+    """Choose the number of codes per digit, and log the reason.
 
-    ``codebook_size`` is taken as it is. ``auto`` is ``max_codebook_size`` where there
-    are 39 training items for each of so many codes, and else the largest power of two
-    that there are 39 items a code for, or 2.
+    ``auto`` is ``max_codebook_size`` if there are 39 training items per code, otherwise
+    the largest power of two with 39 items per code, at least 2.
 
     Args:
-        parameters: codebook_size and max_codebook_size are used.
-        n_train: number of training items, at least one a code.
-        least: ``auto`` chooses at least so many.
+        parameters: ``codebook_size`` and ``max_codebook_size`` are used.
+        n_train: number of training items.
+        least: lower bound of ``auto``.
 
     Raises:
-        SidiffError: more codes than training items.
+        SidiffError: there are more codes than training items.
     """
     most = parameters.max_codebook_size
     if parameters.codebook_size != "auto":
@@ -100,7 +98,7 @@ def choose_codes(
 
 
 def _least_codes(items: int, parameters: TokenizationParameters) -> int:
-    """Codes, a power of two, that leave ``repair`` twice as many SIDs as items."""
+    """Find the power of two of codes with which ``repair`` has two SIDs per item."""
     codes = 2
     while parameters.collisions == "repair" and codes**parameters.digits < 2 * items:
         codes *= 2
@@ -120,16 +118,15 @@ def assign_sids(
     Args:
         embeddings: see the module.
         item_ids: (N,) the catalogue.
-        whitening: as fitted, None where the kind uses none.
-        quantizer: as fitted.
-        parameters: collisions is used.
+        whitening: a fitted whitening; None if the quantizer uses none.
+        quantizer: a fitted quantizer.
+        parameters: ``collisions`` is used.
         earlier: a table to extend, made with the same whitening, quantizer and
-            parameters, of items in the catalogue: they keep their SIDs, the others are
-            one generation more.
+            parameters. Its items keep their SIDs; the others are a new generation.
 
     Raises:
-        SidiffError: the embeddings do not fit the quantizer, or the SIDs are too few to
-            tell all items apart as ``collisions`` demands.
+        SidiffError: the embeddings have the wrong dimensions, or ``collisions`` is
+            ``repair`` and there are more items than SIDs.
     """
     vectors = _whitened(embeddings, whitening)
     codes, size = quantizer.encode(vectors), quantizer.codebook_size
@@ -164,15 +161,15 @@ def quantization_error(
     quantizer: Quantizer,
     parameters: TokenizationParameters,
 ) -> dict[str, float]:
-    """The quantization error: distance of the items from what their codes stand for.
+    """Compute the quantization error: the distance of vectors from their codewords.
 
     Returns:
         ``quantization_error``, the mean squared distance between a quantized vector
         and its reconstruction, and ``quantization_error_relative``, the same over the
-        mean squared distance to the mean vector (1: the codes say nothing). After
-        ``repair`` also ``moved_items``, whose SID is not the one that the quantizer
-        gave, and ``quantization_error_added``, the share by which moving them raised
-        the error.
+        mean squared distance to the mean vector (1: the codes carry no information).
+        With ``repair`` also ``moved_items``, the number of items with another SID than
+        the quantizer's, and ``quantization_error_added``, the relative increase of the
+        error by moving them.
     """
     vectors, codes = _whitened(embeddings, whitening), table.codes
     x = vectors.astype(np.float64)

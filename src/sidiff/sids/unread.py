@@ -1,4 +1,4 @@
-"""Texts that an encoder cannot read, because its vocabulary lacks their script."""
+"""Check for texts whose words are not in the vocabulary of the encoder."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from sidiff.sids.encoder import SentenceEncoder
 logger = logging.getLogger(__name__)
 
 _MULTILINGUAL = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
-# A text with half of its words missing says less than its other half.
-_LEAST = 0.5
+# A text with this share of unknown words, or more, is counted.
+_UNKNOWN_SHARE = 0.5
 _SHOWN = 60
 
 
 def count_unread(
     texts: pl.Series, labels: Sequence[str], encoder: SentenceEncoder
 ) -> int:
-    """Count the texts of which half the words are unknown to the encoder, and say so.
+    """Count texts of which half the words are unknown to the encoder, and warn.
 
     Args:
-        texts: of the items, (n,), as ``reviews.text`` renders them.
-        labels: of the template; they are no words of an item.
-        encoder: its vocabulary.
+        texts: item texts of ``reviews.text``, (n,).
+        labels: labels of the template, which are not counted as words.
+        encoder: an encoder with a vocabulary.
     """
     bare = texts.filter(texts.str.contains(r"[^\x00-\x7F]"))
     for label in filter(None, labels):
         bare = bare.str.replace_all(rf"(^|\. ){re.escape(label)}: ", "${1}")
     if bare.is_empty():
         return 0
-    unread = unknown_share(bare.to_list(), encoder) >= _LEAST
+    unread = unknown_share(bare.to_list(), encoder) >= _UNKNOWN_SHARE
     count = int(unread.sum())
     if count:
         logger.warning(
@@ -54,10 +54,9 @@ def count_unread(
 def unknown_share(
     texts: Sequence[str], encoder: SentenceEncoder
 ) -> NDArray[np.float64]:
-    """Share of the words of each text, (n,), that are not in the vocabulary.
+    """Compute the share of unknown words of each text, (n,).
 
-    Zero for models whose tokenizers know every letter, or have no token for unknown
-    words.
+    It is zero for models without a tokenizer or a token for unknown words.
     """
     tokenizer, tokens = encoder.tokenizer, encoder.tokens(texts)
     unknown = getattr(tokenizer, "unk_token_id", None)
@@ -69,5 +68,5 @@ def unknown_share(
     words = {token for token, name in pairs if any(map(str.isalpha, name))}
     words = words - set(tokenizer.all_special_ids) | {unknown}
     counts = [sum(token in words for token in row) for row in tokens]
-    lost = [row.count(unknown) for row in tokens]
-    return np.array(lost) / np.maximum(counts, 1)
+    unknown_counts = [row.count(unknown) for row in tokens]
+    return np.array(unknown_counts) / np.maximum(counts, 1)

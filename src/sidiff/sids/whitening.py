@@ -2,8 +2,8 @@
 
 Same function as ``sklearn.decomposition.PCA(n_components=P, whiten=True)``, which
 DiffGRM's released code fits on the items of the training rows only. Written with a
-float64 covariance in chunks, on one thread, because the codes that follow are
-sensitive to the last bit, and because the catalogue need not fit in memory twice.
+float64 covariance in chunks, on one thread, because the codes are sensitive to the last
+bit, and the catalogue need not fit in memory twice.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class Whitening:
 
     @classmethod
     def fit(cls, embeddings: NDArray[np.float32], dimensions: int) -> Whitening:
-        """Find the axes.
+        """Fit the axes.
 
         Args:
             embeddings: (n, D) float32, the training items only.
-            dimensions: P, how many axes to keep.
+            dimensions: P, the number of axes to keep.
 
         Raises:
-            SidiffError: too few training items, or too few dimensions, for P axes.
+            SidiffError: there are too few training items or dimensions for P axes.
         """
         n, width = embeddings.shape
         if dimensions > width:
@@ -76,7 +76,7 @@ class Whitening:
         epsilon = np.finfo(np.float32).eps
         rank = int((variances > epsilon * variances[0]).sum())
         if rank < dimensions:
-            # What is left of equal rows is the rounding of their mean.
+            # Equal rows differ from their mean by rounding only.
             if variances[0] <= epsilon**2 * float(mean @ mean):
                 raise SidiffError(
                     f"The embeddings of all {n:,} training items are the same, as are "
@@ -108,7 +108,7 @@ class Whitening:
             (n, P) float32 of unit length; a row equal to the mean stays zero.
 
         Raises:
-            SidiffError: the rows have not D columns.
+            SidiffError: the rows do not have D columns.
         """
         if embeddings.shape[1:] != self.mean.shape:
             raise SidiffError(
@@ -127,7 +127,7 @@ class Whitening:
         return whitened
 
     def to_tensors(self) -> dict[str, NDArray[Any]]:
-        """Arrays by the names of the attributes, to be stored."""
+        """Return the arrays to store, by the names of the attributes."""
         return dict(vars(self))
 
 

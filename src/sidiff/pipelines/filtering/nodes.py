@@ -103,7 +103,7 @@ def describe_data(
     order_summary: dict[str, float],
     ingestion_report: dict[str, Any],
     filtering: FilteringParameters,
-) -> dict[str, int | float | bool]:
+) -> dict[str, int | float | bool | str]:
     """Count users, items, samples and what was lost on the way; warn."""
     users = to_sequences(sequences, catalogue)
     made_up = catalogue["item_id"].str.starts_with(SYNTHETIC_ITEM).all()
@@ -120,6 +120,7 @@ def describe_data(
         "rejected_lines": ingestion_report["rejected_lines"],
     }
     found = found | files | core_summary | order_summary
-    for sentence in warnings_about(found, filtering):
+    largest_user = str(users.user_ids[int(users.lengths.argmax())])
+    for sentence in warnings_about(found, filtering, largest_user):
         logger.warning(sentence)
-    return {"synthetic": made_up} | found
+    return {"synthetic": made_up, "largest_user": largest_user} | found

@@ -100,7 +100,6 @@ def _summary(
         "rows": read.rows,
         "rejected": read.set_aside,
         "duplicates": read.duplicates,
-        "headers": read.headers,
         **read.notes,
     }
     columns = given.model_dump(include={"interactions", "items"})

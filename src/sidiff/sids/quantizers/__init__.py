@@ -1,7 +1,7 @@
-"""Quantizers: a vector to L codes, and back to an approximation.
+"""Quantizers: vectors to L codes, and back to approximations.
 
-A fitted quantizer is a few arrays; faiss trains it and is not needed afterwards. To add
-one: a class of ``Quantizer`` in a file here, and its line in ``QUANTIZERS``.
+A fitted quantizer is a few arrays; faiss is only needed for training. To add a
+quantizer, write a subclass of ``Quantizer`` and its line in ``QUANTIZERS``.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ QUANTIZERS: Registry[type[Quantizer]] = Registry(
 def fit_quantizer(
     x_train: NDArray[np.float32], parameters: TokenizationParameters, codes: int
 ) -> Quantizer:
-    """Train a quantizer; the same input, seed and thread count give the same one.
+    """Train a quantizer; equal input, seed and thread count give an equal result.
 
     Args:
-        x_train: (n, d) float32, the training items: whitened embeddings or plain ones,
-            as ``Quantizer.whitened`` says.
-        parameters: kind, one of ``QUANTIZERS``, digits, seed, threads and device.
+        x_train: (n, d) float32, embeddings of the training items, whitened if
+            ``Quantizer.whitened``.
+        parameters: ``quantizer``, ``digits``, ``seed``, ``threads`` and ``device`` are
+            used.
         codes: K, see ``choose_codes``.
 
     Raises:
-        SidiffError: no GPU where one is demanded.
+        SidiffError: the device is "cuda" and faiss sees no GPU.
     """
     from sidiff.sids.faiss_training import (  # noqa: PLC0415 (slow to import)
         faiss_threads,

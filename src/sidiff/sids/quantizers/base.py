@@ -1,4 +1,4 @@
-"""The quantizer of vectors into codes, and the nearest codeword of a digit."""
+"""Base class of quantizers, and the search of nearest codewords."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ from sidiff.errors import SidiffError
 from sidiff.sids.threads import single_threaded_blas
 
 SCORES_AT_ONCE = 2**23
-"""Point-centroid scores held in memory at a time (float64: 64 MiB)."""
+"""Scores of points and centroids in memory at a time (float64: 64 MiB)."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Quantizer(ABC):
     """A fitted quantizer of d dimensions into L digits of K codes.
 
-    A field that is None is not stored.
-
     Attributes:
-        kind: the name in the configuration and in the stored metadata.
-        whitened: the vectors to quantize are whitened embeddings, or else plain ones.
-        cuts: each digit has an equal part of a vector's dimensions.
+        kind: name in the configuration and in the stored metadata.
+        whitened: the quantizer is for whitened embeddings.
+        cuts: each digit encodes an equal part of the dimensions.
         codebooks: float32 ``[L, K, ...]``.
     """
 
@@ -53,21 +51,22 @@ class Quantizer(ABC):
         return int(self.codebooks.shape[1])
 
     @property
-    @abstractmethod
     def dimensions(self) -> int:
         """Number of dimensions d of a vector."""
+        width = int(self.codebooks.shape[2])
+        return width * self.digits if self.cuts else width
 
     def encode(self, x: NDArray[np.float32]) -> NDArray[np.uint16]:
-        """Name the nearest codewords.
+        """Find the codes of the nearest codewords.
 
         Args:
             x: (n, d) float32.
 
         Returns:
-            (n, L) uint16; of equally near codewords the lowest code.
+            (n, L) uint16; the lowest code of equally near codewords.
 
         Raises:
-            SidiffError: the rows have not d columns.
+            SidiffError: the rows do not have d columns.
         """
         if x.shape[1] != self.dimensions:
             raise SidiffError(
@@ -79,22 +78,22 @@ class Quantizer(ABC):
 
     @abstractmethod
     def _encode(self, x: NDArray[np.float32]) -> NDArray[np.uint16]:
-        """Codes (n, L) of rows with d columns."""
+        """Return the codes (n, L) of rows with d columns."""
 
     @abstractmethod
     def reconstruct(self, codes: NDArray[np.integer]) -> NDArray[np.float32]:
-        """The vectors that codes (n, L) stand for, (n, d) float32."""
+        """Decode codes (n, L) to vectors, (n, d) float32."""
 
     def aligned(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Rows (n, d) in the space of the codebooks."""
+        """Transform rows (n, d) to the space of the codebooks."""
         return x.astype(np.float64)
 
     @abstractmethod
     def digit_errors(self, aligned: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Share of each code alone in the squared error of each vector.
+        """Compute the part of the squared error that depends on a single code.
 
         The squared error of codes c is the sum of the entries ``[i, j, c[j]]``, plus
-        twice the dot products of all pairs of the ``overlapping`` codewords chosen.
+        twice the dot products of all pairs of their ``overlapping`` codewords.
 
         Args:
             aligned: (n, d) float64, see ``aligned``.
@@ -105,20 +104,20 @@ class Quantizer(ABC):
 
     @property
     def overlapping(self) -> NDArray[np.float64]:
-        """Codewords (L, K, w) that lie in one space; w is 0 where digits share none."""
+        """Codewords (L, K, w) in a space that all digits share; w is 0 without one."""
         return np.zeros((self.digits, self.codebook_size, 0))
 
     def to_tensors(self) -> dict[str, NDArray[Any]]:
-        """Arrays by the names of the fields, to be stored."""
+        """Return the arrays to store, by name; fields that are None are left out."""
         return {name: part for name, part in vars(self).items() if part is not None}
 
 
 def nearest(
     x: NDArray[np.floating], centroids: NDArray[np.float32]
 ) -> NDArray[np.uint16]:
-    """Index of the nearest centroid (L2) of every row; the lowest when equally near.
+    """Find the nearest centroid (L2) of every row; ties go to the lowest index.
 
-    In float64 on one thread: a near tie must not depend on the machine's cores.
+    It runs in float64 on one thread, so near ties do not depend on the number of cores.
 
     Args:
         x: (n, d).

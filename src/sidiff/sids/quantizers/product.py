@@ -1,8 +1,9 @@
-"""Product quantization (OPQ): the digits of a semantic ID stand side by side.
+"""Product quantization (OPQ): independent digits.
 
-Rotate, subtract an offset, cut into L equal pieces, and name the nearest of K codewords
-in each. This is DiffGRM's "parallel semantic encoding" (arXiv 2510.21805) and, with the
-blocks of the rotation as projections f_l, Eqs. 6-7 of MDGR (arXiv 2601.19501).
+Vectors are rotated, shifted and cut into L equal pieces, and each digit is the nearest
+of K codewords to a piece. This is DiffGRM's "parallel semantic encoding" (arXiv
+2510.21805) and, with the blocks of the rotation as projections f_l, Eqs. 6-7 of MDGR
+(arXiv 2601.19501).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sidiff.sids.threads import single_threaded_blas
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Product(Quantizer):
-    """Product quantizer behind a learned rotation.
+    """Product quantizer after a learned rotation.
 
     Attributes:
         codebooks: (L, K, d / L) float32.
@@ -43,17 +44,12 @@ class Product(Quantizer):
 
         return cls(**train_product(x, digits, codes, seed=seed, use_gpu=use_gpu))
 
-    @property
-    def dimensions(self) -> int:
-        """Number of dimensions d of a vector."""
-        return int(self.codebooks.shape[2]) * self.digits
-
     def _encode(self, x: NDArray[np.float32]) -> NDArray[np.uint16]:
         pieces = np.split(self.aligned(x), self.digits, axis=1)
         return np.stack(list(map(nearest, pieces, self.codebooks)), axis=1)
 
     def reconstruct(self, codes: NDArray[np.integer]) -> NDArray[np.float32]:
-        """The vectors that codes (n, L) stand for, (n, d) float32."""
+        """Decode codes (n, L) to vectors, (n, d) float32."""
         words = self.codebooks[np.arange(self.digits), codes]  # (n, L, d / L)
         vectors = words.reshape(len(codes), self.dimensions)
         if self.offset is not None:
@@ -62,7 +58,7 @@ class Product(Quantizer):
             return vectors @ self.rotation
 
     def aligned(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Rows (n, d) rotated and shifted into the space of the codebooks."""
+        """Rotate and shift rows (n, d) to the space of the codebooks."""
         with single_threaded_blas():
             aligned = x.astype(np.float64) @ self.rotation.T.astype(np.float64)
         if self.offset is not None:
@@ -70,7 +66,7 @@ class Product(Quantizer):
         return aligned
 
     def digit_errors(self, aligned: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Squared distance (n, L, K) of each piece to each codeword."""
+        """Compute the squared distances (n, L, K) of pieces to codewords."""
         words = self.codebooks.astype(np.float64)
         squares = np.einsum("lkd,lkd->lk", words, words)
         pieces = aligned.reshape(len(aligned), self.digits, -1)

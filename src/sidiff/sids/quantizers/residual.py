@@ -1,7 +1,7 @@
-"""Residual k-means: every digit refines what the digits before it left over.
+"""Residual k-means: every digit quantizes the residual of the digits before it.
 
-The control that DiffGRM (arXiv 2510.21805) and MDGR (arXiv 2601.19501, Table 4) compare
-their product quantizers with.
+DiffGRM (arXiv 2510.21805) and MDGR (arXiv 2601.19501, Table 4) compare their product
+quantizers with it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sidiff.sids.quantizers.base import Quantizer, nearest
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ResidualKMeans(Quantizer):
-    """Nearest codewords of what is left over, digit by digit.
+    """Residual quantizer: the nearest codeword of the residual, digit by digit.
 
     Attributes:
         codebooks: (L, K, d) float32.
@@ -30,7 +30,7 @@ class ResidualKMeans(Quantizer):
     def fit(
         cls, x: NDArray[np.float32], digits: int, codes: int, seed: int, use_gpu: bool
     ) -> Self:
-        """Train one k-means a digit, each with a seed of its own."""
+        """Train one k-means per digit, each with another seed."""
         from sidiff.sids.faiss_training import (  # noqa: PLC0415 (slow)
             RESIDUAL_ITERATIONS,
             train_kmeans,
@@ -49,11 +49,6 @@ class ResidualKMeans(Quantizer):
             x = x - codebook[nearest(x, codebook)]
         return cls(codebooks=np.stack(codebooks))
 
-    @property
-    def dimensions(self) -> int:
-        """Number of dimensions d of a vector."""
-        return int(self.codebooks.shape[2])
-
     def _encode(self, x: NDArray[np.float32]) -> NDArray[np.uint16]:
         codes = np.empty((len(x), self.digits), dtype=np.uint16)
         for digit, codebook in enumerate(self.codebooks):
@@ -62,12 +57,12 @@ class ResidualKMeans(Quantizer):
         return codes
 
     def reconstruct(self, codes: NDArray[np.integer]) -> NDArray[np.float32]:
-        """The vectors that codes (n, L) stand for, (n, d) float32."""
+        """Decode codes (n, L) to vectors, (n, d) float32."""
         words = self.codebooks[np.arange(self.digits), codes]  # (n, L, d)
         return words.sum(axis=1, dtype=np.float32)
 
     def digit_errors(self, aligned: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Squared length of each codeword less its dot products, (n, L, K)."""
+        """Compute squared lengths of codewords minus twice their dot products."""
         words = self.codebooks.astype(np.float64)
         squares = np.einsum("lkd,lkd->lk", words, words)
         dots = np.einsum("nd,lkd->nlk", aligned, words, optimize=True)
@@ -77,5 +72,5 @@ class ResidualKMeans(Quantizer):
 
     @property
     def overlapping(self) -> NDArray[np.float64]:
-        """Codewords (L, K, d): the digits add up in one space."""
+        """Codewords (L, K, d), whose sum approximates a vector."""
         return self.codebooks.astype(np.float64)
