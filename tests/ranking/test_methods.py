@@ -185,7 +185,18 @@ def test_no_search_of_a_posterior_needs_a_constraint(beam: int, merge: str) -> N
 
 
 def test_a_network_of_digits_ranks_no_items() -> None:
-    config = DenoiserConfig(DIGITS, CODES, 6, 8, 2, 16, 1, 1, 0.0, "sink")
+    config = DenoiserConfig(
+        digits=DIGITS,
+        codebook_size=CODES,
+        max_history=6,
+        d_model=8,
+        heads=2,
+        d_ff=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        dropout=0.0,
+        cross_pad="sink",
+    )
     digits = Denoiser(config).initialize(torch.Generator().manual_seed(0)).eval()
     table = shop()
     catalogue, _ = filtered(table, 0)

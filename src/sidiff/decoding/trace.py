@@ -1,8 +1,8 @@
-"""The path of single SIDs through the network, digit by digit.
+"""The trace of single SIDs through the network, digit by digit.
 
-From nothing filled in, each step fills the open digit that has the most probable code
-(the order of CPD, DiffGRM section 3.4, along one path instead of a beam). The codes are
-those of given SIDs, or the network's own choice.
+Starting from the fully masked state, each step fills the open digit with the most
+probable code: the order of CPD (DiffGRM, section 3.4) along one path. The codes are
+those of given SIDs, or the most probable ones.
 
 Symbols: B users, V SIDs of each, L digits, K codes, R runners-up.
 """
@@ -19,13 +19,13 @@ from sidiff.diffusion.denoiser import DenoisingModel
 
 
 class TraceStep(NamedTuple):
-    """One denoiser call and the digit of each SID that it fills.
+    """One denoiser call, and the digit that it fills in each SID.
 
     Attributes:
         filled: codes before the step, -1 where masked ``(B, V, L)``.
         log_p: log-probabilities of all codes, -inf at filled digits ``(B, V, L, K)``.
-        digit: the digit that is filled ``(B, V)``.
-        code: the code that it gets ``(B, V)``.
+        digit: the filled digit ``(B, V)``.
+        code: its code ``(B, V)``.
         code_log_p: log-probability of that code ``(B, V)``.
     """
 
@@ -37,14 +37,14 @@ class TraceStep(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """The steps to every SID, the first one first.
+    """The steps of every SID in their order.
 
     Attributes:
-        digits: which digit was filled ``(B, V, L)``.
-        filled: with which code ``(B, V, L)``.
-        log_p: log-probability of that code when it was filled ``(B, V, L)``.
-        codes: the most probable codes of that digit then ``(B, V, L, R)``, best first;
-            the one that was filled in may be among them.
+        digits: the filled digit of each step ``(B, V, L)``.
+        filled: its code ``(B, V, L)``.
+        log_p: log-probability of that code at that step ``(B, V, L)``.
+        codes: the most probable codes of that digit ``(B, V, L, R)``, best first; the
+            filled code may be among them.
         codes_log_p: their log-probabilities.
     """
 
@@ -64,8 +64,8 @@ def steps(
         denoiser: the trained network.
         memory: the users' histories as the denoiser reads them, batch size B.
         sids: codes ``(B, V, L)``.
-        given: fill these codes; else each digit gets its most probable code, of
-            ``sids`` only the shape counts, and the result need not be an item's.
+        given: fill the codes of ``sids``. If False, fill the most probable codes: only
+            the shape of ``sids`` is used, and the result need not exist.
 
     Yields:
         One step per digit, in the order of filling.
@@ -94,7 +94,7 @@ def trace(
         denoiser: the trained network.
         memory: the users' histories as the denoiser reads them, batch size B.
         sids: codes ``(B, V, L)``.
-        runners_up: codes to keep of every step; fewer where there are no more.
+        runners_up: largest number of codes to keep of every step.
     """
     kept = min(runners_up, denoiser.config.codebook_size)
     parts = []

@@ -1,4 +1,4 @@
-"""Raw rows to typed frames, with a summary of what was read."""
+"""Reading of raw files, with a summary of each."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def check_rejected_lines(
     storage: str,
     dataset: str,
 ) -> Report:
-    """Join the two summaries, or stop at too many malformed rows.
+    """Join the two summaries, and check the share of malformed rows.
 
-    A node of its own because the rows set aside are stored by then.
+    It is a separate node, so that the rejected rows are stored before it fails.
 
     Raises:
-        SidiffError: a file is over the threshold; says where its rows lie.
+        SidiffError: too many rows of a file are rejected.
     """
     limit = given.max_rejected_share
     try:
