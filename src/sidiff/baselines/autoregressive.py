@@ -32,7 +32,6 @@ from sidiff.diffusion.slices import slices
 from sidiff.onednn import product
 from sidiff.ranking.lists import distinct, fit, items_of
 from sidiff.ranking.ranker import Lists
-from sidiff.sids.table import SidTable
 
 
 class KvCache(NamedTuple):
@@ -173,12 +172,6 @@ class Prefixes:
             self.starts.append(torch.searchsorted(keys, bounds))
             nodes = len(keys)
 
-    @classmethod
-    def of(cls, table: SidTable, device: torch.device) -> Prefixes:
-        """The prefixes of a table's distinct SIDs, on ``device``."""
-        sids = table.groups().sid_codes
-        return cls(SidIndex(sids, table.codebook_size, device))
-
     def reachable(self, excluded_rows: Tensor) -> list[Tensor]:
         """Mark the prefixes of 1, 2, ... digits that lead to an allowed SID.
 
@@ -188,15 +181,15 @@ class Prefixes:
         Returns:
             For every number of digits, bool ``(B, prefixes)``.
         """
-        found = [~excluded_rows[:, self.row_of_leaf]]
+        marks = [~excluded_rows[:, self.row_of_leaf]]
         for keys in reversed(self.levels[1:]):
             parents = keys // self.codebook_size
             # Parents are sorted, so the last is the highest.
             shape = len(excluded_rows), int(parents[-1]) + 1
             counts = torch.zeros(shape, dtype=torch.int32, device=parents.device)
-            counts.index_add_(1, parents, found[0].int())
-            found.insert(0, counts > 0)
-        return found
+            counts.index_add_(1, parents, marks[0].int())
+            marks.insert(0, counts > 0)
+        return marks
 
     def allowed(
         self, digit: int, prefixes: Tensor, reachable: list[Tensor] | None = None
@@ -257,8 +250,8 @@ def beam_search(
     reachable = None if excluded_rows is None else prefixes.reachable(excluded_rows)
     for digit in range(len(prefixes.levels)):
         logits, cache = model.next_digit(digit, previous, cache, memory)
-        barred = ~prefixes.allowed(digit, nodes, reachable)
-        log_p = logits.log_softmax(-1).masked_fill(barred, -torch.inf)
+        forbidden = ~prefixes.allowed(digit, nodes, reachable)
+        log_p = logits.log_softmax(-1).masked_fill(forbidden, -torch.inf)
         candidates = (scores[..., None] + log_p).flatten(1)
         scores, flat = candidates.topk(min(beam, candidates.shape[1]), dim=1)
         # Columns without a candidate of any user are at the end.
@@ -290,12 +283,14 @@ class AutoregressiveRanker:
     def rank(self, batch: HistoryBatch, excluded: Tensor, k: int) -> Lists:
         """Rank items for a batch of users, as ``sidiff.ranking.ranker.Ranker`` says."""
         memory = self.model.encode(batch.history, batch.lengths)
-        barred, beam = self._excluded_rows(excluded), max(self.beam, k)
-        rows, scores = beam_search(self.model, memory, self.prefixes, beam, barred)
-        items, found = items_of(rows, scores, self.catalogue, excluded, k)
+        excluded_rows, beam = self._excluded_rows(excluded), max(self.beam, k)
+        rows, scores = beam_search(
+            self.model, memory, self.prefixes, beam, excluded_rows
+        )
+        items, item_scores = items_of(rows, scores, self.catalogue, excluded, k)
         return Lists(
             fit(items, k, -1),
-            fit(found, k, -torch.inf),
+            fit(item_scores, k, -torch.inf),
             distinct(rows, k),
             float(self.model.config.digits),
         )

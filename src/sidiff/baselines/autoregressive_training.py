@@ -18,6 +18,7 @@ from sidiff.baselines.autoregressive import (
 )
 from sidiff.baselines.method import Baseline, BaselineTask, Network, TrainingInputs
 from sidiff.baselines.settings import BaselinesParameters
+from sidiff.decoding.keys import SidIndex
 from sidiff.diffusion.denoiser import DenoiserConfig
 from sidiff.diffusion.histories import Histories, SampleBatch
 from sidiff.diffusion.objective import Loss
@@ -56,7 +57,8 @@ class AutoregressiveTask(BaselineTask):
         )
         self.decoder = model
         self.groups = table.groups()
-        self.prefixes = Prefixes.of(table, self.device)
+        index = SidIndex(self.groups.sid_codes, table.codebook_size, self.device)
+        self.prefixes = Prefixes(index)
         self.beam = inputs.parameters.autoregressive.beam
 
     def loss(self, samples: Tensor, progress: float) -> Loss:
@@ -95,8 +97,8 @@ def fit_autoregressive(
     Weights, order of the samples and dropout follow from ``seed``. The model is that of
     the best epoch, in evaluation mode.
     """
-    own, training = inputs.parameters.autoregressive, inputs.training
-    shape = own.model_dump(include={"encoder_layers", "decoder_layers", "dropout"})
+    settings, training = inputs.parameters.autoregressive, inputs.training
+    shape = settings.model_dump(include={"encoder_layers", "decoder_layers", "dropout"})
     config = DenoiserConfig.build(
         training.network.model_copy(update=PLAIN | shape),
         inputs.table.digits,
@@ -106,18 +108,18 @@ def fit_autoregressive(
     model = AutoregressiveDecoder(config)
     model.initialize(torch.Generator().manual_seed(seed + 2)).to(inputs.device)
     decides = {
-        "parameters": own.model_dump(),
+        "parameters": settings.model_dump(),
         "training": training.model_dump(exclude={"checkpoint_seconds"}),
         "sid_table": inputs.table.fingerprint,
         "samples": samples_fingerprint(inputs.samples),
     }
-    rate = {"learning_rate": own.learning_rate}
+    rate = {"learning_rate": settings.learning_rate}
     budget = replace(
         budget_of(training),
         optimizer=training.optimizer.model_copy(update=rate),
-        batch_size=own.batch_size,
-        samples_per_pass=own.samples_per_pass,
-        epochs=own.epochs,
+        batch_size=settings.batch_size,
+        samples_per_pass=settings.samples_per_pass,
+        epochs=settings.epochs,
         seed=seed,
         group="baselines.autoregressive",
     )

@@ -201,13 +201,13 @@ class SasRecAlone(Baseline):
         """
         seeds, candidates = inputs.seeds, inputs.parameters.sasrec.candidates()
         label = f"SASRec, setting {{}} of {len(candidates)}"
-        found = [
+        trials = [
             fit_sasrec(inputs, settings, seeds[0], label.format(number))
             for number, settings in enumerate(candidates, 1)
         ]
-        best = max(range(len(found)), key=lambda number: found[number][1].score)
+        best = max(range(len(trials)), key=lambda number: trials[number][1].score)
         label = f"SASRec, seed {{}} of {len(seeds)}"
-        networks: list[Network] = [found[best]]
+        networks: list[Network] = [trials[best]]
         networks += [
             fit_sasrec(inputs, candidates[best], seed, label.format(number))
             for number, seed in enumerate(seeds[1:], 2)
@@ -221,7 +221,7 @@ class SasRecAlone(Baseline):
                 "epochs_run": trained.epochs_run,
                 "settings": settings.model_dump(),
             }
-            for settings, (_, trained) in zip(candidates, found, strict=True)
+            for settings, (_, trained) in zip(candidates, trials, strict=True)
         ]
         return networks, compared
 

@@ -55,8 +55,8 @@ class Beams(NamedTuple):
         """Keep each state once, with its best score, best first."""
         again = repeats(self.keys(codebook_size))
         scores = self.scores.masked_fill(again, -torch.inf)
-        scores, kept = scores.topk(min(width, scores.shape[1]), dim=1)
-        return self.take(kept, scores)
+        scores, columns = scores.topk(min(width, scores.shape[1]), dim=1)
+        return self.take(columns, scores)
 
     def keys(self, codebook_size: int) -> Tensor:
         """A number per state ``(B, A)``; -1 in unused slots."""

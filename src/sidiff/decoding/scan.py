@@ -46,8 +46,8 @@ def best_rows(
         scores, columns = best_columns(scores, width)
         best, rows = torch.cat([best, scores], 1), torch.cat([rows, chunk[columns]], 1)
         # Earlier rows come first, so ties remain in the order of rows.
-        best, kept = best_columns(best, width)
-        rows = rows.gather(1, kept)
+        best, order = best_columns(best, width)
+        rows = rows.gather(1, order)
     return rows, best
 
 
@@ -74,8 +74,8 @@ def best_columns(scores: Tensor, width: int) -> tuple[Tensor, Tensor]:
             columns[tied] = _first_of_equals(scores[tied], last[tied], width)
             best[tied] = scores[tied].gather(1, columns[tied])
     columns, order = columns.sort(dim=1)
-    best, kept = best.gather(1, order).sort(dim=1, descending=True, stable=True)
-    return best, columns.gather(1, kept)
+    best, order = best.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return best, columns.gather(1, order)
 
 
 def _first_of_equals(scores: Tensor, last: Tensor, width: int) -> Tensor:

@@ -75,8 +75,8 @@ def steps(
         log_p = denoiser.logits(codes, masked, memory).log_softmax(-1)
         log_p = log_p.masked_fill(~masked[..., None], -torch.inf)
         choice = sids if given else log_p.argmax(-1)
-        own = log_p.gather(3, choice[..., None])[..., 0]
-        best, digit = own.max(2)
+        choice_log_p = log_p.gather(3, choice[..., None])[..., 0]
+        best, digit = choice_log_p.max(2)
         code = choice.gather(2, digit[..., None])
         filled = codes.masked_fill(masked, -1)
         yield TraceStep(filled, log_p, digit, code[..., 0], best)
@@ -96,11 +96,11 @@ def trace(
         sids: codes ``(B, V, L)``.
         runners_up: largest number of codes to keep of every step.
     """
-    kept = min(runners_up, denoiser.config.codebook_size)
+    count = min(runners_up, denoiser.config.codebook_size)
     parts = []
     for step in steps(denoiser, memory, sids):
         place = step.digit[..., None, None].expand(-1, -1, 1, step.log_p.shape[3])
-        others = step.log_p.gather(2, place)[:, :, 0].topk(kept, dim=2)
+        others = step.log_p.gather(2, place)[:, :, 0].topk(count, dim=2)
         parts.append(
             (step.digit, step.code, step.code_log_p, others.indices, others.values)
         )
