@@ -131,7 +131,6 @@ class Autoregressive(Baseline):
     """The autoregressive decoder."""
 
     networks = "autoregressive"
-    title = "autoregressive decoder"
 
     def fit(self, inputs: TrainingInputs) -> tuple[list[Network], list[dict[str, Any]]]:
         """Train a decoder with every seed."""

@@ -127,11 +127,9 @@ class Baseline(ABC):
     Attributes:
         networks: name of its stored networks, which methods may share; None for a
             method without networks.
-        title: name of such a network in messages.
     """
 
     networks: ClassVar[str | None] = None
-    title: ClassVar[str] = ""
 
     def fit(self, inputs: TrainingInputs) -> tuple[list[Network], list[dict[str, Any]]]:
         """Train a network with each seed, for methods that have networks.

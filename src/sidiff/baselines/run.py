@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sidiff.baselines import BASELINES
-from sidiff.baselines.method import Baseline, TrainingInputs
+from sidiff.baselines.method import TrainingInputs
 from sidiff.baselines.settings import BaselinesParameters
 from sidiff.devices import cpu_threads, resolve
 from sidiff.errors import SidiffError
@@ -113,7 +113,7 @@ def rank_baselines(
             networks: dict[int, Stored] = {evaluation.seeds[0]: ({}, {})}
             if baseline.networks is not None:
                 networks = _networks_of(
-                    baseline, stored, method, evaluation.seeds, max_history
+                    method, baseline.networks, stored, evaluation.seeds, max_history
                 )
             for seed, network in networks.items():
                 ranker = baseline.ranker(inputs, parameters, *network)
@@ -123,17 +123,17 @@ def rank_baselines(
 
 
 def _networks_of(
-    baseline: Baseline,
-    stored: Mapping[str, Stored],
     method: str,
+    name: str,
+    stored: Mapping[str, Stored],
     seeds: list[int],
     max_history: int,
 ) -> dict[int, Stored]:
     """The stored networks of a method by seed, checked."""
     trained = {
         config["seed"]: (weights, config)
-        for name, (weights, config) in stored.items()
-        if name.partition("/")[0] == baseline.networks and "seed" in config
+        for key, (weights, config) in stored.items()
+        if key.startswith(f"{name}/")
     }
     if not set(seeds) <= set(trained):
         raise SidiffError(
@@ -144,8 +144,8 @@ def _networks_of(
     longest = trained[seeds[0]][1].get("max_history")
     if longest != max_history:
         raise SidiffError(
-            f"The stored {baseline.title} reads histories of at most {longest} items, "
-            f"filtering.max_history is {max_history}; run kedro run "
-            "--pipeline=baselines again, or give the value it was trained with."
+            f"The stored networks of {method} read histories of at most {longest} "
+            f"items, filtering.max_history is {max_history}; run kedro run "
+            "--pipeline=baselines again, or give the value of their training."
         )
     return {seed: trained[seed] for seed in seeds}

@@ -192,7 +192,6 @@ class SasRecAlone(Baseline):
     """SASRec's softmax over the items."""
 
     networks = "sasrec"
-    title = "SASRec"
 
     def fit(self, inputs: TrainingInputs) -> tuple[list[Network], list[dict[str, Any]]]:
         """Train all candidates with the first seed, and the best one with all seeds.
