@@ -24,7 +24,7 @@ from sidiff.reviews.sequences import Sequences, evaluation_samples, training_cou
 from sidiff.reviews.transitions import transition_counts
 from sidiff.sids.table import SidTable
 
-Stored = tuple[Mapping[str, Tensor], Mapping[str, Any]]
+Stored = tuple[dict[str, Tensor], dict[str, Any]]
 """Weights and configuration of a network."""
 
 
