@@ -187,9 +187,9 @@ def trained(settings: Any, options: ArgumentParser) -> Row:
     histories = Histories(shop.sequences, shop.table.codes, rows, cpu)
     posterior = Posterior(network, histories.table)
     samples = evaluation_samples(shop.sequences, "test", network.config.max_history)
-    states = posterior.encode(histories.gather(torch.from_numpy(samples))).users
-    residuals = product(states, network.residual_vectors(histories.table.residuals))
-    energies = product(states, posterior.vectors)
+    hidden = posterior.encode(histories.gather(torch.from_numpy(samples))).users
+    residuals = product(hidden, network.residual_vectors(histories.table.residuals))
+    energies = product(hidden, posterior.vectors)
     log_p = energies.log_softmax(1)
     spread = (log_p.exp() * -log_p).sum(1).exp() / energies.shape[1]
     best = energies.topk(TOP).indices
@@ -210,7 +210,7 @@ def _kept(found: list[Lists], search: Callable[[], Lists]) -> None:
 def drawn(
     settings: Any, count: int, share: float, generator: np.random.Generator
 ) -> tuple[Items, Tensor]:
-    """Items and users' states ``(U, d)``, as the module says."""
+    """Items and users' hidden states ``(U, d)``, drawn as the module describes."""
     often = (np.arange(CODES) + 10.0) ** -0.8
     often /= often.sum()
     keys = np.zeros(count, dtype=np.uint32)
@@ -236,12 +236,13 @@ def drawn(
         chunk += of_second.index_select(0, second[part])
     items = Items(first, second, tables, torch.from_numpy(vectors))
     liked = (settings.users, LIKED)
-    states = residual * torch.from_numpy(
+    liked_vectors = residual * torch.from_numpy(
         generator.standard_normal((*liked, settings.width), dtype=np.float32)
     )
     for table in tables:
-        states += table[torch.from_numpy(generator.choice(CODES, liked, p=often))]
-    users = (states * 0.7 ** torch.arange(LIKED)[:, None]).sum(1)
+        codes = torch.from_numpy(generator.choice(CODES, liked, p=often))
+        liked_vectors += table[codes]
+    users = (liked_vectors * 0.7 ** torch.arange(LIKED)[:, None]).sum(1)
     return items, spread(users, items, settings.perplexity, generator)
 
 

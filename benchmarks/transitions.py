@@ -31,7 +31,6 @@ from sidiff.ranking.settings import (
     TransitionParameters,
 )
 from sidiff.ranking.users import rank_users
-from sidiff.snapshots import below
 from sidiff.training.denoising import validation_samples
 
 TOP = 10
@@ -105,14 +104,11 @@ def rankers(catalog: Any, evaluator: Evaluator) -> Iterator[tuple[str, ItemRanke
     trained = {}
     if catalog.exists("baseline_networks"):
         trained = split_models(catalog.load("baseline_networks"))
-    if "sasrec" in trained:
-        weights, config = trained["sasrec"]
-        for seed in config["seeds"]:
-            network = SasRec.from_saved(below(str(seed), weights), config)
-            yield (
-                f"SASRec, seed {seed}",
-                ItemRanker(network, ranking.catalogue),
-            )
+    for name, model in trained.items():
+        kind, _, seed = name.partition("/")
+        if kind == "sasrec":
+            network = SasRec.from_saved(*model)
+            yield f"SASRec, seed {seed}", ItemRanker(network, ranking.catalogue)
 
 
 def ndcg(results: Any) -> float:

@@ -37,7 +37,7 @@ def test_foreign_models_change_in_place() -> None:
 
     model = torch.nn.Sequential(Own(2, 2), torch.nn.Linear(2, 2))
     before = model(torch.ones(1, 2))
-    assert onednn.use_onednn(model) == 1
+    onednn.use_onednn(model)
     assert type(model[0]) is Own
     assert isinstance(model[1], onednn.Linear)
     np.testing.assert_allclose(

@@ -38,9 +38,9 @@ def products_in(precision: Precision, device: torch.device) -> torch.autocast:
 def cpu_threads(threads: int) -> Iterator[None]:
     """Let torch use ``threads`` CPU threads inside the block; 0 changes nothing.
 
-    Sums are split by thread, so the number decides the last bits of a result. A small
-    network gains little from several threads, and loses much when another program uses
-    a core: all threads of an operation wait for the slowest.
+    Sums are split by thread, so the number changes the last bits of a result. A small
+    network gains little from several threads. It loses much when another program uses a
+    core, because all threads of an operation wait for the slowest.
     """
     before = torch.get_num_threads()
     if threads:

@@ -1,13 +1,13 @@
-"""The one error type that carries a message meant for the person at the keyboard."""
+"""The error type whose messages are written for the user."""
 
 from __future__ import annotations
 
 
 class SidiffError(Exception):
-    """A problem the user can solve; the message is one sentence that says how.
+    """A problem that the user can solve; the message is one sentence that says how.
 
-    Raised for bad input, bad settings and missing files. Anything else that
-    escapes is a defect of sidiff and keeps its traceback.
+    It is raised for bad input, bad settings and missing files. Any other exception is a
+    defect of sidiff and shows its traceback.
     """
 
 

@@ -95,15 +95,8 @@ def available() -> bool:
     )
 
 
-def use_onednn(model: nn.Module) -> int:
-    """Run the linear layers of a model of another library through oneDNN, in place.
-
-    Returns:
-        The number of changed layers, those that are exactly an ``nn.Linear``.
-    """
-    changed = 0
+def use_onednn(model: nn.Module) -> None:
+    """Run the linear layers of another library's model through oneDNN, in place."""
     for module in model.modules():
         if type(module) is nn.Linear:
             module.__class__ = Linear
-            changed += 1
-    return changed

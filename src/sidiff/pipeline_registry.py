@@ -36,14 +36,12 @@ NODES = [
         ingestion.ingest_reviews,
         ["interactions", "rejected_reviews", "reviews_summary"],
         paths="raw_reviews",
-        given="params:ingestion",
     ),
     node(
         "ingestion",
         ingestion.ingest_metadata,
         ["items", "rejected_metadata", "metadata_summary"],
         paths="raw_metadata",
-        given="params:ingestion",
     ),
     node(
         "ingestion",
@@ -51,7 +49,6 @@ NODES = [
         "ingestion_report",
         reviews="reviews_summary",
         metadata="metadata_summary",
-        given="params:ingestion",
     ),
     node("filtering", filtering.filter_k_core, ["core_interactions", "core_summary"]),
     node(

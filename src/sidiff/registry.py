@@ -1,7 +1,7 @@
-"""Strategies by their names in the configuration.
+"""Registries of strategies by their names in the configuration.
 
-To add one: its file, and its line in a registry. The file is imported when the strategy
-is first used, so that names are checked without what is slow to import.
+A new strategy needs its file and its line in a registry. The file is imported when the
+strategy is first used, so that names are checked without slow imports.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Registry(Mapping[str, Strategy]):
     """Strategies of one kind, each at a place ``package.module:name``."""
 
     def __init__(self, **places: str) -> None:
-        """Note the places by the names in the configuration."""
+        """Register strategies by their names in the configuration."""
         self._places = places
 
     def __getitem__(self, name: str) -> Strategy:
@@ -37,12 +37,12 @@ class Registry(Mapping[str, Strategy]):
         return len(self._places)
 
     def add(self, name: str, place: str) -> None:
-        """Register one more strategy, of a package of one's own."""
+        """Register a strategy of another package."""
         self._places[name] = place
 
 
 class Choice:
-    """Names of strategies that a text may be: ``Annotated[str, Choice(...)]``."""
+    """Type of a strategy's name: ``Annotated[str, Choice(...)]``."""
 
     def __init__(self, *known: str | Registry[Any]) -> None:
         """Join single names and registries."""
@@ -51,7 +51,7 @@ class Choice:
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        """A text that is one of the names."""
+        """The schema of a string that is one of the names."""
         return core_schema.no_info_after_validator_function(
             self._known_name, handler(source)
         )
@@ -65,10 +65,10 @@ class Choice:
 
 
 def wrong(rule: str) -> PydanticCustomError:
-    """The error of a value that should ``rule``, as one of Pydantic's own."""
+    """A Pydantic error with the message ``Input should RULE``."""
     return PydanticCustomError("rule", "Input should {rule}", {"rule": rule})
 
 
 def either(words: list[str]) -> str:
-    """``a, b or c``."""
+    """Join words to ``a, b or c``."""
     return " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)

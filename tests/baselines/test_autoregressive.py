@@ -221,7 +221,9 @@ def test_it_learns_the_next_item_and_keeps_the_best_epoch(ring, ring_table) -> N
     model, trained = fit(ring, ring_table)
     assert trained.score > 0.6  # chance is 0.19
     groups = ring_table.groups()
-    prefixes = Prefixes.of(ring_table, CPU)
+    prefixes = Prefixes(
+        SidIndex(ring_table.groups().sid_codes, ring_table.codebook_size, CPU)
+    )
     values = []
     for user in range(ring.n_users):
         items = ring.items[ring.offsets[user] : ring.offsets[user + 1]][:-1]

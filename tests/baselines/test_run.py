@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from sidiff.baselines import BASELINES
-from sidiff.baselines.method import TrainedNetworks, TrainingInputs
-from sidiff.baselines.run import Ranked, fit_baselines, rank_baselines
+from sidiff.baselines.method import Network, TrainingInputs
+from sidiff.baselines.run import Ranked, Stored, fit_baselines, rank_baselines
 from sidiff.baselines.sasrec import SasRec, SasRecConfig
 from sidiff.baselines.settings import BaselinesParameters
 from sidiff.configuration import GROUPS, validate
@@ -52,8 +52,13 @@ def raw(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def fitted(ring, ring_table) -> dict[str, TrainedNetworks]:
+def fitted(ring, ring_table) -> tuple[dict[str, Stored], list[dict[str, Any]]]:
     return fit_baselines(training_inputs(ring, ring_table))
+
+
+@pytest.fixture(scope="module")
+def networks(fitted) -> dict[str, Stored]:
+    return fitted[0]
 
 
 def training_inputs(
@@ -74,14 +79,14 @@ def training_inputs(
 def ranked(
     ring,
     ring_table,
-    fitted: dict[str, TrainedNetworks],
+    networks: dict[str, Stored],
     exclude_seen: bool,
     allowed: np.ndarray | None = None,
     **changes: Any,
 ) -> list[Ranked]:
     p = BaselinesParameters.model_validate(raw(**changes))
     shared = shared_settings(exclude_seen=exclude_seen)
-    return rank_baselines(ring, ring_table, fitted, p, shared, 10, allowed)
+    return rank_baselines(ring, ring_table, networks, p, shared, 10, allowed)
 
 
 def shared_settings(**changes: Any) -> EvaluationParameters:
@@ -89,24 +94,23 @@ def shared_settings(**changes: Any) -> EvaluationParameters:
 
 
 def test_the_best_setting_is_trained_with_every_seed(fitted) -> None:
-    sasrec = fitted["sasrec"]
-    scores = [one["validation_ndcg_at_10"] for one in sasrec.tried]
-    assert [one["settings"]["optimizer"]["learning_rate"] for one in sasrec.tried] == [
+    networks, compared = fitted
+    scores = [one["validation_ndcg_at_10"] for one in compared]
+    assert [one["settings"]["optimizer"]["learning_rate"] for one in compared] == [
         0.01,
         1e-6,
     ]
     assert scores[0] > scores[1]
-    runs = sasrec.config["runs"]
-    assert [run["seed"] for run in runs] == SEEDS
-    assert runs[0]["validation_ndcg_at_10"] == scores[0]
-    assert runs[1]["validation_ndcg_at_10"] > 0.5
-    first, second = (sasrec.of_seed(seed)["items"] for seed in SEEDS)
-    assert not torch.equal(first, second)
+    first, second = (networks[f"sasrec/{seed}"] for seed in SEEDS)
+    assert [config["seed"] for _, config in (first, second)] == SEEDS
+    assert first[1]["validation_ndcg_at_10"] == scores[0]
+    assert second[1]["validation_ndcg_at_10"] > 0.5
+    assert not torch.equal(first[0]["items"], second[0]["items"])
 
 
 @pytest.mark.parametrize("steps", STOPS)
 def test_what_a_crash_left_is_gone_on_with(
-    ring, ring_table, fitted, tmp_path, steps, monkeypatch, caplog
+    ring, ring_table, networks, tmp_path, steps, monkeypatch, caplog
 ) -> None:
     original, taken = Trainer.step, []
 
@@ -116,11 +120,11 @@ def test_what_a_crash_left_is_gone_on_with(
         taken.append(None)
         return original(*arguments)
 
-    def train(kind: str) -> TrainedNetworks:
+    def train(kind: str) -> list[Network]:
         folder = SnapshotFolder(tmp_path)
-        return BASELINES[kind]().fit(training_inputs(ring, ring_table, folder))
+        return BASELINES[kind]().fit(training_inputs(ring, ring_table, folder))[0]
 
-    for kind, expected in fitted.items():
+    for kind in ("sasrec", "autoregressive"):
         taken.clear()
         with monkeypatch.context() as patched:
             patched.setattr(Trainer, "step", some)
@@ -132,18 +136,20 @@ def test_what_a_crash_left_is_gone_on_with(
         # The other settings and seeds of one run are no left-overs of another.
         assert "starts anew" not in caplog.text
         caplog.clear()
-        assert again.config == expected.config
-        assert again.tried == expected.tried
-        assert again.weights.keys() == expected.weights.keys()
-        for name, weights in again.weights.items():
-            assert torch.equal(weights, expected.weights[name]), name
+        for seed, (_, trained) in zip(SEEDS, again, strict=True):
+            weights, config = networks[f"{kind}/{seed}"]
+            assert trained.score == config["validation_ndcg_at_10"]
+            assert trained.epoch == config["epoch"]
+            assert trained.weights.keys() == weights.keys()
+            for name, tensor in trained.weights.items():
+                assert torch.equal(tensor, weights[name]), name
 
 
 @pytest.mark.parametrize("exclude_seen", [False, True])
 def test_every_method_ranks_the_same_users(
-    ring, ring_table, fitted, exclude_seen
+    ring, ring_table, networks, exclude_seen
 ) -> None:
-    lists = ranked(ring, ring_table, fitted, exclude_seen)
+    lists = ranked(ring, ring_table, networks, exclude_seen)
     assert [(one.method, one.seed) for one in lists] == [
         ("popularity", 4),
         ("markov", 4),
@@ -177,13 +183,13 @@ def test_every_method_ranks_the_same_users(
 
 @pytest.mark.parametrize("size", [5, 12])
 def test_every_list_is_full_while_there_are_items(
-    ring, ring_table, fitted, size
+    ring, ring_table, networks, size
 ) -> None:
     """With a beam narrower than a list, in spite of both filters."""
     allowed = np.zeros(ring.n_items, dtype=bool)
     allowed[np.random.default_rng(2).choice(ring.n_items, size, replace=False)] = True
     narrow = raw()["autoregressive"] | {"beam": 2}
-    lists = ranked(ring, ring_table, fitted, True, allowed, autoregressive=narrow)
+    lists = ranked(ring, ring_table, networks, True, allowed, autoregressive=narrow)
     for user, _, end in evaluation_samples(ring, "test", 10).tolist():
         seen = ring.items[ring.offsets[user] :][:end]
         left = set(np.flatnonzero(allowed).tolist()) - set(seen.tolist())
@@ -197,12 +203,19 @@ def test_every_list_is_full_while_there_are_items(
 @pytest.mark.parametrize(("weight", "scale"), [(0.0, 1.0), (0.75, 0.01), (2.0, 1e-4)])
 def test_sasrec_and_the_chain_are_one_energy(noise, noise_table, weight, scale) -> None:
     """On users without any order, some of whom end on an item that nothing followed."""
-    config = SasRecConfig(noise.n_items, 10, 8, 2, 8, 1, 0.0)
+    config = SasRecConfig(
+        items=noise.n_items,
+        max_history=10,
+        d_model=8,
+        heads=2,
+        d_ff=8,
+        layers=1,
+        dropout=0.0,
+    )
     model = SasRec(config).initialize(torch.Generator().manual_seed(1)).eval()
     with torch.no_grad():
         model.items.mul_(30.0)
-    weights = {f"{SEEDS[0]}/{n}": w for n, w in model.state_dict().items()}
-    stored = model.saved_config() | {"seeds": SEEDS[:1]}
+    stored = model.state_dict(), model.saved_config() | {"seed": SEEDS[0]}
     p = BaselinesParameters.model_validate(
         raw(
             methods=["sasrec_markov"],
@@ -211,7 +224,7 @@ def test_sasrec_and_the_chain_are_one_energy(noise, noise_table, weight, scale) 
     )
     shared = shared_settings(seeds=SEEDS[:1])
     (one,) = rank_baselines(
-        noise, noise_table, {"sasrec": TrainedNetworks(weights, stored)}, p, shared, 10
+        noise, noise_table, {f"sasrec/{SEEDS[0]}": stored}, p, shared, 10
     )
     counts = transition_counts(noise).toarray()
     everything = torch.arange(noise.n_items)
@@ -230,8 +243,8 @@ def test_sasrec_and_the_chain_are_one_energy(noise, noise_table, weight, scale) 
         np.testing.assert_allclose(both[one.results.items[row]], best, atol=1e-6)
 
 
-def test_popularity_is_the_same_list_for_everybody(ring, ring_table, fitted) -> None:
-    (one,) = ranked(ring, ring_table, fitted, False, methods=["popularity"])
+def test_popularity_is_the_same_list_for_everybody(ring, ring_table) -> None:
+    (one,) = ranked(ring, ring_table, {}, False, methods=["popularity"])
     counts = np.zeros(ring.n_items)
     for first, last in zip(ring.offsets[:-1], ring.offsets[1:], strict=True):
         np.add.at(counts, ring.items[first : last - 2], 1)

@@ -54,7 +54,9 @@ def training_inputs(shop: Sequences) -> TrainingInputs:
 
 
 def build(items: int = 20, scale: float = 10.0) -> s.SasRec:
-    config = s.SasRecConfig(items, 8, 16, 2, 24, 2, 0.0)
+    config = s.SasRecConfig(
+        items=items, max_history=8, d_model=16, heads=2, d_ff=24, layers=2, dropout=0.0
+    )
     model = s.SasRec(config).initialize(torch.Generator().manual_seed(0)).eval()
     with torch.no_grad():
         for parameter in model.parameters():

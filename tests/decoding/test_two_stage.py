@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from sidiff import reference
 from sidiff.decoding import cpd, one_pass, two_stage
 from sidiff.decoding.search import Search
 from sidiff.decoding.settings import DecodingParameters
 from sidiff.decoding.two_stage import most_confident
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
+from tests import reference
 from tests.decoding.catalogues import catalogue_of
 from tests.decoding.tables import USERS, TableModel, assert_same, listed
 from tests.settings import decoding
@@ -120,7 +120,16 @@ def test_random_digits_are_open_and_each_paths_own(together, constraint) -> None
 def test_every_step_reads_the_row_of_the_digits_still_masked(warmup, together) -> None:
     """A real network: another row k changes the steps with k masked and no other."""
     config = DenoiserConfig(
-        *(4, 3, 5, 16, 2, 24, 1, 2, 0.0, "mask"),
+        digits=4,
+        codebook_size=3,
+        max_history=5,
+        d_model=16,
+        heads=2,
+        d_ff=24,
+        encoder_layers=1,
+        decoder_layers=2,
+        dropout=0.0,
+        cross_pad="mask",
         history_tokens="codes",
         mask="shared",
         difficulty_embedding=True,

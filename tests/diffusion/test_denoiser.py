@@ -320,7 +320,18 @@ def test_parameter_count_is_the_release_less_its_unused_rows(
 ) -> None:
     with torch.device("meta"):
         model = Denoiser(
-            DenoiserConfig(4, 256, 50, d_model, heads, d_ff, 1, 4, 0.1, "sink")
+            DenoiserConfig(
+                digits=4,
+                codebook_size=256,
+                max_history=50,
+                d_model=d_model,
+                heads=heads,
+                d_ff=d_ff,
+                encoder_layers=1,
+                decoder_layers=4,
+                dropout=0.1,
+                cross_pad="sink",
+            )
         )
     count = sum(p.numel() for p in model.parameters())
     assert count == released - unused_rows * d_model
@@ -353,7 +364,19 @@ def test_only_the_rows_of_the_numbers_masked_are_trained() -> None:
 @pytest.mark.parametrize("parts", [{}, MDGR])
 def test_initial_weights(parts: dict) -> None:
     model = Denoiser(
-        DenoiserConfig(4, 64, 50, 64, 4, 128, 1, 2, 0.1, "sink", **parts)
+        DenoiserConfig(
+            digits=4,
+            codebook_size=64,
+            max_history=50,
+            d_model=64,
+            heads=4,
+            d_ff=128,
+            encoder_layers=1,
+            decoder_layers=2,
+            dropout=0.1,
+            cross_pad="sink",
+            **parts,
+        )
     ).initialize(torch.Generator().manual_seed(0))
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1:

@@ -48,7 +48,7 @@ def on(
     kept = None if checkpoints is None else SnapshotFolder(checkpoints)
     sequences, samples, table = shop()
     asked = parameters(posterior, **{"engine": engine, "workers": 2} | changes)
-    job = Job(sequences, samples, table, asked, MAX_HISTORY, None, kept)
+    job = Job(sequences, samples, table, asked, MAX_HISTORY, kept)
     return train(job, lambda *_: None)
 
 
@@ -92,7 +92,7 @@ def test_figures_and_log_reach_the_process_that_asked(
     sequences, samples, table = shop()
     kept, calls = SnapshotFolder(tmp_path), []
     asked = parameters(engine="ddp", workers=2)
-    job = Job(sequences, samples, table, asked, MAX_HISTORY, None, kept)
+    job = Job(sequences, samples, table, asked, MAX_HISTORY, kept)
     fitted = train(job, lambda *call: calls.append((*call, os.getpid())))
     assert [call[0] for call in calls] == [1, 2, 3]
     assert {call[2] for call in calls} == {os.getpid()}
@@ -190,7 +190,7 @@ def test_workers_lost_too_often_are_one_clear_error(tmp_path: Path) -> None:
     sequences, samples, table = shop()
     asked = parameters(engine="ddp", workers=2, restarts=0, **LONG)
     kept = SnapshotFolder(tmp_path)
-    job = Job(sequences, samples, table, asked, MAX_HISTORY, None, kept)
+    job = Job(sequences, samples, table, asked, MAX_HISTORY, kept)
     train(job, lambda epoch, _: reported.append(epoch))
     assert reported == list(range(1, 31))
 
@@ -203,7 +203,7 @@ def test_a_killed_launcher_is_one_clear_error(tmp_path: Path) -> None:
 
     killer = threading.Thread(target=kill)
     killer.start()
-    with pytest.raises(SidiffError, match=r"launcher .* was ended \(status -9\)"):
+    with pytest.raises(SidiffError, match=r"launcher .* was killed \(status -9\)"):
         on("ddp", tmp_path, **LONG)
     killer.join()
 

@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 from fsspec.implementations.dirfs import DirFileSystem
 
-from sidiff.decoding.lattice import Lattice
 from sidiff.engines.exchange import FolderExchange, reported
 from sidiff.engines.job import (
     checkpoints_to_json,
@@ -28,20 +27,15 @@ from sidiff.training.denoising import Job
 from tests.training.crashing import MAX_HISTORY, parameters, shop, train
 
 
-@pytest.mark.parametrize("with_lattice", [False, True])
-def test_a_job_is_read_back(tmp_path: Path, with_lattice: bool) -> None:
+def test_a_job_is_read_back(tmp_path: Path) -> None:
     sequences, samples, table = shop()
     strange = pl.Series(['a"b', "c\nd", "e,f", "\u2028", *map(str, range(20))])
     sequences = Sequences(
         sequences.items, sequences.offsets, sequences.user_ids, strange
     )
-    lattice = None
-    if with_lattice:
-        codes = table.groups().sid_codes
-        lattice = Lattice.build(codes, table.codebook_size)
     (tmp_path / "checkpoints").mkdir()
     kept = SnapshotFolder(Path("checkpoints"), DirFileSystem(str(tmp_path)))
-    job = Job(sequences, samples, table, parameters(), MAX_HISTORY, lattice, kept)
+    job = Job(sequences, samples, table, parameters(), MAX_HISTORY, kept)
     read = from_bytes(to_bytes(job), checkpoints_to_json(kept))
     assert read.sequences.fingerprint == sequences.fingerprint
     assert read.sequences.user_ids.equals(sequences.user_ids)
@@ -52,12 +46,6 @@ def test_a_job_is_read_back(tmp_path: Path, with_lattice: bool) -> None:
     assert read.checkpoints is not None
     read.checkpoints.write("a", Snapshot({}, {"b": 1}))
     assert kept.names() == ["a"]
-    if lattice is None:
-        assert read.lattice is None
-    else:
-        assert read.lattice is not None
-        for name, array in lattice.to_tensors()[0].items():
-            assert np.array_equal(read.lattice.to_tensors()[0][name], array), name
 
 
 def test_ids_are_in_the_body_of_a_job_not_in_its_header() -> None:
@@ -82,7 +70,7 @@ def test_a_job_does_not_hold_the_stores_secret(tmp_path: Path) -> None:
     sequences, samples, table = shop()
     files = fsspec.filesystem("s3", key="who", secret="hush-hush")  # noqa: S106
     kept = SnapshotFolder(tmp_path, files)
-    job = Job(sequences, samples, table, parameters(), MAX_HISTORY, None, kept)
+    job = Job(sequences, samples, table, parameters(), MAX_HISTORY, kept)
     assert b"hush-hush" not in to_bytes(job)
     assert "hush-hush" in checkpoints_to_json(kept)
 

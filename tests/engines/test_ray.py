@@ -65,7 +65,7 @@ def test_a_killed_training_ends_as_one_that_was_not(tmp_path: Path) -> None:
     epochs: list[int] = []
     asked = parameters(engine="ray", workers=2, **longer)
     kept = SnapshotFolder(tmp_path)
-    job = Job(sequences, samples, table, asked, MAX_HISTORY, None, kept)
+    job = Job(sequences, samples, table, asked, MAX_HISTORY, kept)
     fitted = train(job, lambda epoch, _: epochs.append(epoch))
     killer.join()
     assert killed

@@ -59,7 +59,19 @@ def evaluator(shop, max_history: int = 10, **changes: object) -> Evaluator:
 
 
 def joint() -> JointDenoiser:
-    config = JointConfig(DIGITS, CODES, 10, 16, 2, 16, 1, 1, 0.0, ITEMS, 0.0)
+    config = JointConfig(
+        digits=DIGITS,
+        codebook_size=CODES,
+        max_history=10,
+        d_model=16,
+        heads=2,
+        d_ff=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        dropout=0.0,
+        residual_items=ITEMS,
+        residual_dropout=0.0,
+    )
     model = JointDenoiser(config).initialize(torch.Generator().manual_seed(0)).eval()
     with torch.no_grad():
         model.correction.weight.normal_()
@@ -71,7 +83,18 @@ def denoiser(request: pytest.FixtureRequest) -> Denoiser | JointDenoiser:
     """A network of each kind, with weights drawn by chance."""
     if request.param == "items":
         return joint()
-    config = DenoiserConfig(DIGITS, CODES, 10, 16, 2, 16, 1, 1, 0.0, "sink")
+    config = DenoiserConfig(
+        digits=DIGITS,
+        codebook_size=CODES,
+        max_history=10,
+        d_model=16,
+        heads=2,
+        d_ff=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        dropout=0.0,
+        cross_pad="sink",
+    )
     return Denoiser(config).initialize(torch.Generator().manual_seed(0)).eval()
 
 

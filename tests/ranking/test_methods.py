@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from sidiff import reference
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.diffusion.histories import SampleBatch
@@ -21,6 +20,7 @@ from sidiff.ranking.markov import Chain, Transitions
 from sidiff.ranking.methods import method_ranker, search_model
 from sidiff.ranking.searched import SearchRanker
 from sidiff.ranking.settings import TransitionParameters
+from tests import reference
 from tests.decoding.catalogues import catalogue_of
 from tests.decoding.joint import (
     CODES,
@@ -185,7 +185,18 @@ def test_no_search_of_a_posterior_needs_a_constraint(beam: int, merge: str) -> N
 
 
 def test_a_network_of_digits_ranks_no_items() -> None:
-    config = DenoiserConfig(DIGITS, CODES, 6, 8, 2, 16, 1, 1, 0.0, "sink")
+    config = DenoiserConfig(
+        digits=DIGITS,
+        codebook_size=CODES,
+        max_history=6,
+        d_model=8,
+        heads=2,
+        d_ff=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        dropout=0.0,
+        cross_pad="sink",
+    )
     digits = Denoiser(config).initialize(torch.Generator().manual_seed(0)).eval()
     table = shop()
     catalogue, _ = filtered(table, 0)

@@ -1,6 +1,6 @@
-"""Other methods on the same split, ranked in the same form.
+"""Methods to compare with, trained and ranked on the same split.
 
-To add one: a class of ``sidiff.baselines.method.Baseline`` in a file, and its line.
+To add one: a class of ``sidiff.baselines.method.Baseline`` and its line below.
 """
 
 from __future__ import annotations

@@ -16,13 +16,9 @@ from sidiff.baselines.autoregressive import (
     Prefixes,
     beam_search,
 )
-from sidiff.baselines.method import (
-    Baseline,
-    BaselineTask,
-    TrainedNetworks,
-    TrainingInputs,
-)
+from sidiff.baselines.method import Baseline, BaselineTask, Network, TrainingInputs
 from sidiff.baselines.settings import BaselinesParameters
+from sidiff.decoding.keys import SidIndex
 from sidiff.diffusion.denoiser import DenoiserConfig
 from sidiff.diffusion.histories import Histories, SampleBatch
 from sidiff.diffusion.objective import Loss
@@ -34,8 +30,8 @@ from sidiff.training.loop import budget_of, samples_fingerprint
 from sidiff.training.trainer import SCORE_CUTOFF, Trained
 
 PLAIN = {"mask": "per_digit", "difficulty_embedding": False}
-"""Network parts of a denoiser that this decoder does without. The mask vector of a
-digit says which digit is predicted, and it is always one digit."""
+"""Options of a denoiser that this decoder does not use. The mask vector of a digit says
+which digit is predicted, and it is always one digit."""
 
 
 class AutoregressiveTask(BaselineTask):
@@ -48,7 +44,7 @@ class AutoregressiveTask(BaselineTask):
         inputs: TrainingInputs,
         seed: int,
     ) -> None:
-        """Lay the data out; ``seed`` chooses the validation users."""
+        """Prepare the data; ``seed`` chooses the validation users."""
         sequences, table = inputs.sequences, inputs.table
         self.training = inputs.training
         settings = self.training.validation
@@ -61,7 +57,8 @@ class AutoregressiveTask(BaselineTask):
         )
         self.decoder = model
         self.groups = table.groups()
-        self.prefixes = Prefixes.of(table, self.device)
+        index = SidIndex(self.groups.sid_codes, table.codebook_size, self.device)
+        self.prefixes = Prefixes(index)
         self.beam = inputs.parameters.autoregressive.beam
 
     def loss(self, samples: Tensor, progress: float) -> Loss:
@@ -80,7 +77,7 @@ class AutoregressiveTask(BaselineTask):
         return Loss(total, torch.tensor(float(codes.numel())))
 
     def gain(self, batch: SampleBatch) -> float:
-        """NDCG@10 of the targets, expected over the items of a SID, summed."""
+        """Sum of NDCG@10 over a batch, expected over the items of each SID."""
         memory = self.decoder.encode(batch.history, batch.lengths)
         rows, _ = beam_search(self.decoder, memory, self.prefixes, self.beam)
         ndcg = expected_item_metrics(
@@ -95,13 +92,13 @@ class AutoregressiveTask(BaselineTask):
 def fit_autoregressive(
     inputs: TrainingInputs, seed: int, label: str = "autoregressive"
 ) -> tuple[AutoregressiveDecoder, Trained]:
-    """Train on the denoiser's samples, in its network's shape, by its schedule.
+    """Train on the denoiser's samples, with its network shape and schedule.
 
-    Weights, order and dropout follow from ``seed``. The model is that of the best
-    epoch, in evaluation mode.
+    Weights, order of the samples and dropout follow from ``seed``. The model is that of
+    the best epoch, in evaluation mode.
     """
-    own, training = inputs.parameters.autoregressive, inputs.training
-    shape = own.model_dump(include={"encoder_layers", "decoder_layers", "dropout"})
+    settings, training = inputs.parameters.autoregressive, inputs.training
+    shape = settings.model_dump(include={"encoder_layers", "decoder_layers", "dropout"})
     config = DenoiserConfig.build(
         training.network.model_copy(update=PLAIN | shape),
         inputs.table.digits,
@@ -111,18 +108,18 @@ def fit_autoregressive(
     model = AutoregressiveDecoder(config)
     model.initialize(torch.Generator().manual_seed(seed + 2)).to(inputs.device)
     decides = {
-        "parameters": own.model_dump(),
+        "parameters": settings.model_dump(),
         "training": training.model_dump(exclude={"checkpoint_seconds"}),
         "sid_table": inputs.table.fingerprint,
         "samples": samples_fingerprint(inputs.samples),
     }
-    rate = {"learning_rate": own.learning_rate}
+    rate = {"learning_rate": settings.learning_rate}
     budget = replace(
         budget_of(training),
         optimizer=training.optimizer.model_copy(update=rate),
-        batch_size=own.batch_size,
-        samples_per_pass=own.samples_per_pass,
-        epochs=own.epochs,
+        batch_size=settings.batch_size,
+        samples_per_pass=settings.samples_per_pass,
+        epochs=settings.epochs,
         seed=seed,
         group="baselines.autoregressive",
     )
@@ -131,19 +128,18 @@ def fit_autoregressive(
 
 
 class Autoregressive(Baseline):
-    """The autoregressive decoder, on the denoiser's samples."""
+    """The autoregressive decoder."""
 
     networks = "autoregressive"
-    title = "autoregressive decoder"
 
-    def fit(self, inputs: TrainingInputs) -> TrainedNetworks:
+    def fit(self, inputs: TrainingInputs) -> tuple[list[Network], list[dict[str, Any]]]:
         """Train a decoder with every seed."""
         label = f"Autoregressive, seed {{}} of {len(inputs.seeds)}"
-        networks = [
+        networks: list[Network] = [
             fit_autoregressive(inputs, seed, label.format(number))
             for number, seed in enumerate(inputs.seeds, 1)
         ]
-        return TrainedNetworks.of(networks, inputs.seeds, [])
+        return networks, []
 
     def ranker(
         self,
@@ -152,7 +148,7 @@ class Autoregressive(Baseline):
         weights: Mapping[str, Tensor],
         config: Mapping[str, Any],
     ) -> Ranker:
-        """A beam over the prefixes of existing SIDs."""
+        """Rank by a beam search over the prefixes of existing SIDs."""
         catalogue = inputs.catalogue
         return AutoregressiveRanker(
             AutoregressiveDecoder.from_saved(weights, config).to(catalogue.device),

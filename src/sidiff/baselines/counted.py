@@ -1,4 +1,4 @@
-"""Baselines that only count: popularity, and popularity with the Markov chain."""
+"""Baselines without training: popularity, and popularity with the Markov chain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sidiff.ranking.ranker import Ranker
 
 
 class Popular(Baseline):
-    """Items by their number in training."""
+    """Items by their frequency in the training data."""
 
     def ranker(
         self,
@@ -24,12 +24,12 @@ class Popular(Baseline):
         weights: Mapping[str, Tensor],
         config: Mapping[str, Any],
     ) -> Ranker:
-        """The same list for everybody."""
+        """Rank all users alike, by popularity."""
         return inputs.popular
 
 
 class Markov(Baseline):
-    """The chain of a user's last items; other items go by popularity."""
+    """The Markov chain of a user's last items; other items by popularity."""
 
     def ranker(
         self,
@@ -38,7 +38,7 @@ class Markov(Baseline):
         weights: Mapping[str, Tensor],
         config: Mapping[str, Any],
     ) -> Ranker:
-        """The chain, with the popularity in the place of a network's energies."""
+        """Rank by transitions, with the popularity in place of a network's energies."""
         return replace(
             inputs.popular, transitions=inputs.transitions(parameters.markov)
         )

@@ -1,11 +1,11 @@
-"""The baseline: how it is trained, if it is, and how it ranks."""
+"""Interface of a baseline: its training, if any, and its ranker."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,26 +21,29 @@ from sidiff.ranking.inputs import RankingInputs
 from sidiff.ranking.ranker import Ranker
 from sidiff.reviews.sequences import Sequences
 from sidiff.sids.table import SidTable
-from sidiff.snapshots import SnapshotFolder, below
+from sidiff.snapshots import SnapshotFolder
 from sidiff.training.progress import Checkpoints
 from sidiff.training.settings import TrainingParameters
 from sidiff.training.trainer import SCORE, Budget, Task, Trained, Trainer, by_length
 from sidiff.training.workers import Workers
 
+Network = tuple[StoredNetwork, Trained]
+"""A network in evaluation mode, and the outcome of its training."""
+
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """The data and settings that baselines are trained with.
+    """Data and settings of the training of all baselines.
 
     Attributes:
         sequences: all users' items.
-        samples: the denoiser's, ``(S, 3)``: user, start, end.
+        samples: of the denoiser, ``(S, 3)``: user, start, end.
         table: the items' SIDs.
         parameters: of all baselines.
-        training: of the denoiser.
+        training: settings of the denoiser's training.
         max_history: longest history that a network reads.
-        seeds: a network of each.
-        checkpoints: where unfinished trainings lie; None to keep none.
+        seeds: one network is trained with each.
+        checkpoints: folder of unfinished trainings; None for no checkpoints.
     """
 
     sequences: Sequences
@@ -64,9 +67,14 @@ class TrainingInputs:
         budget: Budget,
         decides: dict[str, Any],
     ) -> Trained:
-        """Train a network on ``(S, 3)``; it has the weights of its best epoch then.
+        """Train a network in place; it ends with the weights of its best epoch.
 
-        ``decides``: settings that decide the outcome, but for histories and seed.
+        Args:
+            task: the network and its loss.
+            samples: ``(S, 3)``: user, start, end.
+            budget: the schedule.
+            decides: settings that decide the outcome, except the histories and the
+                seed, which are added.
         """
         name = task.label.partition(",")[0]
         decides = decides | {
@@ -75,15 +83,15 @@ class TrainingInputs:
             "device": str(self.device),
             "sequences": self.sequences.fingerprint,
         }
-        kept = Checkpoints(self.checkpoints, name, decides, math.inf)
-        trained = Trainer(task, samples, budget).train(kept)
+        checkpoints = Checkpoints(self.checkpoints, name, decides, math.inf)
+        trained = Trainer(task, samples, budget).train(checkpoints)
         task.model.load_state_dict(trained.weights)
         task.model.eval()
         return trained
 
 
 class BaselineTask(Task):
-    """A network that is validated by the mean NDCG@10 of its targets."""
+    """A network that is validated by mean NDCG@10."""
 
     def __init__(
         self,
@@ -93,7 +101,7 @@ class BaselineTask(Task):
         validation: NDArray[np.int32],
         users_per_batch: int,
     ) -> None:
-        """Note the data; ``validation`` ``(U, 3)`` are user, start, end."""
+        """Set the data; ``validation`` is ``(U, 3)``: user, start, end."""
         super().__init__(label, model, histories.device)
         self.histories = histories
         self.validation = torch.from_numpy(validation)
@@ -101,7 +109,7 @@ class BaselineTask(Task):
 
     @torch.no_grad()
     def validate(self, workers: Workers) -> dict[str, float]:
-        """Mean NDCG@10 of the targets."""
+        """Mean NDCG@10 of the validation users."""
         del workers
         total = 0.0
         for part in by_length(self.validation, self.users_per_batch):
@@ -109,60 +117,27 @@ class BaselineTask(Task):
         return {SCORE: total / len(self.validation)}
 
     def gain(self, batch: SampleBatch) -> float:
-        """NDCG@10 of the targets, summed."""
+        """Sum of NDCG@10 over a batch."""
         raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class TrainedNetworks:
-    """The networks of one kind, one of every seed.
-
-    Attributes:
-        weights: of all seeds, names begin with ``SEED/``; on the CPU.
-        config: their shape, the ``seeds``, how each run went.
-        tried: settings tried on the validation split, with their scores.
-    """
-
-    weights: dict[str, Tensor]
-    config: dict[str, Any]
-    tried: list[dict[str, Any]] = field(default_factory=list)
-
-    @classmethod
-    def of(
-        cls,
-        networks: Sequence[tuple[StoredNetwork, Trained]],
-        seeds: list[int],
-        tried: list[dict[str, Any]],
-    ) -> TrainedNetworks:
-        """Join the networks of all seeds."""
-        weights: dict[str, Tensor] = {}
-        runs: list[dict[str, Any]] = []
-        for seed, (_, trained) in zip(seeds, networks, strict=True):
-            weights |= {f"{seed}/{name}": w for name, w in trained.weights.items()}
-            score = {"validation_ndcg_at_10": trained.score, "epoch": trained.epoch}
-            runs.append({"seed": seed} | score)
-        shape = networks[0][0].saved_config()
-        return cls(weights, shape | {"seeds": seeds, "runs": runs}, tried)
-
-    def of_seed(self, seed: int) -> dict[str, Tensor]:
-        """The weights of one seed."""
-        return below(str(seed), self.weights)
 
 
 class Baseline(ABC):
     """A method to compare with.
 
     Attributes:
-        networks: the name under which its networks are stored, which methods may share;
-            None where nothing is trained.
-        title: of such a network in messages.
+        networks: name of its stored networks, which methods may share; None for a
+            method without networks.
     """
 
     networks: ClassVar[str | None] = None
-    title: ClassVar[str] = ""
 
-    def fit(self, inputs: TrainingInputs) -> TrainedNetworks:
-        """Train its networks; only for methods that have some."""
+    def fit(self, inputs: TrainingInputs) -> tuple[list[Network], list[dict[str, Any]]]:
+        """Train a network with each seed, for methods that have networks.
+
+        Returns:
+            The networks in the order of the seeds, and the settings compared on the
+            validation split, with their scores.
+        """
         raise NotImplementedError
 
     @abstractmethod
@@ -173,11 +148,11 @@ class Baseline(ABC):
         weights: Mapping[str, Tensor],
         config: Mapping[str, Any],
     ) -> Ranker:
-        """Make the ranker of one catalogue and one network.
+        """Build the ranker of one catalogue and one network.
 
         Args:
             inputs: the items, with transitions.
             parameters: of all baselines.
-            weights: of the network; empty for a method without one.
-            config: its shape; likewise.
+            weights: of the network; empty for a method without networks.
+            config: its shape; empty likewise.
         """

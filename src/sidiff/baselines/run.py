@@ -1,4 +1,4 @@
-"""The baselines stage: networks trained per seed, every method ranked on test users."""
+"""The baselines stage: training with every seed, and ranking of the test users."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sidiff.baselines import BASELINES
-from sidiff.baselines.method import TrainedNetworks, TrainingInputs
+from sidiff.baselines.method import TrainingInputs
 from sidiff.baselines.settings import BaselinesParameters
 from sidiff.devices import cpu_threads, resolve
 from sidiff.errors import SidiffError
@@ -23,6 +24,9 @@ from sidiff.reviews.sequences import Sequences, evaluation_samples, training_cou
 from sidiff.reviews.transitions import transition_counts
 from sidiff.sids.table import SidTable
 
+Stored = tuple[dict[str, Tensor], dict[str, Any]]
+"""Weights and configuration of a network."""
+
 
 @dataclass(frozen=True)
 class Ranked:
@@ -33,21 +37,35 @@ class Ranked:
     results: Results
 
 
-def fit_baselines(lessons: TrainingInputs) -> dict[str, TrainedNetworks]:
-    """Train the networks of all methods, by the names they are stored under."""
-    fitted: dict[str, TrainedNetworks] = {}
-    with cpu_threads(lessons.parameters.threads):
-        for method in lessons.parameters.methods:
-            baseline = BASELINES[method]()
-            if baseline.networks is not None and baseline.networks not in fitted:
-                fitted[baseline.networks] = baseline.fit(lessons)
-    return fitted
+def fit_baselines(
+    inputs: TrainingInputs,
+) -> tuple[dict[str, Stored], list[dict[str, Any]]]:
+    """Train the networks of all methods.
+
+    Returns:
+        Networks by ``NAME/SEED``, NAME as ``Baseline.networks``, and the settings
+        compared on the validation split, with their scores.
+    """
+    stored: dict[str, Stored] = {}
+    comparisons: list[dict[str, Any]] = []
+    methods = [BASELINES[method]() for method in inputs.parameters.methods]
+    # Methods that share networks train them alike.
+    by_name = {one.networks: one for one in methods if one.networks}
+    with cpu_threads(inputs.parameters.threads):
+        for name, baseline in by_name.items():
+            networks, compared = baseline.fit(inputs)
+            comparisons += compared
+            for seed, (network, trained) in zip(inputs.seeds, networks, strict=True):
+                score = {"validation_ndcg_at_10": trained.score, "epoch": trained.epoch}
+                config = network.saved_config() | {"seed": seed} | score
+                stored[f"{name}/{seed}"] = trained.weights, config
+    return stored, comparisons
 
 
 def rank_baselines(
     sequences: Sequences,
     table: SidTable,
-    fitted: Mapping[str, TrainedNetworks],
+    stored: Mapping[str, Stored],
     parameters: BaselinesParameters,
     evaluation: EvaluationParameters,
     max_history: int,
@@ -58,19 +76,19 @@ def rank_baselines(
     Args:
         sequences: all users' items.
         table: the items' SIDs.
-        fitted: the networks, see ``fit_baselines``.
+        stored: the networks, see ``fit_baselines``.
         parameters: the methods and their settings.
-        evaluation: length of the lists, seeds, the chain, and whether seen items are
-            left out, as for the denoiser.
-        max_history: most items of a history.
+        evaluation: length of the lists, seeds, Markov chain, and exclusion of seen
+            items, as for the denoiser.
+        max_history: longest history.
         allowed: items that may be recommended ``(N,)``; None for all.
 
     Returns:
         One entry per method and seed, in the order of ``parameters.methods``; methods
-        without a network appear once, under the first seed.
+        without networks have one, under the first seed.
 
     Raises:
-        SidiffError: a method's networks are missing or were trained for other items.
+        SidiffError: networks of a method are missing or do not fit the items.
     """
     device = resolve(parameters.device)
     inputs = RankingInputs.build(
@@ -92,38 +110,42 @@ def rank_baselines(
     with cpu_threads(parameters.threads):
         for method in parameters.methods:
             baseline = BASELINES[method]()
-            trained, seeds = TrainedNetworks({}, {}), evaluation.seeds[:1]
+            networks: dict[int, Stored] = {evaluation.seeds[0]: ({}, {})}
             if baseline.networks is not None:
-                seeds = evaluation.seeds
-                trained = fitted.get(baseline.networks, trained)
-                _check(trained.config, method, baseline.title, seeds, max_history)
-            for seed in seeds:
-                ranker = baseline.ranker(
-                    inputs, parameters, trained.of_seed(seed), trained.config
+                networks = _networks_of(
+                    method, baseline.networks, stored, evaluation.seeds, max_history
                 )
+            for seed, network in networks.items():
+                ranker = baseline.ranker(inputs, parameters, *network)
                 results = rank_users(ranker, users, f"ranking, {method}, seed {seed}")
                 ranked.append(Ranked(method, seed, results))
     return ranked
 
 
-def _check(
-    config: Mapping[str, Any],
+def _networks_of(
     method: str,
-    title: str,
+    name: str,
+    stored: Mapping[str, Stored],
     seeds: list[int],
     max_history: int,
-) -> None:
-    """Refuse networks of other seeds or of longer histories."""
-    trained, longest = config.get("seeds", []), config.get("max_history")
+) -> dict[int, Stored]:
+    """The stored networks of a method by seed, checked."""
+    trained = {
+        config["seed"]: (weights, config)
+        for key, (weights, config) in stored.items()
+        if key.startswith(f"{name}/")
+    }
     if not set(seeds) <= set(trained):
         raise SidiffError(
             f"{method} is among baselines.methods but was trained with the seeds "
-            f"{trained}, not {seeds}; run kedro run --pipeline=baselines as a "
+            f"{list(trained)}, not {seeds}; run kedro run --pipeline=baselines as a "
             "whole."
         )
+    longest = trained[seeds[0]][1].get("max_history")
     if longest != max_history:
         raise SidiffError(
-            f"The stored {title} reads histories of at most {longest} items, "
-            f"filtering.max_history is {max_history}; run kedro run "
-            "--pipeline=baselines again, or give the value it was trained with."
+            f"The stored networks of {method} read histories of at most {longest} "
+            f"items, filtering.max_history is {max_history}; run kedro run "
+            "--pipeline=baselines again, or give the value of their training."
         )
+    return {seed: trained[seed] for seed in seeds}

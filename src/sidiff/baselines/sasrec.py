@@ -1,12 +1,12 @@
 """SASRec (Kang & McAuley 2018, arXiv 1808.09781) with a full softmax.
 
 A causal transformer reads a user's items and predicts the next one at every position.
-Three things are not the original's. The loss is the cross-entropy over the whole
-catalogue instead of one sampled negative, which is what makes SASRec strong (Klenitskiy
-& Vasilev 2023, arXiv 2309.07602). The blocks are this project's own (pre-LayerNorm,
-GELU). A learned gate says whether users take again what they had. As in the original,
-the item table is both input and output, and positions are learned and counted from the
-end of the sequence.
+As in the original, the item table is both input and output, and positions are learned
+and counted from the end of the sequence. There are three differences. The loss is the
+cross-entropy over the whole catalogue instead of one sampled negative, which makes
+SASRec strong (Klenitskiy & Vasilev 2023, arXiv 2309.07602). The blocks are those of the
+denoiser (pre-LayerNorm, GELU). A learned gate is added to the logits of items in the
+history.
 
 Symbols: B batch, T history, N items, d d_model, P positions that predict.
 """
@@ -23,15 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sidiff.baselines.method import (
-    Baseline,
-    BaselineTask,
-    TrainedNetworks,
-    TrainingInputs,
-)
+from sidiff.baselines.method import Baseline, BaselineTask, Network, TrainingInputs
 from sidiff.baselines.settings import BaselinesParameters, SasRecSettings
 from sidiff.diffusion.base import StoredNetwork
-from sidiff.diffusion.blocks import EncoderLayer, log_mask
+from sidiff.diffusion.blocks import BlockShape, EncoderLayer, log_mask
 from sidiff.diffusion.dropout import Dropout
 from sidiff.diffusion.histories import Histories, HistoryBatch, Positions, SampleBatch
 from sidiff.diffusion.item_softmax import gated, item_softmax_loss, repeat_additions
@@ -44,17 +39,13 @@ from sidiff.reviews.sequences import Sequences, evaluation_samples, sequence_row
 from sidiff.training.trainer import SCORE_CUTOFF, Budget, Trained
 
 
-@dataclass(frozen=True)
-class SasRecConfig:
-    """Everything that fixes the shape and function of a SASRec."""
+@dataclass(frozen=True, kw_only=True)
+class SasRecConfig(BlockShape):
+    """Shape of a SASRec."""
 
     items: int
     max_history: int
-    d_model: int
-    heads: int
-    d_ff: int
     layers: int
-    dropout: float
 
 
 class SasRec(StoredNetwork):
@@ -73,7 +64,6 @@ class SasRec(StoredNetwork):
         self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.d_model)
         self.dropout = Dropout(config.dropout)
-        # Ours: whether users take again what they had is learned, as by the denoiser.
         self.gate = nn.Parameter(torch.zeros(1))
 
     def initialize(self, generator: torch.Generator) -> Self:
@@ -90,12 +80,12 @@ class SasRec(StoredNetwork):
             lengths: real items, at least 1, ``(B,)``.
 
         Returns:
-            States ``(B, T, d)``; the one at t has seen the items 0 .. t. Those at pads
-            carry no meaning.
+            Hidden states ``(B, T, d)``; the one at t has seen the items 0 .. t. Those
+            at pads are arbitrary.
         """
         slots = torch.arange(history.shape[1], device=history.device)
         newest_first = (lengths[:, None] - 1 - slots).clamp(min=0)
-        # Pads come last, so what keeps the future out keeps them out as well.
+        # Pads come last, so the causal mask hides them too.
         bias = log_mask(slots <= slots[:, None])
         x = self.dropout(
             F.embedding(history, self.items) + F.embedding(newest_first, self.positions)
@@ -106,15 +96,15 @@ class SasRec(StoredNetwork):
 
     @torch.no_grad()
     def logits(self, batch: HistoryBatch) -> Slice:
-        """Products of the last state of each history with the items' vectors, gated."""
+        """Logits of the items after each history, by slices of items."""
         history, size = batch.history_items, len(self.items)
         slots = torch.arange(history.shape[1], device=history.device)
-        had = history.masked_fill(slots >= batch.lengths[:, None], -1)
-        states = self(history, batch.lengths)
-        last = states[torch.arange(len(states)), batch.lengths - 1]
+        seen = history.masked_fill(slots >= batch.lengths[:, None], -1)
+        hidden_states = self(history, batch.lengths)
+        last = hidden_states[torch.arange(len(history)), batch.lengths - 1]
         gates = self.gate.expand(len(last))
         return lambda items: gated(
-            product(last, self.items.index_select(0, items)), gates, had, items, size
+            product(last, self.items.index_select(0, items)), gates, seen, items, size
         )
 
 
@@ -130,10 +120,9 @@ class SasRecTask(BaselineTask):
         users_per_batch: int,
         device: torch.device,
     ) -> None:
-        """Lay the items out; ``validation`` ``(U, 3)`` are user, start, end."""
-        # It reads items and no codes.
-        nothing = np.zeros((sequences.n_items, 0), dtype=np.int64)
-        histories = Histories(sequences, nothing, None, device)
+        """Prepare the data; ``validation`` is ``(U, 3)``: user, start, end."""
+        no_codes = np.zeros((sequences.n_items, 0), dtype=np.int64)
+        histories = Histories(sequences, no_codes, None, device)
         super().__init__(label, model, histories, validation, users_per_batch)
         self.sasrec = model
 
@@ -142,17 +131,17 @@ class SasRecTask(BaselineTask):
         del progress
         batch, model = self.histories.gather(samples), self.sasrec
         history, positions = batch.history_items, Positions.of(batch)
-        states = model(history, batch.lengths)[positions.owner, positions.slot]
+        hidden = model(history, batch.lengths)[positions.owner, positions.slot]
         size = len(model.items)
-        gates = model.gate.expand(len(states))
+        gates = model.gate.expand(len(hidden))
         additions = repeat_additions(gates, positions, history, size)
-        loss = item_softmax_loss(states, model.items, positions.targets, additions)
+        loss = item_softmax_loss(hidden, model.items, positions.targets, additions)
         return Loss(loss, batch.lengths.sum())
 
     def gain(self, batch: SampleBatch) -> float:
-        """NDCG@10 of the targets, summed."""
-        everything = torch.arange(len(self.sasrec.items), device=self.device)
-        scores = self.sasrec.logits(batch)(everything)
+        """Sum of NDCG@10 over a batch."""
+        all_items = torch.arange(len(self.sasrec.items), device=self.device)
+        scores = self.sasrec.logits(batch)(all_items)
         target = scores.gather(1, batch.target_items[:, None])
         rank = (scores > target).sum(1)
         gain = 1.0 / torch.log2(rank.double() + 2.0)
@@ -164,11 +153,11 @@ def fit_sasrec(
 ) -> tuple[SasRec, Trained]:
     """Train on targets up to position L-3, validate on L-2 by NDCG@10 of all users.
 
-    Weights, order and dropout follow from ``seed``. The model is that of the best
-    epoch, in evaluation mode.
+    Weights, order of the samples and dropout follow from ``seed``. The model is that of
+    the best epoch, in evaluation mode.
 
     Raises:
-        SidiffError: no user is long enough.
+        SidiffError: all users have too few items.
     """
     sequences, longest = inputs.sequences, inputs.max_history
     samples = sequence_rows(sequences, longest)
@@ -180,7 +169,8 @@ def fit_sasrec(
     shape = settings.model_dump(
         include={"d_model", "heads", "d_ff", "layers", "dropout"}
     )
-    model = SasRec(SasRecConfig(sequences.n_items, longest, **shape))
+    config = SasRecConfig(items=sequences.n_items, max_history=longest, **shape)
+    model = SasRec(config)
     model.initialize(torch.Generator().manual_seed(seed + 2)).to(inputs.device)
     per_batch = inputs.parameters.users_per_batch
     decides = {"settings": settings.model_dump(), "users_per_batch": per_batch}
@@ -202,27 +192,26 @@ class SasRecAlone(Baseline):
     """SASRec's softmax over the items."""
 
     networks = "sasrec"
-    title = "SASRec"
 
-    def fit(self, inputs: TrainingInputs) -> TrainedNetworks:
-        """Try every candidate with the first seed, train the best one with all seeds.
+    def fit(self, inputs: TrainingInputs) -> tuple[list[Network], list[dict[str, Any]]]:
+        """Train all candidates with the first seed, and the best one with all seeds.
 
-        The candidate with the highest validation NDCG@10 at item level wins; the test
-        split is not looked at.
+        The best candidate has the highest validation NDCG@10 at item level.
         """
         seeds, candidates = inputs.seeds, inputs.parameters.sasrec.candidates()
         label = f"SASRec, setting {{}} of {len(candidates)}"
-        found = [
+        trials = [
             fit_sasrec(inputs, settings, seeds[0], label.format(number))
             for number, settings in enumerate(candidates, 1)
         ]
-        best = max(range(len(found)), key=lambda number: found[number][1].score)
+        best = max(range(len(trials)), key=lambda number: trials[number][1].score)
         label = f"SASRec, seed {{}} of {len(seeds)}"
-        networks = [found[best]] + [
+        networks: list[Network] = [trials[best]]
+        networks += [
             fit_sasrec(inputs, candidates[best], seed, label.format(number))
             for number, seed in enumerate(seeds[1:], 2)
         ]
-        tried = [
+        compared = [
             {
                 "method": "sasrec",
                 "seed": seeds[0],
@@ -231,9 +220,9 @@ class SasRecAlone(Baseline):
                 "epochs_run": trained.epochs_run,
                 "settings": settings.model_dump(),
             }
-            for settings, (_, trained) in zip(candidates, found, strict=True)
+            for settings, (_, trained) in zip(candidates, trials, strict=True)
         ]
-        return TrainedNetworks.of(networks, seeds, tried)
+        return networks, compared
 
     def ranker(
         self,
@@ -242,7 +231,7 @@ class SasRecAlone(Baseline):
         weights: Mapping[str, Tensor],
         config: Mapping[str, Any],
     ) -> ItemRanker:
-        """The softmax alone."""
+        """Rank by the softmax."""
         network = SasRec.from_saved(weights, config).to(inputs.catalogue.device)
         return ItemRanker(network, inputs.catalogue)
 
@@ -257,7 +246,7 @@ class SasRecMarkov(SasRecAlone):
         weights: Mapping[str, Tensor],
         config: Mapping[str, Any],
     ) -> ItemRanker:
-        """The softmax with transitions."""
+        """Rank by the softmax with transitions."""
         alone = super().ranker(inputs, parameters, weights, config)
-        added = inputs.transitions(parameters.sasrec_markov)
-        return replace(alone, transitions=added)
+        transitions = inputs.transitions(parameters.sasrec_markov)
+        return replace(alone, transitions=transitions)

@@ -35,7 +35,7 @@ class SasRecSettings(AttentionParameters):
 
 
 class SasRecParameters(SasRecSettings):
-    """A SASRec and the variations of it to try."""
+    """A SASRec and its variations, of which validation chooses one."""
 
     tune: list[dict[str, Any]]
 
@@ -45,13 +45,13 @@ class SasRecParameters(SasRecSettings):
         return self
 
     def candidates(self) -> list[SasRecSettings]:
-        """The settings themselves, then with each entry of ``tune`` laid over them."""
+        """The settings themselves, then with the changes of each entry of ``tune``."""
         base = SasRecSettings.model_validate(self.model_dump(exclude={"tune"}))
         return [base, *changed(base, dict(enumerate(self.tune)), ".tune[{}]").values()]
 
 
 class AutoregressiveParameters(Parameters):
-    """The autoregressive SID decoder, as far as it differs from ``training``."""
+    """Settings of the autoregressive decoder that differ from ``training``."""
 
     encoder_layers: Count
     decoder_layers: Count
@@ -64,7 +64,7 @@ class AutoregressiveParameters(Parameters):
 
 
 class BaselinesParameters(Parameters):
-    """Other methods on the same split (pipeline ``baselines``)."""
+    """Methods to compare with (pipeline ``baselines``)."""
 
     methods: Annotated[list[Annotated[str, Choice(BASELINES)]], Field(min_length=1)]
     markov: TransitionParameters

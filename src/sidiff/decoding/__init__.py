@@ -1,1 +1,1 @@
-"""Search for the semantic IDs that a user's history makes likely."""
+"""Decoding: the search for the next semantic IDs of a user."""

@@ -1,8 +1,8 @@
-"""Partial SIDs in a search: their expansion and the merging of equal ones.
+"""Beams of partial SIDs, their expansion, and the merging of equal states.
 
-The same partial SID reached in two orders is one state. A state of t filled digits has
-at most t parents when parents are distinct, so the best ``t * beam`` candidates always
-hold the best ``beam`` distinct states by their best score: nothing is lost.
+A partial SID reached in two orders of digits is one state. A state of t filled digits
+has at most t distinct parents, so the best ``t * beam`` candidates always contain the
+best ``beam`` distinct states.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Beams(NamedTuple):
     """Partial SIDs of every user, best first.
 
     Attributes:
-        codes: ``(B, A, L)``; meaningless where masked.
-        masked: ``(B, A, L)``.
+        codes: ``(B, A, L)``; arbitrary where masked.
+        masked: ``(B, A, L)`` bool.
         scores: ``(B, A)``; -inf marks an unused slot.
-        nodes: place in the lattice ``(B, A)``; unused without one.
+        nodes: nodes of the lattice ``(B, A)``; unused without a lattice.
     """
 
     codes: Tensor
@@ -32,7 +32,7 @@ class Beams(NamedTuple):
     nodes: Tensor
 
     def take(self, rows: Tensor, scores: Tensor) -> Beams:
-        """The beams ``rows`` ``(B, C)`` of each user, with new scores."""
+        """Select the beams ``rows`` ``(B, C)`` of each user, with new scores."""
         index = rows[..., None].expand(-1, -1, self.codes.shape[2])
         return Beams(
             self.codes.gather(1, index),
@@ -52,11 +52,11 @@ class Beams(NamedTuple):
         )
 
     def best_states(self, width: int, codebook_size: int) -> Beams:
-        """Keep each state once, with its best score; beams come best first."""
+        """Keep each state once, with its best score, best first."""
         again = repeats(self.keys(codebook_size))
         scores = self.scores.masked_fill(again, -torch.inf)
-        scores, kept = scores.topk(min(width, scores.shape[1]), dim=1)
-        return self.take(kept, scores)
+        scores, columns = scores.topk(min(width, scores.shape[1]), dim=1)
+        return self.take(columns, scores)
 
     def keys(self, codebook_size: int) -> Tensor:
         """A number per state ``(B, A)``; -1 in unused slots."""

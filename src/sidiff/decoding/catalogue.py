@@ -1,4 +1,4 @@
-"""Existing SIDs and their items, laid out for decoders."""
+"""Existing SIDs and their items, as arrays for decoders."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Continuations(Protocol):
         """
 
     def follow(self, nodes: Tensor, digit: Tensor, code: Tensor) -> Tensor:
-        """The nodes of the states after one more digit."""
+        """The nodes of the states after filling a digit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +42,14 @@ class Catalogue:
         codes: the SIDs, ``(S, L)`` int64.
         codebook_size: K.
         index: from codes to rows.
-        sizes: items of each SID that may be recommended, ``(S,)``.
-        starts: where each SID's items begin in ``items``, ``(S,)``.
-        items: item indices SID by SID; inside one by training popularity, then index.
+        sizes: number of allowed items of each SID, ``(S,)``.
+        starts: first place of each SID's items in ``items``, ``(S,)``.
+        items: allowed items, SID by SID, then by training popularity, then index.
         sid_of_item: ``(N,)``.
         by_popularity: all items, the most frequent in training first, then by index.
-        place_of_item: of each item in ``by_popularity``, ``(N,)``.
-        lattice: of all SIDs, if it is built already.
-        allowed_items: which items may be recommended, ``(N,)`` bool; None for all.
+        place_of_item: place of each item in ``by_popularity``, ``(N,)``.
+        lattice: of all SIDs; None to build it at first use.
+        allowed_items: items that may be recommended, ``(N,)`` bool; None for all.
     """
 
     codes: Tensor
@@ -73,14 +73,14 @@ class Catalogue:
         device: torch.device,
         lattice: Lattice | None = None,
     ) -> Catalogue:
-        """Lay the SIDs out.
+        """Build the arrays of a catalogue.
 
         Args:
             groups: distinct SIDs and their items.
             codebook_size: K.
-            training_counts: occurrences of each item in the training part ``(N,)``.
+            training_counts: occurrences of each item in the training data ``(N,)``.
             device: of the arrays.
-            lattice: of these SIDs, if it is built already.
+            lattice: of these SIDs; None to build it at first use.
         """
         order = np.argsort(-training_counts, kind="stable")
         by_popularity = torch.from_numpy(order).to(device)
@@ -119,7 +119,7 @@ class Catalogue:
 
     @property
     def allowed_sids(self) -> Tensor | None:
-        """SIDs with an item that may be recommended ``(S,)`` bool; None for all."""
+        """SIDs with an allowed item, ``(S,)`` bool; None for all."""
         return None if self.allowed_items is None else self.sizes > 0
 
     def restrict(self, allowed: Tensor) -> Catalogue:
@@ -143,13 +143,13 @@ class Catalogue:
         )
 
     def fully_excluded(self, excluded: Tensor) -> Tensor:
-        """SIDs all of whose items are excluded for a user.
+        """SIDs whose items are all excluded for a user.
 
         Args:
             excluded: item indices, -1 for none, ``(B, E)``.
 
         Returns:
-            Rows of SIDs, each once, -1 elsewhere, ``(B, E)``.
+            Distinct rows of SIDs, -1 for none, ``(B, E)``.
         """
         items = excluded.clamp(min=0)
         counted = (excluded >= 0) & ~repeats(excluded)

@@ -1,13 +1,13 @@
-"""CPD, confidence-guided parallel denoising, and its controls of one order for all.
+"""CPD, confidence-guided parallel denoising, and its controls with a given order.
 
 DiffGRM (arXiv 2510.21805), Eqs. 8-10: starting from a fully masked SID, each step
 fills one digit per beam and keeps the best ``beam`` triples (beam, digit, code)
 over all beams, open digits and codes by summed log-probability. Beams may fill
-their digits in different orders. The controls ``order: random`` and ``fixed`` allow one
-digit a step, the same for all users.
+their digits in different orders. The controls ``order: random`` and ``fixed`` fill the
+same digit of all users in each step.
 
 sidiff adds the merging of equal states (``sidiff.decoding.beams``) and the constraint:
-a beam takes only steps that lead to an item that may be recommended.
+every step leads to an allowed item.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from sidiff.decoding.search import Search
 
 @torch.inference_mode()
 def decode(search: Search) -> Decoded:
-    """Up to ``beam`` complete SIDs for each user of a batch.
+    """Search for up to ``beam`` complete SIDs of each user.
 
-    Equal SIDs may repeat unless merged; unconstrained, a SID need not belong to an
-    item.
+    Without merging a SID may occur several times. Without the constraint a SID need not
+    exist.
     """
     p, beams = search.parameters, search.start()
     digits, merged = beams.codes.shape[2], p.merge != "none"
@@ -42,13 +42,13 @@ def decode(search: Search) -> Decoded:
 
 
 def _best_children(search: Search, beams: Beams, log_p: Tensor, width: int) -> Beams:
-    """The best children of all beams, equal ones as often as they are reached.
+    """The best children of all beams; equal states are not merged.
 
     Args:
         search: the search.
         beams: the parents.
         log_p: log-probabilities ``(B, A, L, K)``, -inf where a step is not allowed.
-        width: most children per user.
+        width: largest number of children per user.
     """
     digits, size = log_p.shape[2:]
     candidates = (beams.scores[..., None, None] + log_p).flatten(1)
@@ -58,7 +58,7 @@ def _best_children(search: Search, beams: Beams, log_p: Tensor, width: int) -> B
 
 
 def _own_best_codes(search: Search, beams: Beams, log_p: Tensor) -> Beams:
-    """Each beam with the best code of its last digit (DiffGRM's release)."""
+    """Fill the last digit of each beam with its best code (DiffGRM's release)."""
     score, choice = log_p.flatten(2).max(2)
     scores, parent = (beams.scores + score).sort(dim=1, descending=True, stable=True)
     parents = beams.take(parent, scores)

@@ -21,13 +21,13 @@ class Decoded:
     Attributes:
         codes: ``(B, A, L)`` int64, A at most the beam width.
         scores: summed log-probabilities ``(B, A)``; -inf marks an unused slot.
-        denoiser_calls: denoiser calls, mean over the users.
-        distinct_states: share of distinct states among those given to the denoiser.
+        denoiser_calls: denoiser calls per user.
+        distinct_states: share of distinct states among the states of all steps.
     """
 
     codes: Tensor
     scores: Tensor
-    denoiser_calls: float
+    denoiser_calls: int
     distinct_states: float
 
 

@@ -1,9 +1,9 @@
 """The inverted index: valid continuations of long partial SIDs.
 
 Each (digit, code) has an inverted list of its SIDs. The shortest list of a state's
-filled digits is scanned for the SIDs that agree with the state; the codes of these SIDs
-at open digits are its valid continuations. Exact for any number of digits, with L
-entries per SID where the lattice has L 2^(L-1).
+filled digits is scanned for the SIDs that agree with the state. The codes of these SIDs
+at open digits are its valid continuations. The index has L entries per SID, the lattice
+L 2^(L-1).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class InvertedIndex:
     def counts(self, codes: Tensor, masked: Tensor, nodes: Tensor) -> Tensor:
         """As ``Continuations.counts``; nodes are unused.
 
-        Of the states of a call all are fully masked, or none is.
+        Either all states of a call are fully masked, or none is.
         """
         del nodes
         digits, size = self.codes.shape[1], self.codebook_size

@@ -1,4 +1,4 @@
-"""Integer keys of SIDs, exact for any number of digits and codes, and their tables."""
+"""Integer keys of SIDs, for any number of digits and codes, and operations on keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LARGEST_KEY = 2**62
 
 
 def state_keys(codes: Tensor, masked: Tensor, codebook_size: int) -> Tensor:
-    """A non-negative integer per partial SID, equal exactly where the states are.
+    """A non-negative integer per partial SID, equal for equal states only.
 
     Args:
         codes: ``(B, A, L)`` int64; ignored where masked.
@@ -26,7 +26,7 @@ def state_keys(codes: Tensor, masked: Tensor, codebook_size: int) -> Tensor:
     keys, size = symbols[..., 0], radix
     for digit in range(1, symbols.shape[2]):
         if size * radix > LARGEST_KEY:
-            # Too many digits for one integer: number the prefixes that occur.
+            # Too many digits for one integer: replace the prefixes by their numbers.
             values, keys = keys.unique(return_inverse=True)
             size = len(values)
         keys = keys * radix + symbols[..., digit]
@@ -35,7 +35,7 @@ def state_keys(codes: Tensor, masked: Tensor, codebook_size: int) -> Tensor:
 
 
 def repeats(keys: Tensor) -> Tensor:
-    """Mark every key ``(B, A)`` that occurs further left in its row."""
+    """Mark the keys ``(B, A)`` that occur further left in their row."""
     ordered, position = keys.sort(dim=1, stable=True)
     repeated = torch.zeros_like(ordered, dtype=torch.bool)
     repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
@@ -43,7 +43,7 @@ def repeats(keys: Tensor) -> Tensor:
 
 
 def among(values: Tensor, others: Tensor) -> Tensor:
-    """Mark the values ``(B, A)`` that are in the same row of ``others`` ``(B, E)``."""
+    """Mark the values ``(B, A)`` that the same row of ``others`` ``(B, E)`` has."""
     if not others.shape[1]:
         return torch.zeros_like(values, dtype=torch.bool)
     ordered = others.sort(dim=1).values
@@ -55,15 +55,15 @@ def distinct_columns(keys: Tensor) -> tuple[Tensor, Tensor]:
     """The distinct keys of each row ``(B, A)``.
 
     Returns:
-        A column of every distinct key of the row ``(B, D)``, padded by repetition; and
-        the place of each key among them ``(B, A)``.
+        Columns of the distinct keys ``(B, D)``, padded with column 0, and the place of
+        each key among them ``(B, A)``.
     """
     ordered, column = keys.sort(dim=1, stable=True)
     new = torch.ones_like(ordered, dtype=torch.bool)
     new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     rank = new.cumsum(1) - 1
     count = int(rank[:, -1].max()) + 1
-    # Repeated keys go to a last column, which is cut off.
+    # Repeated keys are written to an additional column, which is cut off.
     first = keys.new_zeros(len(keys), count + 1)
     first.scatter_(1, torch.where(new, rank, count), column)
     return first[:, :count], torch.zeros_like(rank).scatter(1, column, rank)
@@ -72,9 +72,14 @@ def distinct_columns(keys: Tensor) -> tuple[Tensor, Tensor]:
 def padded_rows(
     row: Tensor, values: Tensor, batch: int, width: int, empty: float
 ) -> Tensor:
-    """The first ``width`` values of each row ``(batch, width)``; ``row`` is sorted.
+    """The first ``width`` values of each row, padded with ``empty``.
 
-    Shorter rows are padded with ``empty``.
+    Args:
+        row: of each value, sorted ``(n,)``.
+        values: ``(n,)``.
+        batch: number of rows.
+        width: number of columns.
+        empty: value of pads.
     """
     counts = torch.bincount(row, minlength=batch)
     place = torch.arange(len(row), device=row.device)
@@ -88,9 +93,8 @@ def padded_rows(
 class SidIndex:
     """Index from complete SIDs to their rows in a table of distinct SIDs.
 
-    A prefix tree as one sorted array per digit: the children of prefix ``p`` are the
-    keys ``p * K + code``. A look-up is one binary search per digit for all SIDs at
-    once.
+    It is a prefix tree with one sorted array per digit: the children of prefix ``p``
+    are the keys ``p * K + code``. A look-up is one binary search per digit.
     """
 
     def __init__(
@@ -110,7 +114,7 @@ class SidIndex:
         self.row_of_leaf = torch.from_numpy(row_of_leaf).to(device)
 
     def rows(self, codes: Tensor) -> Tensor:
-        """Row of each SID ``(..., L)`` in the table; -1 where there is none."""
+        """Row of each SID ``(..., L)`` in the table; -1 for an unknown SID."""
         prefix = torch.zeros_like(codes[..., 0])
         known = torch.ones_like(prefix, dtype=torch.bool)
         for digit, keys in enumerate(self.levels):

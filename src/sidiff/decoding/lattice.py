@@ -3,10 +3,10 @@
 The lattice extends a prefix tree from one order of digits to all. A node is a set of
 filled digits with codes that some SID has; an edge fills one more digit. There are at
 most 2^L nodes and L 2^(L-1) edges per distinct SID, so the lattice is for short SIDs
-(``fits``); ``sidiff.decoding.inverted_index`` is for longer ones.
+(``fits``). ``sidiff.decoding.inverted_index`` is for longer ones.
 
-Edges are one sorted array of keys ``node * L * K + digit * K + code``: the valid
-continuations of a node are a slice of it, and following an edge is a binary search.
+Edges are one sorted array of keys ``node * L * K + digit * K + code``. The valid
+continuations of a node are a slice of it. Following an edge is a binary search.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from torch import Tensor
 from sidiff.diffusion.slices import slices
 
 MAX_EDGES = 2**25
-"""Most edges of a lattice: 16 bytes each, half a GiB."""
+"""Largest number of edges: 16 bytes each, half a GiB."""
 
 MAX_DIGITS = 10
-"""Most digits: with 11 even a small lattice is a hundred times the inverted index."""
+"""Largest number of digits: with 11 a lattice is a hundred times the inverted index."""
 
 _ARRAYS = ("edges", "children", "starts", "rows", "sids")
 
 
 def fits(sids: int, digits: int) -> bool:
-    """Test that the lattice is small enough for any codes of the SIDs.
+    """Test that the lattice is small enough, whatever the codes of the SIDs.
 
-    It is for a million SIDs of 4 digits and 32,768 of 8, never for 16 digits.
+    The limit is a million SIDs of 4 digits, or 32,768 of 8.
     """
     return digits <= MAX_DIGITS and sids * digits * 2 ** (digits - 1) <= MAX_EDGES
 
@@ -125,18 +125,18 @@ class Lattice:
         return cls(metadata["digits"], metadata["codebook_size"], **arrays)
 
     def restrict(self, allowed: Tensor) -> Lattice:
-        """The lattice of a part of the SIDs, ``allowed`` ``(S,)`` bool by their rows.
+        """The lattice of the SIDs ``allowed`` ``(S,)`` bool.
 
-        Linear in the edges. Nodes keep their numbers; a node without allowed SIDs has
-        no edges.
+        The cost is linear in the edges. Nodes keep their numbers; a node without
+        allowed SIDs has no edges.
         """
         sids = torch.zeros_like(self.sids)
         complete = self.rows >= 0
         sids[complete] = allowed[self.rows[complete]].to(sids.dtype)
         symbols = self.digits * self.codebook_size
         parents = self.edges // symbols
-        # Edges that fill their parent's lowest open digit: along these alone each SID
-        # below a node is counted once.
+        # Along edges that fill the parent's lowest open digit, each SID below a node is
+        # counted once.
         digit = self.edges % symbols // self.codebook_size
         lowest = digit == digit[self.starts[parents]]
         for _ in range(self.digits):
@@ -168,7 +168,7 @@ class Lattice:
     def follow(self, nodes: Tensor, digit: Tensor, code: Tensor) -> Tensor:
         """The node reached by filling ``digit`` with ``code``; all shapes equal.
 
-        The edge must exist; where it does not, the result is meaningless.
+        The result is arbitrary where the edge does not exist.
         """
         if not len(self.edges):
             return nodes

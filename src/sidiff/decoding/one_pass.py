@@ -1,8 +1,8 @@
-"""One-pass scoring: every existing SID by the fully masked distribution, exactly.
+"""One-pass scoring: the exact ranking of existing SIDs by the fully masked state.
 
-The score of a SID is the sum of its digits' log-probabilities with nothing filled in:
-one denoiser call and no search. It treats the digits as independent given the history,
-so it is the baseline of all decoders with more calls.
+The score of a SID is the sum of its digits' log-probabilities at the fully masked
+state. It takes one denoiser call, and treats the digits as independent given the
+history. So it is the baseline of decoders with several calls.
 """
 
 from __future__ import annotations
@@ -36,4 +36,4 @@ def decode(search: Search) -> Decoded:
         catalogue.allowed_sids,
         search.excluded,
     )
-    return Decoded(catalogue.codes[rows], best, denoiser_calls=1, distinct_states=1.0)
+    return Decoded(catalogue.codes[rows], best, 1, 1.0)

@@ -1,8 +1,8 @@
 """The joint denoiser's posterior over a catalogue, and its marginals over codes.
 
 At a state only the items that agree with it compete. The probability of a code is the
-sum of its items' probabilities, so a search that fills one digit after the other finds
-existing SIDs only, and its steps multiply to the probability of an item.
+sum of its items' probabilities. So a search that fills one digit after the other finds
+existing SIDs only, and the product of its steps is the probability of an item.
 
 Symbols: as in ``sidiff.diffusion.joint``; C pairs of a state, numbered through
 ``(B, V)``, and an item that agrees with it.
@@ -22,13 +22,13 @@ from sidiff.onednn import linear
 
 
 class Posterior:
-    """A joint denoiser over one catalogue, with the interface of a denoiser."""
+    """A joint denoiser over one catalogue, as a ``DenoisingModel``."""
 
     def __init__(self, network: JointDenoiser, items: ItemTable) -> None:
         """Index the catalogue.
 
         Args:
-            network: the trained network, in evaluation mode.
+            network: in evaluation mode.
             items: codes and residual rows of the N items.
         """
         self.network = network
@@ -51,13 +51,13 @@ class Posterior:
         return gated(energies, gates, memory.history_items, items, len(self.vectors))
 
     def logits(self, codes: Tensor, masked: Tensor, memory: JointMemory) -> Tensor:
-        """Log-probabilities of codes ``(B, V, L, K)``; -inf where no item agrees.
+        """Log-probabilities of codes ``(B, V, L, K)``; -inf for codes without items.
 
-        They are all equal, and arbitrary, where no item agrees with the state.
+        They are all 0 where no item agrees with the state.
 
         Args:
             codes: ``(B, V, L)`` int64; values at masked digits are ignored.
-            masked: ``(B, V, L)`` bool; of the states all are fully masked, or none is.
+            masked: ``(B, V, L)`` bool; either all states are fully masked, or none is.
             memory: the users' histories.
         """
         digits, size = self.config.digits, self.config.codebook_size
@@ -66,8 +66,8 @@ class Posterior:
         places = self.items.codes + first
         total = torch.zeros(shape, dtype=torch.float64, device=codes.device)
         if bool(masked.all()):
-            every = torch.arange(len(places), device=codes.device)
-            pi = self.energies(memory, every).double().softmax(1)
+            all_items = torch.arange(len(places), device=codes.device)
+            pi = self.energies(memory, all_items).double().softmax(1)
             flat = total[:, 0].flatten(1)
             for column in places.T:
                 flat.index_add_(1, column, pi)
@@ -80,9 +80,9 @@ class Posterior:
             place = owner[:, None] * (digits * size) + places[item]
             mass = log_pi.double().exp()[:, None].expand_as(place)
             total.view(-1).index_add_(0, place.flatten(), mass.flatten())
-        # A row of -inf gives NaN, which topk ranks first.
-        nowhere = total.sum(-1, keepdim=True) == 0
-        return total.masked_fill(nowhere, 1.0).log().float()
+        # A softmax over a row of -inf would be NaN, which topk ranks first.
+        empty = total.sum(-1, keepdim=True) == 0
+        return total.masked_fill(empty, 1.0).log().float()
 
 
 def candidate_log_p(
@@ -96,11 +96,11 @@ def candidate_log_p(
     """Log-probabilities ``(C,)`` of items among those that agree with a state.
 
     Args:
-        network: of the energies.
+        network: the joint denoiser.
         codes: of the states ``(B, V, L)``.
         masked: ``(B, V, L)`` bool.
         memory: the users' histories.
-        pairs: all agreeing pairs, states ``(C,)`` and items ``(C,)``.
+        pairs: states ``(C,)`` and items ``(C,)`` of all pairs that agree.
         items: codes and residual rows.
     """
     owner, item = pairs

@@ -1,4 +1,4 @@
-"""The best rows of a table for every user, by exact scores, in bounded memory."""
+"""Exact selection of the best rows of a table for every user, in bounded memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 ROWS_PER_CHUNK = 2**16
-"""Rows scored at a time: bounds memory at 64 Ki scores per user."""
+"""Rows scored at a time, which bounds the memory per user."""
 
 
 def best_rows(
@@ -24,8 +24,8 @@ def best_rows(
         count: number of rows.
         score: from rows ``(n,)`` to scores ``(B, n)``, which are overwritten.
         width: rows to keep per user.
-        allowed: rows that may be kept, ``(count,)`` bool; None for all.
-        excluded: rows that a user must not get, -1 for none, ``(B, E)``.
+        allowed: ``(count,)`` bool; None for all rows.
+        excluded: excluded rows of each user, -1 for none, ``(B, E)``.
 
     Returns:
         Rows and scores, best first, ties by row, ``(B, width)`` or fewer; -inf marks
@@ -45,17 +45,17 @@ def best_rows(
             scores[user, excluded[user, slot] - start] = -torch.inf
         scores, columns = best_columns(scores, width)
         best, rows = torch.cat([best, scores], 1), torch.cat([rows, chunk[columns]], 1)
-        # Earlier rows come first, so ties stay in the order of rows.
-        best, kept = best_columns(best, width)
-        rows = rows.gather(1, kept)
+        # Earlier rows come first, so ties remain in the order of rows.
+        best, order = best_columns(best, width)
+        rows = rows.gather(1, order)
     return rows, best
 
 
 def best_columns(scores: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """The best scores of each row and their columns, best first, ties by column.
 
-    ``topk`` takes any of equal scores, so that a list would depend on its length and on
-    the batch.
+    ``topk`` takes any of equal scores, so its lists depend on their length and on the
+    batch.
 
     Args:
         scores: ``(B, N)``.
@@ -74,12 +74,12 @@ def best_columns(scores: Tensor, width: int) -> tuple[Tensor, Tensor]:
             columns[tied] = _first_of_equals(scores[tied], last[tied], width)
             best[tied] = scores[tied].gather(1, columns[tied])
     columns, order = columns.sort(dim=1)
-    best, kept = best.gather(1, order).sort(dim=1, descending=True, stable=True)
-    return best, columns.gather(1, kept)
+    best, order = best.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return best, columns.gather(1, order)
 
 
 def _first_of_equals(scores: Tensor, last: Tensor, width: int) -> Tensor:
-    """Columns above the score ``last`` ``(B,)``, then the first equal to it."""
+    """Columns above the score ``last`` ``(B,)``, then the first columns equal to it."""
     above, level = scores > last[:, None], scores == last[:, None]
     room = width - above.sum(1, keepdim=True)
     chosen = above | (level & (level.cumsum(1) <= room))

@@ -1,4 +1,4 @@
-"""Search state of a batch: model, constraint, call counters."""
+"""Search of a batch of users: model, constraint, counters."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Search:
         memory: the users' encoded histories, batch size B.
         parameters: of the decoder.
         catalogue: the existing SIDs.
-        excluded: rows of SIDs that a user must not get, -1 for none, ``(B, E)``; read
-            only under ``constraint: items``, and by one-pass scoring.
-        calls: denoiser calls, each counted once per user.
-        distinct: distinct states among the ``seen`` ones.
-        seen: states given to the denoiser.
+        excluded: excluded SIDs of each user, -1 for none, ``(B, E)``; used only under
+            ``constraint: items`` and by one-pass scoring.
+        calls: number of denoiser calls.
+        distinct: distinct states of each user and step, summed.
+        seen: states of all users and steps.
     """
 
     denoiser: DenoisingModel
@@ -44,7 +44,7 @@ class Search:
 
     @cached_property
     def tree(self) -> Continuations | None:
-        """Number of SIDs behind every step; None where every step is valid."""
+        """The valid continuations; None without the constraint."""
         free = self.parameters.constraint == "none"
         return None if free else self.catalogue.continuations
 
@@ -64,10 +64,10 @@ class Search:
         keys = beams.keys(self.denoiser.config.codebook_size)
         self.distinct += int(((keys >= 0) & ~repeats(keys)).sum())
         self.seen += int((keys >= 0).sum())
-        self.calls += len(keys)
+        self.calls += 1
         if self.parameters.merge != "none":
             return self._log_p(beams)
-        # Unmerged beams hold most states several times; the denoiser gets each once.
+        # Unmerged beams repeat most states; the denoiser reads each distinct one once.
         first, place = distinct_columns(keys)
         log_p = self._log_p(beams.take(first, beams.scores.gather(1, first)))
         rows = place[..., None, None].expand(-1, -1, *log_p.shape[2:])
@@ -79,19 +79,23 @@ class Search:
         return logits.log_softmax(-1).masked_fill_(~valid, -torch.inf)
 
     def allowed(self, log_p: Tensor, filled: int, count: int) -> Tensor:
-        """``log_p``, -inf at digits that are not among the ``count`` next ones."""
+        """Set ``log_p`` to -inf except at the next ``count`` digits of the order."""
         if self.parameters.order == "confidence":
             return log_p
-        barred = torch.ones(log_p.shape[2], dtype=torch.bool)
-        order = torch.arange(len(barred))
+        digits = log_p.shape[2]
+        order = torch.arange(digits)
         if self.parameters.order == "random":
             generator = torch.Generator().manual_seed(self.parameters.seed)
-            order = torch.randperm(len(barred), generator=generator)
-        barred[order[filled : filled + count]] = False
-        return log_p.masked_fill(barred.to(log_p.device)[:, None], -torch.inf)
+            order = torch.randperm(digits, generator=generator)
+        forbidden = torch.ones(digits, dtype=torch.bool)
+        forbidden[order[filled : filled + count]] = False
+        return log_p.masked_fill(forbidden.to(log_p.device)[:, None], -torch.inf)
 
     def valid_steps(self, beams: Beams) -> Tensor:
-        """Steps that lead to an item, bool ``(B, A, L, K)``, or all open digits."""
+        """Mark the steps that lead to an allowed item, bool ``(B, A, L, K)``.
+
+        Without the constraint all open digits are marked.
+        """
         if self.tree is None:
             return beams.masked[..., None]
         left = self.tree.counts(beams.codes, beams.masked, beams.nodes)
@@ -110,5 +114,5 @@ class Search:
 
     def decoded(self, beams: Beams) -> Decoded:
         """The result of a search that has filled every digit."""
-        calls = self.calls / len(beams.scores)
-        return Decoded(beams.codes, beams.scores, calls, self.distinct / self.seen)
+        distinct = self.distinct / self.seen
+        return Decoded(beams.codes, beams.scores, self.calls, distinct)

@@ -1,8 +1,8 @@
-"""The path of single SIDs through the network, digit by digit.
+"""The trace of single SIDs through the network, digit by digit.
 
-From nothing filled in, each step fills the open digit that has the most probable code
-(the order of CPD, DiffGRM section 3.4, along one path instead of a beam). The codes are
-those of given SIDs, or the network's own choice.
+Starting from the fully masked state, each step fills the open digit with the most
+probable code: the order of CPD (DiffGRM, section 3.4) along one path. The codes are
+those of given SIDs, or the most probable ones.
 
 Symbols: B users, V SIDs of each, L digits, K codes, R runners-up.
 """
@@ -19,13 +19,13 @@ from sidiff.diffusion.denoiser import DenoisingModel
 
 
 class TraceStep(NamedTuple):
-    """One denoiser call and the digit of each SID that it fills.
+    """One denoiser call, and the digit that it fills in each SID.
 
     Attributes:
         filled: codes before the step, -1 where masked ``(B, V, L)``.
         log_p: log-probabilities of all codes, -inf at filled digits ``(B, V, L, K)``.
-        digit: the digit that is filled ``(B, V)``.
-        code: the code that it gets ``(B, V)``.
+        digit: the filled digit ``(B, V)``.
+        code: its code ``(B, V)``.
         code_log_p: log-probability of that code ``(B, V)``.
     """
 
@@ -37,14 +37,14 @@ class TraceStep(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """The steps to every SID, the first one first.
+    """The steps of every SID in their order.
 
     Attributes:
-        digits: which digit was filled ``(B, V, L)``.
-        filled: with which code ``(B, V, L)``.
-        log_p: log-probability of that code when it was filled ``(B, V, L)``.
-        codes: the most probable codes of that digit then ``(B, V, L, R)``, best first;
-            the one that was filled in may be among them.
+        digits: the filled digit of each step ``(B, V, L)``.
+        filled: its code ``(B, V, L)``.
+        log_p: log-probability of that code at that step ``(B, V, L)``.
+        codes: the most probable codes of that digit ``(B, V, L, R)``, best first; the
+            filled code may be among them.
         codes_log_p: their log-probabilities.
     """
 
@@ -64,8 +64,8 @@ def steps(
         denoiser: the trained network.
         memory: the users' histories as the denoiser reads them, batch size B.
         sids: codes ``(B, V, L)``.
-        given: fill these codes; else each digit gets its most probable code, of
-            ``sids`` only the shape counts, and the result need not be an item's.
+        given: fill the codes of ``sids``. If False, fill the most probable codes: only
+            the shape of ``sids`` is used, and the result need not exist.
 
     Yields:
         One step per digit, in the order of filling.
@@ -75,8 +75,8 @@ def steps(
         log_p = denoiser.logits(codes, masked, memory).log_softmax(-1)
         log_p = log_p.masked_fill(~masked[..., None], -torch.inf)
         choice = sids if given else log_p.argmax(-1)
-        own = log_p.gather(3, choice[..., None])[..., 0]
-        best, digit = own.max(2)
+        choice_log_p = log_p.gather(3, choice[..., None])[..., 0]
+        best, digit = choice_log_p.max(2)
         code = choice.gather(2, digit[..., None])
         filled = codes.masked_fill(masked, -1)
         yield TraceStep(filled, log_p, digit, code[..., 0], best)
@@ -94,13 +94,13 @@ def trace(
         denoiser: the trained network.
         memory: the users' histories as the denoiser reads them, batch size B.
         sids: codes ``(B, V, L)``.
-        runners_up: codes to keep of every step; fewer where there are no more.
+        runners_up: largest number of codes to keep of every step.
     """
-    kept = min(runners_up, denoiser.config.codebook_size)
+    count = min(runners_up, denoiser.config.codebook_size)
     parts = []
     for step in steps(denoiser, memory, sids):
         place = step.digit[..., None, None].expand(-1, -1, 1, step.log_p.shape[3])
-        others = step.log_p.gather(2, place)[:, :, 0].topk(kept, dim=2)
+        others = step.log_p.gather(2, place)[:, :, 0].topk(count, dim=2)
         parts.append(
             (step.digit, step.code, step.code_log_p, others.indices, others.values)
         )

@@ -1,21 +1,21 @@
 """Two-stage decoding: a warm-up of single digits, then several digits per call.
 
 MDGR (arXiv 2601.19501, section 4.4): at each step every path fills *its own* most
-confident open digits, one a step for W (``warmup_steps``) steps, then m
-(``digits_per_step``) at once (Eqs. 16-19). Of all ways to fill them, over all paths,
-the best ``beam`` go on (Eqs. 20-23). It takes W + ceil((L - W) / m) denoiser calls
-instead of L; a warm-up of all digits is MDGR's serial decoder. CPD chooses among the
-codes of all open digits of all paths at once instead.
+confident open digits, one per step for W (``warmup_steps``) steps, then m
+(``digits_per_step``) per step (Eqs. 16-19). The best ``beam`` children of all paths are
+kept (Eqs. 20-23). It takes W + ceil((L - W) / m) denoiser calls instead of L. A warm-up
+of all digits is MDGR's serial decoder. CPD chooses among the codes of all open digits
+of all paths instead.
 
 ``order: random`` is the paper's control: every path fills random open digits. sidiff
 adds the merging of equal states and the constraint, as for CPD.
 
-The denoiser's distributions of the digits of one call are independent of each other, so
-a way to fill them is scored by a sum. The best sums over all beams are found digit by
-digit: a partly filled beam is ranked by its score plus the best that each of its
-remaining digits can add. Unconstrained, that best is always available, so the best
-``width`` of each round contain the beginnings of the best ``width`` of the end. Under
-the constraint it is a bound: a beam search in which every step leads to an item.
+The digits of one call are independent of each other given the state, so the score of a
+child is a sum over them. The best sums over all beams are found digit by digit: a
+partly filled beam is ranked by its score plus the best log-probability of each
+remaining digit. Without the constraint these codes are always available, so the best
+``width`` of each round contain the beginnings of the best ``width`` children. Under the
+constraint they give an upper bound, and the search is a beam search.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sidiff.decoding.search import Search
 
 @torch.inference_mode()
 def decode(search: Search) -> Decoded:
-    """Complete SIDs for each user of a batch, as ``sidiff.decoding.cpd.decode``."""
+    """Search for complete SIDs of each user, as ``sidiff.decoding.cpd.decode``."""
     parameters, stages = search.parameters, search.parameters.parallel
     beams, filled = search.start(), 0
     digits = beams.codes.shape[2]
@@ -48,14 +48,16 @@ def decode(search: Search) -> Decoded:
 
 
 def most_confident(log_p: Tensor, count: int) -> Tensor:
-    """The ``count`` most confident digits of each beam, in this order (Eqs. 18-19).
+    """The ``count`` most confident digits of each beam, best first (Eqs. 18-19).
+
+    The confidence in a digit is the largest log-probability of its codes.
 
     Args:
         log_p: ``(B, A, L, K)``, -inf where invalid.
-        count: number of digits, at most those open.
+        count: number of digits, at most the open ones.
 
     Returns:
-        ``(B, A, count)``; by the largest probability of any code.
+        Digits ``(B, A, count)``.
     """
     confidence = log_p.amax(-1)
     return confidence.sort(dim=2, descending=True, stable=True).indices[..., :count]
@@ -64,8 +66,7 @@ def most_confident(log_p: Tensor, count: int) -> Tensor:
 def _random_digits(masked: Tensor, count: int, seed: int) -> Tensor:
     """Random open digits ``(B, A, count)`` of paths ``(B, A, L)``.
 
-    Drawn for each place in the beam and step, alike for all users, so that no list
-    depends on the rest of the batch.
+    They are the same for all users, so that no list depends on the rest of the batch.
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.rand(masked.shape[1:], generator=generator).to(masked.device)
@@ -79,7 +80,7 @@ def _fill(search: Search, beams: Beams, log_p: Tensor, digits: Tensor) -> Beams:
         search: the search.
         beams: its states.
         log_p: their steps ``(B, A, L, K)``, -inf where invalid.
-        digits: open ones to fill ``(B, A, count)``, best first.
+        digits: open digits to fill ``(B, A, count)``, best first.
     """
     index = digits[..., None].expand(*digits.shape, log_p.shape[3])
     log_p = log_p.gather(2, index)
@@ -90,8 +91,7 @@ def _fill(search: Search, beams: Beams, log_p: Tensor, digits: Tensor) -> Beams:
     while True:
         children = _best_children(search, beams, log_p, digits, reach)
         best = children.best_states(width, log_p.shape[3])
-        # No other child is better than the last of these; each state has so few ways
-        # to it that enough different ones are found.
+        # Complete if no other child can be better than the last distinct state.
         complete = best.scores[:, -1] >= children.scores[:, -1]
         if children.scores.shape[1] < reach or bool(complete.all()):
             return best
@@ -101,9 +101,9 @@ def _fill(search: Search, beams: Beams, log_p: Tensor, digits: Tensor) -> Beams:
 def _best_children(
     search: Search, beams: Beams, log_p: Tensor, digits: Tensor, width: int
 ) -> Beams:
-    """The best ``width`` children, equal ones as often as they are reached.
+    """The best ``width`` children; equal states are not merged.
 
-    ``log_p`` ``(B, A, count, K)`` is of ``digits``.
+    ``log_p`` is that of ``digits``, ``(B, A, count, K)``.
     """
     best = log_p.amax(3)
     # The difference between each code of a digit and the digit's best code.
@@ -115,7 +115,7 @@ def _best_children(
     for place in range(digits.shape[2]):
         digit = digits[:, :, place].gather(1, origin)
         loss = regret[:, :, place].gather(1, origin[..., None].expand(-1, -1, size))
-        if place and search.tree is not None:  # of the first digit all are valid
+        if place and search.tree is not None:  # steps of the first digit are valid
             index = digit[..., None, None].expand(-1, -1, 1, size)
             valid = search.valid_steps(children).gather(2, index)[:, :, 0]
             loss = loss.masked_fill(~valid, -torch.inf)

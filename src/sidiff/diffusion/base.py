@@ -1,4 +1,4 @@
-"""Common parts of the networks: storage and the table of code vectors.
+"""Base classes of the networks: storage, and the table of code vectors.
 
 Symbols: B batch, V views or beams, L digits, K codes, d d_model, n packed tokens.
 """
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import Tensor, nn
 
-from sidiff.diffusion.blocks import DecoderLayer, Packing
+from sidiff.diffusion.blocks import BlockShape, DecoderLayer, Packing
 from sidiff.diffusion.settings import NetworkParameters
 from sidiff.errors import SidiffError
 from sidiff.parameters import Precision
@@ -21,7 +21,7 @@ INITIAL_STD = 0.02
 
 
 class StoredNetwork(nn.Module):
-    """A network that is fully described by its configuration and its weights.
+    """A network that its configuration and its weights describe completely.
 
     Attributes:
         CONFIG: the dataclass of the configuration.
@@ -35,7 +35,7 @@ class StoredNetwork(nn.Module):
     config: Any
 
     def saved_config(self) -> dict[str, Any]:
-        """The configuration as values for JSON, the input of ``from_saved``."""
+        """The configuration as JSON values, the input of ``from_saved``."""
         return asdict(self.config)
 
     def initialize(self, generator: torch.Generator) -> Self:
@@ -60,10 +60,10 @@ class StoredNetwork(nn.Module):
             config: see ``saved_config``; other keys are ignored.
 
         Raises:
-            SidiffError: the configuration is incomplete, which happens with another
+            SidiffError: the configuration is incomplete, for example that of another
                 release, or does not fit the weights.
         """
-        what, stage = cls.STORED
+        title, stage = cls.STORED
         again = (
             f"run kedro run --pipeline={stage} again, or choose another version with "
             "--load-versions"
@@ -76,39 +76,35 @@ class StoredNetwork(nn.Module):
         ]
         if missing:
             raise SidiffError(
-                f"The stored {what} says nothing of its {', '.join(missing)}, so "
+                f"The stored {title} lacks {', '.join(missing)} in its configuration: "
                 f"another release of sidiff wrote it; {again}."
             )
         values = {key: value for key, value in config.items() if key in known}
         network = cls(cls.CONFIG(**values))
         expected = network.state_dict()
         for key in sorted(expected.keys() | weights.keys()):
-            has, wants = (
+            shape, needed = (
                 tuple(w[key].shape) if key in w else None for w in (weights, expected)
             )
-            if has != wants:
+            if shape != needed:
                 raise SidiffError(
-                    f"The stored {what}'s weights do not fit its configuration ({key} "
-                    f"is {has or 'missing'} and should be {wants or 'missing'}); "
+                    f"The stored {title}'s weights do not fit its configuration ({key} "
+                    f"is {shape or 'missing'} and should be {needed or 'missing'}); "
                     f"{again}."
                 )
         network.load_state_dict(dict(weights))
         return network.eval()
 
 
-@dataclass(frozen=True)
-class SidConfig:
+@dataclass(frozen=True, kw_only=True)
+class SidConfig(BlockShape):
     """Shape of SIDs, of histories and of the network."""
 
     digits: int
     codebook_size: int
     max_history: int
-    d_model: int
-    heads: int
-    d_ff: int
     encoder_layers: int
     decoder_layers: int
-    dropout: float
 
     @classmethod
     def build(
@@ -137,8 +133,8 @@ class SidNetwork(StoredNetwork):
         config: shape and function of the network.
         codes: vectors of the codes, digit by digit, ``(L * K, d)``.
         first_row: first row of each digit in ``codes``, ``(L,)``.
-        precision: of the products in encoder and decoder. Products that end in logits
-            are always float32, so that close codes and items stay apart.
+        precision: of the products in encoder and decoder. Products that give logits are
+            always float32, so that close codes and items remain distinct.
     """
 
     config: SidConfig
@@ -160,7 +156,7 @@ class SidNetwork(StoredNetwork):
         return self.codes.view(self.config.digits, self.config.codebook_size, -1)
 
     def code_logits(self, x: Tensor) -> Tensor:
-        """Products of ``x`` ``(B, V, L, d)`` with code vectors, ``(B, V, L, K)``."""
+        """Logits of codes ``(B, V, L, K)``: products of ``x`` ``(B, V, L, d)``."""
         tokens = x.flatten(0, 1).transpose(0, 1)
         logits = torch.bmm(tokens, self.tables.transpose(1, 2))
         return logits.transpose(0, 1).unflatten(0, x.shape[:2])

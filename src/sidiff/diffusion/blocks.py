@@ -1,8 +1,8 @@
 """Transformer blocks of the networks: packed tokens, attention, pre-LayerNorm layers.
 
-Two things make them fast without changing their function. Histories are packed: only
-attention itself sees padding. Views and beams are part of the query length of the
-cross-attention, so that a user's keys and values exist once for all of them.
+Two things make them fast. Histories are packed: only the attention itself reads
+padding. Views and beams are part of the query length of the cross-attention, so that
+they share a user's keys and values.
 
 Symbols: B batch, T tokens of a history, Q queries, V views or beams, L digits,
 d d_model, H heads, n packed tokens.
@@ -11,7 +11,8 @@ d d_model, H heads, n packed tokens.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, cast
+from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,31 +22,28 @@ from sidiff.diffusion.dropout import Dropout
 from sidiff.onednn import Linear
 
 PACKED_GRAIN = 64
-"""Packed tokens come in multiples of this. For each new shape of a matrix product the
-CPU library builds a kernel and keeps it, which costs time and memory."""
+"""Packed tokens are padded to a multiple of this. The CPU library builds and keeps a
+kernel for each shape of a matrix product, which costs time and memory."""
 
 INNER_NUMBERS = 2**20
 """Numbers inside a feed-forward block at a time, without gradients: 4 MiB."""
 
 
-class BlockShape(Protocol):
-    """The shape of a network's blocks."""
+@dataclass(frozen=True, kw_only=True)
+class BlockShape:
+    """The shape of a network's blocks.
 
-    @property
-    def d_model(self) -> int:
-        """Numbers per token, d."""
+    Attributes:
+        d_model: numbers per token, d.
+        heads: attention heads, H; a divisor of d.
+        d_ff: numbers per token inside the feed-forward block.
+        dropout: probability of dropout in training.
+    """
 
-    @property
-    def heads(self) -> int:
-        """Attention heads, H; a divisor of d."""
-
-    @property
-    def d_ff(self) -> int:
-        """Numbers per token inside the feed-forward block."""
-
-    @property
-    def dropout(self) -> float:
-        """Probability of dropout in training."""
+    d_model: int
+    heads: int
+    d_ff: int
+    dropout: float
 
 
 def attend(
@@ -59,12 +57,12 @@ def attend(
 
 
 class Packing(NamedTuple):
-    """The real tokens of a padded batch, one after the other.
+    """The places of the real tokens of a padded batch, one after the other.
 
     Attributes:
         batch: B.
         length: T.
-        tokens: number of real tokens; the rest pads to ``PACKED_GRAIN``.
+        tokens: number of real tokens; others are padding to ``PACKED_GRAIN``.
         owner: user of each token ``(n,)``.
         slot: its place in the user's history ``(n,)``.
     """
@@ -85,11 +83,11 @@ class Packing(NamedTuple):
         return cls(batch, length, tokens, F.pad(owner, spare), F.pad(slot, spare))
 
     def pack(self, x: Tensor) -> Tensor:
-        """``(B, T, ...)`` to ``(n, ...)``."""
+        """Pack ``(B, T, ...)`` to ``(n, ...)``."""
         return x.flatten(0, 1)[self.owner * self.length + self.slot]
 
     def pad(self, x: Tensor, more: int = 0) -> Tensor:
-        """``(n, d)`` to ``(B, T + more, d)``, zero at pads."""
+        """Unpack ``(n, d)`` to ``(B, T + more, d)``, zero at pads."""
         length = self.length + more
         padded = x.new_zeros(self.batch * length, x.shape[1])
         place = (self.owner * length + self.slot)[: self.tokens]
@@ -164,10 +162,7 @@ class FeedForward(nn.Sequential):
         self.rows = max(1, INNER_NUMBERS // shape.d_ff)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map tokens ``(..., d)``, each by itself.
-
-        Without gradients the CPU takes the tokens in parts that fit its cache.
-        """
+        """Map tokens ``(..., d)``, on CPUs without gradients in parts for the cache."""
         whole = cast(Callable[[Tensor], Tensor], super().forward)
         if torch.is_grad_enabled() or x.device.type != "cpu":
             return whole(x)
@@ -217,7 +212,7 @@ class DecoderLayer(nn.Module):
         return x + self.dropout(self.self_attention(views)).view_as(x)
 
     def read(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """Cross-attention to the history and feed-forward, each token by itself."""
+        """Cross-attention to the history, and feed-forward."""
         queries = self.cross_norm(x).flatten(1, 2)
         read = self.cross_attention(queries, keys, values, bias)
         x = x + self.dropout(read).view_as(x)
@@ -239,8 +234,8 @@ def required_first(x: Tensor, required: Tensor) -> tuple[Tensor, Tensor]:
         required: required tokens ``(B, V, L)`` bool.
 
     Returns:
-        Tokens ``(B, 1, n, d)``, n the largest number of one user, and the place of each
-        of the V * L tokens among them ``(B, V * L)``, arbitrary for other tokens.
+        Tokens ``(B, 1, n, d)``, n the largest number of required tokens of a user, and
+        the place of each token among them ``(B, V * L)``, arbitrary for other tokens.
     """
     required = required.flatten(1)
     count = max(1, int(required.sum(1).max()))

@@ -42,7 +42,7 @@ from sidiff.diffusion.dropout import Dropout
 from sidiff.onednn import Linear
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DenoiserConfig(SidConfig):
     """Shape and function of a denoiser."""
 
@@ -88,10 +88,10 @@ class DenoisingModel(Protocol):
 
     @property
     def config(self) -> SidConfig:
-        """Its shape, of which decoders read ``digits`` and ``codebook_size``."""
+        """The shape of SIDs and of the network."""
 
     def logits(self, codes: Tensor, masked: Tensor, memory: Any) -> Tensor:
-        """Logits ``(B, V, L, K)`` of masked digits; ``memory`` is of its own kind."""
+        """Logits ``(B, V, L, K)`` of masked digits; the model defines its memory."""
 
 
 class Denoiser(SidNetwork):
@@ -100,7 +100,7 @@ class Denoiser(SidNetwork):
     CONFIG = DenoiserConfig
     STORED = ("denoiser", "training")
     NEWEST_FIRST: ClassVar[bool] = False
-    """Positions in the history count from its newest item, not from the oldest."""
+    """Positions are counted from the newest item of the history, not the oldest."""
 
     config: DenoiserConfig
 
@@ -175,7 +175,7 @@ class Denoiser(SidNetwork):
                 layers, memory.keys, memory.values, strict=False
             ):
                 x = layer(x, keys, values, memory.bias)
-            # Of the last layer's outputs only those of masked digits are needed.
+            # The last layer computes only the outputs of masked digits.
             x, place = required_first(last.mix(x), masked)
             x = last.read(x, memory.keys[-1], memory.values[-1], memory.bias)
             place = place[..., None].expand(-1, -1, x.shape[3])
@@ -198,10 +198,9 @@ class Denoiser(SidNetwork):
         return x
 
     def unprojected(self, memory: Memory) -> Memory:
-        """The memory of the released OCN probe: hidden states as keys and values.
+        """The memory of the OCN probe of DiffGRM's release (``probe_kv: raw``).
 
-        The release skips the key/value projection in its probe, so its difficulty
-        order is that of another network; kept for comparison (``probe_kv: raw``).
+        That probe omits the key/value projection: keys and values are hidden states.
         """
         raw = memory.hidden_states.unflatten(2, (self.config.heads, -1)).transpose(1, 2)
         padded = (F.pad(raw, (0, 0, 0, 1)),) * self.config.decoder_layers
@@ -227,9 +226,9 @@ class Denoiser(SidNetwork):
     def _memory_bias(self, real: Tensor, lengths: Tensor) -> Tensor:
         """Attention bias over S keys and the sink, ``(B, 1, 1, S + 1)``.
 
-        The release pads every history to ``max_history`` and does not mask the
-        pads: each has a zero key and value and so adds exp(0) to the softmax's
-        denominator. One zero key with logit log(number of pads) is the same.
+        DiffGRM's release pads every history to ``max_history`` and does not mask the
+        pads: each has a zero key and value, and adds exp(0) to the denominator of the
+        softmax. One zero key with the logit log(number of pads) is equivalent.
         """
         pads = (self.config.max_history - lengths) * self.config.tokens_per_item
         if self.config.cross_pad == "mask":

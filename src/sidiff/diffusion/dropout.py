@@ -1,8 +1,7 @@
-"""Dropout with masks that are cheap on a CPU.
+"""Dropout with fast masks on a CPU.
 
-PyTorch draws a float per element on the CPU. 16 random bits per element make the
-probability exact to 1/65,536; one 64-bit draw has four of them. It takes a third of the
-time.
+PyTorch draws a float per element on the CPU. Here an element takes 16 bits of a 64-bit
+draw, which makes the probability exact to 1/65,536. It takes a third of the time.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ _LEVELS = 2**16
 
 
 class Dropout(nn.Module):
-    """``nn.Dropout``: zeros with probability ``p`` in training, the rest scaled up."""
+    """``nn.Dropout`` with another generator of masks on a CPU."""
 
     def __init__(self, p: float) -> None:
         """Drop with probability ``p``, 0 up to, not including, 1."""
@@ -32,9 +31,9 @@ class Dropout(nn.Module):
 
 
 def keep_mask(like: Tensor, p: float) -> Tensor:
-    """Factors of elements, 1 / (1 - q) or 0, of the shape and type of ``like``.
+    """Factors 0 or 1 / (1 - q) of dropout, with the shape and type of ``like``.
 
-    q is ``p`` rounded to a multiple of 1 / 65,536, so that the expectation is exact.
+    q is ``p`` rounded to a multiple of 1 / 65,536.
     """
     dropped = round(p * _LEVELS)
     draws = torch.empty(-(-like.numel() // 4), dtype=torch.int64)

@@ -56,7 +56,7 @@ class Positions(NamedTuple):
     Attributes:
         owner: row of the batch ``(n,)``.
         slot: place of the last item of the history ``(n,)``.
-        targets: the item that followed ``(n,)``.
+        targets: the next item ``(n,)``.
     """
 
     owner: Tensor
@@ -65,7 +65,7 @@ class Positions(NamedTuple):
 
     @classmethod
     def of(cls, batch: SampleBatch) -> Positions:
-        """The positions of sequences, each a history followed by its target."""
+        """The positions of sequences: each history followed by its target."""
         slots = torch.arange(batch.history_items.shape[1], device=batch.lengths.device)
         owner, slot = (slots < batch.lengths[:, None]).nonzero(as_tuple=True)
         following = batch.history_items.roll(-1, dims=1)
@@ -112,7 +112,7 @@ class Histories:
         first = self.offsets[user] + start
         lengths = end - start
         slots = torch.arange(int(lengths.max()), device=self.device)
-        # Pads repeat the oldest item, a valid index; the lengths exclude them.
+        # Pads repeat the oldest item, which is a valid index.
         inside = slots < lengths[:, None]
         history_items = self.items[first[:, None] + slots * inside]
         target_items = self.items[first + lengths]
@@ -134,7 +134,7 @@ def residual_rows(known_ids: Sequence[str], item_ids: pl.Series) -> NDArray[np.i
         item_ids: the catalogue.
 
     Returns:
-        ``(N,)``; 0 for an item without one.
+        ``(N,)``; 0 for an item without a residual.
     """
     known = pl.DataFrame(
         {

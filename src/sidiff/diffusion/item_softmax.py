@@ -23,7 +23,7 @@ LOGITS_AT_ONCE = 2**22
 
 
 class Additions(NamedTuple):
-    """Numbers added to single logits, each place at most once.
+    """Numbers added to single logits, at most one per logit.
 
     Attributes:
         rows: ascending, ``(E,)``.
@@ -66,13 +66,13 @@ def gated(
         items: of the slice ``(n,)``.
         size: number of items N.
     """
-    # One place more, the last, for -1: no item.
+    # The additional last place is that of -1, no item.
     place = torch.full((size + 1,), -1, device=items.device)
     place[items] = torch.arange(len(items), device=items.device)
     column = place[history_items]
     user, slot = (column >= 0).nonzero(as_tuple=True)
     column = column[user, slot]
-    # An item that occurs twice in a history is written twice, with the same number.
+    # An item that occurs twice in a history is written twice with the same value.
     logits[user, column] = logits[user, column] + gates[user]
     return logits
 
@@ -82,8 +82,8 @@ def item_softmax_loss(
 ) -> Tensor:
     """Summed cross-entropy of ``targets`` among all items.
 
-    A logit is the product of a hidden state and an item vector, plus its number in
-    ``additions``, if any.
+    A logit is the product of a hidden state and an item vector, plus its addition if
+    there is one.
 
     Args:
         hidden: hidden states ``(P, d)``.
@@ -99,8 +99,8 @@ def item_softmax_loss(
 class _ItemSoftmax(torch.autograd.Function):
     """The loss with its gradient.
 
-    The gradient of a chunk is computed together with its probabilities, so no more than
-    ``LOGITS_AT_ONCE`` of the P x N logits exist at a time and none is computed twice.
+    The gradient of a chunk is computed together with its probabilities. So at most
+    ``LOGITS_AT_ONCE`` of the P x N logits are in memory, and each is computed once.
     """
 
     @staticmethod
@@ -116,7 +116,7 @@ class _ItemSoftmax(torch.autograd.Function):
         size = max(1, LOGITS_AT_ONCE // len(table))
         total = hidden.new_zeros(())
         for_hidden = torch.empty_like(hidden)
-        # Transposed, because oneDNN is faster that way round.
+        # Transposed, because this product is faster in oneDNN.
         for_table = torch.zeros_like(table.t())
         for_values = torch.empty_like(values)
         bounds = torch.arange(0, len(hidden) + size, size, device=rows.device)

@@ -7,14 +7,13 @@ At a state y_S, with the digits S filled, the items that agree with it compete:
     pi(i | y_S, h) = exp E(i) / sum over the items j that agree with y_S of exp E(j)
 
 ``u`` is the hidden state of a causal encoder after the history ``h``. ``q_l`` is a
-linear map of ``u``, plus a correction by a decoder over the digits once some are
-filled. ``r_i`` is the item's residual, a learned vector of its own, and ``gamma`` a
-learned gate for repeats. Fully masked, the energy is the product of ``u`` and one
-vector per item, plus the gate. An item that was not in the training data has no
-residual, only its codes; in a network of codes alone no item has one.
+linear map of ``u``, plus the correction of a decoder over the digits if some are
+filled. ``r_i`` is the item's residual, a learned vector, and ``gamma`` a learned gate
+for repeats. At the fully masked state the energy is the product of ``u`` and one vector
+per item, plus the gate. Items that are not in the training data have no residual. In a
+network of codes alone no item has one.
 
-The causal encoder gives the hidden state after every item of a history in one pass, as
-if the history ended there.
+The causal encoder gives the hidden state after every item of a history in one pass.
 
 Symbols: B users, T history, V views or beams, L digits, K codes, d d_model, H heads,
 N items, R items with a residual, n packed tokens.
@@ -37,7 +36,7 @@ from sidiff.diffusion.dropout import Dropout
 from sidiff.onednn import Linear
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JointConfig(SidConfig):
     """Shape and function of a joint denoiser.
 
@@ -73,7 +72,7 @@ class JointMemory:
         keys: per decoder layer, ``(B, H, T + 1, d / H)``; the last key is zero.
         values: as ``keys``.
         bias: added to the attention logits, ``(B, 1, 1, T + 1)``.
-        users: hidden state after the last item, zero without one, ``(B, d)``.
+        users: hidden state after the last item, zero without items, ``(B, d)``.
         history_items: items of the histories, -1 for none, ``(B, T)``.
     """
 
@@ -178,34 +177,34 @@ class JointDenoiser(SidNetwork):
     def memory(
         self, hidden: Tensor, packing: Packing, history: Tensor, lengths: Tensor
     ) -> JointMemory:
-        """The memory of histories, or of the first ``lengths`` items of each.
+        """The memory of the first ``lengths`` items of each history.
 
         Args:
             hidden: packed hidden states ``(n, d)``.
             packing: their places.
             history: items ``(B, T)``.
-            lengths: number of items to read ``(B,)``.
+            lengths: ``(B,)``.
         """
         with products_in(self.precision, hidden.device):
             keys, values = self.project_memory(hidden, packing)
         slots = torch.arange(packing.length + 1, device=hidden.device)
         real = slots < lengths[:, None]
         # A user without history attends to the zero key at the end.
-        open_ = real | ((slots == packing.length) & (lengths == 0)[:, None])
+        visible = real | ((slots == packing.length) & (lengths == 0)[:, None])
         last = (lengths - 1).clamp(min=0)[:, None, None]
         padded = packing.pad(hidden, more=1)
         users = padded.gather(1, last.expand(-1, 1, padded.shape[2]))[:, 0]
         users = users * (lengths > 0)[:, None]
         items = history.masked_fill(~real[:, :-1], -1)
-        bias = log_mask(open_)[:, None, None]
+        bias = log_mask(visible)[:, None, None]
         return JointMemory(keys, values, bias, users, items)
 
     def logits(self, codes: Tensor, masked: Tensor, memory: JointMemory) -> Tensor:
-        """Energies of single codes; arguments as of ``Denoiser.logits``."""
+        """Energies of single codes; arguments as for ``Denoiser.logits``."""
         return self.code_logits(self.queries(codes, masked, memory))
 
     def queries(self, codes: Tensor, masked: Tensor, memory: JointMemory) -> Tensor:
-        """Queries to the code vectors, ``(B, V, L, d)``; arguments as of ``logits``.
+        """Queries to the code vectors, ``(B, V, L, d)``; arguments as for ``logits``.
 
         Those of filled digits are arbitrary.
         """
@@ -225,12 +224,12 @@ class JointDenoiser(SidNetwork):
             ):
                 x = layer(x, keys, values, memory.bias)
             correction = self.correction(self.decoder_norm(x))
-        # Fully masked there is no correction, so one call ranks the whole catalogue.
+        # The fully masked state has no correction, so one call ranks the catalogue.
         partial = ~masked.all(2)[..., None, None]
         return queries + correction * partial
 
     def repeat_gate(self, users: Tensor) -> Tensor:
-        """The gate for repeats, ``(..., d)`` to ``(...)``."""
+        """The gate for repeats ``(...)`` of hidden states ``(..., d)``."""
         return self.gate(users)[..., 0]
 
     def residual_vectors(self, rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The two networks and their rebuilding from storage.
+"""The two networks, and their reconstruction from storage.
 
 ``Denoiser`` is the papers' network with a softmax per digit; ``JointDenoiser`` has one
 posterior over items, of which digits are marginals.

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 class Loss(NamedTuple):
-    """A loss as sum and weight, which add up exactly over parts of a batch."""
+    """A loss as sum and weight, which add up over the parts of a batch."""
 
     total: Tensor
     weight: Tensor

@@ -1,4 +1,4 @@
-"""Gathering of many slices of one array."""
+"""Indices of many slices of one array."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def slices(starts: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Positions of many slices of one array, slice after slice.
+    """Places of the elements of many slices, slice after slice.
 
     Args:
-        starts: of the slices ``(n,)``.
+        starts: first places of the slices ``(n,)``.
         counts: their lengths ``(n,)``.
 
     Returns:
-        Slice and position of every element, ``(sum(counts),)`` each.
+        Slice and place of every element, ``(sum(counts),)`` each.
     """
     owner = torch.repeat_interleave(counts)
     place = torch.arange(len(owner), device=counts.device)

@@ -1,5 +1,5 @@
-"""Engines of a training: this process, several of this machine, or a cluster.
+"""Engines of a training: this process, several of this machine, or a Ray cluster.
 
-``sidiff.training.loop.fit`` is the same everywhere; these modules carry its job to the
-processes that run it, and what they report back to the one that started them.
+Every engine runs ``sidiff.training.loop.fit``. These modules send its job to the worker
+processes, and return their events and the result to the process that started them.
 """

@@ -1,4 +1,4 @@
-"""A Ray cluster, joined for as long as it is needed."""
+"""Connection to a Ray cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONNECT_SECONDS = 5.0
 
 
 def check_cluster(address: str | None) -> None:
-    """Check in seconds what joining would find in minutes.
+    """Check the address before joining, which takes minutes to fail.
 
     Raises:
         SidiffError: Ray is not installed, or nothing answers at the address.
@@ -30,9 +30,9 @@ def check_cluster(address: str | None) -> None:
             "An engine is 'ray' but Ray is not installed; run pip install "
             "'sidiff[ray]', or set that engine to another."
         )
-    place = urlsplit(address if "://" in (address or "") else f"//{address or ''}")
+    url = urlsplit(address if "://" in (address or "") else f"//{address or ''}")
     try:
-        host, port = place.hostname, place.port
+        host, port = url.hostname, url.port
     except ValueError as error:
         raise _no_cluster(address, "that is no host:port") from error
     # Ray also takes words such as auto.
@@ -61,24 +61,24 @@ def cluster(address: str | None, processes: int) -> Iterator[Any]:
         processes: CPUs that a cluster of this machine offers.
 
     Raises:
-        SidiffError: Ray is not installed, there is no cluster at the address, or what
-            it does for the block fails.
+        SidiffError: Ray is not installed, there is no cluster at the address, or a
+            task of the block fails on it.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # The rest is in Ray's log files.
+    # Ray writes its other messages to its log files.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     check_cluster(address)
     tokens = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
     token = Path.home() / ".ray/auth_token"
     if address is not None and (any(map(os.environ.get, tokens)) or token.exists()):
-        # ray start asks for a token by default, and ray.init does not give it; a
-        # cluster without tokens ignores it.
+        # ray start requires a token by default, and ray.init does not send one unless
+        # this is set. A cluster without tokens ignores it.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray  # noqa: PLC0415 (an extra, and slow to import)
 
-    # A program around this one may have joined already, and leaves by itself.
-    joins = not ray.is_initialized()
-    if joins:
+    # The calling program may have joined a cluster already, and then leaves it itself.
+    joined_here = not ray.is_initialized()
+    if joined_here:
         _join(ray, address, processes)
     try:
         yield ray
@@ -87,7 +87,7 @@ def cluster(address: str | None, processes: int) -> Iterator[Any]:
         reason = reason.removeprefix(f"{SidiffError.__module__}.SidiffError: ")
         raise SidiffError(f"The work on the Ray cluster failed: {reason}") from error
     finally:
-        if joins:
+        if joined_here:
             ray.shutdown()
 
 
@@ -116,9 +116,9 @@ def last_line(error: Exception) -> str:
 
 
 def source_paths() -> str:
-    """PYTHONPATH with which another process finds this package.
+    """The PYTHONPATH with which another process finds this package.
 
-    Kedro finds it by the project's folder, where it need not be installed.
+    Kedro runs it from the project's folder, so it need not be installed.
     """
     source = str(Path(sidiff.__file__).parent.parent)
     return os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))

@@ -1,8 +1,7 @@
-"""The exchange between the workers of a training and the process that asked for it.
+"""Exchange of job, events and result between a training's workers and their caller.
 
-An exchange is a place that both reach. The job is there before the workers are, and the
-result is the last thing that the first of them leaves. Events are pairs of a kind and
-something that JSON knows.
+The caller puts the job there before it starts the workers. The first worker puts the
+result there when it has finished. An event is a pair of a kind and a JSON value.
 """
 
 from __future__ import annotations
@@ -23,25 +22,25 @@ from sidiff.storage import StorageError
 from sidiff.training.denoising import Job
 
 REFUSED = "refused"
-"""Event of an error that the user must see to; starting again would not help."""
+"""Event of an error that only the user can solve: the message."""
 
 FAILED = "failed"
-"""Event of an error that may pass when the workers are started again.
+"""Event of an error after which the workers may be started again.
 
-With it go whether it is a sentence for the user, and the error: where one worker fails,
-the others lose their connection to it, of which nobody wants to read.
+Its value: whether the message is written for the user, and the message. When one worker
+fails, the others report that they lost their connection to it, which explains nothing.
 """
 
 CHECKPOINTS = "SIDIFF_CHECKPOINTS"
-"""Environment variable with ``checkpoints_to_json``: it has credentials, and a file
-would outlive a process that is killed."""
+"""Environment variable with ``checkpoints_to_json``. It holds credentials, which a file
+would keep after the process was killed."""
 
 
 class FolderExchange:
-    """A folder of this machine."""
+    """An exchange in a folder of this machine."""
 
     def __init__(self, folder: Path, job: bytes | None = None) -> None:
-        """Name the folder, and lay the job into it if this process has it.
+        """Open an exchange; the caller of the workers gives the job.
 
         Raises:
             SidiffError: the disk is full or refuses.
@@ -54,13 +53,13 @@ class FolderExchange:
                 part.write_bytes(job)
 
     def job(self) -> Job:
-        """The job, in a process that has ``CHECKPOINTS`` in its environment."""
+        """The job; its checkpoints are read from the environment (``CHECKPOINTS``)."""
         return from_bytes((self.folder / "job").read_bytes(), os.environ[CHECKPOINTS])
 
     def report(self, kind: str, content: Any) -> None:
-        """Leave an event."""
+        """Add an event."""
         with self._events.open("a", encoding="utf-8") as file:
-            # A worker that was killed may have left half a line behind.
+            # A worker that was killed may have written half a line.
             file.write("\n" + json.dumps([kind, content]) + "\n")
 
     def events(self) -> Iterator[tuple[str, Any]]:
@@ -80,7 +79,7 @@ class FolderExchange:
             yield kind, value
 
     def finish(self, result: bytes) -> None:
-        """Leave the result.
+        """Store the result.
 
         Raises:
             SidiffError: the disk is full or refuses.
@@ -89,7 +88,7 @@ class FolderExchange:
             part.write_bytes(result)
 
     def result(self) -> bytes | None:
-        """The result; None while there is none."""
+        """The result; None before it is stored."""
         try:
             return (self.folder / "result").read_bytes()
         except FileNotFoundError:
@@ -97,23 +96,23 @@ class FolderExchange:
 
 
 class Mailbox:
-    """What a ``RayExchange`` exchanges, in an actor of the cluster."""
+    """The actor of the cluster that stores the contents of a ``RayExchange``."""
 
     def __init__(self, job: bytes, checkpoints: str) -> None:
-        # Apart, since the job is large enough for Ray to lay it on a disk.
-        self._held: dict[str, Any] = {"job": job, "checkpoints": checkpoints}
+        # Ray may write the job to a disk, the credentials of the checkpoints not.
+        self._contents: dict[str, Any] = {"job": job, "checkpoints": checkpoints}
         self._events: list[tuple[str, Any]] = []
 
-    def hold(self, name: str, content: bytes) -> None:
-        """Keep something."""
-        self._held[name] = content
+    def put(self, name: str, content: bytes) -> None:
+        """Store a content."""
+        self._contents[name] = content
 
-    def held(self, name: str) -> Any:
-        """Return what is kept; None where nothing is."""
-        return self._held.get(name)
+    def get(self, name: str) -> Any:
+        """Return a content; None if it is not there."""
+        return self._contents.get(name)
 
     def report(self, kind: str, content: Any) -> None:
-        """Keep an event."""
+        """Add an event."""
         self._events.append((kind, content))
 
     def events(self, first: int) -> list[tuple[str, Any]]:
@@ -122,44 +121,44 @@ class Mailbox:
 
 
 class RayExchange:
-    """An actor of a Ray cluster."""
+    """An exchange in an actor of a Ray cluster."""
 
-    def __init__(self, desk: Any) -> None:
-        """Talk to the actor ``desk``."""
+    def __init__(self, mailbox: Any) -> None:
+        """Open the exchange of the actor ``mailbox``."""
         import ray  # noqa: PLC0415 (an extra)
 
-        self._desk, self._get = desk, ray.get
-        self._read = 0
+        self._mailbox, self._wait = mailbox, ray.get
+        self._events_read = 0
 
     def job(self) -> Job:
         """The job."""
-        content = self._get(self._desk.held.remote("job"))
-        return from_bytes(content, self._get(self._desk.held.remote("checkpoints")))
+        content = self._wait(self._mailbox.get.remote("job"))
+        return from_bytes(content, self._wait(self._mailbox.get.remote("checkpoints")))
 
     def report(self, kind: str, content: Any) -> None:
-        """Leave an event."""
-        self._get(self._desk.report.remote(kind, content))
+        """Add an event."""
+        self._wait(self._mailbox.report.remote(kind, content))
 
     def events(self) -> Iterator[tuple[str, Any]]:
         """The events since the last call on this object."""
-        events = self._get(self._desk.events.remote(self._read))
-        self._read += len(events)
+        events = self._wait(self._mailbox.events.remote(self._events_read))
+        self._events_read += len(events)
         yield from events
 
     def finish(self, result: bytes) -> None:
-        """Leave the result."""
-        self._get(self._desk.hold.remote("result", result))
+        """Store the result."""
+        self._wait(self._mailbox.put.remote("result", result))
 
     def result(self) -> bytes | None:
-        """The result; None while there is none."""
-        return self._get(self._desk.held.remote("result"))
+        """The result; None before it is stored."""
+        return self._wait(self._mailbox.get.remote("result"))
 
 
 Exchange = FolderExchange | RayExchange
 
 
 class LogReports(logging.Handler):
-    """Passes log records to the process that asked, which shows them."""
+    """Handler that sends log records to the caller of the workers."""
 
     def __init__(self, exchange: Exchange) -> None:
         """Report to ``exchange``."""
@@ -167,21 +166,21 @@ class LogReports(logging.Handler):
         self._exchange = exchange
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Report a record, its values put in."""
+        """Report a record with its message formatted."""
         content = [record.levelno, record.name, record.getMessage()]
         self._exchange.report("log", content)
 
 
 @contextmanager
 def reported(exchange: Exchange) -> Iterator[None]:
-    """Tell the process that asked what ended the block, and pass the error on.
+    """Report an error of the block to the caller of the workers, and raise it again.
 
-    Errors that a user must see to are not passed on: the block ends as if its work was
-    done, and nobody tries again.
+    An error that only the user can solve is not raised again: the worker then ends
+    normally, so that it is not started again.
     """
     try:
         yield
-    except StorageError as error:  # the store may be back at the next start
+    except StorageError as error:  # the store may be reachable at the next start
         exchange.report(FAILED, [True, str(error)])
         raise
     except SidiffError as error:

@@ -1,4 +1,4 @@
-"""Batch inference on a Ray cluster, by Ray Data: texts encoded, items ranked."""
+"""Batch inference on a Ray cluster, by Ray Data: text encoding and ranking."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sidiff.sids.encoder import SentenceEncoder, load_encoder
 _ARRAYS = ("items", "scores", "sids", "users", "targets", "history")
 _MEANS = ("denoiser_calls", "distinct_states", "valid_share", "completed_share")
 _TASKS_PER_WORKER = 8
-"""Enough for workers of unequal speed to end together, and for the bar to move."""
+"""Several tasks, so that workers of unequal speed end at about the same time."""
 
 
 def mapped(
@@ -35,16 +35,15 @@ def mapped(
     processes: int,
     device: Device,
 ) -> Iterator[dict[str, Any]]:
-    """Map rows by Ray Data, in their order, as they are done.
+    """Map rows by Ray Data; yields the results in the order of the rows.
 
     Args:
-        ray: the module, its cluster joined.
-        rows: what is to be done, one task each.
-        work: made once in every process from ``arguments``; called with a row, it
-            returns one.
-        arguments: see ``work``.
+        ray: the module, connected to a cluster.
+        rows: the inputs, one task each.
+        work: a class that every process makes once, and calls with each row.
+        arguments: of ``work``.
         processes: number of processes.
-        device: "auto", "cpu" or "cuda"; whether each of them is given a GPU.
+        device: "auto", "cpu" or "cuda" of each process.
     """
     from ray.data import ActorPoolStrategy, DataContext  # noqa: PLC0415 (an extra)
 
@@ -62,19 +61,18 @@ def mapped(
 
 
 class RayEncoder:
-    """An encoder of which every process of a cluster holds a copy.
+    """An ``Encoder`` with a copy in each process of a cluster.
 
-    As ``sidiff.sids.encoder.Encoder`` asks. The vectors are those of the encoder that
-    is given; what decides them is compared on each process.
+    The vectors are those of the local encoder: every process compares fingerprints.
     """
 
     def __init__(
         self, local: SentenceEncoder, device: Device, workers: int, address: str | None
     ) -> None:
-        """Spread the work of an encoder.
+        """Describe the copies of an encoder.
 
         Args:
-            local: the encoder, for what this process needs of it.
+            local: the encoder of this process.
             device: of each copy: "auto", "cpu" or "cuda".
             workers: number of copies.
             address: see ``cluster``.
@@ -95,7 +93,7 @@ class RayEncoder:
 
 
 class _Copy:
-    """The encoder, in a process of the cluster."""
+    """The encoder in one process of the cluster."""
 
     def __init__(
         self, name: str, device: Device, precision: Precision, fingerprint: str
@@ -114,18 +112,20 @@ class _Copy:
 
 
 class RayEvaluator(Evaluator):
-    """The test split, decoded by the processes of a cluster."""
+    """The ranking of the test split by the processes of a cluster."""
 
     def __init__(self, *layout: Any, address: str | None) -> None:
-        """Lay out the test split; ``layout`` as for ``Evaluator``.
+        """Prepare the test split.
 
-        ``address`` is that of the cluster, see ``cluster``.
+        Args:
+            layout: arguments of ``Evaluator``.
+            address: of the cluster, see ``cluster``.
         """
         super().__init__(*layout)
         self._layout, self._address = layout, address
 
     def ready(self) -> AbstractContextManager[Any]:
-        """Hold a cluster for the block."""
+        """Join the cluster for the block."""
         return cluster(self._address, self.parameters.workers)
 
     def rank(
@@ -137,20 +137,19 @@ class RayEvaluator(Evaluator):
     ) -> Results:
         """Rank items for the test users, or those in rows ``users`` of the split.
 
-        The lists are those of one process: users share their batch with the same
-        others.
+        The lists are those of one process, because the batches are the same.
         """
         if users is None:
             users = np.arange(len(self.users.samples))
         workers = self.parameters.workers
-        together = self.users.take(users).batches()
-        per_task = -(-len(together) // (workers * _TASKS_PER_WORKER))
+        batches = self.users.take(users).batches()
+        per_task = -(-len(batches) // (workers * _TASKS_PER_WORKER))
         tasks = [
-            np.concatenate(together[first : first + per_task])
-            for first in range(0, len(together), per_task)
+            np.concatenate(batches[first : first + per_task])
+            for first in range(0, len(batches), per_task)
         ]
-        began = time.perf_counter()
-        done: list[dict[str, Any]] = []
+        start = time.perf_counter()
+        results: list[dict[str, Any]] = []
         with (
             self.ready() as ray,
             tqdm(
@@ -161,39 +160,38 @@ class RayEvaluator(Evaluator):
             ) as bar,
         ):
             weights = {name: t.cpu() for name, t in denoiser.state_dict().items()}
-            held = ray.put((self._layout, weights, denoiser.saved_config(), ranking))
+            shared = ray.put((self._layout, weights, denoiser.saved_config(), ranking))
             rows = [{"users": users[task]} for task in tasks]
             device = self.parameters.device
-            for row in mapped(ray, rows, _Process, ([held],), workers, device):
-                done.append(row)
+            for row in mapped(ray, rows, _Ranking, ([shared],), workers, device):
+                results.append(row)
                 bar.update(len(row["users"]))
-        return _join(done, tasks, time.perf_counter() - began)
+        return _join(results, tasks, time.perf_counter() - start)
 
 
-class _Process:
-    """Evaluator and network, in a process of the cluster."""
+class _Ranking:
+    """Evaluator and network in one process of the cluster."""
 
-    def __init__(self, held: list[Any]) -> None:
+    def __init__(self, shared: list[Any]) -> None:
         import ray  # noqa: PLC0415 (an extra)
 
-        # In a list, in which Ray leaves a reference alone.
-        layout, weights, config, ranking = ray.get(held[0])
+        # In a list, because Ray resolves references that are arguments themselves.
+        layout, weights, config, ranking = ray.get(shared[0])
         self._evaluator = Evaluator(*layout)
         self._denoiser = network_from_saved(weights, config)
         self._ranking = ranking
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         users = np.asarray(row["users"])
-        found = self._evaluator.rank(self._denoiser, self._ranking, None, users)
-        arrays: dict[str, Any] = {name: getattr(found, name) for name in _ARRAYS}
-        return arrays | {name: getattr(found.cost, name) for name in _MEANS}
+        results = self._evaluator.rank(self._denoiser, self._ranking, None, users)
+        arrays: dict[str, Any] = {name: getattr(results, name) for name in _ARRAYS}
+        return arrays | {name: getattr(results.cost, name) for name in _MEANS}
 
 
 def _join(
     rows: list[dict[str, Any]], tasks: list[NDArray[np.int64]], seconds: float
 ) -> Results:
-    """Results in the order of the users, of rows in the order of the tasks."""
-    # Where each user's row lies among those of all tasks, one after the other.
+    """Join the results of the tasks, in the order of the users."""
     places = np.argsort(np.concatenate(tasks))
     arrays = {
         name: np.concatenate([row[name] for row in rows])[places] for name in _ARRAYS

@@ -1,9 +1,8 @@
-"""Trainings on a Ray cluster, by Ray Train.
+"""Training on a Ray cluster, by Ray Train.
 
-Ray starts the workers wherever the cluster has room, connects them, and starts them
-again when one is lost. Job, reports and result go through an actor of the cluster;
-checkpoints lie where they always do, so a cluster of several machines needs a folder
-that all of them mount, or an object store.
+Ray places the workers, connects them, and starts them again when one is lost. Job,
+events and result go through an actor of the cluster. Checkpoints are in their
+configured folder, so several machines need a shared folder or an object store.
 """
 
 from __future__ import annotations
@@ -11,70 +10,74 @@ from __future__ import annotations
 import logging
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import torch.distributed as dist
-
 from sidiff.engines.cluster import cluster, uses_gpus
 from sidiff.engines.exchange import Exchange, Mailbox, RayExchange, reported
 from sidiff.engines.job import checkpoints_to_json, to_bytes
-from sidiff.engines.processes import POLL_SECONDS
 from sidiff.engines.worker import work
 from sidiff.snapshots import SnapshotFolder
 from sidiff.training.denoising import Job
-from sidiff.training.workers import Workers
 
 logger = logging.getLogger(__name__)
 
 
 def run_on_ray(
-    job: Job, forward: Callable[[Exchange], None], address: str | None
+    job: Job,
+    follow: Callable[[Exchange, Callable[[], bool]], None],
+    address: str | None,
 ) -> bytes | None:
-    """Run a job and wait for it; ``forward`` is called now and then.
+    """Run a job and wait for it.
+
+    Args:
+        job: data and settings.
+        follow: handles the events of an exchange while a function returns True.
+        address: see ``cluster``.
 
     Returns:
-        Its result; None if the workers were lost too often or refused.
+        The result; None if the workers failed too often or reported ``REFUSED``.
 
     Raises:
         SidiffError: as ``cluster``.
     """
     parameters = job.parameters
-    with cluster(address, parameters.workers) as ray, _runs(job.checkpoints) as notes:
+    with (
+        cluster(address, parameters.workers) as ray,
+        _storage(job.checkpoints) as storage,
+    ):
         from ray.train import FailureConfig, RunConfig, ScalingConfig  # noqa: PLC0415
         from ray.train.torch import TorchTrainer  # noqa: PLC0415
 
-        # Beside the workers' own CPUs: the actor only waits.
-        place = checkpoints_to_json(job.checkpoints)
-        actor = ray.remote(num_cpus=0)(Mailbox).remote(ray.put(to_bytes(job)), place)
-        exchange = RayExchange(actor)
+        # The actor needs no CPU: all of them are for the workers.
+        checkpoints = checkpoints_to_json(job.checkpoints)
+        mailbox = ray.remote(num_cpus=0)(Mailbox).remote(
+            ray.put(to_bytes(job)), checkpoints
+        )
+        exchange = RayExchange(mailbox)
         gpus = uses_gpus(ray, parameters.device, parameters.workers)
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"desk": actor},
+            train_loop_config={"mailbox": mailbox},
             scaling_config=ScalingConfig(num_workers=parameters.workers, use_gpu=gpus),
             run_config=RunConfig(
-                failure_config=FailureConfig(max_failures=parameters.restarts), **notes
+                failure_config=FailureConfig(max_failures=parameters.restarts),
+                **storage,
             ),
         )
-        # Beside this thread, to which MLflow's run belongs.
+        # In another thread, because MLflow's run belongs to this one.
         fitting = threading.Thread(target=_fit, args=[trainer], daemon=True)
         fitting.start()
-        while fitting.is_alive():
-            forward(exchange)
-            time.sleep(POLL_SECONDS)
-        forward(exchange)
+        follow(exchange, fitting.is_alive)
         return exchange.result()
 
 
 @contextmanager
-def _runs(checkpoints: SnapshotFolder | None) -> Iterator[dict[str, Any]]:
-    """The folder of Ray Train's notes on a run, as arguments of its ``RunConfig``.
+def _storage(checkpoints: SnapshotFolder | None) -> Iterator[dict[str, Any]]:
+    """The temporary folder of Ray Train, as arguments of its ``RunConfig``.
 
-    All machines must see it, so it is beside the checkpoints; nothing of it is needed
-    afterwards.
+    All machines must see it, so it is next to the checkpoints.
     """
     if checkpoints is None:
         with tempfile.TemporaryDirectory(prefix="sidiff-") as folder:
@@ -95,13 +98,12 @@ def _fit(trainer: Any) -> None:
     try:
         trainer.fit()
     except Exception as error:
-        # Whether there is a result says whether it matters.
+        # The caller decides by the result, which may be complete already.
         logger.warning("Ray Train: %s", error)
 
 
 def _work(settings: dict[str, Any]) -> None:
-    """The work of each worker; Ray has connected it and chosen its GPU."""
-    exchange = RayExchange(settings["desk"])
+    """Run one worker, which Ray has connected and given its GPU."""
+    exchange = RayExchange(settings["mailbox"])
     with reported(exchange):
-        workers = Workers(dist.get_rank(), dist.get_world_size())
-        work(exchange.job(), exchange, workers)
+        work(exchange.job(), exchange)

@@ -1,8 +1,7 @@
-"""Trainings in several processes of this machine, by torch's elastic launcher.
+"""Training in several processes of this machine, by torch's elastic launcher.
 
 ``python -m sidiff.engines.processes`` is that launcher, ``torch.distributed.run``,
-without its reports: what ended a worker reaches the process that asked by the exchange,
-in one sentence.
+without its error reports: the workers report their errors through the exchange.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,28 +17,27 @@ import torch
 
 from sidiff.devices import resolve
 from sidiff.engines.cluster import source_paths
-from sidiff.engines.exchange import (
-    CHECKPOINTS,
-    Exchange,
-    FolderExchange,
-)
+from sidiff.engines.exchange import CHECKPOINTS, Exchange, FolderExchange
 from sidiff.engines.job import checkpoints_to_json, to_bytes
 from sidiff.errors import SidiffError
 from sidiff.parameters import Device
 from sidiff.training.denoising import Job
 
-POLL_SECONDS = 0.2
-
 WORKERS_FAILED = 3
-"""Exit status of the launcher where workers were lost more often than they may be
-started again."""
+"""Exit status of the launcher when workers failed more often than restarts allow."""
 
 
-def run_ddp(job: Job, forward: Callable[[Exchange], None]) -> bytes | None:
-    """Run a job and wait for it; ``forward`` is called now and then.
+def run_ddp(
+    job: Job, follow: Callable[[Exchange, Callable[[], bool]], None]
+) -> bytes | None:
+    """Run a job and wait for it.
+
+    Args:
+        job: data and settings.
+        follow: handles the events of an exchange while a function returns True.
 
     Returns:
-        Its result; None if the workers were lost too often or refused.
+        The result; None if the workers failed too often or reported ``REFUSED``.
 
     Raises:
         SidiffError: there are fewer GPUs than workers, the disk is full, or the
@@ -63,36 +60,37 @@ def run_ddp(job: Job, forward: Callable[[Exchange], None]) -> bytes | None:
         environment = dict(os.environ) | {
             "PYTHONPATH": source_paths(),
             CHECKPOINTS: checkpoints_to_json(job.checkpoints),
-            # Of torch's own reports on lost workers; ours do not follow these.
+            # Silence torch's reports on lost workers.
             "LOGLEVEL": "CRITICAL",
             "TORCH_CPP_LOG_LEVEL": "FATAL",
         }
         threads = max(1, (os.cpu_count() or 1) // parameters.workers)
         environment.setdefault("OMP_NUM_THREADS", str(threads))
-        # The launcher and its workers hold the other end of their input, and end when
-        # this process does, however it ends.
+        # The workers read their standard input, and end when this process closes it,
+        # even by being killed.
         with subprocess.Popen(  # noqa: S603 (nothing of the command is the user's)
             command, stdin=subprocess.PIPE, env=environment
         ) as launcher:
             try:
-                while launcher.poll() is None:
-                    forward(exchange)
-                    time.sleep(POLL_SECONDS)
+                follow(exchange, lambda: launcher.poll() is None)
             finally:
                 launcher.terminate()
-        forward(exchange)
         result = exchange.result()
         if result is None and launcher.returncode not in (0, WORKERS_FAILED):
             raise SidiffError(
-                "The launcher of the training's workers was ended "
-                f"(status {launcher.returncode}), for example for want of memory; run "
-                "the same command again, and it goes on from its last checkpoint."
+                "The launcher of the training's workers was killed "
+                f"(status {launcher.returncode}), perhaps for lack of memory; run "
+                "the same command again, and it continues from its last checkpoint."
             )
         return result
 
 
 def check_devices(device: Device, workers: int) -> None:
-    """Refuse more workers than this machine has GPUs, where they use GPUs."""
+    """Check that this machine has a GPU for each worker, if they use GPUs.
+
+    Raises:
+        SidiffError: there are fewer GPUs than workers.
+    """
     if resolve(device).type != "cuda":
         return
     devices = torch.cuda.device_count()

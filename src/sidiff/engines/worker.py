@@ -1,7 +1,7 @@
-"""One of the processes of a training: ``python -m sidiff.engines.worker FOLDER``.
+"""Worker process of a training: ``python -m sidiff.engines.worker FOLDER``.
 
-Started by torch's elastic launcher, which sets RANK, LOCAL_RANK and WORLD_SIZE and
-starts all workers again when one is lost; they then go on from the last checkpoint.
+torch's elastic launcher sets RANK, LOCAL_RANK and WORLD_SIZE, and starts all workers
+again when one is lost. They then continue from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ from sidiff.training.loop import fit
 from sidiff.training.workers import Workers
 
 
-def work(job: Job, exchange: Exchange, workers: Workers) -> None:
-    """Do the job as one of ``workers``, and report it."""
+def work(job: Job, exchange: Exchange) -> None:
+    """Run the job as one of the workers that torch has connected."""
     if any(kind == REFUSED for kind, _ in exchange.events()):
-        return  # by the workers that were started before these
+        return  # an earlier attempt has failed for good
+    workers = Workers(dist.get_rank(), dist.get_world_size())
     logger, handler = logging.getLogger("sidiff"), LogReports(exchange)
     if workers.first:
         logger.setLevel(logging.INFO)
@@ -54,20 +55,20 @@ def work(job: Job, exchange: Exchange, workers: Workers) -> None:
 
 
 def main() -> None:
-    """Join the other workers and work."""
+    """Connect to the other workers and run the job."""
     folder = Path(sys.argv[1])
-    threading.Thread(target=_end_with_the_run, args=[folder], daemon=True).start()
+    threading.Thread(target=_end_with_caller, args=[folder], daemon=True).start()
     exchange = FolderExchange(folder)
     try:
         with reported(exchange):
-            _join_and_work(exchange)
+            _connect_and_work(exchange)
     except Exception:
-        # It is reported; a traceback would bury that sentence.
+        # It has been reported; a traceback would hide the message.
         sys.exit(1)
 
 
-def _join_and_work(exchange: FolderExchange) -> None:
-    """Join the other workers of this attempt, and work with them."""
+def _connect_and_work(exchange: FolderExchange) -> None:
+    """Connect to the other workers of this attempt, and run the job."""
     job = exchange.job()
     on_gpu = resolve(job.parameters.device).type == "cuda"
     if on_gpu:
@@ -75,25 +76,25 @@ def _join_and_work(exchange: FolderExchange) -> None:
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = TCPStore(address, port, size, is_master=False)
-    # The launcher keeps one store for all attempts; without a prefix the workers that
-    # are started again find the addresses of the lost ones, and wait for them.
+    # The launcher keeps one store for all attempts. Without a prefix, restarted workers
+    # would find the addresses of the lost ones, and wait for them.
     attempt = PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
     dist.init_process_group(
         "nccl" if on_gpu else "gloo", store=attempt, rank=rank, world_size=size
     )
     try:
-        work(job, exchange, Workers(rank, size))
+        work(job, exchange)
     finally:
         dist.destroy_process_group()
 
 
-def _end_with_the_run(folder: Path) -> None:
-    """End this process when the one that holds the other end of its input has ended.
+def _end_with_caller(folder: Path) -> None:
+    """End this process when the caller closes its standard input, or is killed.
 
-    A killed run would otherwise leave workers behind, who write to the checkpoints of
-    the run that comes after it, and the folder of their exchange.
+    The workers of a killed run would otherwise write to the checkpoints of the next
+    one, and the folder of their exchange would stay.
     """
-    # Not by sys.stdin, whose lock would be in the way of this process's own ending.
+    # Not sys.stdin, whose lock would block the normal end of this process.
     while os.read(0, 1):
         pass
     shutil.rmtree(folder, ignore_errors=True)

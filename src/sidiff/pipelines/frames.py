@@ -1,4 +1,4 @@
-"""Stored tables to the types of the pure packages, and back."""
+"""Conversion between stored tables and the types of the pure packages."""
 
 from __future__ import annotations
 
@@ -62,15 +62,8 @@ def to_trained(catalogue: pl.DataFrame) -> NDArray[np.bool_]:
     return catalogue["in_training"].to_numpy()
 
 
-def to_held_out(catalogue: pl.DataFrame) -> NDArray[np.bool_]:
-    """Mark the items held out of training by ``filtering.cold_share``, bool ``[N]``."""
-    if "held_out" not in catalogue.columns:  # stored before there were any
-        return np.zeros(len(catalogue), dtype=bool)
-    return catalogue["held_out"].to_numpy()
-
-
 def to_lattice(lattice: Model) -> Lattice | None:
-    """Read a stored lattice; None where the SIDs are too long to have one."""
+    """Read a stored lattice; None if the SIDs are too long for a lattice."""
     from sidiff.decoding.lattice import Lattice  # noqa: PLC0415 (imports torch)
 
     if not lattice.tensors:
@@ -83,12 +76,11 @@ def to_job(
     catalogue: pl.DataFrame,
     training_samples: pl.DataFrame,
     sid_table: pl.DataFrame,
-    lattice: Model,
     training: TrainingParameters,
     max_history: int,
     checkpoints: SnapshotFolder,
 ) -> Job:
-    """Gather what a training needs."""
+    """Read the data of a denoiser's training."""
     from sidiff.training.denoising import Job  # noqa: PLC0415 (imports torch)
 
     return Job(
@@ -97,13 +89,12 @@ def to_job(
         SidTable.from_frame(sid_table),
         training,
         max_history,
-        to_lattice(lattice),
         checkpoints,
     )
 
 
 def join_models(models: Mapping[str, Model]) -> Model:
-    """Put several networks into one stored model; their weights are KEY/NAME."""
+    """Join several networks in one stored model, their weights as ``KEY/NAME``."""
     tensors = {
         f"{key}/{name}": tensor
         for key, model in models.items()
@@ -123,14 +114,13 @@ def split_models(joined: Model) -> dict[str, Model]:
 def choose_seeds(
     denoiser: Model, further: Model, seeds: Sequence[int]
 ) -> dict[int, Model]:
-    """The networks of ``seeds``, from the main one and the further ones.
+    """The networks of ``seeds``, among the main denoiser and the further ones.
 
     Raises:
         SidiffError: a seed was not trained.
     """
-    stored = {int(denoiser.metadata.get("seed", -1)): denoiser}
-    others = {int(seed): model for seed, model in split_models(further).items()}
-    stored = {**others, **stored}
+    stored = {int(seed): model for seed, model in split_models(further).items()}
+    stored[int(denoiser.metadata.get("seed", -1))] = denoiser
     missing = [seed for seed in seeds if seed not in stored]
     if missing:
         raise SidiffError(
@@ -141,12 +131,10 @@ def choose_seeds(
 
 
 def check_trained_on(denoiser: Model, table: SidTable) -> None:
-    """Refuse a denoiser that speaks another table's codes.
-
-    One that was trained before the table was extended speaks them all.
+    """Check that a denoiser was trained on this SID table, or before its extension.
 
     Raises:
-        SidiffError: names both tables by the beginning of their fingerprints.
+        SidiffError: with the short fingerprints of both tables.
     """
     trained_on = denoiser.metadata.get("sid_table")
     if trained_on not in table.fingerprints():
@@ -158,10 +146,10 @@ def check_trained_on(denoiser: Model, table: SidTable) -> None:
 
 
 def check_ranked(results: pl.DataFrame, name: str) -> None:
-    """Refuse rankings without users.
+    """Check that stored rankings have users.
 
     Raises:
-        SidiffError: names the stage that makes them.
+        SidiffError: with the name of their stage.
     """
     stage = name.removesuffix("_results").replace("decoder", "evaluation")
     stage = stage.replace("baseline", "baselines")

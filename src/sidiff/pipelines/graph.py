@@ -1,4 +1,4 @@
-"""Nodes whose inputs follow from the names of their functions' arguments."""
+"""Nodes with inputs by the names of their functions' arguments."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ VALUES = {
     "ray_address": "ray.address",
     "seeds": "evaluation.seeds",
 }
-"""Arguments that are single parameters: the place of each in the configuration."""
+"""Configuration paths of arguments that are single parameters."""
 
 
 class StageNode(Node):
-    """A node with the namespace of its stage, and a name without it.
+    """A node in the namespace of its stage, with a name without the namespace.
 
-    Kedro-viz folds by namespace, and ``--namespaces`` selects by it. The names of nodes
-    are unique in this project, so ``--nodes=train_denoiser`` needs no prefix.
+    Kedro-viz folds by namespace, and ``--namespaces`` selects by it. Node names are
+    unique in this project, so ``--nodes=train_denoiser`` needs no prefix.
     """
 
     @property
@@ -33,9 +33,9 @@ class StageNode(Node):
         return self.short_name
 
     def tag(self, tags: str | Iterable[str]) -> Node:
-        """Return the node with further tags; Kedro's own copy would be a plain node.
+        """Return the node with further tags, as a ``StageNode``.
 
-        Every new pipeline tags its nodes.
+        Pipelines call this, and Kedro's method returns a plain ``Node``.
         """
         tagged = copy(self)
         tagged._tags = super().tag(tags).tags
@@ -53,22 +53,22 @@ def node(
 ) -> Node:
     """Make a node with the function's name and inputs named after its arguments.
 
-    An argument is the data set of its name, one of ``VALUES``, or, where its type is
-    ``...Parameters``, the group of parameters of its name.
+    An argument is the data set of its name or one of ``VALUES``. If its type is
+    ``...Parameters``, it is the group of parameters of its name.
 
     Args:
-        stage: the pipeline that the node belongs to.
-        function: does the work.
-        outputs: the data sets that it returns, in this order.
-        name: name of the node where it differs from the function's.
+        stage: pipeline of the node.
+        function: the node's function.
+        outputs: data sets of its results, in this order.
+        name: name of the node if not the function's.
         tags: tags in addition to the stage.
-        inputs: the data sets of arguments with other names.
+        inputs: data sets of arguments with other names.
     """
     return StageNode(
         function,
         [
-            inputs.get(argument) or _input(argument, str(about.annotation))
-            for argument, about in signature(function).parameters.items()
+            inputs.get(name) or _input(name, str(parameter.annotation))
+            for name, parameter in signature(function).parameters.items()
         ],
         outputs,
         name=name or function.__name__,

@@ -23,7 +23,7 @@ from sidiff.training.settings import TrainingParameters
 
 
 class AblationParameters(Parameters):
-    """Trainings that differ in stated settings (pipeline ``ablation``)."""
+    """Trainings with changed settings (pipeline ``ablation``)."""
 
     variants: Changes
     seeds: Seeds
@@ -35,7 +35,7 @@ class AblationParameters(Parameters):
         return self
 
     def trainings(self, training: TrainingParameters) -> dict[str, TrainingParameters]:
-        """The settings of every variant: ``training`` with what it changes.
+        """The settings of every variant: ``training`` with its changes.
 
         Raises:
             ValueError: a changed setting is unknown or illegal.
@@ -58,7 +58,7 @@ class RecommendParameters(Parameters):
 
 
 class UpdateParameters(Parameters):
-    """Other items for a bundle (pipeline ``catalogue_update``)."""
+    """New and removed items of a bundle (pipeline ``catalogue_update``)."""
 
     new_items: Text | None
     removed_items: Text | None

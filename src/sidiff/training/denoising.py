@@ -1,7 +1,7 @@
-"""The common part of training both kinds of network, and the papers' objective.
+"""Training task of a denoiser, and the papers' objective.
 
-Both are validated by the lists that they make. ``DigitTask`` trains a softmax per
-digit, ``sidiff.training.joint`` a posterior over items.
+``DigitTask`` trains a softmax per digit, ``sidiff.training.joint`` a posterior over
+items. Both are validated by their lists.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sidiff.decoding.lattice import Lattice
 from sidiff.devices import resolve
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.diffusion.histories import Histories, residual_rows
@@ -49,10 +48,9 @@ class Job:
         samples: training windows ``(S, 3)``: user, start, end; read by ``DigitTask``.
         table: the items' SIDs.
         parameters: network, noising, loss, optimiser, validation.
-        max_history: longest history of the network; fixes the position table.
-        lattice: of the SIDs, for validation; None: made anew.
-        checkpoints: where unfinished runs lie, each under its own fingerprint; None
-            to keep none. They stay until the caller clears the folder.
+        max_history: longest history that the network reads.
+        checkpoints: folder of unfinished runs, cleared by the caller; None for no
+            checkpoints.
     """
 
     sequences: Sequences
@@ -60,7 +58,6 @@ class Job:
     table: SidTable
     parameters: TrainingParameters
     max_history: int
-    lattice: Lattice | None = None
     checkpoints: SnapshotFolder | None = None
 
 
@@ -74,7 +71,7 @@ class MaskingLog:
     """
 
     def __init__(self, digits: int, device: torch.device) -> None:
-        """Nothing counted yet."""
+        """Start with zero counts."""
         self._digits = digits
         self.total = torch.zeros(2 * digits + 5, dtype=torch.int64, device=device)
         self._step = torch.zeros_like(self.total)
@@ -90,17 +87,18 @@ class MaskingLog:
         explained[:, 1].scatter_add_(0, known.flatten(), times.flatten())
 
     def end_step(self, workers: Workers) -> None:
-        """Take what all workers counted since the last step into the total."""
+        """Add the counts of all workers since the last step to the total."""
         workers.add_up([self._step])
         self.total += self._step
         self._step.zero_()
 
     def rows(self, epoch: int) -> list[dict[str, Any]]:
-        """Shares of ``epoch``, and start anew: epoch, of, value, share.
+        """Rows of an epoch (epoch, of, value, share); the counts return to zero.
 
-        ``of`` says what is counted: ``views`` with ``value`` masked digits, among all
-        views; ``digit`` number ``value`` masked; masked digits among those that the
-        history has the code of (``in_history`` 1) or not (0).
+        The share is, for ``of`` = ``views``, that of views with ``value`` masked
+        digits; for ``digit``, that of views in which digit ``value`` is masked; for
+        ``in_history``, that of masked digits among those whose code is in the history
+        (1) or not (0).
         """
         sizes, digits, explained = self._split(self.total)
         views = sizes.sum().clamp(min=1)
@@ -117,19 +115,19 @@ class MaskingLog:
         ]
 
     def _split(self, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Views: sizes ``(L + 1,)``, digits ``(L,)``, explained ``(2, 2)``."""
+        """Views: sizes ``(L + 1,)``, digits ``(L,)``, in history ``(2, 2)``."""
         sizes, digits, explained = counts.split([self._digits + 1, self._digits, 4])
         return sizes, digits, explained.view(2, 2)
 
 
 class DenoiserTask(Task):
-    """A denoiser, what its noising masks, and its validation by lists.
+    """A denoiser with its noising, and its validation by lists.
 
     Attributes:
-        network: in training.
-        samples: what it is trained on, ``(S, 3)``: user, start, end.
-        known_items: ids of the items that have a residual, in the order of its rows.
-        masking: what the noising has masked in the epoch.
+        network: the network in training.
+        samples: training samples ``(S, 3)``: user, start, end.
+        known_items: ids of the items with a residual, in the order of its rows.
+        masking: counts of masked digits in the current epoch.
     """
 
     network: Network
@@ -141,16 +139,16 @@ class DenoiserTask(Task):
         samples: NDArray[np.int32],
         residual_items: NDArray[np.bool_] | None,
     ) -> None:
-        """Draw the weights and lay the data out.
+        """Initialise the weights and prepare the data.
 
         Args:
             job: data and settings.
-            network: not initialised yet.
-            samples: training rows ``(S, 3)``.
+            network: the network, not initialised.
+            samples: training samples ``(S, 3)``.
             residual_items: items that have a residual ``(N,)``; None for none.
 
         Raises:
-            SidiffError: no samples.
+            SidiffError: there are no samples.
         """
         sequences, table, parameters = job.sequences, job.table, job.parameters
         if len(samples) == 0:
@@ -174,9 +172,7 @@ class DenoiserTask(Task):
             self.known_items = known.to_list()
         rows = residual_rows(self.known_items, sequences.item_ids)
         self.histories = Histories(sequences, table.codes, rows, device)
-        inputs = RankingInputs.build(
-            table, training_counts(sequences), device, rows, job.lattice
-        )
+        inputs = RankingInputs.build(table, training_counts(sequences), device, rows)
         self.groups, self.catalogue = table.groups(), inputs.catalogue
         validation = parameters.validation
         chosen = validation_samples(
@@ -192,13 +188,13 @@ class DenoiserTask(Task):
         )
 
     def validate(self, workers: Workers) -> dict[str, float]:
-        """Metrics at both levels, and the score: NDCG@10 and Recall@10 at one level."""
+        """Metrics at both levels, and the score from NDCG@10 and Recall@10 of one."""
         parameters, users = self.parameters.validation, self.validation
         items, sids = np.zeros((2, len(users.samples), SCORE_CUTOFF), dtype=np.int64)
-        # Whole batches, so that lists do not depend on how many workers there are.
-        mine = [rows for _, rows in workers.share(users.batches())]
-        if mine:
-            rows = np.concatenate(mine)
+        # Whole batches, so that lists do not depend on the number of workers.
+        share = [rows for _, rows in workers.share(users.batches())]
+        if share:
+            rows = np.concatenate(share)
             model = search_model(self.network, self.histories.table)
             ranker = method_ranker(model, parameters.ranking, self.catalogue)
             ranking = rank_users(ranker, users.take(rows), None)
@@ -229,7 +225,7 @@ class DenoiserTask(Task):
     ) -> Tensor:
         """Mask digits of a part of a batch, and count them: ``(B, V, L)`` bool.
 
-        ``memory`` is read for the model's confidences; the other arguments are those
+        ``memory`` is the input of the confidence probe; the other arguments are those
         of ``NoisingContext``.
         """
         probe = confidence_probe(self.network, memory, targets)
@@ -239,7 +235,7 @@ class DenoiserTask(Task):
         return masked
 
     def end_step(self, workers: Workers) -> None:
-        """Count what all workers masked."""
+        """Add the masking counts of all workers."""
         self.masking.end_step(workers)
 
     def notes(self, epoch: int) -> list[dict[str, Any]]:
@@ -251,7 +247,7 @@ class DigitTask(DenoiserTask):
     """The papers' network and its objective: a softmax per masked digit."""
 
     def __init__(self, job: Job) -> None:
-        """Draw the weights and lay the data out."""
+        """Initialise the weights and prepare the data."""
         digits, size = job.table.digits, job.table.codebook_size
         config = DenoiserConfig.build(
             job.parameters.network, digits, size, job.max_history

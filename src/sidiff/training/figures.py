@@ -17,13 +17,13 @@ SCORES = {
 
 
 def training_figure(history: pl.DataFrame) -> go.Figure:
-    """Losses and validation scores of one training or several, epoch by epoch.
+    """Losses and validation scores over the epochs, of one training or several.
 
-    Interactive: kedro-viz shows the numbers under the pointer. One training has the
-    learning rate and the kept epoch as well; of several, each method has a colour.
+    The figure is interactive in kedro-viz. For one training it also shows the learning
+    rate and the best epoch; for several, each method has a colour.
 
     Args:
-        history: rows of ``Fitted.history``; of several trainings with the columns
+        history: rows of ``Fitted.history``; for several trainings with the columns
             method and seed.
     """
     figure = make_subplots(
@@ -83,7 +83,7 @@ def _draw_training(
 
 
 def scores_figure(history: pl.DataFrame) -> Figure:
-    """Validation scores of one training over its epochs, for a page without scripts.
+    """Validation scores of one training over its epochs, as an image for pages.
 
     Args:
         history: rows of ``Fitted.history``.
@@ -99,10 +99,10 @@ def scores_figure(history: pl.DataFrame) -> Figure:
 
 
 def masking_figure(masking: pl.DataFrame) -> Figure:
-    """Masked digits: how many, which ones, and whether in the history.
+    """Shares of masked digits by number, by digit, and by codes in the history.
 
     Args:
-        masking: as ``sidiff.training.loop.Fitted.masking``.
+        masking: rows of ``Fitted.masking``.
     """
     figure = Figure(figsize=(12, 3.2), layout="constrained", dpi=120)
     sizes, digits, known = figure.subplots(1, 3)
@@ -116,8 +116,8 @@ def masking_figure(masking: pl.DataFrame) -> Figure:
     return figure
 
 
-def _draw_shares(axes: Axes, rows: pl.DataFrame, what: str) -> None:
-    """A value per row, an epoch per column, its share as a shade."""
+def _draw_shares(axes: Axes, rows: pl.DataFrame, label: str) -> None:
+    """Draw shares as shades, with a value per row and an epoch per column."""
     table = rows.pivot(on="epoch", index="value", values="share")
     epochs, values = rows["epoch"].unique().sort(), table["value"]
     image = axes.imshow(
@@ -137,7 +137,7 @@ def _draw_shares(axes: Axes, rows: pl.DataFrame, what: str) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
-    axes.set_ylabel(what)
+    axes.set_ylabel(label)
     axes.figure.colorbar(image, ax=axes, label="share of views")
 
 

@@ -1,11 +1,11 @@
-"""The training of the joint denoiser: every position of a sequence is a target.
+"""Training task of the joint denoiser: every position of a sequence is a target.
 
     loss = mean over positions of  -log pi(i* | all masked, h)
            + partial_weight x mean over partial views of  -log pi(i* | y_S, h)
 
-The first term trains the list that a user gets, in one causal pass over each user's
-sequence. The second one trains what a search asks: at one position of each sequence,
-drawn evenly, with digits filled as the recipe's noising says.
+The first term trains the ranking of items, by one causal pass over each sequence. The
+second one trains the partial states of a search: one position of each sequence, drawn
+uniformly, with the digits left by the noising.
 """
 
 from __future__ import annotations
@@ -32,54 +32,53 @@ class JointTask(DenoiserTask):
     """The joint denoiser and its loss.
 
     Attributes:
-        joint: the network, in training.
-        known: the items that were there in training; those of the softmax.
+        joint: the network in training.
+        known: the items of the training data, over which the softmax goes.
     """
 
     def __init__(self, job: Job) -> None:
-        """Draw the weights and lay the data out."""
+        """Initialise the weights and prepare the data."""
         table = job.table
         rows = sequence_rows(job.sequences, job.max_history)
-        marked = training_items(rows, job.sequences)
+        in_training = training_items(rows, job.sequences)
         config = JointConfig.build(
             job.parameters.network,
             table.digits,
             table.codebook_size,
             job.max_history,
-            residual_items=int(marked.sum()),
+            residual_items=int(in_training.sum()),
         )
         self.joint = JointDenoiser(config)
-        residual = marked if config.residual_items else None
+        residual = in_training if config.residual_items else None
         super().__init__(job, self.joint, rows, residual)
         items = self.histories.table
-        known = torch.from_numpy(np.flatnonzero(marked)).to(self.device)
+        known = torch.from_numpy(np.flatnonzero(in_training)).to(self.device)
         self.known = ItemTable(items.codes[known], items.residuals[known])
-        self._place_of_item = torch.from_numpy(marked.cumsum() - 1).to(self.device)
+        self._known_index = torch.from_numpy(in_training.cumsum() - 1).to(self.device)
         self._inverted = InvertedIndex.build(self.known.codes, table.codebook_size)
 
     def loss(self, samples: Tensor, progress: float) -> Loss:
-        """Cross-entropy of all positions, and that of partial views."""
+        """Cross-entropy of all positions, and of partial views."""
         network, batch = self.joint, self.histories.gather(samples)
-        # Items as indices into the known ones.
         batch = replace(
             batch,
-            history_items=self._place_of_item[batch.history_items],
-            target_items=self._place_of_item[batch.target_items],
+            history_items=self._known_index[batch.history_items],
+            target_items=self._known_index[batch.target_items],
         )
         vectors = network.item_vectors(self.known)
-        states, packing = network.hidden_states(
+        packed, packing = network.hidden_states(
             F.embedding(batch.history_items, vectors), batch.lengths
         )
         positions = Positions.of(batch)
-        own = states[: packing.tokens]
+        hidden = packed[: packing.tokens]
         additions = repeat_additions(
-            network.repeat_gate(own), positions, batch.history_items, len(vectors)
+            network.repeat_gate(hidden), positions, batch.history_items, len(vectors)
         )
-        total = item_softmax_loss(own, vectors, positions.targets, additions)
-        weight = total.new_tensor(float(len(own)))
+        total = item_softmax_loss(hidden, vectors, positions.targets, additions)
+        weight = total.new_tensor(float(len(hidden)))
         share = self.parameters.partial_weight
         if share:
-            partial = self._partial_views(batch, positions, states, packing, progress)
+            partial = self._partial_views(batch, positions, packed, packing, progress)
             total = total + share * weight * partial
         return Loss(total, weight)
 
@@ -87,18 +86,21 @@ class JointTask(DenoiserTask):
         self,
         batch: SampleBatch,
         positions: Positions,
-        states: Tensor,
+        hidden: Tensor,
         packing: Packing,
         progress: float,
     ) -> Tensor:
-        """Mean loss at one position of each sequence, with some digits filled."""
+        """Mean loss at one position of each sequence, with some digits filled.
+
+        ``hidden`` are the packed hidden states ``(n, d)``.
+        """
         size = len(batch.lengths)
         draws = torch.rand(size, generator=self.noise, device=self.device)
         ends = 1 + (draws * batch.lengths).long().clamp(max=batch.lengths - 1)
         first = batch.lengths.cumsum(0) - batch.lengths
         targets = positions.targets[first + ends - 1]
         codes = self.known.codes[targets]
-        memory = self.joint.memory(states, packing, batch.history_items, ends)
+        memory = self.joint.memory(hidden, packing, batch.history_items, ends)
         masked = self.mask(codes, batch.history, ends, memory, progress)
         views = codes[:, None].expand_as(masked)
         loss = partial_views_loss(
@@ -119,12 +121,12 @@ def partial_views_loss(
     """Cross-entropy of the true items among those that agree with partial SIDs.
 
     Args:
-        network: in training.
+        network: the network in training.
         codes: true codes ``(B, V, L)``.
-        masked: ``(B, V, L)`` bool; fully masked views count nothing.
+        masked: ``(B, V, L)`` bool; fully masked views are left out.
         memory: the histories before the targets.
         targets: ``(B,)``, indices into ``items``.
-        items: those that were there in training.
+        items: the items of the training data.
         inverted: index of their codes.
     """
     owner, item = inverted.agreeing(codes, masked)

@@ -1,4 +1,4 @@
-"""The denoiser's training from data to weights, whichever kind it is of."""
+"""Training of a denoiser, from data to weights."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ TASKS: dict[str, Callable[[Job], DenoiserTask]] = {
 }
 """The tasks by ``training.network.posterior``."""
 _WITHOUT_EFFECT = {"checkpoint_seconds", "engine", "workers", "restarts"}
-"""Parameters that do not decide what is learnt. The number of workers decides the
-rounding; it is taken from the workers themselves."""
+"""Parameters that do not change the weights. The number of workers, which changes the
+rounding, comes from the engine."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,9 @@ class Fitted:
 
     Attributes:
         weights: state of the best epoch, on the CPU.
-        config: what ``network_from_saved`` needs, and how the weights came about.
-        history: one row per epoch: loss, learning rate, validation metrics; the same
-            for every run of the same settings.
-        masking: what the noising masked in every epoch: epoch, of, value, share; see
+        config: input of ``network_from_saved``, and the origin of the weights.
+        history: one row per epoch: loss, learning rate, validation metrics.
+        masking: shares of masked digits in every epoch, see
             ``sidiff.training.denoising.MaskingLog.rows``.
     """
 
@@ -50,21 +49,21 @@ class Fitted:
 
 
 def fit(job: Job, on_epoch: OnEpoch, workers: Workers = ALONE) -> Fitted:
-    """Train a denoiser and keep the weights of its best validated epoch.
+    """Train a denoiser and return the weights of its best validated epoch.
 
-    A run that was cut off goes on from its last checkpoint and ends as if it had not
-    been, to the last bit on a CPU; one that was finished is not repeated.
+    An interrupted run continues from its last checkpoint, on a CPU with the same bits
+    as a whole run. A finished run is not repeated.
 
     Args:
         job: data and settings.
-        on_epoch: receives each epoch's figures; those of epochs before a resumption
-            once more.
-        workers: the processes that run this at once on the same job; all get the same
-            weights, and the first alone writes, logs and calls ``on_epoch``.
+        on_epoch: receives each epoch's figures; after a resumption also those of the
+            earlier epochs.
+        workers: the processes that train together; all return the same weights, and
+            the first one writes, logs and calls ``on_epoch``.
 
     Raises:
-        SidiffError: no samples, a setting that does not fit the data, a loss that is
-            no number any more, or a checkpoint that cannot be written.
+        SidiffError: there are no samples, a setting does not fit the data, the loss is
+            not finite, or a checkpoint cannot be written.
     """
     parameters = job.parameters
     with cpu_threads(parameters.threads):
@@ -78,14 +77,14 @@ def fit(job: Job, on_epoch: OnEpoch, workers: Workers = ALONE) -> Fitted:
             "sid_table": job.table.fingerprint,
             "samples": samples_fingerprint(task.samples),
         }
-        kept = Checkpoints(
+        checkpoints = Checkpoints(
             job.checkpoints if workers.first else None,
             "Denoiser",
             decides,
             parameters.checkpoint_seconds,
         )
         trainer = Trainer(task, task.samples, budget_of(parameters), workers)
-        trained = trainer.train(kept, on_epoch if workers.first else None)
+        trained = trainer.train(checkpoints, on_epoch if workers.first else None)
     config = task.network.saved_config() | {
         "sid_table": job.table.fingerprint,
         "sequences": job.sequences.fingerprint,
@@ -105,7 +104,7 @@ def fit(job: Job, on_epoch: OnEpoch, workers: Workers = ALONE) -> Fitted:
 
 
 def budget_of(parameters: TrainingParameters) -> Budget:
-    """The schedule that the parameters give."""
+    """The budget of a denoiser's training."""
     return Budget(
         parameters.optimizer,
         parameters.validation,

@@ -1,4 +1,4 @@
-"""The progress of a training: when it ends, its checkpoints, and how it is resumed."""
+"""Progress of a training: early stopping, checkpoints, resumption."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ DECIDING_CODE = (
     *("evaluation/metrics.py", "devices.py", "onednn.py"),
     *("reviews/sequences.py", "sids/table.py"),
 )
-"""Code of which a change makes older checkpoints those of another program."""
-_OWN = ("rows", "notes", "batch", "step", "finished")
+"""Code that decides a training; after a change older checkpoints are not used."""
+_OF_PROGRESS = ("rows", "notes", "batch", "step", "finished")
 _OF_STOPPING = ("best_score", "best_epoch", "stale")
 """Attributes of Progress and of EarlyStopping stored in a snapshot."""
 
 
 class EarlyStopping:
-    """Remembers the best validation score and when to give up.
+    """The best validation score, and the end of a training that does not improve.
 
     Attributes:
-        best_score: highest score so far; -inf before the first.
-        best_epoch: its epoch; 0 before the first.
+        best_score: -inf before the first validation.
+        best_epoch: its epoch; 0 before the first validation.
+        stale: validations since then.
     """
 
     def __init__(self, parameters: StoppingParameters) -> None:
@@ -47,13 +48,13 @@ class EarlyStopping:
         self.stale = 0
 
     def due(self, epoch: int, last_epoch: int) -> bool:
-        """Epochs after which to validate: test of ``epoch``; the last one always is."""
+        """Test that validation follows ``epoch``, as it does the last epoch."""
         since = epoch - self.parameters.first_epoch
         regular = since >= 0 and since % self.parameters.every_epochs == 0
         return regular or epoch == last_epoch
 
     def update(self, epoch: int, score: float) -> bool:
-        """Record a score; True when it is the best so far."""
+        """Record a score; True if it is the best so far."""
         if score > self.best_score:
             self.best_score, self.best_epoch, self.stale = score, epoch, 0
             return True
@@ -62,26 +63,26 @@ class EarlyStopping:
 
     @property
     def exhausted(self) -> bool:
-        """Test that ``patience`` validations in a row brought nothing."""
+        """Test that ``patience`` validations in a row brought no improvement."""
         return self.stale >= self.parameters.patience
 
 
 class Progress:
-    """Everything that changes while a model is trained.
+    """The complete state of a training.
 
     Attributes:
-        model: what is trained.
+        model: the network.
         optimizer: its optimiser.
         stopping: its validation scores.
-        order: draws the order of the samples, once an epoch.
+        order: generator of the order of the samples, used once an epoch.
         best: weights of the best validated epoch, on the CPU.
         rows: figures of the finished epochs.
-        batch: batches done of the epoch that runs.
-        step: optimiser steps done in all.
-        sums: loss and its weight, summed over the epoch that runs, ``(2,)``.
-        counts: what else is counted over it, by name; restored in place.
-        notes: further rows of the finished epochs.
-        finished: whether nothing is left to do.
+        batch: finished batches of the current epoch.
+        step: finished optimiser steps.
+        sums: loss and its weight, summed over the current epoch, ``(2,)``.
+        counts: other counts of the current epoch by name; restored in place.
+        notes: additional rows of the finished epochs.
+        finished: True when the training has ended.
     """
 
     def __init__(
@@ -107,11 +108,11 @@ class Progress:
 
     @property
     def epochs(self) -> int:
-        """Epochs that are done."""
+        """Number of finished epochs."""
         return len(self.rows)
 
     def batches(self, samples: Tensor, batch_size: int) -> Iterator[Tensor]:
-        """The rest of the epoch that runs: parts ``(B, ...)`` of ``samples``."""
+        """The remaining batches ``(B, ...)`` of the current epoch."""
         self._order_before = self.order.get_state()
         order = torch.randperm(len(samples), generator=self.order)
         for rows in order.split(batch_size)[self.batch :]:
@@ -126,7 +127,7 @@ class Progress:
     def end_epoch(
         self, row: dict[str, Any], notes: Sequence[dict[str, Any]] = ()
     ) -> None:
-        """Begin the next epoch, with figures and notes on this one."""
+        """Store figures and notes of this epoch, and begin the next one."""
         self.rows.append(row)
         self.notes += notes
         self.batch = 0
@@ -134,7 +135,7 @@ class Progress:
         self._order_before = self.order.get_state()
 
     def snapshot(self) -> Snapshot:
-        """All of it, to be restored bit for bit."""
+        """The state, from which ``restore`` continues bit for bit."""
         tensors = {f"weights/{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"best/{k}": v for k, v in self.best.items()}
         for index, values in self.optimizer.state_dict()["state"].items():
@@ -142,7 +143,7 @@ class Progress:
         tensors |= {f"counts/{k}": v for k, v in self.counts.items()}
         tensors["order"] = self._order_before
         tensors["sums"] = self.sums
-        state = {name: getattr(self, name) for name in _OWN}
+        state = {name: getattr(self, name) for name in _OF_PROGRESS}
         state |= {name: getattr(self.stopping, name) for name in _OF_STOPPING}
         arrays = {
             name: tensor.detach().cpu().contiguous().numpy()
@@ -151,7 +152,7 @@ class Progress:
         return Snapshot(arrays, state)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Undo ``snapshot``, in an object made of the same settings."""
+        """Undo ``snapshot``, in an object with the same settings."""
         state = snapshot.metadata
         tensors = {name: torch.tensor(array) for name, array in snapshot.arrays.items()}
         self.model.load_state_dict(below("weights", tensors))
@@ -162,23 +163,23 @@ class Progress:
             moments.setdefault(int(index), {})[key] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        # The epoch that runs draws its order once more.
+        # The current epoch draws its order again.
         self.order.set_state(tensors["order"])
         self._order_before = tensors["order"]
         self.sums = tensors["sums"].to(self._device)
         for name, count in self.counts.items():
             count.copy_(tensors[f"counts/{name}"])
-        for name in _OWN:
+        for name in _OF_PROGRESS:
             setattr(self, name, state[name])
         for name in _OF_STOPPING:
             setattr(self.stopping, name, state[name])
 
 
 class Checkpoints:
-    """The place and pace of one run's checkpoints.
+    """Storage of one run's checkpoints.
 
-    The file's name and content hold the fingerprint of everything that decides the
-    run, so that another run's checkpoint is never taken for its own.
+    The file's name has the fingerprint of everything that decides the run, so a run
+    never continues from the checkpoint of another one.
     """
 
     def __init__(
@@ -188,47 +189,39 @@ class Checkpoints:
         decides: Mapping[str, Any],
         every_seconds: float,
     ) -> None:
-        """Say what the run is.
+        """Name the checkpoint of a run.
 
         Args:
-            folder: of the snapshots; None for none at all.
-            label: begins the file's name and the log lines.
-            decides: JSON-able; all that decides the run's outcome, but for
-                the arithmetic of this machine.
-            every_seconds: at least so long between two checkpoints inside an epoch.
+            folder: of the snapshots; None for no checkpoints.
+            label: beginning of the file's name and of log lines.
+            decides: JSON-able values that decide the outcome of the run; software and
+                arithmetic of this machine are added.
+            every_seconds: least time between two checkpoints inside an epoch.
         """
         self._folder = folder
         self._label = label
-        # With what decides it on this machine and with this software.
-        here = {
+        machine = {
             "sidiff": _code(),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
             "arithmetic": torch.backends.cpu.get_cpu_capability(),
             "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         }
-        self._fingerprint = of_values({"here": here, "run": decides})
-        self._name = f"{label.lower().replace(' ', '_')}_{self._fingerprint[:16]}"
+        fingerprint = of_values({"machine": machine, "run": decides})
+        self._prefix = f"{label.lower().replace(' ', '_')}_"
+        self._name = f"{self._prefix}{fingerprint[:16]}"
         self._every_seconds = every_seconds
         self._written = time.monotonic()
 
     def resume(self, progress: Progress) -> None:
-        """Bring ``progress`` to where the last run of the same settings stopped."""
+        """Restore ``progress`` from the last checkpoint of this run, if any."""
         if self._folder is None:
             return
-        found = self._folder.read(self._name)
-        if found is None:
-            self._mention_others(self._folder)
+        snapshot = self._folder.read(self._name)
+        if snapshot is None:
+            self._log_others(self._folder)
             return
-        if found.metadata["fingerprint"] != self._fingerprint:
-            logger.warning(
-                "The checkpoint %s is of another run in spite of its name and is not "
-                "used; %s training starts anew",
-                f"{self._folder.address}/{self._name}",
-                self._label,
-            )
-            return
-        progress.restore(found)
+        progress.restore(snapshot)
         logger.info(
             "%s training goes on from its checkpoint: %s",
             self._label,
@@ -238,7 +231,7 @@ class Checkpoints:
         )
 
     def write(self, progress: Progress, *, if_due: bool = False) -> None:
-        """Write ``progress`` down; ``if_due``: if the last time is long enough ago.
+        """Store ``progress``; with ``if_due`` only after ``every_seconds``.
 
         Raises:
             SidiffError: the disk is full or refuses; the last checkpoint is untouched.
@@ -246,21 +239,18 @@ class Checkpoints:
         seconds = time.monotonic() - self._written
         if self._folder is None or (if_due and seconds < self._every_seconds):
             return
-        snapshot = progress.snapshot()
-        snapshot.metadata["fingerprint"] = self._fingerprint
-        self._folder.write(self._name, snapshot)
+        self._folder.write(self._name, progress.snapshot())
         self._written = time.monotonic()
 
-    def _mention_others(self, folder: SnapshotFolder) -> None:
-        beginning = self._name.removesuffix(self._fingerprint[:16])
-        # Those of this very run, for another seed or setting, are not left over.
+    def _log_others(self, folder: SnapshotFolder) -> None:
+        """Log the checkpoints of other runs, but not those of this command."""
         names = set(folder.names()) - set(folder.used)
-        others = sum(name.startswith(beginning) for name in names)
+        others = sum(name.startswith(self._prefix) for name in names)
         if others:
             logger.info(
                 "%s training starts anew: %d checkpoint(s) in %s are of other "
-                "settings, data or software and stay there; delete what you do not "
-                "want to go on with",
+                "settings, data or software and stay there; delete those that you do "
+                "not want to continue",
                 self._label,
                 others,
                 folder.address,
@@ -268,7 +258,7 @@ class Checkpoints:
 
 
 def cpu_weights(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of a model's current weights on the CPU."""
+    """A copy of a model's weights on the CPU."""
     state = model.state_dict()
     return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 

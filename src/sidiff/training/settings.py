@@ -34,7 +34,7 @@ class OptimizerParameters(Parameters):
 
 
 class StoppingParameters(Parameters):
-    """Epochs of validation, and the end of a training that stopped improving."""
+    """Epochs of validation, and early stopping."""
 
     first_epoch: Count
     every_epochs: Count
@@ -52,7 +52,7 @@ class ValidationParameters(StoppingParameters):
 
     @property
     def ranking(self) -> RankingParameters:
-        """The method of the lists that are validated."""
+        """The ranking method of validation."""
         return RankingParameters.of(self.method, self.decoding)
 
 

@@ -1,10 +1,10 @@
-"""The training loop of every network: samples in, best weights and a history out.
+"""The training loop of all networks.
 
-A batch is sorted by history length and cut into passes of at most
-``samples_per_pass`` samples whose gradients add up: the step is that of the whole
-batch, but short histories are not padded to the longest one, and memory stays bounded.
-What is drawn in a pass follows from seed, step and pass alone, so that a run that was
-cut off ends as if it had not been, and workers change nothing.
+A batch is sorted by history length and split into passes of at most
+``samples_per_pass`` samples, whose gradients add up to that of the whole batch. Short
+histories are so not padded to the longest one, and memory is bounded. The random
+numbers of a pass follow from seed, step and pass alone: neither a resumption nor the
+number of workers changes them.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ logger = logging.getLogger(__name__)
 SCORE_CUTOFF = 10
 """The k of the validation metrics."""
 SCORE = "validation/score"
-"""Figure that decides which epoch is kept; higher is better."""
+"""Name of the figure by which the best epoch is chosen; higher is better."""
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after every epoch (from 1) with its figures."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The budget of a training: its length and steps.
+    """The length and the steps of a training.
 
     Attributes:
         optimizer: AdamW and its schedule.
-        stopping: when it is validated.
+        stopping: epochs of validation, and early stopping.
         batch_size: samples per optimiser step.
-        samples_per_pass: samples that go through the network at once.
-        epochs: passes over the samples, at most.
-        seed: of the samples' order and of what is drawn in a pass.
-        group: of the parameters, for messages.
+        samples_per_pass: samples in one forward and backward pass.
+        epochs: largest number of passes over the samples.
+        seed: of the order of the samples and the random numbers of a pass.
+        group: name of the parameters' group, for messages.
     """
 
     optimizer: OptimizerParameters
@@ -68,13 +68,13 @@ class Budget:
 
 
 class Task:
-    """One network and what it is trained to do.
+    """A network with its loss and its validation.
 
     Attributes:
-        label: names the progress bar and the log lines.
-        model: what is trained, in place.
-        noise: generator of all that ``loss`` draws but dropout.
-        counts: what is counted over an epoch, by name; part of a checkpoint.
+        label: name in the progress bar and in log lines.
+        model: the network, trained in place.
+        noise: generator of all random numbers of ``loss`` except dropout.
+        counts: counts over an epoch by name, stored in checkpoints.
     """
 
     def __init__(self, label: str, model: nn.Module, device: torch.device) -> None:
@@ -85,18 +85,18 @@ class Task:
         self.counts: dict[str, Tensor] = {}
 
     def loss(self, samples: Tensor, progress: float) -> Loss:
-        """The loss of ``samples`` ``(B, 3)``, with ``progress`` of the run done."""
+        """The loss of samples ``(B, 3)``; ``progress`` is the share of steps done."""
         raise NotImplementedError
 
     def validate(self, workers: Workers) -> dict[str, float]:
-        """Figures of the network as it stands, in evaluation mode, with ``SCORE``."""
+        """Validation figures of the network in evaluation mode, with ``SCORE``."""
         raise NotImplementedError
 
     def end_step(self, workers: Workers) -> None:
-        """The work after an optimiser step; nothing here."""
+        """Hook after an optimiser step."""
 
     def notes(self, epoch: int) -> list[dict[str, Any]]:
-        """Further rows on an epoch; none here."""
+        """Additional rows on an epoch."""
         return []
 
 
@@ -107,9 +107,9 @@ class Trained:
     Attributes:
         weights: state of the best validated epoch, on the CPU.
         score: its validation score.
-        epoch: the epoch it was reached in, from 1.
+        epoch: its number, from 1.
         rows: figures of all epochs.
-        notes: the task's further rows on them.
+        notes: the task's additional rows on all epochs.
     """
 
     weights: dict[str, Tensor]
@@ -120,12 +120,12 @@ class Trained:
 
     @property
     def epochs_run(self) -> int:
-        """Epochs trained in all."""
+        """Number of trained epochs."""
         return len(self.rows)
 
 
 class Trainer:
-    """Optimiser, order and progress of one run."""
+    """One training run."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class Trainer:
         budget: Budget,
         workers: Workers = ALONE,
     ) -> None:
-        """Begin a run.
+        """Prepare a run.
 
         Args:
             task: the network and its loss.
@@ -162,20 +162,23 @@ class Trainer:
         )
         self.steps = -(-len(samples) // budget.batch_size) * budget.epochs
 
-    def train(self, kept: Checkpoints, on_epoch: OnEpoch | None = None) -> Trained:
+    def train(
+        self, checkpoints: Checkpoints, on_epoch: OnEpoch | None = None
+    ) -> Trained:
         """Train until the budget is spent or validation no longer improves.
 
-        Progress is written down where ``kept`` says; ``on_epoch`` receives each
-        epoch's figures, those of epochs before a resumption once more.
+        Args:
+            checkpoints: where progress is stored.
+            on_epoch: receives each epoch's figures; after a resumption also those of
+                the earlier epochs.
 
         Raises:
-            SidiffError: a loss that is no number any more, or a checkpoint that
-                cannot be written.
+            SidiffError: the loss is not finite, or a checkpoint cannot be written.
         """
         progress, budget = self.progress, self.budget
-        kept.resume(progress)
+        checkpoints.resume(progress)
         if self.workers.size > 1:
-            # Every worker begins where the first one does.
+            # All workers start from the progress of the first one.
             content = encode(progress.snapshot()) if self.workers.first else b""
             content = self.workers.from_first(content, self.task.device)
             if not self.workers.first:
@@ -193,7 +196,7 @@ class Trainer:
             disable=None if self.workers.first else True,
         ) as bar:
             while not progress.finished:
-                self._train_epoch(bar, kept, on_epoch)
+                self._train_epoch(bar, checkpoints, on_epoch)
         stopping = progress.stopping
         return Trained(
             progress.best,
@@ -203,13 +206,15 @@ class Trainer:
             progress.notes,
         )
 
-    def _train_epoch(self, bar: tqdm, kept: Checkpoints, on_epoch: OnEpoch) -> None:
-        """The rest of the epoch that runs, and its validation."""
+    def _train_epoch(
+        self, bar: tqdm, checkpoints: Checkpoints, on_epoch: OnEpoch
+    ) -> None:
+        """Train the rest of the current epoch, and validate."""
         progress, budget, task = self.progress, self.budget, self.task
         epoch = progress.epochs + 1
-        began = time.perf_counter()
+        start = time.perf_counter()
         left = max(0, len(self.samples) - progress.batch * budget.batch_size)
-        figures = self.epoch(bar, kept)
+        figures = self.epoch(bar, checkpoints)
         if not math.isfinite(figures["train/loss"]):
             raise SidiffError(
                 f"The training of {task.label} diverged: in epoch {epoch} the loss is "
@@ -217,7 +222,7 @@ class Trainer:
                 f" ({budget.optimizer.learning_rate}) or raise "
                 f"{budget.group}.optimizer.warmup_steps."
             )
-        rate = left / (time.perf_counter() - began)
+        rate = left / (time.perf_counter() - start)
         bar.set_postfix_str(f"epoch {epoch}, loss {figures['train/loss']:.3f}")
         if progress.stopping.due(epoch, budget.epochs):
             task.model.eval()
@@ -237,19 +242,19 @@ class Trainer:
                 progress.best = cpu_weights(task.model)
         progress.end_epoch({"epoch": epoch} | figures, task.notes(epoch))
         progress.finished = epoch == budget.epochs or progress.stopping.exhausted
-        kept.write(progress)
+        checkpoints.write(progress)
         on_epoch(epoch, figures | {"train/samples_per_second": rate})
 
-    def epoch(self, bar: tqdm, kept: Checkpoints) -> dict[str, float]:
-        """The rest of a pass over the samples in a fresh random order."""
+    def epoch(self, bar: tqdm, checkpoints: Checkpoints) -> dict[str, float]:
+        """Train the rest of a pass over the samples in a new random order."""
         progress, schedule = self.progress, self.budget.optimizer
         self.task.model.train()
         for batch in progress.batches(self.samples, self.budget.batch_size):
             loss = self.step(batch, learning_rate(progress.step, self.steps, schedule))
             progress.advance(loss.total, loss.weight)
             bar.update(len(batch))
-            kept.write(progress, if_due=True)
-        # Of the last step, which may have been taken before a crash.
+            checkpoints.write(progress, if_due=True)
+        # The rate of the last step, which may have been taken before a crash.
         rate = learning_rate(progress.step - 1, self.steps, schedule)
         total, weight = progress.sums
         return {"train/loss": float(total / weight), "train/learning_rate": rate}
@@ -279,9 +284,9 @@ class Trainer:
         return Loss(total, weight)
 
     def _seed_draws(self, part: int) -> None:
-        """Let noise and dropout follow from seed, step and part of the batch alone.
+        """Seed noise and dropout by the run's seed, the step and the part of the batch.
 
-        So they are the same whichever worker has the part, and after a resumption.
+        They do not depend on the worker that has the part, nor on a resumption.
         """
         source = np.random.SeedSequence([self.budget.seed, self.progress.step, part])
         noise, dropout = source.generate_state(2, np.uint64).tolist()
@@ -289,12 +294,12 @@ class Trainer:
         if self.task.device.type == "cuda":
             torch.cuda.manual_seed(dropout)
         else:
-            # Not torch.manual_seed, which sees to every kind of device each time.
+            # torch.manual_seed would seed every kind of device, which takes long.
             torch.default_generator.manual_seed(dropout)
 
 
 def by_length(batch: Tensor, samples_per_pass: int) -> tuple[Tensor, ...]:
-    """Cut a batch ``(B, 3)`` into parts of similar history length."""
+    """Split a batch ``(B, 3)`` into parts of similar history length."""
     lengths = batch[:, 2] - batch[:, 1]
     return batch[lengths.argsort(dim=0, stable=True)].split(samples_per_pass)
 
@@ -302,11 +307,10 @@ def by_length(batch: Tensor, samples_per_pass: int) -> tuple[Tensor, ...]:
 def learning_rate(
     step: int, total_steps: int, parameters: OptimizerParameters
 ) -> float:
-    """Rate at optimiser step ``step`` (from 0).
+    """Learning rate of optimiser step ``step`` (from 0).
 
     Linear warm-up from 0 over ``warmup_steps``, then half a cosine that reaches 0 at
-    ``total_steps``. A warm-up longer than the run never ends, as in the
-    papers' settings.
+    ``total_steps``. In the papers' settings the warm-up is longer than the run.
     """
     peak = parameters.learning_rate
     if step < parameters.warmup_steps:

@@ -1,9 +1,8 @@
-"""The processes that train one network together.
+"""Data-parallel training in several processes.
 
-Each works on its share of every batch; gradients, losses and counts are added up, so
-that all hold the same network after each step, and it is the one that a single process
-would hold but for the rounding of the sums (data-parallel training). One process alone
-is the case without any exchange.
+Each process works on its share of every batch. Gradients, losses and counts are summed
+over the processes, so all have the same network after each step: that of a single
+process except for the rounding of the sums. A single process exchanges nothing.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Workers:
-    """The place of this process among those of a training.
+    """The rank of this process among the workers of a training.
 
     Attributes:
         rank: of this process, from 0; rank 0 writes and reports.
-        size: how many there are.
+        size: number of processes.
     """
 
     rank: int = 0
@@ -34,18 +33,18 @@ class Workers:
 
     @property
     def first(self) -> bool:
-        """Test that this process writes and reports for all."""
+        """Test that this process writes and reports."""
         return self.rank == 0
 
     def share(self, parts: Sequence[T]) -> list[tuple[int, T]]:
-        """Every ``size``-th part with its number: what this process works on."""
+        """The share of this process: every ``size``-th part, with its number."""
         return list(enumerate(parts))[self.rank :: self.size]
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Sum each tensor over all processes, in place; all must be of one type."""
         if self.size == 1:
             return
-        # One message for all of them: the fixed cost of an exchange is the larger one.
+        # One message for all tensors, because the fixed cost of a message dominates.
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         dist.all_reduce(flat)
         sizes = [tensor.numel() for tensor in tensors]
@@ -55,12 +54,12 @@ class Workers:
     def add_up_gradients(self, weights: Sequence[Tensor]) -> None:
         """Sum the gradients of ``weights`` over all processes.
 
-        A weight that no process has a gradient of keeps none, so that the optimiser
-        passes it by as it would with one process.
+        A weight without a gradient in all processes keeps none, so that the optimiser
+        skips it as with one process.
         """
         if self.size == 1:
             return
-        found = torch.tensor(
+        has_gradient = torch.tensor(
             [weight.grad is not None for weight in weights],
             dtype=weights[0].dtype,
             device=weights[0].device,
@@ -69,14 +68,14 @@ class Workers:
             torch.zeros_like(weight) if weight.grad is None else weight.grad
             for weight in weights
         ]
-        self.add_up([*gradients, found])
+        self.add_up([*gradients, has_gradient])
         for weight, gradient, count in zip(
-            weights, gradients, found.tolist(), strict=True
+            weights, gradients, has_gradient.tolist(), strict=True
         ):
             weight.grad = gradient if count else None
 
     def from_first(self, content: bytes, device: torch.device) -> bytes:
-        """The bytes that rank 0 gives; those of the others are not looked at."""
+        """Broadcast the bytes of rank 0; those of other ranks are ignored."""
         if self.size == 1:
             return content
         size = torch.tensor([len(content)], device=device)
@@ -91,4 +90,4 @@ class Workers:
 
 
 ALONE = Workers()
-"""No other process."""
+"""A single process."""

@@ -1,6 +1,6 @@
-"""Noising: which digits of the target are masked in each training view.
+"""Noising: the masks of the target in the training views.
 
-A view's mask has two parts, each a named strategy:
+The mask of a view follows from two strategies:
 
 - the number of masked digits (``AMOUNTS``): nested views (DiffGRM), a draw that shifts
   to more digits in the course of training (MDGR's curriculum), a uniform draw, or each
@@ -8,8 +8,8 @@ A view's mask has two parts, each a named strategy:
 - the order of masking (``ORDERS``): least confident first (DiffGRM's OCN), least
   explained by the history first (MDGR), or random.
 
-Any amount goes with any order. The order by confidence is the same in all views of a
-sample (coherent noising); the others are drawn for each view.
+They can be combined freely. The order by confidence is the same in all views of a
+sample (coherent noising); other orders are drawn for each view.
 """
 
 from __future__ import annotations

@@ -16,21 +16,21 @@ from sidiff.diffusion.settings import NoisingParameters
 from sidiff.errors import SidiffError
 
 GAMMA = 2.0
-"""MDGR's gamma (Eq. 8): the larger, the sooner many masked digits are likely."""
+"""MDGR's gamma (Eq. 8): with a larger value many masked digits are likely sooner."""
 
 MASK_PROBABILITY = 0.5
 """Probability of a masked digit (amount ``chance``)."""
 
 
 def nested(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
-    """Evenly more digits from view to view, up to all of them."""
+    """Numbers that grow evenly from view to view, up to all digits."""
     batch, digits = context.targets.shape
     sizes = view_sizes(digits, parameters.views)
     return torch.tensor(sizes, device=context.targets.device).expand(batch, -1)
 
 
 def curriculum(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
-    """A number drawn for every view by the chances of this moment of training."""
+    """A number drawn for every view, with chances that change during training."""
     batch, digits = context.targets.shape
     chances = curriculum_chances(context.progress, digits, GAMMA)
     drawn = torch.multinomial(
@@ -78,7 +78,7 @@ def curriculum_chances(progress: float, digits: int, gamma: float) -> Tensor:
     """Chance of 1, 2, ... L masked digits (Eqs. 8-10), ``(L,)`` float64.
 
     delta = cos(pi progress / 2)^gamma weighs a distribution that falls with the number
-    against one that rises; every number keeps a chance above 0.
+    against one that rises.
 
     Args:
         progress: share of the training steps done, 0 to 1.

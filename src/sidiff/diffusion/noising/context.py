@@ -20,8 +20,8 @@ class NoisingContext:
     """A batch of targets and the progress of training.
 
     Attributes:
-        targets: true codes ``(B, L)``. Training alone masks digits, so a strategy that
-            reads them leaks nothing.
+        targets: true codes ``(B, L)``. Strategies may read them, because only training
+            masks digits.
         history: codes of the history items, right-padded, ``(B, T, L)``.
         lengths: real items per history ``(B,)``.
         progress: share of the training steps done, 0 to 1.
@@ -48,12 +48,12 @@ def confidence_probe(network: Network, memory: Any, targets: Tensor) -> Probe:
     """The model's confidence in each digit, without gradient and without dropout.
 
     Args:
-        network: in training.
+        network: the network in training.
         memory: the batch's histories, encoded as in the training pass.
         targets: true codes ``(B, L)``, read at visible digits only.
 
     Returns:
-        The function from masked digits to the log of each one's largest probability.
+        A function from masks to the log of each digit's largest probability.
     """
 
     @torch.no_grad()

@@ -13,9 +13,9 @@ from sidiff.diffusion.noising.context import NoisingContext
 from sidiff.diffusion.settings import NoisingParameters
 
 EPS = 1.0
-"""MDGR's eps (Eq. 11): a digit that no history item explains is twice as likely to be
-masked first as a digit that one item explains. A tiny eps makes the former all but
-certain, a large one makes all digits alike."""
+"""MDGR's eps (Eq. 11). With 1, a digit that no history item explains is twice as likely
+to be masked first as a digit that one item explains. With a larger eps the digits are
+more alike."""
 
 
 def by_confidence(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
@@ -26,16 +26,15 @@ def by_confidence(context: NoisingContext, parameters: NoisingParameters) -> Ten
 
 
 def at_random(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
-    """All orders are equally likely."""
+    """Random orders, all equally likely."""
     return context.uniform(parameters.views).argsort(2)
 
 
 def by_history(context: NoisingContext, parameters: NoisingParameters) -> Tensor:
-    """Draws without replacement, more likely of digits that the history explains less.
+    """Random orders in which digits that the history explains less tend to be first.
 
-    A digit is drawn with a probability proportional to w = 1 / (f + ``EPS``) among
-    those not drawn yet, f as ``history_counts``. Ranks by log w plus Gumbel noise are
-    distributed like such draws.
+    Digits are drawn without replacement with weights w = 1 / (f + ``EPS``), f being
+    ``history_counts``. Ranks by log w plus Gumbel noise have this distribution.
     """
     weight = 1.0 / (history_counts(context) + EPS)
     noise = context.uniform(parameters.views).clamp(min=torch.finfo(torch.float32).tiny)
@@ -44,7 +43,7 @@ def by_history(context: NoisingContext, parameters: NoisingParameters) -> Tensor
 
 
 def history_counts(context: NoisingContext) -> Tensor:
-    """History items that have the target's code, digit by digit, ``(B, L)`` int64."""
+    """Number of history items with the target's code, per digit, ``(B, L)`` int64."""
     slots = torch.arange(context.history.shape[1], device=context.lengths.device)
     real = slots < context.lengths[:, None]
     same = context.history == context.targets[:, None]

@@ -1,1 +1,1 @@
-"""Trainings that differ in stated settings, side by side."""
+"""Comparison of trainings with changed settings."""

@@ -1,4 +1,4 @@
-"""One denoiser per variant and seed, all ranked by one decoder."""
+"""Training and comparison of denoisers with changed settings."""
 
 # Every Kedro command imports this module; what is slow to import waits for the run.
 # ruff: noqa: PLC0415
@@ -28,30 +28,29 @@ def train_variants(
     catalogue: pl.DataFrame,
     training_samples: pl.DataFrame,
     sid_table: pl.DataFrame,
-    lattice: Model,
     training: TrainingParameters,
     ablation: AblationParameters,
     max_history: int,
     checkpoints: SnapshotFolder,
     ray_address: str | None,
 ) -> tuple[Model, pl.DataFrame]:
-    """Train every variant with every seed; the networks, and the epochs of all."""
-    data = sequences, catalogue, training_samples, sid_table, lattice
+    """Train every variant with every seed; return the networks and their epochs."""
+    data = sequences, catalogue, training_samples, sid_table
     job = to_job(*data, training, max_history, checkpoints)
     variants = ablation.trainings(job.parameters)
-    # Seed by seed: a run that is cut off has compared all variants with the first one.
+    # Seed by seed, so that an interrupted run has trained all variants with one seed.
     settings = {
         f"{name}/{seed}": variant.model_copy(update={"seed": seed})
         for seed in ablation.seeds
         for name, variant in variants.items()
     }
     models, histories = train_many(job, settings, ray_address)
-    marked = []
+    parts = []
     for key, history in histories.items():
         name, seed = key.split("/")
-        mark = pl.lit(name).alias("method"), pl.lit(int(seed)).alias("seed")
-        marked.append(history.select(*mark, pl.all()))
-    return models, pl.concat(marked, how="diagonal_relaxed")
+        labels = pl.lit(name).alias("method"), pl.lit(int(seed)).alias("seed")
+        parts.append(history.select(*labels, pl.all()))
+    return models, pl.concat(parts, how="diagonal_relaxed")
 
 
 def rank_variants(
@@ -64,7 +63,7 @@ def rank_variants(
     ablation: AblationParameters,
     ray_address: str | None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Decode the test split with the network of every variant and seed."""
+    """Rank the test split by the network of every variant and seed."""
     from sidiff.diffusion.networks import network_from_saved
     from sidiff.evaluation.run import to_frames
     from sidiff.pipelines.evaluation.nodes import evaluator_of
@@ -96,7 +95,7 @@ def compare_variants(
     comparison: ComparisonParameters,
     ablation: AblationParameters,
 ) -> pl.DataFrame:
-    """Measure every variant at both levels, and against the first one."""
+    """Measure every variant at both levels, and compare it with the first one."""
     from sidiff.evaluation.comparison import compare
 
     table = SidTable.from_frame(sid_table)
@@ -115,7 +114,7 @@ def compare_variants(
 def plot_ablation(
     comparison: pl.DataFrame, history: pl.DataFrame
 ) -> tuple[Figure, Interactive]:
-    """Draw the variants at both levels, and their epochs."""
+    """Draw the results of the variants at both levels, and their epochs."""
     from sidiff.evaluation.figures import comparison_figure
     from sidiff.evaluation.headlines import headlines
     from sidiff.training.figures import training_figure

@@ -1,1 +1,1 @@
-"""Other methods on the same split."""
+"""Methods to compare with, on the same split."""

@@ -1,4 +1,4 @@
-"""The baselines: trained, and ranked on the test split."""
+"""Training of the baselines, and their ranking of the test split."""
 
 # Every Kedro command imports this module; what is slow to import waits for the run.
 # ruff: noqa: PLC0415
@@ -29,12 +29,12 @@ def fit_baselines(
     max_history: int,
     checkpoints: SnapshotFolder,
 ) -> tuple[Model, list[dict[str, Any]]]:
-    """Train the networks of all methods; return them and the settings tried."""
+    """Train the networks of all methods; also return the settings compared."""
     from sidiff.baselines import run
     from sidiff.baselines.method import TrainingInputs
 
     users = to_sequences(sequences, catalogue)
-    fitted = run.fit_baselines(
+    stored, compared = run.fit_baselines(
         TrainingInputs(
             users,
             to_samples(training_samples, max_history),
@@ -46,9 +46,8 @@ def fit_baselines(
             checkpoints,
         )
     )
-    models = {kind: Model(own.weights, own.config) for kind, own in fitted.items()}
-    tried = [one for networks in fitted.values() for one in networks.tried]
-    return join_models(models), tried
+    models = {name: Model(*network) for name, network in stored.items()}
+    return join_models(models), compared
 
 
 def rank_baselines(
@@ -60,9 +59,8 @@ def rank_baselines(
     evaluation: EvaluationParameters,
     max_history: int,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rank the test split by every baseline; return the lists and what they took."""
+    """Rank the test split by every baseline; return the lists and their costs."""
     from sidiff.baselines import run
-    from sidiff.baselines.method import TrainedNetworks
     from sidiff.evaluation.filters import allowed_items
     from sidiff.ranking.results import cost_frame
 
@@ -71,10 +69,7 @@ def rank_baselines(
     ranked = run.rank_baselines(
         users,
         table,
-        {
-            kind: TrainedNetworks(*own)
-            for kind, own in split_models(baseline_networks).items()
-        },
+        split_models(baseline_networks),
         baselines,
         evaluation,
         max_history,

@@ -1,1 +1,1 @@
-"""Items to texts to sentence embeddings."""
+"""Sentence embeddings of items."""

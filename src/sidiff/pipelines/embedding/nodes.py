@@ -1,4 +1,4 @@
-"""Items to texts to embeddings."""
+"""Texts of items and their embeddings."""
 
 # Every Kedro command imports this module; what is slow to import waits for the run.
 # ruff: noqa: PLC0415
@@ -18,10 +18,10 @@ def render_item_texts(
     embedding: EmbeddingParameters,
     layout: str,
 ) -> pl.DataFrame:
-    """Say in words what each item of the catalogue is."""
-    template = embedding.text
-    own = layout == "table"
-    return render_texts(items, catalogue["item_id"], template, own=own)
+    """Write a text about each item of the catalogue."""
+    return render_texts(
+        items, catalogue["item_id"], embedding.text, own=layout == "table"
+    )
 
 
 def embed_items(
@@ -31,7 +31,7 @@ def embed_items(
     embedding_shards: SnapshotFolder,
     ray_address: str | None,
 ) -> pl.DataFrame:
-    """Encode the texts that neither the previous version nor a shard holds."""
+    """Encode the texts that are neither in the previous version nor in a shard."""
     from sidiff.sids.encoder import Encoder, Shards, embed, load_encoder
     from sidiff.sids.unread import count_unread
 

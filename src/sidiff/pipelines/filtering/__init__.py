@@ -1,1 +1,1 @@
-"""Typed frames to sequences, samples and a catalogue."""
+"""Filtering of interactions, and the split into sequences and samples."""

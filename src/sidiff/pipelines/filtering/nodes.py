@@ -1,4 +1,4 @@
-"""Interactions to sequences, training samples and the catalogue of items."""
+"""Sequences, training samples and the catalogue from interactions."""
 
 from __future__ import annotations
 
@@ -8,12 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from sidiff.pipelines.frames import (
-    samples_to_frame,
-    to_held_out,
-    to_samples,
-    to_sequences,
-)
+from sidiff.pipelines.frames import samples_to_frame, to_samples, to_sequences
 from sidiff.reviews import sequences as seq
 from sidiff.reviews.kcore import k_core
 from sidiff.reviews.matching import check_matching
@@ -23,7 +18,7 @@ from sidiff.reviews.statistics import statistics, warnings_about
 logger = logging.getLogger(__name__)
 
 SYNTHETIC_ITEM = "B0SYN"
-"""The beginning of the generated shop's item ids, which no real catalogue has."""
+"""Prefix of the item ids of the synthetic shop, which no real catalogue uses."""
 
 
 def filter_k_core(
@@ -31,9 +26,9 @@ def filter_k_core(
     ingestion_report: dict[str, Any],
     filtering: FilteringParameters,
 ) -> tuple[pl.LazyFrame, dict[str, int]]:
-    """Keep interactions of users and items that have enough, and count the others.
+    """Keep the interactions of the k-core, and count the others.
 
-    The report is there for its stamp: rows of an ingestion that was refused have none.
+    The report is an input because an ingestion with too many rejected rows has none.
     """
     core = k_core(
         interactions,
@@ -51,21 +46,22 @@ def build_sequences(
     ingestion_report: dict[str, Any],
     filtering: FilteringParameters,
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, dict[str, float]]:
-    """Order each user's items and cut the training samples out.
+    """Order each user's items and cut the training samples.
 
     Returns:
-        The sequences, the training samples, the catalogue, whose row number is the
-        item index that all later stages share, and the share of interactions that tie.
+        The sequences, the training samples, the catalogue, and the share of
+        interactions with equal times. The row of an item in the catalogue is its index
+        in all later stages.
     """
     sequences, tied_share = seq.build_sequences(
         core_interactions,
         seq.order_of_ties(ingestion_report["layout"]),
         items["item_id"] if filtering.catalogue == "metadata" else None,
     )
-    bought = pl.Series(sequences.item_ids)
+    used = pl.Series(sequences.item_ids)
     if filtering.catalogue == "metadata":
-        bought = bought.filter(np.bincount(sequences.items, minlength=len(bought)) > 0)
-    check_matching(bought, items["item_id"], filtering.min_metadata_share)
+        used = used.filter(np.bincount(sequences.items, minlength=len(used)) > 0)
+    check_matching(used, items["item_id"], filtering.min_metadata_share)
     held_out = seq.draw_held_out(
         sequences.item_ids, filtering.cold_share, filtering.seed
     )
@@ -104,14 +100,14 @@ def describe_data(
     ingestion_report: dict[str, Any],
     filtering: FilteringParameters,
 ) -> dict[str, int | float | bool | str]:
-    """Count users, items, samples and what was lost on the way; warn."""
+    """Count users, items, samples and rejected data, and log warnings."""
     users = to_sequences(sequences, catalogue)
-    made_up = catalogue["item_id"].str.starts_with(SYNTHETIC_ITEM).all()
-    found = statistics(
+    synthetic = catalogue["item_id"].str.starts_with(SYNTHETIC_ITEM).all()
+    counts = statistics(
         users,
         to_samples(training_samples, filtering.max_history),
         filtering.max_history,
-        to_held_out(catalogue),
+        catalogue["held_out"].to_numpy(),
     )
     files = {
         "items_without_metadata": int((~catalogue["has_metadata"]).sum()),
@@ -119,8 +115,8 @@ def describe_data(
         "metadata_lines": ingestion_report["metadata"]["lines"],
         "rejected_lines": ingestion_report["rejected_lines"],
     }
-    found = found | files | core_summary | order_summary
+    counts = counts | files | core_summary | order_summary
     largest_user = str(users.user_ids[int(users.lengths.argmax())])
-    for sentence in warnings_about(found, filtering, largest_user):
+    for sentence in warnings_about(counts, filtering, largest_user):
         logger.warning(sentence)
-    return {"synthetic": made_up, "largest_user": largest_user} | found
+    return {"synthetic": synthetic, "largest_user": largest_user} | counts

@@ -1,1 +1,1 @@
-"""Raw files to typed frames."""
+"""Reading of raw files."""

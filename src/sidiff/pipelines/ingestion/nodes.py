@@ -1,4 +1,4 @@
-"""Raw rows to typed frames, with a summary of what was read."""
+"""Reading of raw files, with a summary of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import polars as pl
 
 from sidiff.errors import SidiffError
 from sidiff.fingerprints import of_file, of_values
-from sidiff.reviews import ingestion, own_data
+from sidiff.reviews import ingestion as layouts
+from sidiff.reviews import own_data
 from sidiff.reviews.ingestion import Ingested
 from sidiff.reviews.settings import IngestionParameters
 
@@ -20,30 +21,30 @@ Report = dict[str, Any]
 
 
 def ingest_reviews(
-    paths: list[Path], given: IngestionParameters
+    paths: list[Path], ingestion: IngestionParameters
 ) -> tuple[pl.LazyFrame, pl.DataFrame, Report]:
     """Return interactions, rejected rows, and the summary of the review files."""
-    if given.layout == "table":
-        read = own_data.ingest_interactions(paths, given.interactions, int(time()))
+    if ingestion.layout == "table":
+        read = own_data.ingest_interactions(paths, ingestion.interactions, int(time()))
     else:
-        read = ingestion.join(
-            [ingestion.ingest_reviews(path, given.layout) for path in paths]
+        read = layouts.join(
+            [layouts.ingest_reviews(path, ingestion.layout) for path in paths]
         )
-    summary = _summary(paths, given, read)
+    summary = _summary(paths, ingestion, read)
     return read.frame, read.rejected, summary
 
 
 def ingest_metadata(
-    paths: list[Path], given: IngestionParameters
+    paths: list[Path], ingestion: IngestionParameters
 ) -> tuple[pl.DataFrame, pl.DataFrame, Report]:
     """Return items, rejected rows, and the summary of the metadata files."""
-    if given.layout == "table":
-        read = own_data.ingest_items(paths, given.items)
+    if ingestion.layout == "table":
+        read = own_data.ingest_items(paths, ingestion.items)
     else:
-        read = ingestion.first_of_each_item(
-            [ingestion.ingest_items(path, given.layout) for path in paths]
+        read = layouts.first_of_each_item(
+            [layouts.ingest_items(path, ingestion.layout) for path in paths]
         )
-    summary = _summary(paths, given, read)
+    summary = _summary(paths, ingestion, read)
     return read.frame.collect(), read.rejected, summary
 
 
@@ -52,24 +53,24 @@ def check_rejected_lines(
     rejected_metadata: pl.DataFrame,
     reviews: Report,
     metadata: Report,
-    given: IngestionParameters,
+    ingestion: IngestionParameters,
     storage: str,
     dataset: str,
 ) -> Report:
-    """Join the two summaries, or stop at too many malformed rows.
+    """Join the two summaries, and check the share of malformed rows.
 
-    A node of its own because the rows set aside are stored by then.
+    It is a separate node, so that the rejected rows are stored before it fails.
 
     Raises:
-        SidiffError: a file is over the threshold; says where its rows lie.
+        SidiffError: too many rows of a file are rejected.
     """
-    limit = given.max_rejected_share
+    limit = ingestion.max_rejected_share
     try:
         for rejected, summary in (
             (rejected_reviews, reviews),
             (rejected_metadata, metadata),
         ):
-            ingestion.check_rejected(
+            layouts.check_rejected(
                 rejected, summary["rejected"], summary["lines"], limit
             )
     except SidiffError as error:
@@ -86,7 +87,7 @@ def check_rejected_lines(
 
 
 def _summary(
-    paths: Sequence[Path], given: IngestionParameters, read: Ingested
+    paths: Sequence[Path], ingestion: IngestionParameters, read: Ingested
 ) -> Report:
     digests = [of_file(path) for path in paths]
     several = hashlib.sha256(" ".join(digests).encode()).hexdigest()
@@ -95,12 +96,12 @@ def _summary(
         "file": paths[0].name + more,
         "bytes": sum(path.stat().st_size for path in paths),
         "sha256": several if more else digests[0],
-        "layout": given.layout,
+        "layout": ingestion.layout,
         "lines": read.lines,
         "rows": read.rows,
         "rejected": read.set_aside,
         "duplicates": read.duplicates,
         **read.notes,
     }
-    columns = given.model_dump(include={"interactions", "items"})
+    columns = ingestion.model_dump(include={"interactions", "items"})
     return summary | {"fingerprint": of_values([summary, columns])}

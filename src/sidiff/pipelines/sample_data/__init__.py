@@ -1,1 +1,1 @@
-"""A synthetic shop in the place of real raw files."""
+"""Generation of a synthetic shop, instead of real raw files."""

@@ -1,4 +1,4 @@
-"""The generator of the synthetic shop as a node."""
+"""Node that generates the synthetic shop."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def generate_sample_shop(
     """Return the lines of a review file and of a metadata file.
 
     Args:
-        sample_data: the group of parameters.
-        source: ``sample``, or ``files`` where the raw files are real: then there are
-            no lines, and what lies there stays.
+        sample_data: settings of the generator.
+        source: ``sample``, or ``files`` for real raw files, which are not replaced: no
+            lines are returned.
     """
     if source != "sample":
         return [], []

@@ -1,1 +1,1 @@
-"""Embeddings to semantic IDs."""
+"""Semantic IDs from embeddings."""

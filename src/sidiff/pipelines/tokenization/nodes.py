@@ -1,4 +1,4 @@
-"""Embeddings to semantic IDs: whitening, quantizer, table, report."""
+"""Semantic IDs from embeddings: whitening, quantizer, table, report."""
 
 # Every Kedro command imports this module; what is slow to import waits for the run.
 # ruff: noqa: PLC0415
@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sidiff.datasets import Model
-from sidiff.pipelines.frames import (
-    to_embeddings,
-    to_held_out,
-    to_sequences,
-    to_trained,
-)
+from sidiff.pipelines.frames import to_embeddings, to_sequences, to_trained
 from sidiff.sids.settings import TokenizationParameters
 from sidiff.sids.table import SidTable
 
@@ -32,7 +27,7 @@ def join_histories(
     catalogue: pl.DataFrame,
     tokenization: TokenizationParameters,
 ) -> pl.DataFrame:
-    """Join text embeddings and collaborative factors, if these have any weight."""
+    """Join text embeddings and collaborative factors, if their weight is not 0."""
     from sidiff.sids import collaborative
 
     settings = tokenization.collaborative
@@ -59,10 +54,10 @@ def assign_sids(
     previous_sid_table: pl.DataFrame | None,
     tokenization: TokenizationParameters,
 ) -> tuple[Model, Model, pl.DataFrame]:
-    """Give every item its semantic ID.
+    """Assign a semantic ID to every item.
 
-    Whitening and quantizer are fitted on the items of the training samples. Where only
-    new items came since the stored fit, it is kept, and so is every stored SID.
+    Whitening and quantizer are fitted on the items of the training samples. If only new
+    items were added since the stored fit, that fit and all stored SIDs are kept.
 
     Returns:
         Whitening, quantizer and SID table.
@@ -74,15 +69,15 @@ def assign_sids(
         {
             "item_id": catalogue["item_id"],
             "embedding_sha256": quantizer_input["fingerprint"],
-            "held_out": to_held_out(catalogue),
+            "held_out": catalogue["held_out"],
         }
     )
     earlier = None
     if previous_whitening and previous_quantizer and previous_sid_table is not None:
         whitening, quantizer = previous_whitening, previous_quantizer
-        fitted_with = quantizer.metadata.get("settings", {})
+        settings = quantizer.metadata.get("settings", {})
         earlier = extension.table_to_extend(
-            previous_sid_table, items, fitted_with, tokenization
+            previous_sid_table, items, settings, tokenization
         )
     if earlier is None:
         fitted = tokenizer.fit(embeddings, to_trained(catalogue), tokenization)
@@ -98,7 +93,7 @@ def assign_sids(
 
 
 def build_lattice(sid_table: pl.DataFrame) -> Model:
-    """List what may follow every partial SID; empty where SIDs are too long for it."""
+    """Build the lattice of the SIDs; empty if they are too long for a lattice."""
     from sidiff.decoding.lattice import Lattice, fits
 
     table = SidTable.from_frame(sid_table)
@@ -117,7 +112,7 @@ def report_sids(
     quantizer: Model,
     tokenization: TokenizationParameters,
 ) -> tuple[dict[str, Any], Figure]:
-    """Count collisions and used codes, and draw both."""
+    """Count collisions and used codes, and draw them."""
     from sidiff.sids import report, tokenizer
 
     table = SidTable.from_frame(sid_table)
@@ -146,7 +141,7 @@ def _packed(
 
 
 def unpacked(whitening: Model, quantizer: Model) -> tuple[Whitening | None, Quantizer]:
-    """The fitted whitening, None where it has no arrays, and the quantizer."""
+    """Read the whitening, None if there is none, and the quantizer."""
     from sidiff.sids.quantizers import QUANTIZERS
     from sidiff.sids.whitening import Whitening
 

@@ -1,1 +1,1 @@
-"""Sequences and semantic IDs to a denoiser."""
+"""Training of the denoiser."""

@@ -1,4 +1,4 @@
-"""Denoisers: trained, and their epochs drawn."""
+"""Training of denoisers, and figures of their epochs."""
 
 # Every Kedro command imports this module; what is slow to import waits for the run.
 # ruff: noqa: PLC0415
@@ -32,16 +32,15 @@ def train_denoiser(
     catalogue: pl.DataFrame,
     training_samples: pl.DataFrame,
     sid_table: pl.DataFrame,
-    lattice: Model,
     training: TrainingParameters,
     max_history: int,
     checkpoints: SnapshotFolder,
     ray_address: str | None,
 ) -> tuple[Model, pl.DataFrame, pl.DataFrame]:
-    """Train; the best epoch's denoiser, one row per epoch, and what was masked."""
+    """Train the denoiser; return it, one row per epoch, and shares of masked digits."""
     from sidiff.engines.launch import train
 
-    data = sequences, catalogue, training_samples, sid_table, lattice
+    data = sequences, catalogue, training_samples, sid_table
     job = to_job(*data, training, max_history, checkpoints)
     fitted = train(job, log_figures, ray_address)
     return Model(fitted.weights, fitted.config), fitted.history, fitted.masking
@@ -52,15 +51,14 @@ def train_more_seeds(
     catalogue: pl.DataFrame,
     training_samples: pl.DataFrame,
     sid_table: pl.DataFrame,
-    lattice: Model,
     training: TrainingParameters,
     seeds: list[int],
     max_history: int,
     checkpoints: SnapshotFolder,
     ray_address: str | None,
 ) -> Model:
-    """Train a denoiser for every seed of the comparison but the main one."""
-    data = sequences, catalogue, training_samples, sid_table, lattice
+    """Train a denoiser with every other seed of the comparison."""
+    data = sequences, catalogue, training_samples, sid_table
     job = to_job(*data, training, max_history, checkpoints)
     others = {
         str(seed): job.parameters.model_copy(update={"seed": seed})
@@ -77,7 +75,7 @@ def train_many(
     """Train a denoiser with each of the settings.
 
     Returns:
-        The networks as ``join_models`` joins them, and the epochs of each, by name.
+        The networks of ``join_models``, and the history of each, by name.
     """
     from sidiff.engines.launch import train
 
