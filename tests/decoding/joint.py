@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from sidiff import reference
 from sidiff.diffusion.histories import SampleBatch
 from sidiff.diffusion.joint import ItemTable, JointConfig, JointDenoiser
-from tests import reference
-from tests.reference import State
+from sidiff.reference import State
 
 DIGITS, CODES, ITEMS, WIDTH, LONGEST = 3, 4, 20, 8, 6
 

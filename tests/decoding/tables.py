@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sidiff.decoding.decoders import Decoded
 from sidiff.decoding.settings import DecodingParameters
-from tests.reference import Search, Sid, State
+from sidiff.reference import Search, Sid, State
 
 USERS = 4
 

@@ -13,9 +13,9 @@ import torch
 from sidiff.decoding import one_pass, scan
 from sidiff.decoding.cpd import decode
 from sidiff.decoding.search import Search
+from sidiff.reference import best_order, cpd
 from tests.decoding.catalogues import catalogue_of
 from tests.decoding.tables import USERS, TableModel, assert_same, listed
-from tests.reference import best_order, cpd
 from tests.settings import decoding
 
 DIGITS, CODES = 3, 4

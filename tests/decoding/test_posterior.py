@@ -11,12 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidiff import reference
 from sidiff.decoding.posterior import Posterior
 from sidiff.diffusion.histories import HistoryBatch, Positions, SampleBatch
 from sidiff.diffusion.item_softmax import item_softmax_loss, repeat_additions
 from sidiff.diffusion.joint import ItemTable, JointDenoiser
 from sidiff.training.joint import partial_views_loss
-from tests import reference
 from tests.decoding.joint import (
     CODES,
     DIGITS,

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from sidiff import reference
 from sidiff.decoding import cpd, one_pass, two_stage
 from sidiff.decoding.search import Search
 from sidiff.decoding.settings import DecodingParameters
 from sidiff.decoding.two_stage import most_confident
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
-from tests import reference
 from tests.decoding.catalogues import catalogue_of
 from tests.decoding.tables import USERS, TableModel, assert_same, listed
 from tests.settings import decoding

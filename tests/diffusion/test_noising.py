@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sidiff import reference
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.diffusion.noising import AMOUNTS, ORDERS, amounts, masked_digits, orders
 from sidiff.diffusion.noising.amounts import curriculum_chances, view_sizes
@@ -16,7 +17,6 @@ from sidiff.diffusion.noising.context import NoisingContext, confidence_probe
 from sidiff.diffusion.noising.orders import history_counts
 from sidiff.diffusion.settings import NoisingParameters
 from sidiff.errors import SidiffError
-from tests import reference
 from tests.settings import settings
 
 BATCH, DIGITS, CODES = 200, 4, 6

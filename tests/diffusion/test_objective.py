@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sidiff import reference
 from sidiff.diffusion.objective import denoising_loss
-from tests import reference
 
 B, V, L, K = 5, 3, 4, 6
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from scipy import sparse
 from torch import Tensor
 
+from sidiff import reference
 from sidiff.decoding import scan
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.ranking.items import ItemRanker, Popularity, Slice
 from sidiff.ranking.markov import Chain, Followers, Transitions
 from sidiff.ranking.settings import MarkovParameters, TransitionParameters
-from tests import reference
 from tests.decoding.catalogues import catalogue_of
 
 CPU = torch.device("cpu")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sidiff import reference
 from sidiff.decoding.catalogue import Catalogue
 from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.diffusion.histories import SampleBatch
@@ -20,7 +21,6 @@ from sidiff.ranking.markov import Chain, Transitions
 from sidiff.ranking.methods import method_ranker, search_model
 from sidiff.ranking.searched import SearchRanker
 from sidiff.ranking.settings import TransitionParameters
-from tests import reference
 from tests.decoding.catalogues import catalogue_of
 from tests.decoding.joint import (
     CODES,

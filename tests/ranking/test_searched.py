@@ -21,8 +21,8 @@ from sidiff.diffusion.denoiser import Memory
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.ranking.ranker import Lists
 from sidiff.ranking.searched import SearchRanker
+from sidiff.reference import State, best_order
 from tests.decoding.catalogues import catalogue_of
-from tests.reference import State, best_order
 from tests.settings import decoding
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from sidiff import reference
 from sidiff.decoding.posterior import Posterior
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.diffusion.joint import ItemTable, JointDenoiser
@@ -23,7 +24,6 @@ from sidiff.serving import Recommender
 from sidiff.serving import recommender as recommender_module
 from sidiff.serving.batch import lists_frame
 from sidiff.serving.lists import POPULAR
-from tests import reference
 
 from ..pipelines.stored_shops import MAX_HISTORY, StoredShop
 from ..settings import model

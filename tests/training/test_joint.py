@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 
+from sidiff import reference
 from sidiff.decoding.inverted_index import InvertedIndex
 from sidiff.decoding.posterior import Posterior
 from sidiff.diffusion.histories import HistoryBatch
@@ -22,7 +23,6 @@ from sidiff.training import denoising as denoising_module
 from sidiff.training.denoising import Job
 from sidiff.training.joint import JointTask, partial_views_loss
 from sidiff.training.loop import Fitted, fit
-from tests import reference
 from tests.training.test_loop import parameters
 
 ITEMS, DIGITS, CODES, LONGEST = 12, 3, 3, 6

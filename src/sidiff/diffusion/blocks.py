@@ -162,7 +162,7 @@ class FeedForward(nn.Sequential):
         self.rows = max(1, INNER_NUMBERS // shape.d_ff)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map tokens ``(..., d)``, on CPUs without gradients in parts for the cache."""
+        """Map tokens ``(..., d)``, in parts for the cache on a CPU without gradients."""
         whole = cast(Callable[[Tensor], Tensor], super().forward)
         if torch.is_grad_enabled() or x.device.type != "cpu":
             return whole(x)

@@ -1,9 +1,8 @@
-"""Reference implementation of sidiff, DiffGRM and MDGR in plain Python.
+"""The method on a page: sidiff, DiffGRM and MDGR in plain Python.
 
-It computes one user, one item and one state at a time. The tests compare the fast
-modules with it, so it imports none of them. Equations have the numbers of their papers
-(DiffGRM: arXiv 2510.21805, MDGR: arXiv 2601.19501). Symbols are those of
-``docs/glossary.md``.
+Slow and literal: one user, one item, one state at a time. Only tests import it: they
+compare the fast modules with it. Equations have their papers' numbers (DiffGRM: arXiv
+2510.21805, MDGR: arXiv 2601.19501); symbols are those of ``docs/glossary.md``.
 """
 
 from __future__ import annotations
