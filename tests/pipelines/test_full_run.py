@@ -48,7 +48,7 @@ def test_reports_agree_with_each_other(project: Path, full_run: str) -> None:
     assert data["items"] == sids["items"]
     assert 1 <= sids["distinct_sids"] <= sids["items"]
     metrics = read_json(project, "metrics", full_run)
-    for level in ("sid", "item", "popularity"):
+    for level in ("sid", "item"):
         for key in ("recall_at_5", "ndcg_at_5", "recall_at_10", "ndcg_at_10"):
             assert 0.0 <= metrics[f"test/{level}/{key}"] <= 1.0
 
@@ -103,7 +103,7 @@ def test_a_stage_alone_writes_and_shows_its_own_results_only(
     capsys.readouterr()
     again = run("evaluation")
     screen = capsys.readouterr().out
-    assert "Test, popularity" in screen
+    assert "Test, item" in screen
     assert "users/s" not in screen  # of the older comparison
     assert again in versions(project, "07_model_output", "test_lists.parquet")
     assert versions(project, "03_primary", "catalogue.parquet") == others

@@ -363,7 +363,7 @@ def test_a_bundle_that_is_still_being_copied_is_looked_at_again(
 def test_a_name_of_this_machine_needs_no_warning(folder: Path) -> None:
     with serving(folder, "--host", "localhost") as server:
         assert httpx.get(f"{server.url}/health").status_code == 200
-    assert "open to everybody" not in server.log
+    assert "open to all clients" not in server.log
 
 
 def test_who_is_being_served_is_served_to_the_end(

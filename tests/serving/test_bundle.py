@@ -109,7 +109,7 @@ def test_a_folder_of_something_else_is_refused(bundle: Bundle, tmp_path: Path) -
 
 def test_a_version_is_written_once(bundle: Bundle, folder: Path) -> None:
     before = (folder / MANIFEST).read_bytes()
-    with pytest.raises(SidiffError, match="is there already"):
+    with pytest.raises(SidiffError, match="exists; name another"):
         bundle.write(folder)
     assert (folder / MANIFEST).read_bytes() == before
 

@@ -1,4 +1,4 @@
-"""Lists for many users, part by part: in bounded memory, and resumed after a crash."""
+"""Lists for many users in bounded memory, part by part; a crashed run resumes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sidiff.snapshots import Snapshot, SnapshotFolder
 logger = logging.getLogger(__name__)
 
 USERS_AT_A_TIME = 1024
-"""Users between two moves of the progress bar."""
+"""Users between two updates of the progress bar."""
 _TABLE = "parquet"
 _COLUMNS = {
     "user_id": pl.String,
@@ -38,17 +38,17 @@ def recommend_parts(
     unfinished: SnapshotFolder,
     fingerprint: str,
 ) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Make the lists of all users, or read those of an earlier run.
+    """The lists of all users; finished parts of an earlier run are read again.
 
     Args:
         recommender: makes the lists.
         parts: the users.
         options: the form of the lists.
-        unfinished: keeps the finished parts of a run until its end.
+        unfinished: the folder of a run's finished parts, until the run has ended.
         fingerprint: of everything that the lists depend on.
 
     Yields:
-        Name and rows of each part, as ``lists_frame`` has them.
+        Name of each part, and its rows as of ``lists_frame``.
     """
     stored, unknown, popular = 0, 0, 0
     bar = tqdm(total=parts.users, desc="recommending", unit="user", disable=None)
@@ -71,10 +71,10 @@ def recommend_parts(
             unknown, popular = unknown + state["unknown"], popular + state["popular"]
             yield f"part-{number:05d}", frame
     if stored:
-        logger.info("%d parts were there from an earlier run", stored)
+        logger.info("%d parts are those of an earlier run", stored)
     if unknown:
         logger.warning(
-            "%s ids in the histories are not in the catalogue and were left out",
+            "%s ids in the histories are not in the catalogue and were ignored",
             f"{unknown:,}",
         )
     if popular:
@@ -85,7 +85,7 @@ def recommend_parts(
 
 
 def lists_frame(user_ids: pl.Series, lists: list[UserList]) -> pl.DataFrame:
-    """A row per place: user_id, rank (from 1), item_id, score, semantic_id, method."""
+    """Rows of user_id, rank (from 1), item_id, score, semantic_id, method."""
     rows = [
         (user, rank, item.item_id, item.score, item.semantic_id, found.method)
         for user, found in zip(user_ids, lists, strict=True)
