@@ -1,6 +1,6 @@
 """Locks on data sets: no run reads or writes a data set while another writes it.
 
-One file holds the locks of all data sets below a folder, one byte each. The operating
+One file has the locks of all data sets below a folder, one byte each. The operating
 system removes a lock when its process ends. Other machines see it on a shared file
 system with locks; an object store has none (``docs/deployment.md``).
 """

@@ -37,12 +37,7 @@ class BundleModel(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """The list of every row's history.
-
-        Args:
-            context: MLflow's.
-            model_input: column ``items``: lists of item ids, oldest first.
-            params: see ``PARAMETERS``.
+        """The lists of the histories in column ``items``, item ids oldest first.
 
         Returns:
             Rows of item_ids, scores, semantic_ids (lists, best first), method, unknown

@@ -51,7 +51,7 @@ def test_every_search_is_a_named_point() -> None:
             name: (x, y)
             for trace in figure.data
             if trace.mode == "markers" and trace.xaxis == axis
-            for name, x, y in zip(trace.text, trace.x, trace.y, strict=True)
+            for name, x, y in zip(trace.hovertext, trace.x, trace.y, strict=True)
         }
         assert drawn == {
             name: (point[place], point[2]) for name, point in searched.items()

@@ -395,7 +395,7 @@ def test_a_slow_client_holds_nobody_up(server: Server) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["serve", "/nowhere"], "holds no bundle"),
+        (["serve", "/nowhere"], "contains no bundle"),
         (["serve", "FOLDER", "--host", "203.0.113.1"], "cannot be listened on"),
         (["serve", "FOLDER", "--device", "cuda"], "no CUDA device"),
     ],

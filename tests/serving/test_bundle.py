@@ -90,7 +90,7 @@ def test_damage_is_told_in_one_sentence(
 
 
 def test_a_folder_of_something_else_is_refused(bundle: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(SidiffError, match="holds no bundle"):
+    with pytest.raises(SidiffError, match="contains no bundle"):
         find_bundle(tmp_path)
     with pytest.raises(SidiffError, match="has no manifest"):
         Bundle.read(tmp_path)

@@ -157,12 +157,6 @@ def _rows_of_figures(
     return found
 
 
-def largest_cutoff(comparison: pl.DataFrame) -> int:
-    """The largest k of the metrics."""
-    cutoffs = comparison["metric"].str.extract(r"^recall_at_(\d+)$").cast(pl.Int64)
-    return int(cutoffs.drop_nulls().max())  # type: ignore[arg-type]
-
-
 def _all_users(results: Mapping[str, pl.DataFrame], items: int) -> pl.DataFrame:
     """User, target and history of the users of all methods, ordered by user."""
     users = (
@@ -231,11 +225,9 @@ def _buckets(
 
 
 def bucket_names(edges: Sequence[int], least: int) -> list[str]:
-    """Names of the buckets: below the first edge, between edges, from the last on.
+    """Names of the buckets: 0, 1-4, 5-9, 10+ for ``edges`` 1, 5 and 10.
 
-    Args:
-        edges: the smallest value of every bucket but the first, ascending.
-        least: the smallest possible value.
+    ``least`` is the smallest value of the first bucket.
     """
     bounded = [
         str(low) if high == low + 1 else f"{low}-{high - 1}"

@@ -1,6 +1,6 @@
 """Figures of the comparison: methods at both levels, and decoders by their cost.
 
-``comparison`` is what ``sidiff.evaluation.comparison.compare`` returns.
+``comparison`` is the result of ``sidiff.evaluation.comparison.compare``.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from plotly import express as px
 from plotly import graph_objects as go
-from plotly.colors import DEFAULT_PLOTLY_COLORS as PALETTE
-from plotly.subplots import make_subplots
 
-from sidiff.evaluation.comparison import largest_cutoff
 from sidiff.evaluation.headlines import Headline, headlines, label, percent
 
 if TYPE_CHECKING:
@@ -22,10 +20,11 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-COSTS = {"denoiser_calls": 1.0, "users_per_second": -1.0}
-"""Costs of a decoder, one per panel, with the sign by which less is better."""
-
-TITLES = ("denoiser calls per user", "users per second (wall clock)")
+TITLES = {
+    "denoiser_calls": "denoiser calls per user",
+    "users_per_second": "users per second (wall clock)",
+}
+"""Costs of a decoder, one per panel."""
 
 INK, GRID = "#33414f", "#d7dde3"
 COLOURS = {"decoder": "#4878a8", "baseline": "#c8773a", "training": "#5a9367"}
@@ -100,73 +99,65 @@ def trade_off_figure(comparison: pl.DataFrame, methods: Mapping[str, str]) -> go
     """NDCG against denoiser calls, and against users per second.
 
     Interactive: points have labels, and a family of decoders can be hidden. The line is
-    the Pareto front.
-
-    Args:
-        comparison: of the decoders.
-        methods: family of each decoder to draw, by its name.
+    the Pareto front. ``methods`` has the family of each decoder to draw, by its name.
     """
     lines = [
         line
         for line in headlines(comparison)
         if line.method in methods and line.users_per_second is not None
     ]
-    figure = make_subplots(cols=2, shared_yaxes=True)
-    for place, (cost, title) in enumerate(zip(COSTS, TITLES, strict=True), 1):
-        for trace in _traces(lines, methods, cost, legend=place == 1):
-            figure.add_trace(trace, row=1, col=place)
-        figure.update_xaxes(title=title, row=1, col=place)
-    figure.update_xaxes(rangemode="tozero", row=1, col=1)
-    figure.update_xaxes(type="log", row=1, col=2)
-    figure.update_yaxes(
-        title=f"NDCG@{largest_cutoff(comparison)}, item level", row=1, col=1
+    if not lines:
+        return go.Figure()
+    points = [
+        {
+            "cost": title,
+            "value": getattr(line, cost),
+            "ndcg": line.ndcg.mean,
+            "family": label(methods[line.method]),
+            "decoder": line.label,
+        }
+        for cost, title in TITLES.items()
+        for line in lines
+    ]
+    axis = f"NDCG@{lines[0].cutoff}, item level"
+    figure = px.scatter(
+        pl.DataFrame(points),
+        x="value",
+        y="ndcg",
+        color="family",
+        facet_col="cost",
+        hover_name="decoder",
+        labels={"ndcg": axis, "value": "cost", "family": "", "cost": ""},
+        template="plotly_white",
     )
-    figure.update_layout(template="plotly_white")
-    return figure
-
-
-def pareto_front(lines: list[Headline], cost: str) -> list[Headline]:
-    """The decoders for which no cheaper one is as good, the cheapest first."""
-    ordered = sorted(
-        lines, key=lambda line: (COSTS[cost] * getattr(line, cost), -line.ndcg.mean)
-    )
-    front: list[Headline] = []
-    for line in ordered:
-        if not front or line.ndcg.mean > front[-1].ndcg.mean:
-            front.append(line)
-    return front
-
-
-def _traces(
-    lines: list[Headline], methods: Mapping[str, str], cost: str, *, legend: bool
-) -> list[go.Scatter]:
-    """The front as a line, then the points of each family of decoders."""
-    front = pareto_front(lines, cost)
-    traces = [
-        go.Scatter(
+    for column, cost in enumerate(TITLES, 1):
+        front = pareto_front(lines, cost)
+        figure.add_scatter(
             x=[getattr(line, cost) for line in front],
             y=[line.ndcg.mean for line in front],
             mode="lines",
             line={"width": 1, "color": "gray"},
             name="not dominated",
             hoverinfo="skip",
-            showlegend=legend,
+            showlegend=column == 1,
+            row=1,
+            col=column,
         )
-    ]
-    families = dict.fromkeys(methods[line.method] for line in lines)
-    for place, family in enumerate(families):
-        members = [line for line in lines if methods[line.method] == family]
-        traces.append(
-            go.Scatter(
-                x=[getattr(line, cost) for line in members],
-                y=[line.ndcg.mean for line in members],
-                mode="markers",
-                marker={"size": 9, "color": PALETTE[place % len(PALETTE)]},
-                text=[line.label for line in members],
-                hovertemplate="%{text}<br>%{x:.4g}, NDCG %{y:.4f}",
-                name=label(family),
-                legendgroup=family,
-                showlegend=legend,
-            )
-        )
-    return traces
+    figure.for_each_annotation(lambda note: note.update(text=note.text.strip("=")))
+    figure.update_xaxes(matches=None)
+    figure.update_xaxes(rangemode="tozero", col=1)
+    figure.update_xaxes(type="log", col=2)
+    return figure
+
+
+def pareto_front(lines: list[Headline], cost: str) -> list[Headline]:
+    """The decoders for which no cheaper one is as good, the cheapest first."""
+    sign = -1.0 if cost == "users_per_second" else 1.0
+    ordered = sorted(
+        lines, key=lambda line: (sign * getattr(line, cost), -line.ndcg.mean)
+    )
+    front: list[Headline] = []
+    for line in ordered:
+        if not front or line.ndcg.mean > front[-1].ndcg.mean:
+            front.append(line)
+    return front

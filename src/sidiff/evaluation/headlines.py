@@ -1,6 +1,6 @@
 """The comparison in one line per method, and as a page of Markdown.
 
-``comparison`` is what ``sidiff.evaluation.comparison.compare`` returns.
+``comparison`` is the result of ``sidiff.evaluation.comparison.compare``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from operator import itemgetter
 from typing import Any
 
 import polars as pl
-
-from sidiff.evaluation.comparison import largest_cutoff
 
 NAMES = {
     "items": "item softmax",
@@ -95,8 +93,9 @@ def headlines(comparison: pl.DataFrame) -> list[Headline]:
     Methods that cover fewer users follow those that cover all: their users may be
     easier, so that one order for all would mislead.
     """
-    k, rows = largest_cutoff(comparison), _rows(comparison)
-    most = comparison["users"].max()
+    cutoffs = comparison["metric"].str.extract(r"^recall_at_(\d+)$").cast(pl.Int64)
+    k: int = cutoffs.drop_nulls().max()  # type: ignore[assignment]
+    rows, most = _rows(comparison), comparison["users"].max()
     methods = comparison.select("method", "kind").unique(maintain_order=True)
     lines = [_headline(*named, rows, k, most) for named in methods.iter_rows()]
     return sorted(lines, key=lambda line: (not line.everybody, -line.ndcg.mean))

@@ -147,10 +147,8 @@ def evaluate(
 ) -> Evaluation:
     """Rank the whole catalogue for every user of the test split, as configured.
 
-    Args:
-        evaluator: the test split.
-        denoisers: trained networks by their seed, of ``evaluation.seeds`` and ``main``.
-        main: seed of the network that makes ``test_lists`` and ``metrics``.
+    ``denoisers`` has the networks by seed. The network of seed ``main`` makes
+    ``test_lists`` and ``metrics``.
     """
     parameters, parts = evaluator.parameters, []
     with evaluator.ready():
@@ -185,15 +183,9 @@ def _metrics(evaluator: Evaluator, results: Results) -> dict[str, float]:
 def compare_decoders(
     evaluator: Evaluator, denoisers: Mapping[int, Network]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Decode the test split with every decoder of ``parameters.decoders``.
+    """Results and costs of every decoder of ``parameters.decoders`` with every seed.
 
-    Args:
-        evaluator: the test split.
-        denoisers: trained networks by their seed.
-
-    Returns:
-        Results and costs of every (method, seed), as in
-        ``sidiff.ranking.results``; on ``decoder_users`` random users.
+    The decoders rank for ``decoder_users`` random users of the test split.
     """
     decoders = evaluator.parameters.other_decoders()
     users, parts = evaluator.chosen_users(), []

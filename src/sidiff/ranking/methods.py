@@ -24,12 +24,7 @@ Encode = Callable[[HistoryBatch], Any]
 def search_model(
     network: Network, items: ItemTable
 ) -> tuple[DenoisingModel | Posterior, Encode]:
-    """The model that a search denoises with, and its encoder of histories.
-
-    Args:
-        network: in evaluation mode.
-        items: codes and residual rows of all items.
-    """
+    """The model that a search denoises with, and its encoder of histories."""
     if isinstance(network, JointDenoiser):
         posterior = Posterior(network, items)
         return posterior, posterior.encode

@@ -134,13 +134,7 @@ def rank_batches(
 
 @torch.inference_mode()
 def rank_users(ranker: Ranker, users: Users, label: str | None) -> Results:
-    """Rank for every user by one method.
-
-    Args:
-        ranker: the method.
-        users: samples with targets.
-        label: of the progress bar; None for no bar.
-    """
+    """Rank for every user; ``label`` is of the progress bar, None for no bar."""
     size = len(users.samples)
     items = np.empty((size, users.k), dtype=np.int64)
     sids = np.empty_like(items)
@@ -165,6 +159,6 @@ def rank_users(ranker: Ranker, users: Users, label: str | None) -> Results:
             sums += len(rows) * np.array(means)
             bar.update(len(rows))
     seconds = time.perf_counter() - began
-    who, starts, ends = users.samples.T.astype(np.int64)
+    user, starts, ends = users.samples.T.astype(np.int64)
     cost = Cost(seconds, size / seconds, *(sums / size).tolist())
-    return Results(items, scores, sids, who, users.targets, ends - starts, cost)
+    return Results(items, scores, sids, user, users.targets, ends - starts, cost)

@@ -27,8 +27,8 @@ from sidiff.server.middleware import Middleware, problem
 from sidiff.serving.recommender import ListOptions
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": m.Problem, "description": what}
-    for status, what in (
+    status: {"model": m.Problem, "description": description}
+    for status, description in (
         (400, "The body is no JSON"),
         (401, "No token, or a wrong one"),
         (408, "The body took too long"),
@@ -47,11 +47,8 @@ def create_app(
 ) -> FastAPI:
     """The application that serves the newest bundle at a path.
 
-    Args:
-        bundle: the path, see ``Current``.
-        device: of the recommender.
-        watch_seconds: time between two checks for a newer bundle.
-        token: of the clients; None to serve all clients.
+    It checks for a newer bundle every ``watch_seconds``. Clients must give ``token``
+    unless it is None.
 
     Raises:
         SidiffError: there is no bundle, or it is damaged.

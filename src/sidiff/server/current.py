@@ -28,11 +28,7 @@ class Current:
     """
 
     def __init__(self, path: Path, device: Device) -> None:
-        """Load the bundle.
-
-        Args:
-            path: of a bundle, of a folder of versions, or a link to either.
-            device: of the recommender.
+        """Load the bundle at ``path``, see ``find_bundle``.
 
         Raises:
             SidiffError: there is no bundle, or it is damaged.

@@ -38,26 +38,19 @@ def recommend_parts(
     unfinished: SnapshotFolder,
     fingerprint: str,
 ) -> Iterator[tuple[str, pl.DataFrame]]:
-    """The lists of all users; finished parts of an earlier run are read again.
+    """Yield the name and the lists of every part, as of ``lists_frame``.
 
-    Args:
-        recommender: makes the lists.
-        parts: the users.
-        options: the form of the lists.
-        unfinished: the folder of a run's finished parts, until the run has ended.
-        fingerprint: of everything that the lists depend on.
-
-    Yields:
-        Name of each part, and its rows as of ``lists_frame``.
+    Finished parts are kept in ``unfinished`` until the run has ended. A later run reads
+    them again if they have its ``fingerprint``, of everything that lists depend on.
     """
-    stored, unknown, popular = 0, 0, 0
+    reused, unknown, popular = 0, 0, 0
     bar = tqdm(total=parts.users, desc="recommending", unit="user", disable=None)
     with bar:
         for number, users in parts:
             name = f"{fingerprint[:16]}-{number:05d}"
             kept = unfinished.read(name)
             if kept is not None and kept.metadata["fingerprint"] == fingerprint:
-                stored += 1
+                reused += 1
                 state = kept.metadata
                 frame = pl.read_parquet(io.BytesIO(kept.arrays[_TABLE].tobytes()))
                 bar.update(len(users))
@@ -70,8 +63,8 @@ def recommend_parts(
                 unfinished.write(name, Snapshot({_TABLE: array}, state))
             unknown, popular = unknown + state["unknown"], popular + state["popular"]
             yield f"part-{number:05d}", frame
-    if stored:
-        logger.info("%d parts are those of an earlier run", stored)
+    if reused:
+        logger.info("%d parts are those of an earlier run", reused)
     if unknown:
         logger.warning(
             "%s ids in the histories are not in the catalogue and were ignored",

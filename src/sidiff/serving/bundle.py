@@ -111,9 +111,7 @@ class Bundle:
     def write(self, folder: Path | str, files: Any = None) -> None:
         """Write the folder, whole or not at all.
 
-        Args:
-            folder: its path, which must not exist.
-            files: its fsspec file system; None for the local one.
+        ``files`` is its fsspec file system, None for the local one.
 
         Raises:
             SidiffError: the folder exists, or it cannot be written.
@@ -184,6 +182,6 @@ def find_bundle(folder: Path | str) -> Path:
         return place.resolve()
     found = [*place.glob(f"*/{MANIFEST}"), *place.glob(f"*/*/{MANIFEST}")]
     if not found:
-        raise SidiffError(f"{place} holds no bundle; {REMEDY}.")
+        raise SidiffError(f"{place} contains no bundle; {REMEDY}.")
     latest = max(found, key=lambda file: file.relative_to(place).parts[0])
     return latest.parent.resolve()

@@ -47,15 +47,11 @@ class HistoryRows:
 
 
 def own_histories(path: Path, columns: InteractionColumns) -> HistoryRows:
-    """Read a user's own table, of any size.
+    """Read a user's own table, of any size: Parquet, CSV or JSON lines.
 
     It has a row per interaction with ``columns``, or a row per user with the column of
     the user and ``items``: a list of ids, or a text with ids between spaces or as a
     JSON list.
-
-    Args:
-        path: Parquet, CSV, or JSON lines.
-        columns: names of the columns of interactions.
 
     Raises:
         SidiffError: the file cannot be read, or has neither form.

@@ -38,17 +38,11 @@ def make_bundle(
     evaluation: EvaluationParameters,
     about: Mapping[str, Any],
 ) -> Bundle:
-    """The bundle of a network, its items, their counts and transitions.
+    """The bundle of a network, its items, their training counts and transitions.
 
-    Args:
-        network: the trained network.
-        known_items: ids of the items with a residual in the network, in its order.
-        sequences: the users' items; counts and transitions are of the training part.
-        titles: of the items ``(N,)``, null where unknown.
-        table: the items' semantic IDs.
-        lattice: of the table; None where the SIDs are too long for one.
-        evaluation: settings of the lists.
-        about: entries of the manifest.
+    ``known_items`` are the ids of items with a residual in the network, in its order.
+    ``lattice`` is None where the SIDs are too long, ``titles`` are null where unknown.
+    ``about`` has entries of the manifest.
     """
     chain = {}
     if isinstance(network, JointDenoiser):

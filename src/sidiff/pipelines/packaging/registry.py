@@ -48,14 +48,8 @@ def register(
     The bundle becomes champion if there is none, or if its NDCG is significantly higher
     than the champion's on the validation users whose target both may recommend. A
     bundle with the champion's network and other items becomes champion unless its NDCG
-    is significantly lower, so that removed items leave the lists.
-
-    Args:
-        mlflow: the module, with an active run.
-        bundle: the stored bundle.
-        users: of the validation split.
-        name: of the registered model.
-        bootstrap: of the interval of the difference.
+    is significantly lower, so that removed items leave the lists. ``bootstrap`` is of
+    the interval of the difference.
 
     Returns:
         model, version, champion (whether it became champion), reason, users,

@@ -64,14 +64,9 @@ def encode_user(
     denoiser: Model,
     user: int,
 ) -> tuple[DenoisingModel, Any]:
-    """The stored network and its memory of a user's items before the last.
+    """The stored network and its memory of the items before a user's last one.
 
-    Args:
-        sequences: the stored data set, like the next three.
-        catalogue: of the same filtering.
-        sid_table: of the same catalogue.
-        denoiser: trained on that table.
-        user: row of ``sequences``.
+    ``user`` is a row of ``sequences``.
 
     Raises:
         SidiffError: the network is of another SID table.
