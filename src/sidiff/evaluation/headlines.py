@@ -97,7 +97,9 @@ def headlines(comparison: pl.DataFrame) -> list[Headline]:
     k: int = cutoffs.drop_nulls().max()  # type: ignore[assignment]
     rows, most = _rows(comparison), comparison["users"].max()
     methods = comparison.select("method", "kind").unique(maintain_order=True)
-    lines = [_headline(*named, rows, k, most) for named in methods.iter_rows()]
+    lines = [
+        _headline(method, kind, rows, k, most) for method, kind in methods.iter_rows()
+    ]
     return sorted(lines, key=lambda line: (not line.everybody, -line.ndcg.mean))
 
 

@@ -30,7 +30,7 @@ kernel."""
 
 @dataclass(frozen=True)
 class Users:
-    """Users to rank for, and the form of their lists.
+    """Users to rank for, and options of their lists.
 
     Attributes:
         sequences: their items.

@@ -43,12 +43,14 @@ REMEDY = "name a folder that kedro run --pipeline=packaging wrote"
 _ARRAYS = ("weights", "lattice", "chain")
 _CONFIG, _ITEMS = "config.json", "items.parquet"
 _LIBRARIES = ("torch", "numpy", "polars", "safetensors")
-_COLUMNS = {
-    "title": pl.String,
-    "training_count": pl.Int64,
-    "residual": pl.Int64,
-    "offered": pl.Boolean,
-}
+_COLUMNS = pl.Schema(
+    {
+        "title": pl.String,
+        "training_count": pl.Int64,
+        "residual": pl.Int64,
+        "offered": pl.Boolean,
+    }
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -233,8 +233,8 @@ class Recommender:
         if not lengths.all():
             empty = torch.zeros((1, 0), dtype=torch.int64, device=catalogue.device)
             batch = HistoryBatch(empty, empty.sum(1), empty)
-            ranker = replace(self._inputs.popular, catalogue=catalogue)
-            (items,) = self._items(ranker.rank(batch, empty, k))
+            popular = replace(self._inputs.popular, catalogue=catalogue)
+            (items,) = self._items(popular.rank(batch, empty, k))
             for user in np.flatnonzero(lengths == 0).tolist():
                 yield user, (items, False)
         known = np.flatnonzero(lengths)
@@ -248,8 +248,8 @@ class Recommender:
             USERS_PER_BATCH,
             self._max_history,
         )
-        chosen = replace(self._rankers[str(options.decoder)], catalogue=catalogue)
-        for rows, lists in rank_batches(chosen, users):
+        ranker = replace(self._rankers[str(options.decoder)], catalogue=catalogue)
+        for rows, lists in rank_batches(ranker, users):
             steps = None
             if options.explain:
                 batch = users.histories(users.samples[rows])
@@ -257,20 +257,20 @@ class Recommender:
             filled_up = [False] * len(rows)
             if lists.completed is not None:
                 filled_up = lists.completed.tolist()
-            made = zip(self._items(lists, steps), filled_up, strict=True)
-            yield from zip(known[rows].tolist(), made, strict=True)
+            ranked = zip(self._items(lists, steps), filled_up, strict=True)
+            yield from zip(known[rows].tolist(), ranked, strict=True)
 
     def _items(
         self, lists: Lists, steps: list[list[tuple[Step, ...]]] | None = None
     ) -> list[tuple[Item, ...]]:
         """The items of each list of a batch."""
-        nothing: list[Any] = [[None] * lists.items.shape[1]] * len(lists.items)
+        no_values: list[Any] = [[None] * lists.items.shape[1]] * len(lists.items)
         shares = lists.transitions
         columns: tuple[list[list[Any]], ...] = (
             lists.items.tolist(),
             lists.scores.float().tolist(),
-            nothing if shares is None else shares.tolist(),
-            nothing if steps is None else steps,
+            no_values if shares is None else shares.tolist(),
+            no_values if steps is None else steps,
         )
         names = self.names.rows
         return [
