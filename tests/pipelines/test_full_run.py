@@ -110,8 +110,8 @@ def test_a_stage_alone_writes_and_shows_its_own_results_only(
 
 
 def test_nodes_and_tags_choose_a_part(project: Path, full_run: str, run: Run) -> None:
-    from_node = run("full", from_nodes=["plot_metrics"])
-    assert versions(project, "08_reporting", "metrics_figure.png")[-1] == from_node
+    from_node = run("full", from_nodes=["plot_comparison"])
+    assert from_node in versions(project, "08_reporting", "comparison_figure.png")
     by_tag = run("full", tags=["filtering"])
     assert versions(project, "03_primary", "sequences.parquet")[-1] == by_tag
     assert by_tag not in versions(project, "02_intermediate", "interactions.parquet")
@@ -165,7 +165,6 @@ def test_own_files_take_the_place_of_the_sample(
     ("quantizer", "changes"),
     [
         ("rq_kmeans", {}),
-        ("random", {"codebook_size": 8}),
         ("opq", {"codebook_size": 77}),
     ],
 )
