@@ -22,10 +22,10 @@ from sidiff.evaluation.headlines import Headline, headlines
 from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.pipelines.ablation.nodes import compare_variants
 from sidiff.pipelines.frames import to_sequences
-from sidiff.pipelines.report.nodes import denoise_user, encode_user
+from sidiff.pipelines.report.nodes import encode_user
 from sidiff.ranking.settings import MarkovParameters
 from sidiff.report.examples import neighbours, titles_of
-from sidiff.report.walk import WalkStep
+from sidiff.report.walk import WalkStep, walk
 from sidiff.sids.table import SidTable
 from sidiff.training.figures import masking_figure
 
@@ -217,7 +217,7 @@ def examples(catalog: Any, evaluation: EvaluationParameters) -> dict[str, Any]:
     codes = SidTable.from_frame(sid_table).codes
     titles = titles_of(items)
     user = int(load("evaluation_results")["user"][0])
-    steps = denoise_user(sequences, items, sid_table, model, user)
+    steps = walk(*encode_user(sequences, items, sid_table, model, user))
     sequence = sequences["items"][user].to_list()
     return {
         "neighbours": [asdict(one) for one in neighbours(codes, titles, sequences, 4)],

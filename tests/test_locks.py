@@ -147,5 +147,5 @@ def test_a_place_without_locks_is_told_of(
     (tmp_path / "file").write_text("")
     RunLock().take(tmp_path / "file", {"a": "x"}, {})
     (message,) = caplog.messages
-    assert message.startswith("Runs at one place are not kept apart, because ")
+    assert message.startswith("Other runs at the same place are not locked out: ")
     assert message.endswith("cannot be locked (File exists).")

@@ -1,4 +1,4 @@
-"""The summary on the screen at the end of a run."""
+"""The summary that a run prints at its end."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ def render(
     seconds: float,
     tracking: str | None,
 ) -> Group:
-    """Lay out the summary of a finished run, for 80 columns and more.
+    """The layout of a run's summary, for at least 80 columns.
 
     Args:
-        reports: the data sets ``data_statistics``, ``sid_report`` and ``metrics``, as
-            far as they are stored.
-        lines: the methods compared; none where the run made no comparison.
-        results: paths or addresses of stored files by data set name; each lies in a
-            folder named after the version of the run.
+        reports: the stored ones of the data sets ``data_statistics``, ``sid_report``
+            and ``metrics``.
+        lines: the compared methods; empty for a run without comparison.
+        results: paths or addresses of stored files by data set name; their folder is
+            named after the version of the run.
         seconds: wall time of the run.
-        tracking: what shows MLflow's runs; None where the run is not tracked.
+        tracking: address of MLflow's server, or the command that starts it; None for a
+            run without tracking.
     """
     facts, places = _grid(), _grid()
     if data := reports.get("data_statistics"):
@@ -43,7 +44,7 @@ def render(
             f"{sids['distinct_sids']:,} distinct for {sids['items']:,} items",
         )
     if not lines:
-        for level in ("item", "sid", "popularity"):
+        for level in ("item", "sid"):
             facts.add_row(f"Test, {level}", _figures(reports["metrics"], level))
     facts.add_row("Wall time", f"{int(seconds) // 60} min {int(seconds) % 60:02d} s")
     version = ""
@@ -90,7 +91,7 @@ def _figures(metrics: Mapping[str, float], level: str) -> str:
 
 
 def _comparison(lines: Sequence[Headline]) -> Table:
-    """Names to the left, figures to the right; long names are folded."""
+    """The table of methods; long names are folded."""
     (first, *titles), *rows = headline_rows(lines)
     table = Table(
         box=box.SIMPLE_HEAD,

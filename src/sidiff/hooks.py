@@ -1,4 +1,4 @@
-"""Hooks around a run: inputs checked, progress shown."""
+"""Hooks of a run: checks of its inputs, locks, progress and summary."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ RESULTS = (
     "test_lists",
     "bundle",
 )
-"""Data sets whose places the summary names."""
+"""Data sets whose paths the summary shows."""
 REPORTS = ("metrics", "data_statistics", "sid_report")
 """Data sets whose figures the summary shows."""
 
 
 class InputHooks:
-    """Checks before a run: stored inputs, named files, devices; takes the run's locks.
+    """Checks of stored inputs, named files and devices before a run, and its locks.
 
-    They come before all other hooks, so that a refused run leaves no trace in MLflow.
+    They run before all other hooks, so that MLflow has no record of a refused run.
     """
 
     def __init__(self) -> None:
-        self._locks_lie_in = Path()
+        self._locks_folder = Path()
         self._lock = RunLock()
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
-        """Keep the folder of the locks."""
-        self._locks_lie_in = context.locks_lie_in
+        """Store the folder of the locks."""
+        self._locks_folder = context.locks_lie_in
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Check what the run reads, and lock what it reads and writes.
+        """Check the inputs of the run, and lock its inputs and outputs.
 
         Raises:
-            SidiffError: a stored input is missing; a parameter names a file or a device
-                that does not exist; the synthetic shop would replace real raw files; or
-                another run uses the same data sets.
+            SidiffError: a stored input, a file or a device is missing; the synthetic
+                shop would replace real raw files; or another run uses the same data
+                sets.
         """
         inputs, outputs = pipeline.inputs(), pipeline.all_outputs()
         parameters = {
@@ -82,10 +82,10 @@ class InputHooks:
         stored = versioned(inputs, catalog)
         for name, dataset in stored.items():
             _check_stored(name, dataset)
-        # Raw files have no versions and are not locked: they belong to somebody else,
-        # or the generator makes the same bytes again from the same settings.
+        # Raw files have no versions and are not locked: no run changes them, and the
+        # generator makes the same bytes from the same settings.
         self._lock.take(
-            self._locks_lie_in,
+            self._locks_folder,
             {name: one.address() for name, one in versioned(outputs, catalog).items()},
             {name: one.address() for name, one in stored.items()},
         )
@@ -94,7 +94,7 @@ class InputHooks:
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Remove the snapshots of finished work, and unlock.
 
-        Snapshots stay until the whole run has ended well: after a failure in a later
+        Snapshots are kept until the whole run has succeeded: after a failure in a later
         node the same command does not train again.
         """
         for name in sorted(pipeline.inputs()):
@@ -105,12 +105,12 @@ class InputHooks:
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self) -> None:
-        """Unlock."""
+        """Unlock the data sets."""
         self._lock.give_back()
 
 
 def _check_stored(name: str, dataset: Any) -> None:
-    """Check that an input has the version that will be read."""
+    """Check that the version of an input is stored."""
     if dataset.exists():
         return
     stored = dataset.list_versions(full_path=False)
@@ -122,12 +122,12 @@ def _check_stored(name: str, dataset: Any) -> None:
     stage = stage_that_makes(name.removeprefix("previous_"))
     raise SidiffError(
         f"{name} was never stored; make it with kedro run --pipeline={stage} "
-        "(and the same --env), or run the whole with --pipeline=full."
+        "(and the same --env), or make everything with --pipeline=full."
     )
 
 
 def _check_files(parameters: dict[str, Any]) -> None:
-    """Read the files that parameters name now, not after hours of training."""
+    """Check the files that parameters name, before hours of training."""
     for place in (
         "evaluation.allow_items",
         "evaluation.deny_items",
@@ -142,7 +142,7 @@ def _check_files(parameters: dict[str, Any]) -> None:
         if path and name in ("histories", "new_items"):
             column_names(Path(path).expanduser())
         elif path:
-            # These are options of --params without their group.
+            # Options of --params omit the group update.
             read_ids(path, name if group == "update" else place)
 
 
@@ -155,7 +155,7 @@ def _check_devices(parameters: dict[str, Any], outputs: set[str]) -> None:
 
         check_devices(training.device, training.workers)
     for name, settings in parameters.items():
-        # With Ray the GPUs are those of a cluster.
+        # With Ray the GPUs belong to the cluster.
         ray = getattr(settings, "engine", "local") == "ray"
         if getattr(settings, "device", "auto") == "cuda" and not ray:
             from torch.cuda import is_available  # noqa: PLC0415 (slow to import)
@@ -175,7 +175,7 @@ def _check_cluster(parameters: dict[str, Any], address: str | None) -> None:
 
 
 class ProgressHooks:
-    """One line per finished node, and the summary at the end."""
+    """Log lines of finished nodes, and the summary at the end."""
 
     def __init__(self) -> None:
         self._nodes = self._done = 0
@@ -186,7 +186,7 @@ class ProgressHooks:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
-        """Name the run."""
+        """Log the pipelines, the data set and the version of the run."""
         self._nodes, self._done = len(pipeline.nodes), 0
         self._began = perf_counter()
         logger.info(
@@ -203,7 +203,7 @@ class ProgressHooks:
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
-        """Log that the node is finished, and how long it took."""
+        """Log the finished node and its seconds."""
         self._done += 1
         seconds = perf_counter() - self._node_began.pop(node.name)
         logger.info(
@@ -215,12 +215,11 @@ class ProgressHooks:
     def after_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
-        """Show the summary of a run that measured something."""
+        """Print the summary of a run with an evaluation or a comparison."""
         made = written(pipeline, catalog)
         if run_params["only_missing_outputs"] and not self._done and not made:
             logger.info(
-                "Nothing to do: all outputs are stored, with whatever settings they "
-                "were made."
+                "Nothing to do: all outputs are stored, with these settings or others."
             )
         if made.keys().isdisjoint({"metrics", "comparison"}):
             return
@@ -235,9 +234,9 @@ class ProgressHooks:
 
 
 def _runs(env: str) -> str | None:
-    """What shows MLflow's runs: the server's address, or the command that starts one.
+    """The address of MLflow's server, or the command that starts it.
 
-    None where the run is not tracked.
+    None for a run without tracking.
     """
     mlflow = active_mlflow()
     if mlflow is None:

@@ -1,4 +1,4 @@
-"""The options and errors of commands that serve a bundle at an address."""
+"""Options and errors of the commands that serve a bundle at an address."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ Command = Callable[..., Any]
 
 
 def address_options(port: int, least: int = 0) -> Callable[[Command], Command]:
-    """The arguments ``bundle``, ``host`` and ``port`` (``least`` or more)."""
+    """A decorator that adds ``bundle``, ``host`` and ``port`` (at least ``least``)."""
 
     def add(command: Command) -> Command:
         bundle = click.argument("bundle", type=click.Path(path_type=Path))
         hosts = click.option(
-            "--host", default="127.0.0.1", show_default=True, help="Where to listen."
+            "--host",
+            default="127.0.0.1",
+            show_default=True,
+            help="Address to listen on.",
         )
         ports = click.option(
             "--port",
             default=port,
             show_default=True,
             type=click.IntRange(least, 65535),
-            help=None if least else "0: any that is free.",
+            help=None if least else "0: any free port.",
         )
         return bundle(hosts(ports(command)))
 
@@ -36,7 +39,7 @@ def address_options(port: int, least: int = 0) -> Callable[[Command], Command]:
 
 @contextmanager
 def click_errors(extra: str, host: str, port: int) -> Iterator[None]:
-    """Turn a missing ``sidiff[extra]``, bundle or address into one sentence."""
+    """Report a missing ``sidiff[extra]``, bundle or address in one sentence."""
     try:
         yield
     except ImportError as error:

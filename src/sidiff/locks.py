@@ -1,8 +1,8 @@
-"""Locks of runs: what one run writes, no other reads or writes meanwhile.
+"""Locks on data sets: no run reads or writes a data set while another writes it.
 
-One file holds the locks of all data sets below a folder, one byte each. The operating
-system removes a lock when its process ends, however it ends. Other machines see it on a
-shared file system that has locks; an object store has none (``docs/deployment.md``).
+One file has the locks of all data sets below a folder, one byte each. The operating
+system removes a lock when its process ends. Other machines see it on a shared file
+system with locks; an object store has none (``docs/deployment.md``).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from sidiff.errors import SidiffError
 logger = logging.getLogger(__name__)
 
 LOCKS = ".locks"
-"""The file of the locks."""
+"""Name of the file of locks."""
 
 
 class RunLock:
-    """The locks of the run of this process, which has one run at a time."""
+    """The locks of the one run of this process."""
 
     def __init__(self) -> None:
         self._file: int | None = None
@@ -31,15 +31,15 @@ class RunLock:
     def take(
         self, folder: Path, writes: Mapping[str, str], reads: Mapping[str, str]
     ) -> None:
-        """Lock what a run writes for itself, and what it reads against writers.
+        """Lock outputs of a run exclusively, and its inputs against writers.
 
         Args:
-            folder: the folder of the file of locks; made when it is absent.
-            writes: place of every data set that is written, by its name.
-            reads: place of every data set that is only read, by its name.
+            folder: folder of the file of locks; created if missing.
+            writes: place of every output, by its name.
+            reads: place of every input, by its name.
 
         Raises:
-            SidiffError: another run has one of them; none is locked then.
+            SidiffError: another run has a lock on one; then none is locked.
         """
         self.give_back()
         if not writes:
@@ -53,7 +53,7 @@ class RunLock:
         except OSError as error:
             self.give_back()
             logger.warning(
-                "Runs at one place are not kept apart, because %s cannot be locked "
+                "Other runs at the same place are not locked out: %s cannot be locked "
                 "(%s).",
                 folder / LOCKS,
                 error.strerror,
@@ -71,12 +71,11 @@ class RunLock:
 
 def _lock(file: int, name: str, place: str, kind: int) -> None:
     try:
-        # A record lock, because worker processes, which may outlive a killed run, do
-        # not inherit it.
+        # Worker processes, which may outlive a killed run, do not inherit record locks.
         fcntl.lockf(file, kind | fcntl.LOCK_NB, 1, crc32(place.encode()))
     except (BlockingIOError, PermissionError) as error:
         does = "reads or writes" if kind == fcntl.LOCK_EX else "writes"
         raise SidiffError(
             f"Another run {does} {name} at {place} now; wait until it has ended, "
-            "or keep the two apart with --params=dataset=NAME."
+            "or use another data set with --params=dataset=NAME."
         ) from error

@@ -1,7 +1,7 @@
-"""A bundle as an MLflow model: a history per row in, a list per row out.
+"""A bundle as an MLflow model: rows of histories to rows of lists.
 
-MLflow keeps this file with the model and runs it when the model is loaded, so nothing
-is pickled.
+MLflow stores this file with the model and runs it to load the model, so nothing is
+pickled.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from sidiff.serving.recommender import ListOptions
 BUNDLE = "bundle"
 """Name of the artefact."""
 PARAMETERS: dict[str, Any] = {"k": 10, "exclude_seen": True, "decoder": ""}
-"""Settings of a request, as ``Recommender.recommend`` has them; "": as evaluated."""
+"""Options of ``Recommender.recommend``; decoder "" is that of the evaluation."""
 
 
 class BundleModel(PythonModel):
-    """A recommender behind MLflow's interface."""
+    """A recommender with MLflow's interface."""
 
     def load_context(self, context: Any) -> None:
         """Open the bundle."""
@@ -37,16 +37,11 @@ class BundleModel(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Recommend for every row's history.
-
-        Args:
-            context: MLflow's.
-            model_input: column ``items``: lists of item ids, oldest first.
-            params: see ``PARAMETERS``.
+        """The lists of the histories in column ``items``, item ids oldest first.
 
         Returns:
-            A row for a row: item_ids, scores, semantic_ids (lists, best first),
-            method, unknown (ids that the catalogue does not know).
+            Rows of item_ids, scores, semantic_ids (lists, best first), method, unknown
+            (ids outside the catalogue).
         """
         given = PARAMETERS | (params or {})
         options = ListOptions(
@@ -54,12 +49,12 @@ class BundleModel(PythonModel):
             exclude_seen=bool(given["exclude_seen"]),
             decoder=given["decoder"] or None,
         )
-        # As many threads as the evaluation had: they decide the last bit.
+        # One thread as in the evaluation: the number decides the last bit of scores.
         try:
             with cpu_threads(1):
                 lists = self.recommender.lists(model_input["items"].to_list(), options)
         except SidiffError as error:
-            # MLflow's server answers 400 to this, and 500 to any other.
+            # MLflow's server answers 400 to this error, and 500 to all others.
             raise mlflow.MlflowException.invalid_parameter_value(str(error)) from error
         return to_frame(lists)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any, TypeVar, cast
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
 
 Strategy = TypeVar("Strategy")
@@ -56,9 +56,18 @@ class Choice:
             self._known_name, handler(source)
         )
 
-    def _known_name(self, name: str) -> str:
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """The names as an enumeration."""
+        return {**handler(schema), "enum": self._names()}
+
+    def _names(self) -> list[str]:
         parts = [[one] if isinstance(one, str) else list(one) for one in self._known]
-        names = [known for part in parts for known in part]
+        return [known for part in parts for known in part]
+
+    def _known_name(self, name: str) -> str:
+        names = self._names()
         if name not in names:
             raise wrong(f"be {either(names)}")
         return name

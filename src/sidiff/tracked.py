@@ -28,33 +28,30 @@ REPORTS: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "sid_report": ("sid_report", ("distinct_sids", "quantization_error_relative")),
     "metrics": ("", None),
 }
-"""Flat reports: prefix and names (None: all) of the numbers that become MLflow metrics.
-A table holds all numbers."""
+"""Flat reports: prefix and names (None for all) of the numbers logged as metrics.
+
+All numbers of a report are logged as a table."""
 COMPARED = ("comparison", "ablation")
-"""Tables of methods; each method becomes a child run."""
+"""Comparisons, each method of which is logged as a child run."""
 LINEAGE = {"sequences", "sid_table"}
-"""Tables that MLflow shows as data sets of a run."""
+"""Tables that are logged as data sets of a run."""
 REPORTING_FOLDER = "08_reporting"
 LOCAL = "local"
-"""The environment of a run that names none."""
+"""The default environment of a run."""
 MLFLOW_TAG = 5000
 """Largest number of characters of an MLflow tag."""
 
 
 class TrackingHooks:
-    """Tracking that kedro-mlflow lacks: versions, code, data sets, figures, reports.
-
-    The hooks do nothing without an active MLflow run.
-    """
+    """Logs versions, code, data sets, figures and reports to the active MLflow run."""
 
     def __init__(self) -> None:
         self._lineage: dict[str, Any] = {}
 
     @hook_impl(tryfirst=True)
     def after_context_created(self) -> None:
-        """Keep kedro-mlflow quiet."""
-        # The plugin sets its level to INFO when it is imported, after conf/logging.yml
-        # was read.
+        """Silence the messages of kedro-mlflow."""
+        # The plugin sets its level when it is imported, after conf/logging.yml is read.
         logging.getLogger("kedro_mlflow").setLevel(logging.WARNING)
 
     # Last, so that kedro-mlflow has started the run.
@@ -72,11 +69,11 @@ class TrackingHooks:
             name: catalog.load(f"params:{name}")
             for name in ("dataset", "recipe", "preset")
         }
-        # Tags of the plugin hold addresses of --params with their passwords.
+        # The plugin's tags contain addresses of --params with their passwords.
         of_plugin = mlflow.get_run(mlflow.active_run().info.run_id).data.tags
         tags = {name: redacted(value) for name, value in of_plugin.items()} | {
             "mlflow.runName": " ".join([runs, *chosen.values(), clock]),
-            # The plugin builds a command of its own, without --params.
+            # The plugin's command lacks --params.
             "kedro_command": redacted(" ".join(["kedro", *sys.argv[1:]])),
             "env": run_params["env"] or LOCAL,
             "storage": redacted(catalog.load("params:storage")),
@@ -92,12 +89,12 @@ class TrackingHooks:
                 tags[f"input.{name}"] = "none"
         mlflow.set_tags(tags)
 
-    # First, because kedro-mlflow flattens dicts, but no models. The node itself gets
-    # another dict of inputs.
+    # First, because kedro-mlflow flattens dicts, but not models. The node gets another
+    # dict of inputs.
     @hook_impl(tryfirst=True)
     def before_node_run(self, inputs: dict[str, Any]) -> None:
-        """Give kedro-mlflow a node's settings as dicts."""
-        # Every group is logged by the nodes that use it.
+        """Convert a node's settings to dicts for kedro-mlflow."""
+        # The nodes that use a group of parameters log it.
         inputs.pop("parameters", None)
         for name, value in inputs.items():
             if isinstance(value, Parameters):
@@ -119,13 +116,13 @@ class TrackingHooks:
         try:
             address = dataset.loaded_address()
             table = mlflow.data.from_polars(frame, source=address, **about)
-        except mlflow.MlflowException:  # a store that MLflow does not know
+        except mlflow.MlflowException:  # MLflow does not support the store
             table = mlflow.data.from_polars(frame, **about)
         mlflow.log_input(table)
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Log the numbers of a flat report, and a child run for each method."""
+        """Log the numbers of a flat report, or a child run for each method."""
         mlflow = active_mlflow()
         if mlflow is None:
             return
@@ -159,7 +156,7 @@ class TrackingHooks:
     # First, so that kedro-mlflow has not ended the run yet.
     @hook_impl(tryfirst=True)
     def on_pipeline_error(self, error: Exception) -> None:
-        """Keep the sentence of the error."""
+        """Tag the run with the sentence of the error."""
         if mlflow := active_mlflow():
             sentence = redacted(str(find_problem(error) or error))
             mlflow.set_tag("error", sentence[:MLFLOW_TAG])
@@ -167,7 +164,7 @@ class TrackingHooks:
     # First, so that kedro-mlflow has not ended the run yet.
     @hook_impl(tryfirst=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Tag the versions written, and attach figures and reports."""
+        """Tag the run with its outputs' versions, and attach figures and reports."""
         mlflow = active_mlflow()
         if mlflow is None:
             return
@@ -187,7 +184,7 @@ class TrackingHooks:
 
 
 def _log_methods(mlflow: Any, table: pl.DataFrame) -> None:
-    """Log a child run of the active one for every method, and one of it for every seed.
+    """Log a child run for every method, and a child run of it for every seed.
 
     MLflow's tables and charts compare runs, not figures of one run.
     """
@@ -212,7 +209,7 @@ def _log_methods(mlflow: Any, table: pl.DataFrame) -> None:
 
 
 def what_runs(run_params: dict[str, Any]) -> str:
-    """Return the pipelines of a run in their order, and the options that cut them."""
+    """The pipelines of a run in order, and the options that select nodes."""
     order = list(PIPELINES)
     names = sorted(
         run_params["pipeline_names"] or ["full"],
@@ -227,7 +224,7 @@ def what_runs(run_params: dict[str, Any]) -> str:
 
 
 def git_commit(project: Path) -> str:
-    """Return the commit, with -dirty where files differ from it; empty outside git."""
+    """The commit, with -dirty if files differ from it; empty outside git."""
     try:
         return subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # noqa: S607
@@ -242,7 +239,7 @@ def git_commit(project: Path) -> str:
 
 
 def versioned(names: set[str], catalog: DataCatalog) -> dict[str, Any]:
-    """The data sets among ``names`` that have versions, all of them ``Stored``."""
+    """The versioned data sets among ``names``, by name."""
     datasets = {name: catalog.get(name) for name in sorted(names)}
     return {
         name: dataset
@@ -252,7 +249,7 @@ def versioned(names: set[str], catalog: DataCatalog) -> dict[str, Any]:
 
 
 def written(pipeline: Pipeline, catalog: DataCatalog) -> dict[str, Any]:
-    """The outputs that the run has stored: not those of nodes that it left out."""
+    """The outputs that the run has stored; skipped nodes have none."""
     return {
         name: dataset
         for name, dataset in versioned(pipeline.all_outputs(), catalog).items()

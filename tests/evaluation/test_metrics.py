@@ -73,9 +73,3 @@ def test_without_collisions_both_levels_agree() -> None:
     item = m.expected_item_metrics(ranked, targets, ones, [5, 10])
     for name, value in m.hit_metrics(ranked, targets, [5, 10]).items():
         assert item[name] == pytest.approx(value)
-
-
-def test_means_are_named() -> None:
-    assert m.means({"recall_at_5": np.array([0.0, 1.0])}, "test/sid") == {
-        "test/sid/recall_at_5": 0.5
-    }

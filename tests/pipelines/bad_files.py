@@ -137,7 +137,7 @@ def lists(name: str, content: bytes | None) -> Callable[[Place], Any]:
             path.write_bytes(content)
         given = {"allow_items": None, "deny_items": None, name: str(path)}
         ids = place.shop.catalogue["item_id"]
-        allowed_items(ids, given["allow_items"], given["deny_items"])
+        allowed_items(ids, given["allow_items"], given["deny_items"], "evaluation")
 
     return spoil
 

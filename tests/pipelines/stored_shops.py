@@ -21,7 +21,7 @@ from sidiff.pipelines.ingestion.nodes import (
     ingest_reviews,
 )
 from sidiff.pipelines.tokenization import nodes as tokenization
-from sidiff.ranking.results import Cost, Results, cost_frame
+from sidiff.ranking.results import Cost, Results, result_frames
 from sidiff.reviews.sample_shop import generate
 from sidiff.reviews.settings import SampleDataParameters
 from sidiff.sids.settings import TokenizationParameters
@@ -174,4 +174,4 @@ def rankings(shop: StoredShop, method: str) -> tuple[pl.DataFrame, pl.DataFrame]
         users.lengths - 1,
         Cost(1.0, 1.0),
     )
-    return made.to_frame(method, 2024), cost_frame(method, 2024, made.cost)
+    return result_frames([(method, 2024, made)])

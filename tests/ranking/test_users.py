@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sidiff.decoding.scan import best_columns
 from sidiff.diffusion.joint import ItemTable
 from sidiff.ranking.ranker import Lists
-from sidiff.ranking.users import ITEMS_PER_USER, Users, batches, rank_users
+from sidiff.ranking.users import ITEMS_PER_USER, Users, rank_users
 from sidiff.reviews.sequences import evaluation_samples
 from tests.baselines.conftest import sequences_of
 
@@ -25,7 +25,16 @@ def test_batches_hold_every_user_once_and_bound_what_is_held(
     rng = np.random.default_rng(seed)
     ends = (rng.pareto(1.0, 50) * 20).astype(np.int32) + 1
     samples = np.stack([np.arange(50), np.maximum(ends - 10, 0), ends], axis=1)
-    found = batches(samples, per_batch, whole=whole)
+    codes = torch.arange(20)
+    users = Users(
+        sequences_of([[0]], 20),
+        ItemTable(codes[:, None], codes),
+        samples,
+        1,
+        whole,
+        per_batch,
+    )
+    found = users.batches()
     assert sorted(np.concatenate(found).tolist()) == list(range(50))
     counted = samples[:, 2] - (0 if whole else samples[:, 1])
     assert (np.diff(counted[np.concatenate(found)]) >= 0).all()
@@ -39,7 +48,7 @@ def test_batches_hold_every_user_once_and_bound_what_is_held(
         full = (len(first) + 1) * longest > room if whole else False
         assert len(first) == per_batch or full
     some = np.concatenate(found[1:3])
-    again = [some[rows] for rows in batches(samples[some], per_batch, whole=whole)]
+    again = [some[rows] for rows in users.take(some).batches()]
     assert [rows.tolist() for rows in again] == [rows.tolist() for rows in found[1:3]]
 
 

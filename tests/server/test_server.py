@@ -363,7 +363,7 @@ def test_a_bundle_that_is_still_being_copied_is_looked_at_again(
 def test_a_name_of_this_machine_needs_no_warning(folder: Path) -> None:
     with serving(folder, "--host", "localhost") as server:
         assert httpx.get(f"{server.url}/health").status_code == 200
-    assert "open to everybody" not in server.log
+    assert "open to all clients" not in server.log
 
 
 def test_who_is_being_served_is_served_to_the_end(
@@ -395,7 +395,7 @@ def test_a_slow_client_holds_nobody_up(server: Server) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["serve", "/nowhere"], "holds no bundle"),
+        (["serve", "/nowhere"], "contains no bundle"),
         (["serve", "FOLDER", "--host", "203.0.113.1"], "cannot be listened on"),
         (["serve", "FOLDER", "--device", "cuda"], "no CUDA device"),
     ],

@@ -255,7 +255,7 @@ def test_a_run_that_was_cut_off_goes_on(
     monkeypatch.setattr(Recommender, "lists", counted)
     with caplog.at_level("INFO"):
         again = list(lists(shop, read, unfinished, users_per_part=20))
-    assert "2 parts were there" in caplog.text
+    assert "2 parts are those of an earlier run" in caplog.text
     assert len(made) == len(whole) - 2
     for (name, frame), (other, wanted) in zip(again, whole, strict=True):
         assert name == other

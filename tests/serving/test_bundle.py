@@ -90,7 +90,7 @@ def test_damage_is_told_in_one_sentence(
 
 
 def test_a_folder_of_something_else_is_refused(bundle: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(SidiffError, match="holds no bundle"):
+    with pytest.raises(SidiffError, match="contains no bundle"):
         find_bundle(tmp_path)
     with pytest.raises(SidiffError, match="has no manifest"):
         Bundle.read(tmp_path)
@@ -109,7 +109,7 @@ def test_a_folder_of_something_else_is_refused(bundle: Bundle, tmp_path: Path) -
 
 def test_a_version_is_written_once(bundle: Bundle, folder: Path) -> None:
     before = (folder / MANIFEST).read_bytes()
-    with pytest.raises(SidiffError, match="is there already"):
+    with pytest.raises(SidiffError, match="exists; name another"):
         bundle.write(folder)
     assert (folder / MANIFEST).read_bytes() == before
 

@@ -1,1 +1,1 @@
-"""A page on which a bundle can be looked at."""
+"""A web page that shows the lists of a bundle and their denoising."""

@@ -1,4 +1,4 @@
-"""``sidiff demo BUNDLE``."""
+"""The command ``sidiff demo BUNDLE``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from sidiff.listening import address_options, click_errors
 def demo(bundle: Path, host: str, port: int) -> None:
     """Show a page to compose a history, see the list, and watch the denoising.
 
-    BUNDLE is a folder that kedro run --pipeline=packaging wrote, a folder of versions
-    of it, of which the latest is taken, or a link to one.
+    BUNDLE is a folder that kedro run --pipeline=packaging wrote, a folder of such
+    versions, of which the latest is shown, or a link to either.
     """
-    # Read when Gradio is imported: nothing leaves the machine.
+    # Gradio reads these when it is imported: nothing leaves the machine.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     with click_errors("demo", host, port):

@@ -1,4 +1,4 @@
-"""The page: search, history, list, denoising. It loads nothing from other hosts."""
+"""The page: search, history, list, denoising; it loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sidiff.serving import Recommender
 from sidiff.serving.recommender import ListOptions
 
 FOUND = 8
-"""Titles that a search shows."""
+"""Largest number of titles that a search shows."""
 FONTS = ["system-ui", "sans-serif"]
 
 
@@ -33,7 +33,7 @@ class Page:
         return [(title or one, one) for one, title in zip(ids, titles, strict=True)]
 
     def search(self, text: str) -> Any:
-        """The items whose title has all the words."""
+        """The items with all words of the text in their title."""
         names = self.recommender.names
         frame = pl.DataFrame({"id": names.item_ids, "title": names.titles})
         lowered = pl.col("title").str.to_lowercase()
@@ -44,18 +44,18 @@ class Page:
         return gr.update(choices=self.choices(found), value=[], label=label)
 
     def add(self, history: list[str], chosen: list[str]) -> tuple[list[str], Any, Any]:
-        """The history with the chosen items at its end."""
+        """Append the chosen items to the history."""
         history = [*history, *chosen]
         return history, self._shown(history), gr.update(value=[])
 
     def take_last(self, history: list[str]) -> tuple[list[str], Any]:
-        """The history without its last item."""
+        """Remove the last item of the history."""
         return history[:-1], self._shown(history[:-1])
 
     def recommend(
         self, history: list[str], k: int, decoder: str, exclude_seen: bool
     ) -> tuple[str, Any, str]:
-        """The list, the items to look at, and the denoising of the first one."""
+        """The list, the choice of its items, and the denoising of the first."""
         options = ListOptions(int(k), exclude_seen, decoder=decoder)
         (found,) = self.recommender.lists([history], options)
         ids = [item.item_id for item in found]
@@ -77,7 +77,7 @@ class Page:
 
 
 def build(recommender: Recommender) -> gr.Blocks:
-    """Lay the page out."""
+    """The layout of the page."""
     page = Page(recommender)
     dataset = recommender.about.get("dataset")
     with gr.Blocks(title="sidiff", analytics_enabled=False) as blocks:
@@ -99,9 +99,7 @@ def build(recommender: Recommender) -> gr.Blocks:
                     value=recommender.decoder,
                     label="Decoder",
                 )
-                unseen = gr.Checkbox(
-                    value=True, label="Leave out what is in the history"
-                )
+                unseen = gr.Checkbox(value=True, label="Leave out items of the history")
                 go = gr.Button("Recommend", variant="primary", elem_id="go")
             with gr.Column(scale=2):
                 listed = gr.HTML(elem_id="list")
@@ -119,7 +117,7 @@ def build(recommender: Recommender) -> gr.Blocks:
 
 
 def launch(recommender: Recommender, host: str, port: int) -> None:
-    """Show the page until the process is ended."""
+    """Serve the page until the process ends."""
     theme = gr.themes.Default(font=FONTS, font_mono=["monospace"])
     build(recommender).launch(
         server_name=host,

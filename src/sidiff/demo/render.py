@@ -8,7 +8,7 @@ from sidiff.serving.item_ids import ItemNames
 from sidiff.serving.lists import POPULAR, Item, UserList
 
 TITLES = 2
-"""Titles that stand for a code."""
+"""Titles shown as examples of a code."""
 STYLE = """
 .sidiff table { width: 100%; border-collapse: collapse; font-size: .9em }
 .sidiff th { text-align: left; font-weight: 600; border-bottom: 1px solid #8888 }
@@ -22,7 +22,7 @@ STYLE = """
 
 
 def reason(item: Item, found: UserList) -> str:
-    """The reason of an item's place, in words."""
+    """Why an item is in a list, in words."""
     if found.method == POPULAR:
         return "most popular: no item of the history is known"
     if item.transitions is not None:
@@ -31,7 +31,7 @@ def reason(item: Item, found: UserList) -> str:
 
 
 def list_table(found: UserList) -> str:
-    """The places of a list."""
+    """A list as a table."""
     rows = "".join(
         f"<tr><td>{place}</td><td>{_title(item)}<br>"
         f"<span class=quiet>{escape(reason(item, found))}</span></td>"
@@ -42,9 +42,9 @@ def list_table(found: UserList) -> str:
     if found.unknown:
         notes.append(f"Not in the catalogue: {escape(', '.join(found.unknown))}.")
     if found.filled_up:
-        notes.append("The search found too few items; one-pass scores gave the rest.")
+        notes.append("The search found too few items; one-pass scores filled up.")
     if not len(found):
-        notes.append("There is nothing left to recommend.")
+        notes.append("There is no item left to recommend.")
     return (
         "<div class=sidiff><table><tr><th></th><th>Item</th><th>Semantic ID</th>"
         f"<th>Score</th></tr>{rows}</table><p class=quiet>{' '.join(notes)}</p></div>"
@@ -52,7 +52,7 @@ def list_table(found: UserList) -> str:
 
 
 def steps_table(item: Item, names: ItemNames) -> str:
-    """The denoising of an item: a row for every digit that is filled."""
+    """The denoising of an item as a table, one row per step."""
     if item.steps is None:
         return "<div class=sidiff>The network was not used for this list.</div>"
     digits = len(item.steps)
@@ -89,7 +89,7 @@ def _title(item: Item) -> str:
 
 
 def _items_with(names: ItemNames, digit: int, code: int) -> str:
-    """The number of items with a code, and titles of some."""
+    """The number of items with a code, and some of their titles."""
     codes = names.semantic_ids.str.split("-").list.get(digit)
     titles = names.titles.filter(codes == str(code))
     some = "; ".join(titles.drop_nulls().head(TITLES))

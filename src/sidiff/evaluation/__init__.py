@@ -1,1 +1,1 @@
-"""Ranking of items for users, and how good it is."""
+"""Metrics of ranked lists, and the comparison of methods."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sidiff.evaluation.settings import BootstrapParameters
 
 CELLS = 4_000_000
-"""Resamples x users held at once: 32 MB of weights. It changes no number drawn."""
+"""Resamples x users in memory at once: 32 MB of weights."""
 
 
 def bootstrap_intervals(
@@ -20,15 +20,14 @@ def bootstrap_intervals(
 ) -> NDArray[np.float64]:
     """Percentile intervals of the mean of each column.
 
-    Each resample draws U of the U users with replacement, once for all columns, so
-    that columns differ in nothing but their values. A column that leaves users out
-    (NaN) has the mean over those drawn that it has; a resample with none of them is
-    left out for this column.
+    Each resample draws U of the U users with replacement, the same for all columns. The
+    mean of a column is over the drawn users that it covers. A resample without any of
+    them is ignored for the column.
 
     Args:
         values: one column per figure, NaN where it does not cover a user, ``(U, C)``;
-            every column covers at least one.
-        parameters: how many resamples, the level and the seed.
+            every column covers at least one user.
+        parameters: number of resamples, level and seed.
 
     Returns:
         Lower and upper bounds, ``(2, C)``.

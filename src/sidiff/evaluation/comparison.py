@@ -1,8 +1,8 @@
-"""Decoders and baselines side by side, from what each ranked for the users.
+"""The comparison of decoders and baselines, from their lists for the test users.
 
-A method's figure for a user is its mean over the seeds that ranked this user; the
-method's figure is the mean of these over its users. Methods may cover different users:
-every row says how many, and a difference between two methods takes the users of both.
+The figure of a method for a user is the mean over the seeds that ranked this user. The
+figure of the method is the mean over its users. Methods may cover different users:
+every row has their number, and a difference of two methods is over the users of both.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ SCHEMA = {
 """Columns of the comparison, see ``compare``."""
 
 POPULAR_SHARE = 0.01
-"""Share of the catalogue that counts as the most popular items."""
+"""Share of the catalogue that makes up the most popular items."""
 
 Key = tuple[str, str, str, str, str, str]
-"""The columns method to bucket of a row."""
+"""Columns method, kind, level, metric, by and bucket of a row."""
 
 
 class _Column(NamedTuple):
@@ -75,22 +75,20 @@ def compare(
 ) -> pl.DataFrame:
     """Measure every method at item level and at SID level.
 
-    At item level a hit is the target itself among the recommended items, in the order
-    in which they were recommended; at SID level it is the target's SID among the
-    ranked SIDs. ``level`` and ``metric`` of the rows:
+    At item level a hit is the target among the recommended items; at SID level it is
+    the target's SID among the ranked SIDs. ``level`` and ``metric`` of the rows:
 
-    - item, sid: ``recall_at_k`` and ``ndcg_at_k``, of several seeds also of each, where
-      ``by`` is seed; Recall at the largest cutoff also per bucket, where it is
-      popularity, history or held_out.
+    - item, sid: ``recall_at_k`` and ``ndcg_at_k``. Methods with several seeds have rows
+      of each, with ``by`` seed. Recall at the largest cutoff has rows of buckets, with
+      ``by`` popularity, history or held_out.
     - item: ``ndcg_at_k_minus_REFERENCE`` on the users of both, per reference.
-    - lists: ``coverage_at_k``, the share of the catalogue that some user is
-      recommended, and ``popular_share_at_k``, the share of recommendations that are
-      among the 1 % most popular items. Both depend on the number of users.
+    - lists: ``coverage_at_k``, the share of the catalogue in the lists, and
+      ``popular_share_at_k``, the share of the 1 % most popular items in the lists. Both
+      depend on the number of users.
     - cost: the fields of ``Cost``, where finite.
 
     Args:
-        results: frames of ``Results.to_frame``, by kind of method (decoder, baseline);
-            N items and S distinct SIDs.
+        results: frames of ``Results.to_frame``, by kind of method (decoder, baseline).
         costs: one row per method and seed with the fields of ``Cost``, by kind.
         catalogue: training_count of each item and, optionally, held_out (bool).
         sid_of_item: row of each item's SID, ``(N,)``.
@@ -104,7 +102,7 @@ def compare(
         (of these intervals). Methods in the order of the results.
 
     Raises:
-        SidiffError: the frames do not belong together, hold fewer places than the
+        SidiffError: the frames are of different runs, have lists shorter than the
             largest cutoff, or lack a reference.
     """
     users = _all_users(results, len(catalogue))
@@ -130,7 +128,7 @@ def compare(
 def _rows(
     columns: list[_Column], bootstrap: BootstrapParameters
 ) -> list[tuple[Any, ...]]:
-    """Figures over users, without the confidence of their intervals."""
+    """Rows of figures over users, with bootstrap intervals."""
     values = np.stack([column.values for column in columns], axis=1)
     return [
         (*column.key, int(covered), column.seeds, float(mean), column.sd, low, high)
@@ -150,7 +148,7 @@ def _rows_of_figures(
     figures: Mapping[tuple[str, str], NDArray[np.float64]],
     users: int,
 ) -> list[tuple[Any, ...]]:
-    """Figures that each seed has one of, and no user."""
+    """Rows of figures with one value per seed."""
     found = []
     for (level, metric), of_seeds in figures.items():
         key = (name, kind, level, metric, "all", "all")
@@ -159,28 +157,12 @@ def _rows_of_figures(
     return found
 
 
-def largest_cutoff(comparison: pl.DataFrame) -> int:
-    """The k of the headline figures."""
-    cutoffs = comparison["metric"].str.extract(r"^recall_at_(\d+)$").cast(pl.Int64)
-    return int(cutoffs.drop_nulls().max())  # type: ignore[arg-type]
-
-
 def _all_users(results: Mapping[str, pl.DataFrame], items: int) -> pl.DataFrame:
-    """User, target and history of everybody whom any method ranked, by user."""
-    for kind, frame in results.items():
-        if frame.is_empty():
-            wrong = "are empty"
-        elif frame.select("method", "seed", "user").is_duplicated().any():
-            wrong = "rank a user twice with one method and seed"
-        else:
-            continue
-        raise SidiffError(
-            f"The stored {kind}_results {wrong}; run their pipeline again."
-        )
+    """User, target and history of the users of all methods, ordered by user."""
     users = (
         pl.concat([f.select("user", "target", "history") for f in results.values()])
         .group_by("user")
-        # A method may look at the end of a history only; its length is the longest.
+        # Methods may read only the end of a history; its length is the largest.
         .agg(
             pl.col("target").first(),
             pl.col("target").n_unique().alias("targets"),
@@ -226,7 +208,7 @@ def _by_method(
 def _buckets(
     users: pl.DataFrame, catalogue: pl.DataFrame, parameters: ComparisonParameters
 ) -> dict[tuple[str, str], NDArray[np.bool_]]:
-    """The users of every bucket that has any: (by, bucket) to ``(U,)``."""
+    """Masks ``(U,)`` of the users of every non-empty bucket, by (by, bucket)."""
     of_targets = catalogue[users["target"]]
     counts, lengths = of_targets["training_count"], users["history"]
     buckets = {}
@@ -237,18 +219,15 @@ def _buckets(
         index = np.searchsorted(edges, values.to_numpy(), side="right")
         for place, name in enumerate(bucket_names(edges, least)):
             buckets[by, name] = index == place
-    # Items that were kept out of training on purpose.
     if "held_out" in catalogue.columns:
         buckets["held_out", "held out"] = of_targets["held_out"].to_numpy()
-    return {key: chosen for key, chosen in buckets.items() if chosen.any()}
+    return {key: mask for key, mask in buckets.items() if mask.any()}
 
 
 def bucket_names(edges: Sequence[int], least: int) -> list[str]:
-    """Names of the buckets: below the first edge, between edges, from the last on.
+    """Names of the buckets: 0, 1-4, 5-9, 10+ for ``edges`` 1, 5 and 10.
 
-    Args:
-        edges: the smallest value of every bucket but the first, ascending.
-        least: the smallest value there is.
+    ``least`` is the smallest value of the first bucket.
     """
     bounded = [
         str(low) if high == low + 1 else f"{low}-{high - 1}"
@@ -283,8 +262,8 @@ def _columns(
                     yield _column(key, own[None])
         if level == "item":
             name = f"recall_at_{max(cutoffs)}"
-            for (by, bucket), chosen in buckets.items():
-                inside = np.where(chosen, values[name], np.nan)
+            for (by, bucket), mask in buckets.items():
+                inside = np.where(mask, values[name], np.nan)
                 if not np.isnan(inside).all():
                     yield _column((method, kind, level, name, by, bucket), inside)
 
@@ -295,7 +274,7 @@ def _hits(
     sid_of_item: NDArray[np.int64],
     cutoffs: Sequence[int],
 ) -> m.Values:
-    """Metrics of each row of one method and seed."""
+    """Metrics of each user of one method and seed."""
     ranked = frame[f"{level}s"].to_numpy()
     if ranked.shape[1] < max(cutoffs):
         raise SidiffError(
@@ -309,7 +288,7 @@ def _hits(
 
 
 def _column(key: Key, values: NDArray[np.float64]) -> _Column:
-    """Average ``(seeds, U)`` with NaN for absent users over either."""
+    """The mean over seeds of values ``(seeds, U)``, NaN for absent users."""
     present = ~np.isnan(values)
     filled = np.where(present, values, 0.0)
     by_user, by_seed = present.sum(axis=0), present.sum(axis=1)
@@ -323,7 +302,7 @@ def _column(key: Key, values: NDArray[np.float64]) -> _Column:
 def _differences(
     columns: Sequence[_Column], reference: str, cutoff: int
 ) -> Iterator[_Column]:
-    """NDCG of each method less that of the reference, on the users of both."""
+    """NDCG of each method minus that of the reference, on the users of both."""
     metric = f"ndcg_at_{cutoff}"
     found = {
         column.key[:2]: column
@@ -334,7 +313,7 @@ def _differences(
     for (name, kind), column in found.items():
         values = column.values - base.values
         if name != reference and not np.isnan(values).all():
-            # No spread over seeds: those of two methods have nothing in common.
+            # No spread over seeds: seeds of two methods are not paired.
             key = (name, kind, "item", f"{metric}_minus_{reference}", "all", "all")
             yield _Column(key, values, column.seeds, None)
 
@@ -342,12 +321,12 @@ def _differences(
 def _of_lists(
     frame: pl.DataFrame, catalogue: pl.DataFrame, k: int
 ) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """Coverage, and how much of the lists the most popular items take, per seed."""
+    """Coverage of the lists, and their share of the most popular items, per seed."""
     items = len(catalogue)
     counts = catalogue["training_count"].to_numpy().astype(np.int64)
     popular = np.zeros(items, dtype=bool)
-    most = max(1, round(POPULAR_SHARE * items))
-    popular[np.argsort(-counts, kind="stable")[:most]] = True
+    size = max(1, round(POPULAR_SHARE * items))
+    popular[np.argsort(-counts, kind="stable")[:size]] = True
     coverage, share = [], []
     for seed in frame.partition_by("seed", maintain_order=True):
         listed = seed["items"].to_numpy()[:, :k].ravel()
@@ -363,10 +342,10 @@ def _of_lists(
 def _of_cost(
     method: str, costs: pl.DataFrame
 ) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """The fields of ``Cost``, per seed that has a finite one."""
-    mine, found = costs.filter(pl.col("method") == method), {}
+    """The finite values of each field of ``Cost``, per seed."""
+    of_method, found = costs.filter(method=method), {}
     for field in fields(Cost):
-        values = mine[field.name].cast(pl.Float64)
+        values = of_method[field.name].cast(pl.Float64)
         values = values.filter(values.is_finite())
         if len(values):
             found["cost", field.name] = values.to_numpy()
@@ -374,5 +353,5 @@ def _of_cost(
 
 
 def _spread(values: NDArray[np.float64]) -> float | None:
-    """Standard deviation of a sample; None of a single value."""
+    """Standard deviation of a sample; None for a single value."""
     return float(values.std(ddof=1)) if len(values) > 1 else None

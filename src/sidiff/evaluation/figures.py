@@ -1,63 +1,48 @@
 """Figures of the comparison: methods at both levels, and decoders by their cost.
 
-``comparison`` is what ``sidiff.evaluation.comparison.compare`` returns.
+``comparison`` is the result of ``sidiff.evaluation.comparison.compare``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from plotly import express as px
 from plotly import graph_objects as go
-from plotly.colors import DEFAULT_PLOTLY_COLORS as PALETTE
-from plotly.subplots import make_subplots
 
-from sidiff.evaluation.comparison import largest_cutoff
-from sidiff.evaluation.headlines import (
-    NONE,
-    Headline,
-    headlines,
-    label,
-    percent,
-    rate_text,
-)
+from sidiff.evaluation.headlines import Headline, headlines, label, percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
 
-ALMOST = 0.99
-"""Share of the serial decoder's NDCG that a faster one should keep."""
-
-COSTS = {"denoiser_calls": 1.0, "users_per_second": -1.0}
-"""Costs of a decoder, one for each panel, and the sign that makes less better."""
-
-TITLES = ("denoiser calls per user", "users per second (wall clock)")
+TITLES = {
+    "denoiser_calls": "denoiser calls per user",
+    "users_per_second": "users per second (wall clock)",
+}
+"""Costs of a decoder, one per panel."""
 
 INK, GRID = "#33414f", "#d7dde3"
 COLOURS = {"decoder": "#4878a8", "baseline": "#c8773a", "training": "#5a9367"}
 MARKERS = {"decoder": "o", "baseline": "D", "training": "s"}
 """Kinds differ in shape as well as in colour."""
 
-BESIDE: dict[str, Any] = {"textcoords": "offset points", "color": INK}
-"""Style of notes that stand a few points next to their place."""
-
 
 def comparison_figure(lines: Sequence[Headline]) -> Figure:
-    """Dots with whiskers of NDCG at both levels, best method on top, and the costs."""
-    size = (11, 1.7 + 0.34 * len(lines))
+    """NDCG at both levels with intervals, best method on top."""
+    size = (9, 1.7 + 0.34 * len(lines))
     figure = Figure(figsize=size, layout="constrained", dpi=120)
-    item, sid, costs = figure.subplots(1, 3, sharey=True, width_ratios=(5, 5, 3))
+    item, sid = figure.subplots(1, 2, sharey=True)
     for axes, level, title in ((item, "item", "Item"), (sid, "sid", "Semantic-ID")):
         _draw_level(axes, lines, level)
         axes.set_xlabel(f"NDCG@{lines[0].cutoff}", fontsize=9)
         axes.set_title(f"{title} level", loc="left", fontsize=11)
     item.set_yticks(range(len(lines)), [line.label for line in lines])
     item.set_ylim(len(lines) - 0.5, -0.5)
-    _write_costs(costs, lines)
     handles = [
         Line2D([], [], ls="", marker=MARKERS[kind], color=COLOURS[kind], label=kind)
         for kind in dict.fromkeys(line.kind for line in lines)
@@ -78,6 +63,7 @@ def comparison_figure(lines: Sequence[Headline]) -> Figure:
 
 
 def _draw_level(axes: Axes, lines: Sequence[Headline], level: str) -> None:
+    """A dot and its interval per method."""
     for place, line in enumerate(lines):
         estimate = line.ndcg if level == "item" else line.sid_ndcg
         axes.plot([estimate.low, estimate.high], [place, place], color=INK, lw=1.2)
@@ -90,7 +76,15 @@ def _draw_level(axes: Axes, lines: Sequence[Headline], level: str) -> None:
             ms=5,
         )
         text, at = f"{estimate.mean:.4f}", (estimate.high, place)
-        axes.annotate(text, at, xytext=(5, 0), va="center", fontsize=7.5, **BESIDE)
+        axes.annotate(
+            text,
+            at,
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7.5,
+            color=INK,
+        )
     axes.set_xlim(left=0)
     # Room for the value behind the longest whisker.
     axes.set_xlim(right=axes.get_xlim()[1] * 1.12)
@@ -101,97 +95,69 @@ def _draw_level(axes: Axes, lines: Sequence[Headline], level: str) -> None:
     axes.tick_params(axis="y", length=0, labelsize=9)
 
 
-def _write_costs(axes: Axes, lines: Sequence[Headline]) -> None:
-    """Users, denoiser calls and rate as a table in line with the dots."""
-    axes.set_axis_off()
-    axes.set_xlim(0, 1)
-    calls = (line.denoiser_calls for line in lines)
-    columns = {
-        "users": [f"{line.users:,}" for line in lines],
-        "calls per\nuser": [f"{one:.3g}" if one else NONE for one in calls],
-        "users per\nsecond": [rate_text(line.users_per_second) for line in lines],
-    }
-    style: dict[str, Any] = {"ha": "right", "fontsize": 8}
-    above: dict[str, Any] = {"xycoords": "axes fraction", "xytext": (0, 4)}
-    for right, (title, texts) in zip((0.3, 0.65, 1.0), columns.items(), strict=True):
-        axes.annotate(title, (right, 1), **above, **style, **BESIDE)
-        for place, text in enumerate(texts):
-            axes.text(right, place, text, va="center", color=INK, **style)
-
-
 def trade_off_figure(comparison: pl.DataFrame, methods: Mapping[str, str]) -> go.Figure:
     """NDCG against denoiser calls, and against users per second.
 
-    Interactive: a point says whose it is, and a family can be switched off. The line
-    joins the decoders than which no other is both cheaper and better; the dashed one
-    is ``ALMOST`` of CPD. ``methods`` are those of the searches to draw, by the names of
-    their decoders.
+    Interactive: points have labels, and a family of decoders can be hidden. The line is
+    the Pareto front. ``methods`` has the family of each decoder to draw, by its name.
     """
     lines = [
         line
         for line in headlines(comparison)
         if line.method in methods and line.users_per_second is not None
     ]
-    figure = make_subplots(cols=2, shared_yaxes=True)
-    serial = next((line for line in lines if line.method == "cpd"), None)
-    for place, (cost, title) in enumerate(zip(COSTS, TITLES, strict=True), 1):
-        for trace in _traces(lines, methods, cost, legend=place == 1):
-            figure.add_trace(trace, row=1, col=place)
-        figure.update_xaxes(title=title, row=1, col=place)
-        if serial is not None:
-            level = ALMOST * serial.ndcg.mean
-            figure.add_hline(level, line_dash="dash", line_width=1, row=1, col=place)
-    figure.update_xaxes(rangemode="tozero", row=1, col=1)
-    figure.update_xaxes(type="log", row=1, col=2)
-    figure.update_yaxes(
-        title=f"NDCG@{largest_cutoff(comparison)}, item level", row=1, col=1
+    if not lines:
+        return go.Figure()
+    points = [
+        {
+            "cost": title,
+            "value": getattr(line, cost),
+            "ndcg": line.ndcg.mean,
+            "family": label(methods[line.method]),
+            "decoder": line.label,
+        }
+        for cost, title in TITLES.items()
+        for line in lines
+    ]
+    axis = f"NDCG@{lines[0].cutoff}, item level"
+    figure = px.scatter(
+        pl.DataFrame(points),
+        x="value",
+        y="ndcg",
+        color="family",
+        facet_col="cost",
+        hover_name="decoder",
+        labels={"ndcg": axis, "value": "cost", "family": "", "cost": ""},
+        template="plotly_white",
     )
-    figure.update_layout(template="plotly_white")
-    return figure
-
-
-def pareto_front(lines: list[Headline], cost: str) -> list[Headline]:
-    """The decoders than which no other is as good for less, the cheapest first."""
-    ordered = sorted(
-        lines, key=lambda line: (COSTS[cost] * getattr(line, cost), -line.ndcg.mean)
-    )
-    front: list[Headline] = []
-    for line in ordered:
-        if not front or line.ndcg.mean > front[-1].ndcg.mean:
-            front.append(line)
-    return front
-
-
-def _traces(
-    lines: list[Headline], methods: Mapping[str, str], cost: str, *, legend: bool
-) -> list[go.Scatter]:
-    """The front as a line, then the points of each family of decoders."""
-    front = pareto_front(lines, cost)
-    traces = [
-        go.Scatter(
+    for column, cost in enumerate(TITLES, 1):
+        front = pareto_front(lines, cost)
+        figure.add_scatter(
             x=[getattr(line, cost) for line in front],
             y=[line.ndcg.mean for line in front],
             mode="lines",
             line={"width": 1, "color": "gray"},
             name="not dominated",
             hoverinfo="skip",
-            showlegend=legend,
+            showlegend=column == 1,
+            row=1,
+            col=column,
         )
-    ]
-    families = dict.fromkeys(methods[line.method] for line in lines)
-    for place, family in enumerate(families):
-        members = [line for line in lines if methods[line.method] == family]
-        traces.append(
-            go.Scatter(
-                x=[getattr(line, cost) for line in members],
-                y=[line.ndcg.mean for line in members],
-                mode="markers",
-                marker={"size": 9, "color": PALETTE[place % len(PALETTE)]},
-                text=[line.label for line in members],
-                hovertemplate="%{text}<br>%{x:.4g}, NDCG %{y:.4f}",
-                name=label(family),
-                legendgroup=family,
-                showlegend=legend,
-            )
-        )
-    return traces
+    figure.for_each_annotation(lambda note: note.update(text=note.text.strip("=")))
+    figure.update_xaxes(matches=None)
+    figure.update_xaxes(rangemode="tozero", col=1)
+    figure.update_xaxes(type="log", col=2)
+    return figure
+
+
+def pareto_front(lines: list[Headline], cost: str) -> list[Headline]:
+    """The decoders for which no cheaper one is as good, the cheapest first."""
+    sign = -1.0 if cost == "users_per_second" else 1.0
+    ordered = sorted(
+        lines, key=lambda line: (sign * getattr(line, cost), -line.ndcg.mean)
+    )
+    front: list[Headline] = []
+    for line in ordered:
+        if not front or line.ndcg.mean > front[-1].ndcg.mean:
+            front.append(line)
+    return front

@@ -1,6 +1,6 @@
 """The comparison in one line per method, and as a page of Markdown.
 
-``comparison`` is what ``sidiff.evaluation.comparison.compare`` returns.
+``comparison`` is the result of ``sidiff.evaluation.comparison.compare``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from typing import Any
 
 import polars as pl
 
-from sidiff.evaluation.comparison import largest_cutoff
-
 NAMES = {
     "items": "item softmax",
     "cpd": "CPD",
@@ -24,7 +22,7 @@ NAMES = {
     "sasrec": "SASRec",
     "sasrec_markov": "SASRec and Markov chain",
 }
-"""Methods whose name on paper is not that of the parameter with spaces."""
+"""Printed names of methods, where they differ from the parameter with spaces."""
 
 NONE = "\u2013"
 """The text of an empty cell."""
@@ -34,7 +32,7 @@ Rows = Mapping[tuple[str, ...], dict[str, Any]]
 
 _MILLION, _TENS = 1e6, 10.0
 _OF_A_SEARCH = ("denoiser_calls", "distinct_states", "valid_share", "completed_share")
-"""Costs of methods that decode semantic IDs; others have none of them."""
+"""Costs of methods that decode semantic IDs."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,6 @@ class Estimate:
     mean: float
     low: float
     high: float
-    users: int
 
     def __str__(self) -> str:
         """Return the mean with its interval: 0.2893 [0.2758, 0.3030]."""
@@ -63,7 +60,7 @@ class Headline:
         confidence: level of their intervals.
         everybody: whether no other method covers more users.
         users_per_second: wall-clock rate, None where unknown.
-        denoiser_calls: decoder passes made for a user, None where unknown.
+        denoiser_calls: denoiser passes per user, None where unknown.
     """
 
     method: str
@@ -72,7 +69,6 @@ class Headline:
     seeds: int
     recall: Estimate
     ndcg: Estimate
-    sid_recall: Estimate
     sid_ndcg: Estimate
     cutoff: int
     confidence: float
@@ -82,12 +78,12 @@ class Headline:
 
     @property
     def label(self) -> str:
-        """The method as a person reads it."""
+        """The printed name of the method."""
         return label(self.method)
 
 
 def label(method: str) -> str:
-    """A method's name on paper: ``one_pass`` is ``one pass``."""
+    """Printed name of a method: ``one_pass`` is ``one pass``."""
     return NAMES.get(method, method.replace("_", " "))
 
 
@@ -97,43 +93,46 @@ def headlines(comparison: pl.DataFrame) -> list[Headline]:
     Methods that cover fewer users follow those that cover all: their users may be
     easier, so that one order for all would mislead.
     """
-    k, most = largest_cutoff(comparison), comparison["users"].max()
-    rows = _rows(comparison)
-    lines = []
+    cutoffs = comparison["metric"].str.extract(r"^recall_at_(\d+)$").cast(pl.Int64)
+    k: int = cutoffs.drop_nulls().max()  # type: ignore[assignment]
+    rows, most = _rows(comparison), comparison["users"].max()
     methods = comparison.select("method", "kind").unique(maintain_order=True)
-    for method, kind in methods.iter_rows():
-
-        def estimate(level: str, metric: str, method: str = method) -> Estimate:
-            row = rows[method, level, f"{metric}_at_{k}", "all", "all"]
-            return Estimate(row["mean"], row["low"], row["high"], row["users"])
-
-        def cost(name: str, method: str = method) -> float | None:
-            row = rows.get((method, "cost", name, "all", "all"))
-            return None if row is None else row["mean"]
-
-        ndcg = estimate("item", "ndcg")
-        lines.append(
-            Headline(
-                method=method,
-                kind=kind,
-                users=ndcg.users,
-                seeds=rows[method, "item", f"ndcg_at_{k}", "all", "all"]["seeds"],
-                recall=estimate("item", "recall"),
-                ndcg=ndcg,
-                sid_recall=estimate("sid", "recall"),
-                sid_ndcg=estimate("sid", "ndcg"),
-                cutoff=k,
-                confidence=comparison["confidence"][0],
-                everybody=ndcg.users == most,
-                users_per_second=cost("users_per_second"),
-                denoiser_calls=cost("denoiser_calls"),
-            )
-        )
+    lines = [
+        _headline(method, kind, rows, k, most) for method, kind in methods.iter_rows()
+    ]
     return sorted(lines, key=lambda line: (not line.everybody, -line.ndcg.mean))
 
 
+def _headline(method: str, kind: str, rows: Rows, k: int, most: Any) -> Headline:
+    """The headline of one method; ``most`` is the largest number of users."""
+
+    def estimate(level: str, metric: str) -> Estimate:
+        row = rows[method, level, f"{metric}_at_{k}", "all", "all"]
+        return Estimate(row["mean"], row["low"], row["high"])
+
+    def cost(name: str) -> float | None:
+        row = rows.get((method, "cost", name, "all", "all"))
+        return None if row is None else row["mean"]
+
+    row = rows[method, "item", f"ndcg_at_{k}", "all", "all"]
+    return Headline(
+        method=method,
+        kind=kind,
+        users=row["users"],
+        seeds=row["seeds"],
+        recall=estimate("item", "recall"),
+        ndcg=estimate("item", "ndcg"),
+        sid_ndcg=estimate("sid", "ndcg"),
+        cutoff=k,
+        confidence=row["confidence"],
+        everybody=row["users"] == most,
+        users_per_second=cost("users_per_second"),
+        denoiser_calls=cost("denoiser_calls"),
+    )
+
+
 def headline_rows(lines: Sequence[Headline]) -> list[list[str]]:
-    """One table of methods for screen, page and documents: titles, then the cells."""
+    """The table of methods for screen, page and documentation, titles first."""
     k = lines[0].cutoff
     return [
         ["method", "users", f"R@{k}", f"N@{k}", f"SID N@{k}", "users/s"],
@@ -152,7 +151,6 @@ def headline_rows(lines: Sequence[Headline]) -> list[list[str]]:
 
 
 def _rows(comparison: pl.DataFrame) -> Rows:
-    """The rows of the comparison by method, level, metric, by and bucket."""
     key = itemgetter("method", "level", "metric", "by", "bucket")
     return {key(row): row for row in comparison.iter_rows(named=True)}
 
@@ -174,7 +172,7 @@ def percent(share: float, digits: int = 0) -> str:
 def comparison_table(comparison: pl.DataFrame, dataset: str) -> str:
     """The comparison as a page of Markdown; ``dataset`` is for the title."""
     lines, rows = headlines(comparison), _rows(comparison)
-    k = largest_cutoff(comparison)
+    k = lines[0].cutoff
     metrics = comparison["metric"].unique(maintain_order=True).to_list()
     at_k = [name for name in metrics if re.fullmatch(r"(recall|ndcg)_at_\d+", name)]
     parts = [
@@ -182,7 +180,7 @@ def comparison_table(comparison: pl.DataFrame, dataset: str) -> str:
         "Test split, full ranking of the catalogue. Each figure is the mean over users"
         " of the mean over seeds; *sd* is that over seeds of the mean over users (of"
         " a single seed there is none). Brackets are"
-        f" {percent(comparison['confidence'][0])} bootstrap intervals over users, from"
+        f" {percent(lines[0].confidence)} bootstrap intervals over users, from"
         " the same resamples for all methods; without any hit they have no width, which"
         " is no certainty. Methods with fewer users stand last and compare with the"
         " others by the differences only.",
@@ -249,7 +247,7 @@ def _differences(rows: Rows, lines: Sequence[Headline], metric: str) -> str:
 def _breakdown(
     rows: Rows, lines: Sequence[Headline], part: pl.DataFrame, metric: str
 ) -> str:
-    """One column per bucket; where a method has fewer users, their number."""
+    """One column per bucket; a method with fewer users shows their number."""
     by = part["by"][0]
     buckets = (
         part.group_by("bucket")
@@ -287,9 +285,8 @@ def _lists_and_costs(rows: Rows, lines: Sequence[Headline], k: int) -> str:
         yield from (line.label, f"{line.users:,}")
         for (level, metric), (_, write) in columns.items():
             row = rows.get((line.method, level, metric, "all", "all"))
-            # Without calls there is nothing to count in their states either.
-            idle = not line.denoiser_calls and metric in _OF_A_SEARCH
-            yield NONE if row is None or idle else write(row["mean"])
+            no_search = not line.denoiser_calls and metric in _OF_A_SEARCH
+            yield NONE if row is None or no_search else write(row["mean"])
 
     titles = [title for title, _ in columns.values()]
     return markdown_table(["method", "users", *titles], map(cells, lines))

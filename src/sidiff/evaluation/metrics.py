@@ -1,10 +1,10 @@
 """Recall and NDCG at SID level and at item level.
 
-One target per user; Recall@k is 1 when the target is among the first k, NDCG@k is
-1 / log2(rank + 1). At item level the target is the item, looked for in the list that
-the user gets; at SID level it is its semantic ID, looked for among the ranked SIDs, as
-the papers count. The expected item level knows the ranked SIDs alone: the c items of
-one SID share its place in uniformly random order; with c = 1 all levels agree.
+Each user has one target. Recall@k is 1 when the target is among the first k, NDCG@k is
+1 / log2(rank + 1). At item level the target is an item of the user's list. At SID level
+it is a semantic ID among the ranked SIDs, as in the papers. The expected item level is
+computed from the ranked SIDs: the c items of one SID share its place in uniformly
+random order. With c = 1 all levels agree.
 """
 
 from __future__ import annotations
@@ -96,23 +96,24 @@ def level_means(
     Args:
         items: ranked items ``(U, k)``, as in ``Results``.
         sids: ranked SIDs ``(U, k)``.
-        targets: the items that were chosen ``(U,)``.
+        targets: target items ``(U,)``.
         groups: the items' SIDs.
         cutoffs: the k's.
         prefix: before every name.
     """
     target_sids = groups.sid_of_item[targets]
-    expected = expected_item_metrics(sids, target_sids, groups.sizes, cutoffs)
-    return (
-        means(hit_metrics(sids, target_sids, cutoffs), f"{prefix}/sid")
-        | means(hit_metrics(items, targets, cutoffs), f"{prefix}/item")
-        | means(expected, f"{prefix}/item_expected")
-    )
-
-
-def means(values: Values, prefix: str) -> dict[str, float]:
-    """Average over users, names prefixed: ``prefix/recall_at_5`` and so on."""
-    return {f"{prefix}/{name}": float(value.mean()) for name, value in values.items()}
+    levels = {
+        "sid": hit_metrics(sids, target_sids, cutoffs),
+        "item": hit_metrics(items, targets, cutoffs),
+        "item_expected": expected_item_metrics(
+            sids, target_sids, groups.sizes, cutoffs
+        ),
+    }
+    return {
+        f"{prefix}/{level}/{name}": float(value.mean())
+        for level, values in levels.items()
+        for name, value in values.items()
+    }
 
 
 def _first_match(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -17,13 +16,13 @@ from sidiff.devices import cpu_threads, resolve
 from sidiff.diffusion.joint import JointDenoiser
 from sidiff.diffusion.networks import Network
 from sidiff.errors import SidiffError
-from sidiff.evaluation import metrics as m
 from sidiff.evaluation.filters import allowed_items
+from sidiff.evaluation.metrics import level_means
 from sidiff.evaluation.settings import CONFIGURED, EvaluationParameters
 from sidiff.ranking.inputs import RankingInputs
 from sidiff.ranking.markov import Chain
 from sidiff.ranking.methods import method_ranker, search_model
-from sidiff.ranking.results import Results, cost_frame
+from sidiff.ranking.results import Results, result_frames
 from sidiff.ranking.settings import RankingParameters
 from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
@@ -33,29 +32,25 @@ from sidiff.sids.table import SidTable
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Outcome of the evaluation stage.
+class Evaluation(NamedTuple):
+    """Results of the evaluation stage.
 
     Attributes:
         test_lists: user_id, rank (from 1), item_id, score, semantic_id.
         results: lists of the networks of all seeds for all users, as in
             ``sidiff.ranking.results``.
         costs: of these lists.
-        metrics: flat, ``test/item/ndcg_at_10`` and so on, with ``n_users``; the same
-            for every run of the same settings.
-        rates: users per second and seconds, which differ from run to run.
+        metrics: flat, ``test/item/ndcg_at_10`` and so on, with ``n_users``.
     """
 
     test_lists: pl.DataFrame
     results: pl.DataFrame
     costs: pl.DataFrame
     metrics: dict[str, float]
-    rates: dict[str, float]
 
 
 class Evaluator:
-    """The test split of one data set, with all that rankers of it need."""
+    """The test split of one data set, with the inputs of its rankers."""
 
     def __init__(
         self,
@@ -66,7 +61,7 @@ class Evaluator:
         parameters: EvaluationParameters,
         max_history: int,
     ) -> None:
-        """Lay out the test split.
+        """Move the test split to the device.
 
         Args:
             sequences: the users' items.
@@ -84,7 +79,10 @@ class Evaluator:
         self.device = resolve(parameters.device)
         self.groups = table.groups()
         allowed = allowed_items(
-            sequences.item_ids, parameters.allow_items, parameters.deny_items
+            sequences.item_ids,
+            parameters.allow_items,
+            parameters.deny_items,
+            "evaluation",
         )
         self.inputs = RankingInputs.build(
             table,
@@ -106,7 +104,7 @@ class Evaluator:
         )
 
     def ready(self) -> AbstractContextManager[Any]:
-        """Hold the resources of ``rank`` for a block; one process needs none."""
+        """Context in which ``rank`` is called; one process needs no resources."""
         return nullcontext()
 
     def rank(
@@ -144,22 +142,13 @@ class Evaluator:
         return np.sort(generator.choice(users, size, replace=False))
 
 
-def to_frames(
-    results: Results, method: str, seed: int
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Results and their cost as rows of one method and seed."""
-    return results.to_frame(method, seed), cost_frame(method, seed, results.cost)
-
-
 def evaluate(
     evaluator: Evaluator, denoisers: Mapping[int, Network], main: int
 ) -> Evaluation:
     """Rank the whole catalogue for every user of the test split, as configured.
 
-    Args:
-        evaluator: the test split.
-        denoisers: trained networks by their seed, of ``evaluation.seeds`` and ``main``.
-        main: seed of the network that ``test_lists`` and ``metrics`` are of.
+    ``denoisers`` has the networks by seed. The network of seed ``main`` makes
+    ``test_lists`` and ``metrics``.
     """
     parameters, parts = evaluator.parameters, []
     with evaluator.ready():
@@ -167,61 +156,36 @@ def evaluate(
             label = f"all users, seed {seed}"
             results = evaluator.rank(denoiser, parameters.ranking, label)
             if seed in parameters.seeds:
-                parts.append(to_frames(results, CONFIGURED, seed))
+                parts.append((CONFIGURED, seed, results))
             if seed == main:
-                chosen = results
-    frames, costs = zip(*parts, strict=True)
+                main_results = results
     return Evaluation(
-        test_lists(evaluator.sequences, evaluator.table, chosen),
-        pl.concat(frames),
-        pl.concat(costs),
-        _metrics(evaluator, chosen),
-        {
-            "test/decoding/users_per_second": chosen.cost.users_per_second,
-            "test/decoding/seconds": chosen.cost.seconds,
-        },
+        test_lists(evaluator.sequences, evaluator.table, main_results),
+        *result_frames(parts),
+        _metrics(evaluator, main_results),
     )
 
 
 def _metrics(evaluator: Evaluator, results: Results) -> dict[str, float]:
-    """Metrics at both levels, those of popularity, and figures of the search."""
-    parameters, cost = evaluator.parameters, results.cost
-    popular = rank_users(evaluator.inputs.popular, evaluator.users, None)
-    lengths = (results.items >= 0).sum(1)
     return {
         "n_users": float(len(results.users)),
-        **m.level_means(
+        **level_means(
             results.items,
             results.sids,
             results.targets,
             evaluator.groups,
-            parameters.cutoffs,
+            evaluator.parameters.cutoffs,
             "test",
         ),
-        **m.means(
-            m.hit_metrics(popular.items, popular.targets, parameters.cutoffs),
-            "test/popularity",
-        ),
-        "test/decoding/denoiser_calls": cost.denoiser_calls,
-        "test/decoding/distinct_states": cost.distinct_states,
-        "test/decoding/valid_share": cost.valid_share,
-        "test/decoding/completed_share": cost.completed_share,
-        "test/decoding/full_lists": float((lengths == parameters.top_k).mean()),
     }
 
 
 def compare_decoders(
     evaluator: Evaluator, denoisers: Mapping[int, Network]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Decode the test split with every decoder of ``parameters.decoders``.
+    """Results and costs of every decoder of ``parameters.decoders`` with every seed.
 
-    Args:
-        evaluator: the test split.
-        denoisers: trained networks by their seed.
-
-    Returns:
-        Results and costs of every (method, seed), as in
-        ``sidiff.ranking.results``; on ``decoder_users`` random users.
+    The decoders rank for ``decoder_users`` random users of the test split.
     """
     decoders = evaluator.parameters.other_decoders()
     users, parts = evaluator.chosen_users(), []
@@ -230,7 +194,7 @@ def compare_decoders(
             for name, ranking in decoders.items():
                 if ranking.by_items and not isinstance(denoiser, JointDenoiser):
                     logger.info(
-                        "Decoder %s is left out: the network of seed %d has no "
+                        "Decoder %s is skipped: the network of seed %d has no "
                         "posterior over items (training.network.posterior)",
                         name,
                         seed,
@@ -238,18 +202,17 @@ def compare_decoders(
                     continue
                 label = f"{name}, seed {seed}"
                 ranked = evaluator.rank(denoiser, ranking, label, users)
-                parts.append(to_frames(ranked, name, seed))
+                parts.append((name, seed, ranked))
     if not parts:
         raise SidiffError(
-            "No decoder was left to compare; name one in evaluation.decoders, for "
+            "There is no decoder to compare; name one in evaluation.decoders, for "
             "example cpd: {}."
         )
-    frames, costs = zip(*parts, strict=True)
-    return pl.concat(frames), pl.concat(costs)
+    return result_frames(parts)
 
 
 def test_lists(sequences: Sequences, table: SidTable, results: Results) -> pl.DataFrame:
-    """A row per place: user_id, rank (from 1), item_id, score, semantic_id."""
+    """Rows of user_id, rank (from 1), item_id, score, semantic_id."""
     row, place = np.nonzero(results.items >= 0)
     item = results.items[row, place]
     return pl.DataFrame(

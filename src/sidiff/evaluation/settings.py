@@ -1,4 +1,4 @@
-"""Settings of the evaluation and of comparisons."""
+"""Settings of the evaluation and the comparison."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from sidiff.ranking.settings import (
 )
 
 CONFIGURED = "as_configured"
-"""Name of the configured method's row."""
+"""Name of the configured method in results."""
 
 
 class EvaluationParameters(Parameters):
@@ -73,15 +73,15 @@ class EvaluationParameters(Parameters):
         return RankingParameters.of(self.method, self.decoding)
 
     def other_decoders(self) -> dict[str, RankingParameters]:
-        """The decoders to compare with, by name: ``ranking`` with what each changes.
+        """The decoders to compare with, by name: ``ranking`` with their changes.
 
         Raises:
             ValueError: a changed setting is unknown or illegal.
         """
         if CONFIGURED in self.decoders:
             raise ValueError(
-                f".decoders names {CONFIGURED}, which is the row of .method; give the "
-                "decoder another name"
+                f".decoders names {CONFIGURED}, the name of the results of .method; "
+                "give the decoder another name"
             )
         return changed(self.ranking, self.decoders, ".decoders.{}")
 
@@ -95,7 +95,7 @@ class BootstrapParameters(Parameters):
 
 
 class ComparisonParameters(Parameters):
-    """Decoders and baselines side by side (pipeline ``comparison``)."""
+    """The comparison of decoders and baselines (pipeline ``comparison``)."""
 
     references: Annotated[list[MethodName], Field(min_length=1)]
     bootstrap: BootstrapParameters

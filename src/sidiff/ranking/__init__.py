@@ -1,1 +1,1 @@
-"""Rankers of items, and the lists of users by one of them."""
+"""Rankers of items, and lists of many users by one ranker."""

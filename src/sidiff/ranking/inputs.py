@@ -1,4 +1,4 @@
-"""The items of a catalogue and their counts in training: the inputs of all rankers.
+"""The inputs of all rankers: items of a catalogue and their counts in training.
 
 Symbols: N items, L digits.
 """
@@ -25,15 +25,15 @@ class RankingInputs:
     """The items of a catalogue on one device.
 
     Attributes:
-        items: codes and residual rows, as networks read them.
+        items: codes and residual rows, the input of the networks.
         catalogue: semantic IDs and their items, and which may be recommended.
-        popularity: of the items in training.
+        popular: the ranker by popularity alone.
         chain: transitions in training; None where no method needs them.
     """
 
     items: ItemTable
     catalogue: Catalogue
-    popularity: Popularity
+    popular: ItemRanker
     chain: Chain | None
 
     @classmethod
@@ -47,15 +47,15 @@ class RankingInputs:
         allowed: NDArray[np.bool_] | None = None,
         chain: Chain | None = None,
     ) -> RankingInputs:
-        """Lay the items out on ``device``.
+        """Move the items to ``device``.
 
         Args:
             table: the items' semantic IDs.
             counts: occurrences of each item in the training part ``(N,)``.
-            device: of the rankers.
+            device: of all tensors.
             residuals: row of each item in a network's table of residuals, 0 for none,
                 ``(N,)``; None where no network has one.
-            lattice: of the table, where it was built before.
+            lattice: of the table; None to build it.
             allowed: items that may be recommended ``(N,)``; None for all.
             chain: transitions in training, on the device.
         """
@@ -71,12 +71,7 @@ class RankingInputs:
         if allowed is not None:
             catalogue = catalogue.restrict(torch.from_numpy(allowed).to(device))
         popularity = Popularity(torch.from_numpy(counts).to(device))
-        return cls(items, catalogue, popularity, chain)
-
-    @property
-    def popular(self) -> ItemRanker:
-        """The ranker by popularity alone."""
-        return ItemRanker(self.popularity, self.catalogue)
+        return cls(items, catalogue, ItemRanker(popularity, catalogue), chain)
 
     def transitions(self, parameters: TransitionParameters) -> Transitions | None:
         """The chain as a term of the energy; None without a chain."""

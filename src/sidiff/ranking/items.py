@@ -1,7 +1,6 @@
-"""Lists by energies of whole items: those of a network, with or without transitions.
+"""Exact rankings by energies of whole items, with or without transitions.
 
-Any model that gives logits for a slice of items is ranked exactly, in bounded memory:
-the softmax over the catalogue is summed up slice by slice.
+The softmax over the catalogue is summed up slice by slice, in bounded memory.
 
 Symbols: B users, N items, n items of a slice, E excluded items.
 """
@@ -26,19 +25,19 @@ from sidiff.ranking.markov import Followers, Transitions
 from sidiff.ranking.ranker import Lists
 
 Slice = Callable[[Tensor], Tensor]
-"""From items ``(n,)`` to new logits for each user of a batch, ``(B, n)``."""
+"""Items ``(n,)`` to their logits for each user of a batch, ``(B, n)``."""
 
 
 class ItemScorer(Protocol):
     """A model that gives every item a logit."""
 
     def logits(self, batch: HistoryBatch) -> Slice:
-        """Read the histories of a batch; give logits slice by slice."""
+        """Encode the histories of a batch; return the logits of any slice of items."""
 
 
 @dataclass(frozen=True)
 class PosteriorItems:
-    """A joint denoiser's energies, fully masked: one call ranks the catalogue."""
+    """A joint denoiser's energies with all digits masked, by one network call."""
 
     posterior: Posterior
 
@@ -50,7 +49,7 @@ class PosteriorItems:
 
 @dataclass(frozen=True)
 class Popularity:
-    """Training occurrences ``counts`` ``(N,)``, add-one smoothed, for everybody."""
+    """Log of add-one smoothed training occurrences ``counts`` ``(N,)``."""
 
     counts: Tensor
 
@@ -64,9 +63,9 @@ class Popularity:
 class ItemRanker:
     """``p(i | h) ~ exp(logit(i)) (1 + q(i | h) / scale) ** weight``, ranked.
 
-    ``q`` is a Markov chain's probability of the item after the history ``h``:
-    transitions are a term of the energy, as in EPIC (arXiv 2609.03522), but counted and
-    not learned. An item that is no follower keeps the model's odds. Scores are
+    ``q`` is a Markov chain's probability of the item after the history ``h``.
+    Transitions are a term of the energy, as in EPIC (arXiv 2609.03522), but counted
+    instead of learned. An item that is no follower keeps the model's odds. Scores are
     log-probabilities.
 
     Attributes:
@@ -82,8 +81,8 @@ class ItemRanker:
     def rank(self, batch: HistoryBatch, excluded: Tensor, k: int) -> Lists:
         """Rank items for a batch of users, as ``Ranker`` says.
 
-        SIDs follow each other by their best item. Where many items share a SID, the
-        best ``k`` SIDs need more than the best ``k`` items.
+        A SID has the rank of its best item. Where many items share a SID, the best
+        ``k`` SIDs need more than the best ``k`` items.
         """
         logits, followers = self.scorer.logits(batch), None
         if self.transitions is not None:
@@ -108,14 +107,14 @@ class ItemRanker:
     ) -> tuple[Tensor, Tensor]:
         """The best ``width`` items of every user that may be recommended, exactly.
 
-        Among items that never followed, the softmax alone decides; so the best are
-        among the softmax's best and the followers.
+        The softmax alone orders the items that are no followers, so the best items are
+        among its best and the followers.
 
         Returns:
-            Item indices ``(B, width)``, -1 where there are no more, and their
-            log-probabilities, -inf there; fewer columns where the catalogue is smaller.
+            Item indices ``(B, width)`` and log-probabilities; -1 and -inf at empty
+            places. Fewer columns where the catalogue is smaller.
         """
-        # Inside, an item is its place among the most popular, by which ties go.
+        # Items are places in the order of popularity here: ties go by popularity.
         by_popularity = self.catalogue.by_popularity
         size = len(by_popularity)
         place_of = self.catalogue.place_of_item
@@ -131,7 +130,7 @@ class ItemRanker:
         followed = torch.zeros(others.shape, device=excluded.device)
 
         def score(places: Tensor) -> Tensor:
-            """Logits of items; note their sum and those of the followers."""
+            """Logits of a slice; keeps their logsumexp and the followers' logits."""
             part = logits(by_popularity[places])
             totals.append(part.logsumexp(1))
             column = others - places[0]
@@ -161,11 +160,11 @@ class ItemRanker:
 
 
 def _growth(log_p: Tensor, added: Tensor) -> Tensor:
-    """Growth of the normaliser's log by energies added to some items.
+    """Growth of the log-normaliser by energies added to the followers.
 
     Args:
-        log_p: of the followers without it ``(B, F)``.
-        added: their energies ``(B, F)``, 0 at empty places.
+        log_p: log-probabilities of the followers without them ``(B, F)``.
+        added: the energies ``(B, F)``, 0 at empty places.
 
     Returns:
         ``(B, 1)``.
@@ -173,7 +172,7 @@ def _growth(log_p: Tensor, added: Tensor) -> Tensor:
     log_p, added = log_p.double(), added.double()
     top = F.pad(added, (0, 1)).amax(1, keepdim=True)
     more = log_p.exp() * ((added - top).exp() - (-top).exp())
-    # Summed in the order of the columns, so that empty ones change no bit.
+    # Summed in the order of the columns, so that empty columns change no bit.
     users = torch.arange(len(more), device=more.device)[:, None].expand_as(more)
     total = more.new_zeros(len(more)).index_add_(0, users.flatten(), more.flatten())
     return (top + ((-top).exp() + total[:, None]).log()).float()

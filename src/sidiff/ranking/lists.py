@@ -1,4 +1,4 @@
-"""Ranked SIDs to lists of items, and the shape of a list.
+"""Lists of items from ranked SIDs, of a fixed length.
 
 Symbols: B users, A ranked SIDs, E excluded items.
 """
@@ -20,9 +20,8 @@ class RankedSids(NamedTuple):
     """The existing SIDs of every user, best first.
 
     Attributes:
-        rows: row in the table of distinct SIDs, ``(B, A)`` int64; -1 where there are
-            no more.
-        scores: ``(B, A)``; -inf there.
+        rows: row in the table of distinct SIDs, ``(B, A)`` int64, -1 at an empty place.
+        scores: ``(B, A)``, -inf at an empty place.
         valid_share: share of the decoded SIDs that belong to an item.
     """
 
@@ -34,7 +33,7 @@ class RankedSids(NamedTuple):
 def rank_sids(
     decoded: Decoded, catalogue: Catalogue, excluded_sids: Tensor
 ) -> RankedSids:
-    """Drop repeats and SIDs without an item that the user may get."""
+    """Rank decoded SIDs without repeats and without SIDs of no allowed item."""
     rows = catalogue.index.rows(decoded.codes)
     live = decoded.scores > -torch.inf
     valid = live & (rows >= 0)
@@ -50,15 +49,15 @@ def rank_sids(
 def items_of(
     rows: Tensor, scores: Tensor, catalogue: Catalogue, excluded: Tensor, width: int
 ) -> tuple[Tensor, Tensor]:
-    """The first ``width`` items of ranked SIDs that the user may get, and scores.
+    """The first ``width`` allowed items of ranked SIDs, and their scores.
 
-    Items of one SID follow each other by training popularity, then index; empty places,
-    -1 and -inf, stand at the end.
+    Items of one SID are ordered by training popularity, then index. Empty places, -1
+    and -inf, are at the end.
 
     Args:
         rows: distinct SIDs, best first, -1 for none, ``(B, A)``.
-        scores: of the SIDs, and so of their items.
-        catalogue: the SIDs' items.
+        scores: of the SIDs; their items have the same.
+        catalogue: the items of each SID.
         excluded: item indices, -1 for none, ``(B, E)``.
         width: length of the lists.
     """
@@ -66,7 +65,7 @@ def items_of(
     ends = sizes.cumsum(1)
     places = torch.arange(width + excluded.shape[1], device=rows.device)
     places = places.repeat(len(rows), 1)
-    # Column of the SID that holds place p: as many SIDs end at or before p.
+    # Column of the SID at place p: the number of SIDs that end at or before p.
     column = torch.searchsorted(ends, places, right=True)
     filled = column < rows.shape[1]
     column = column.clamp(max=rows.shape[1] - 1)
@@ -81,7 +80,7 @@ def items_of(
 
 
 def sids_of(items: Tensor, catalogue: Catalogue) -> Tensor:
-    """The SID of each item; -1 where there is none."""
+    """The SID of each item; -1 at an empty place."""
     return catalogue.sid_of_item[items.clamp(min=0)].masked_fill(items < 0, -1)
 
 

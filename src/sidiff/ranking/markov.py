@@ -1,8 +1,7 @@
 """The Markov chain: transitions from the last items of a history.
 
-The chain is first-order and counts transitions in training. It says nothing of pairs
-that never occurred, so ``sidiff.ranking.items`` adds it to the energies of another
-model.
+The chain is first-order and counts transitions in training. Pairs that never occurred
+have probability 0, so ``sidiff.ranking.items`` adds it to another model's energies.
 
 Symbols: B users, T history, N items, F followers.
 """
@@ -23,7 +22,7 @@ from sidiff.ranking.settings import MarkovParameters, TransitionParameters
 
 
 class Followers(NamedTuple):
-    """The items that followed a user's last ones in training, each with a number.
+    """The items that followed a user's last items in training, with their values.
 
     Attributes:
         items: ascending, ``(B, F)``; N at an empty place.
@@ -34,7 +33,7 @@ class Followers(NamedTuple):
     values: Tensor
 
     def value_of(self, items: Tensor) -> Tensor:
-        """Values of any items ``(B, M)``; 0 for an item that is no follower."""
+        """Values of items ``(B, M)``; 0 for an item that is no follower."""
         if not self.items.shape[1]:
             return self.values.new_zeros(items.shape)
         place = torch.searchsorted(self.items, items.contiguous())
@@ -45,13 +44,13 @@ class Followers(NamedTuple):
 
 @dataclass(frozen=True)
 class Chain:
-    """Every item's successors, one item's after the other's.
+    """The successors of every item, in compressed sparse rows.
 
     Attributes:
-        starts: where each item's begin, ``(N + 1,)``.
+        starts: first place of each item in ``items``, ``(N + 1,)``.
         items: the successors.
-        shares: of the item's transitions, as ``items``.
-        parameters: how many items of a history count, and how much.
+        shares: share of the item's transitions of each successor.
+        parameters: number and weights of the history items that count.
     """
 
     starts: Tensor
@@ -66,13 +65,13 @@ class Chain:
         parameters: MarkovParameters,
         device: torch.device,
     ) -> Chain:
-        """Keep the most frequent successors; equally frequent ones go by their index.
+        """The chain of the most frequent successors; ties go by index.
 
         Args:
             counts: transitions from row to column, ``(N, N)``, as
                 ``sidiff.reviews.transitions.transition_counts`` returns them.
             parameters: of the chain.
-            device: where it is read.
+            device: of its tensors.
         """
         rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
         order = np.lexsort((counts.indices, -counts.data, rows))
@@ -89,15 +88,14 @@ class Chain:
         )
 
     def after(self, history: Tensor, lengths: Tensor) -> Followers:
-        """The followers of the last items of histories, older ones counting for less.
+        """The followers of the last items of histories; older items weigh less.
 
         Args:
             history: items, oldest first, right-padded with any item, ``(B, T)``.
             lengths: real items ``(B,)``.
 
         Returns:
-            Items and probabilities, which sum to 1 for each user, or to 0 for a user
-            without followers.
+            Items and probabilities; these sum to 1 for a user with followers.
         """
         age = (
             lengths[:, None]
@@ -133,7 +131,7 @@ class Transitions:
     parameters: TransitionParameters
 
     def after(self, history: Tensor, lengths: Tensor) -> Followers:
-        """Followers with their energies; arguments as of the chain."""
+        """Followers with their energies; see ``Chain.after``."""
         items, p = self.chain.after(history, lengths)
         return Followers(
             items, self.parameters.weight * torch.log1p(p / self.parameters.scale)

@@ -18,18 +18,13 @@ from sidiff.ranking.searched import SearchRanker
 from sidiff.ranking.settings import WITH_TRANSITIONS, RankingParameters
 
 Encode = Callable[[HistoryBatch], Any]
-"""From the histories of a batch to a network's memory of them."""
+"""The encoder of a network: histories of a batch to its memory of them."""
 
 
 def search_model(
     network: Network, items: ItemTable
 ) -> tuple[DenoisingModel | Posterior, Encode]:
-    """The model of a search, and its reader of histories.
-
-    Args:
-        network: in evaluation mode.
-        items: codes and residual rows of all items.
-    """
+    """The model that a search denoises with, and its encoder of histories."""
     if isinstance(network, JointDenoiser):
         posterior = Posterior(network, items)
         return posterior, posterior.encode
@@ -42,7 +37,7 @@ def method_ranker(
     catalogue: Catalogue,
     transitions: Transitions | None = None,
 ) -> ItemRanker | SearchRanker:
-    """A method of ranking by what ``search_model`` gives: the one place that makes it.
+    """The ranker of ``parameters.method``; ``model`` is of ``search_model``.
 
     Raises:
         SidiffError: the method ranks items and the network has only digits.

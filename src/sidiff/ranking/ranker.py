@@ -1,4 +1,4 @@
-"""The protocol of every method that ranks items, and its lists.
+"""The protocol of rankers, and their lists.
 
 Symbols: B users of a batch, E excluded items, k places of a list.
 """
@@ -20,14 +20,14 @@ class Lists:
     Attributes:
         items: item indices ``(B, k)`` int64, -1 at an empty place.
         scores: ``(B, k)``, comparable within a list; -inf at an empty place.
-        sids: rows of distinct SIDs ``(B, k)``, -1 likewise.
-        denoiser_calls: decoder passes made for a user, mean over the users.
+        sids: rows of distinct SIDs ``(B, k)``, -1 at an empty place.
+        denoiser_calls: denoiser passes per user, mean over the users.
         distinct_states: share of distinct states among those denoised.
         valid_share: share of decoded SIDs that belong to an item.
-        completed: users whose search found fewer than k items and whose list was filled
-            up by one-pass scores, ``(B,)`` bool; None where there was no search.
+        completed: users whose search found fewer than k items, so that one-pass scores
+            filled the list up, ``(B,)`` bool; None without a search.
         transitions: share of each item's odds that transitions add ``(B, k)``, 0 to
-            1; None for a method without them. Without meaning at an empty place.
+            1; None for a method without them. Undefined at an empty place.
     """
 
     items: Tensor
@@ -55,12 +55,12 @@ class Ranker(Protocol):
     def rank(self, batch: HistoryBatch, excluded: Tensor, k: int) -> Lists:
         """Rank items for a batch of users.
 
-        Equally good items go by training popularity, then index. A list has empty
-        places only where the user may get no more items; a search without constraint
-        may leave some.
+        Items of equal score are ordered by training popularity, then index. A list has
+        empty places only where no more items are allowed, or where a search without
+        constraint found fewer.
 
         Args:
             batch: the users' histories.
-            excluded: item indices that a user must not get, -1 for none, ``(B, E)``.
+            excluded: item indices to leave out, -1 for none, ``(B, E)``.
             k: length of the lists.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -11,17 +12,16 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a ranking, with figures of the search.
+    """The cost of a ranking, and figures of its search.
 
     Attributes:
         seconds: wall-clock time of ranking all users.
-        users_per_second: its rate.
-        denoiser_calls: decoder passes made for a user, mean over the users; 0 without a
+        users_per_second: number of users by ``seconds``.
+        denoiser_calls: denoiser passes per user, mean over the users; 0 without a
             search.
         distinct_states: share of distinct states among those denoised.
         valid_share: share of decoded SIDs that belong to an item.
-        completed_share: share of users whose list the search left short; one-pass
-            scores filled it up.
+        completed_share: share of users whose list one-pass scores filled up.
     """
 
     seconds: float
@@ -38,11 +38,11 @@ class Results:
 
     Attributes:
         items: item indices, best first, -1 for an empty place, ``(U, k)``.
-        scores: their scores, comparable for one user, -inf there, ``(U, k)``.
+        scores: comparable within a list, -inf at an empty place, ``(U, k)``.
         sids: rows of distinct SIDs, best first, -1 for an empty place, ``(U, k)``.
         users: user indices ``(U,)``.
         targets: item index of each target ``(U,)``.
-        history: number of items each ranking was made from, ``(U,)``.
+        history: number of items in each history, ``(U,)``.
         cost: of the ranking.
     """
 
@@ -72,7 +72,17 @@ class Results:
         )
 
 
-def cost_frame(method: str, seed: int, cost: Cost) -> pl.DataFrame:
-    """One row: method, seed and the fields of ``cost``."""
-    row = {"method": method, "seed": seed, **asdict(cost)}
-    return pl.DataFrame([row], schema_overrides={"seed": pl.Int32})
+def result_frames(
+    ranked: Iterable[tuple[str, int, Results]],
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Lists and costs of methods, each with its name and seed.
+
+    Returns:
+        Rows of ``Results.to_frame``, and rows of method, seed and the fields of
+        ``Cost``.
+    """
+    lists, costs = [], []
+    for method, seed, results in ranked:
+        lists.append(results.to_frame(method, seed))
+        costs.append({"method": method, "seed": seed, **asdict(results.cost)})
+    return pl.concat(lists), pl.DataFrame(costs, schema_overrides={"seed": pl.Int32})

@@ -1,4 +1,4 @@
-"""Lists by a search for semantic IDs: decode, expand, fill up."""
+"""Rankings by a search for semantic IDs: decode, list their items, fill up."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from sidiff.ranking.settings import RankingParameters
 
 @dataclass(frozen=True)
 class SearchRanker:
-    """A search through the SIDs of a denoiser, from the fully masked one.
+    """A search for SIDs by a denoiser, from the fully masked state.
 
     Attributes:
         denoiser: the trained network, in evaluation mode.
-        encode: histories of a batch to the denoiser's memory of them.
+        encode: the denoiser's encoder of histories.
         parameters: the search.
         catalogue: the existing SIDs and the items that may be recommended.
     """
@@ -40,11 +40,10 @@ class SearchRanker:
 
     @torch.inference_mode()
     def rank(self, batch: HistoryBatch, excluded: Tensor, k: int) -> Lists:
-        """Rank items for a batch of users by way of SIDs, as ``Ranker`` says.
+        """Rank items for a batch of users by their SIDs, as ``Ranker`` says.
 
-        Under ``constraint: items`` a list that the search left short is filled up with
-        the best other items of one-pass scoring: it has k items whenever so many may be
-        recommended to the user.
+        Under ``constraint: items``, a list with empty places is filled up with the best
+        other items of one-pass scoring. It then has k items if so many are allowed.
         """
         p, catalogue = self.parameters, self.catalogue
         excluded_sids = catalogue.fully_excluded(excluded)
@@ -63,7 +62,7 @@ class SearchRanker:
         items, scores, rows = fit(items, k, -1), fit(scores, k, -torch.inf), ranked.rows
         short = (items < 0).any(1) & (p.constraint == "items")
         if bool(short.any()):
-            # Twice as many, as up to k of them are in the list already.
+            # 2 k, because up to k of them may be in the list already.
             one_pass_search = Search(
                 self.denoiser,
                 memory.take(short.nonzero()[:, 0]),
@@ -94,9 +93,10 @@ class SearchRanker:
 def _filled_up(
     items: Tensor, scores: Tensor, others: Tensor, below: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Lists with ``others``, of scores ``below``, in their empty places, none twice.
+    """Lists with new items of ``others`` in their empty places.
 
-    One-pass scores are of another kind; they are shifted to stay below the list's.
+    Scores ``below`` of the others come from one-pass scoring and are not comparable;
+    they are shifted below those of the list.
     """
     lowest = scores.masked_fill(items < 0, torch.inf).amin(1, keepdim=True)
     lowest = torch.where(lowest == torch.inf, below[:, :1], lowest)

@@ -1,4 +1,4 @@
-"""Settings of how a user's list is made."""
+"""Settings of the methods that rank items."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from sidiff.registry import Choice
 WITH_TRANSITIONS = "items_markov"
 """The method that adds the Markov chain to the energies of items."""
 BY_ITEMS = (WITH_TRANSITIONS, "items")
-"""Methods that rank by a posterior over items, which not every network has."""
+"""Methods that rank by a posterior over items; other networks lack one."""
 Method = Annotated[str, Choice(*BY_ITEMS, DECODERS)]
-"""A way to make lists by a network."""
+"""A method that ranks items by a network."""
 
 
 class MarkovParameters(Parameters):
@@ -28,23 +28,23 @@ class MarkovParameters(Parameters):
 
 
 class TransitionParameters(Parameters):
-    """The part of the Markov chain in an item's energy, see ``ItemRanker``."""
+    """Weight and scale of the Markov chain in an item's energy, see ``ItemRanker``."""
 
     weight: Annotated[float, Field(ge=0)]
     scale: AboveZero
 
 
 class RankingParameters(DecodingParameters):
-    """The making of a user's list by a network, and the search where it is one."""
+    """The method of a ranking, and the settings of its search."""
 
     method: Method
 
     @property
     def by_items(self) -> bool:
-        """Test that it ranks by item vectors, which not every network has."""
+        """Test that the method ranks whole items, by their vectors."""
         return self.method in BY_ITEMS
 
     @classmethod
     def of(cls, method: str, decoding: DecodingParameters) -> Self:
-        """Search settings and the method that makes a list of them."""
+        """The settings of a search and its method."""
         return cls.model_validate({"method": method, **decoding.model_dump()})

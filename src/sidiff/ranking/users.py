@@ -1,4 +1,4 @@
-"""Lists for many users: batches of similar histories, ranked one after the other."""
+"""Lists for many users, in batches of histories of similar length."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from sidiff.ranking.results import Cost, Results
 from sidiff.reviews.sequences import Sequences, seen_items
 
 ITEMS_PER_USER = 64
-"""Seen items of a user for which a batch of ``users_per_batch`` has room."""
+"""Excluded items per user that a full batch has room for."""
 FEWEST_USERS = 4
-"""Users of a batch, as a multiple, where lists must not depend on the batch: products
-of fewer rows are rounded differently, and each new shape costs the CPU a kernel."""
+"""Batch sizes are multiples of it where lists must not depend on the batch.
+
+Products of fewer rows are rounded differently, and each new shape costs the CPU a
+kernel."""
 
 
 @dataclass(frozen=True)
 class Users:
-    """Users to rank for, and the form of their lists.
+    """Users to rank for, and options of their lists.
 
     Attributes:
         sequences: their items.
@@ -37,11 +39,11 @@ class Users:
         k: length of the lists.
         exclude_seen: whether to leave out all items of a sequence before ``end``, also
             those before ``start``.
-        per_batch: users of a batch, at most; speed and memory only.
-        slots: items of the longest possible history. With it a list does not depend on
-            the other users of its batch, to the last bit: on one CPU, with one number
-            of threads, and for networks whose widths are multiples of 16. None where
-            that does not matter.
+        per_batch: largest number of users of a batch; affects speed and memory only.
+        slots: width of every batch of histories; None for the longest of the batch.
+            With it a list does not depend on the other users of its batch, to the last
+            bit: on one CPU, with one number of threads, and for networks whose widths
+            are multiples of 16.
     """
 
     sequences: Sequences
@@ -53,8 +55,26 @@ class Users:
     slots: int | None = None
 
     def batches(self) -> list[NDArray[np.int64]]:
-        """Rows of the samples to rank together; see ``batches``."""
-        return batches(self.samples, self.per_batch, whole=self.exclude_seen)
+        """Rows of the samples to rank together, users of similar length.
+
+        With ``exclude_seen`` all items before ``end`` count, not only the history. A
+        batch then has room for ``ITEMS_PER_USER`` items of each of ``per_batch`` users,
+        so that users with long sequences share a batch with fewer others. The joined
+        rows of some batches are cut into the same batches again.
+        """
+        whole, samples = self.exclude_seen, self.samples
+        lengths = samples[:, 2] - (0 if whole else samples[:, 1])
+        order = np.argsort(lengths, kind="stable")
+        widths = np.maximum(lengths[order], ITEMS_PER_USER).astype(np.int64)
+        found, first = [], 0
+        while first < len(order):
+            size = min(self.per_batch, len(order) - first)
+            if whole:
+                padded = np.arange(1, size + 1) * widths[first : first + size]
+                size = max(1, int((padded <= self.per_batch * ITEMS_PER_USER).sum()))
+            found.append(order[first : first + size])
+            first += size
+        return found
 
     def take(self, rows: NDArray[np.int64]) -> Users:
         """Some of the users."""
@@ -84,7 +104,7 @@ class Users:
         return HistoryBatch(self.items.codes[items], counts, items)
 
     def excluded(self, samples: NDArray[np.int32]) -> Tensor:
-        """Items not to recommend ``(B, E)``, -1 for none; E is 0 with nothing seen."""
+        """Items to leave out ``(B, E)``, -1 for none."""
         device = self.items.codes.device
         if not self.exclude_seen:
             return torch.empty(len(samples), 0, dtype=torch.int64, device=device)
@@ -101,7 +121,7 @@ class Users:
 def rank_batches(
     ranker: Ranker, users: Users
 ) -> Iterator[tuple[NDArray[np.int64], Lists]]:
-    """Rank batch by batch; yield rows of the samples with their lists."""
+    """Rank batch by batch; yield the batch's rows of the samples and its lists."""
     for rows in users.batches():
         samples = users.samples[rows]
         if users.slots is not None:
@@ -114,13 +134,7 @@ def rank_batches(
 
 @torch.inference_mode()
 def rank_users(ranker: Ranker, users: Users, label: str | None) -> Results:
-    """Rank for every user by one method.
-
-    Args:
-        ranker: the method.
-        users: samples with targets.
-        label: names the progress bar; None shows none.
-    """
+    """Rank for every user; ``label`` is of the progress bar, None for no bar."""
     size = len(users.samples)
     items = np.empty((size, users.k), dtype=np.int64)
     sids = np.empty_like(items)
@@ -145,35 +159,6 @@ def rank_users(ranker: Ranker, users: Users, label: str | None) -> Results:
             sums += len(rows) * np.array(means)
             bar.update(len(rows))
     seconds = time.perf_counter() - began
-    who, starts, ends = users.samples.T.astype(np.int64)
+    user, starts, ends = users.samples.T.astype(np.int64)
     cost = Cost(seconds, size / seconds, *(sums / size).tolist())
-    return Results(items, scores, sids, who, users.targets, ends - starts, cost)
-
-
-def batches(
-    samples: NDArray[np.int32], users_per_batch: int, *, whole: bool
-) -> list[NDArray[np.int64]]:
-    """Rows of ``samples`` ``(U, 3)`` to rank together, users of similar length.
-
-    Args:
-        samples: user, start, end.
-        users_per_batch: users of a batch, at most.
-        whole: whether all items before ``end`` count, not only the history. Long
-            sequences then share a batch with fewer others: a batch has room for
-            ``ITEMS_PER_USER`` items of each of ``users_per_batch``.
-
-    Returns:
-        Arrays of rows. Some of them, joined and given again, are cut the same way.
-    """
-    lengths = samples[:, 2] - (0 if whole else samples[:, 1])
-    order = np.argsort(lengths, kind="stable")
-    held = np.maximum(lengths[order], ITEMS_PER_USER).astype(np.int64)
-    found, first = [], 0
-    while first < len(order):
-        size = min(users_per_batch, len(order) - first)
-        if whole:
-            padded = np.arange(1, size + 1) * held[first : first + size]
-            size = max(1, int((padded <= users_per_batch * ITEMS_PER_USER).sum()))
-        found.append(order[first : first + size])
-        first += size
-    return found
+    return Results(items, scores, sids, user, users.targets, ends - starts, cost)

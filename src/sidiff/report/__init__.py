@@ -1,1 +1,1 @@
-"""A run as one page of HTML that needs no other file."""
+"""The report of a run, one self-contained page of HTML."""

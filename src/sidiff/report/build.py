@@ -1,4 +1,4 @@
-"""The page of a run, made from what the stages stored."""
+"""The page of a run, from the stored results of its stages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NEIGHBOURS = 4
 
 @dataclass(frozen=True)
 class Run:
-    """What a run stored.
+    """Stored results of a run.
 
     Attributes:
         data: the report ``data_statistics``.
@@ -36,11 +36,11 @@ class Run:
         table: semantic IDs of the same items.
         sequences: items (indices, oldest first) of every user.
         history: figures of every epoch.
-        walk: the first user of ``results`` denoised, see ``sidiff.report.walk``.
-        results: method, seed, user, target, items; the method that comes first makes
-            the shop's lists.
+        walk: denoising steps of the first user of ``results``.
+        results: method, seed, user, target, items; the first method is the configured
+            one.
         comparison: as ``sidiff.evaluation.comparison.compare`` returns it.
-        settings: parameters, among them dataset, recipe and preset.
+        settings: all parameters, with dataset, recipe and preset.
     """
 
     data: Mapping[str, Any]
@@ -55,7 +55,7 @@ class Run:
 
 
 def build(run: Run) -> str:
-    """Return the page of a run as one HTML text that needs no other file."""
+    """The page of a run as self-contained HTML."""
     lines = headlines(run.comparison)
     one = run.results.filter(
         method=run.results["method"][0], seed=run.results["seed"][0]
@@ -96,7 +96,7 @@ def build(run: Run) -> str:
 
 
 def _walked(run: Run, titles: list[str]) -> dict[str, Any]:
-    """The user denoised: history, target, and the item whose SID was filled in."""
+    """The denoised user: history, target, and the item with the SID of the walk."""
     *history, target = run.sequences["items"][int(run.results["user"][0])].to_list()
     codes = {step.digit: step.code for step in run.walk}
     filled = [codes[digit] for digit in range(run.table.digits)]

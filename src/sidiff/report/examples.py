@@ -1,4 +1,4 @@
-"""Lists of single users and codes of single items, for a reader."""
+"""Examples for the report: lists of single users, codes of single items."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 SHOWN = 5
-"""Items of a history, and of a list."""
+"""Largest number of items shown of a history, and of a list."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """The last items of a history, the first of its list, and the target, as titles."""
+    """Titles of the last items of a history, the first of its list, and the target."""
 
     history: list[str]
     listed: list[str]
@@ -24,16 +24,16 @@ class Example:
 def choose_examples(
     results: pl.DataFrame, sequences: pl.DataFrame, titles: list[str], each: int
 ) -> tuple[list[Example], list[Example]]:
-    """Return users whose target came first, and users whose list lacks it.
+    """Users whose target has the first place, and users whose list lacks it.
 
-    They are spread evenly over the test users instead of being picked.
+    They are spread evenly over the test users.
 
     Args:
         results: user (row of ``sequences``), target and items (array of their
             indices, -1 after the end of a short list), of one method and seed.
         sequences: items (indices, oldest first) of every user.
         titles: of every item, ``(N,)``.
-        each: how many of either kind.
+        each: largest number of users of either kind.
     """
     listed = results["items"].to_numpy()
     hits = listed == results["target"].to_numpy()[:, None]
@@ -53,7 +53,7 @@ def choose_examples(
 
 
 def _spread(chosen: NDArray[np.bool_], number: int) -> list[int]:
-    """Up to ``number`` of the chosen rows, from the middle of as many equal parts."""
+    """Up to ``number`` of the chosen rows, spread evenly."""
     rows = chosen.nonzero()[0]
     number = min(number, len(rows))
     places = (np.arange(number) + 0.5) * len(rows) / max(number, 1)
@@ -62,7 +62,7 @@ def _spread(chosen: NDArray[np.bool_], number: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """An item near another one: its title, codes, and which of them are the same."""
+    """A similar item: its title, its codes, and which of them are shared."""
 
     title: str
     codes: list[int]
@@ -72,13 +72,13 @@ class Neighbour:
 def neighbours(
     codes: NDArray[np.integer], titles: list[str], sequences: pl.DataFrame, number: int
 ) -> list[Neighbour]:
-    """Return the most frequent item, then those that share most digits with it.
+    """The most frequent item, then the items that share most digits with it.
 
     Args:
         codes: of every item, ``(N, L)``.
         titles: of every item, ``(N,)``.
         sequences: items (indices) of every user.
-        number: how many beyond the first.
+        number: of items after the first.
     """
     item = int(sequences["items"].explode().mode().sort()[0])
     same = codes == codes[item]
@@ -91,7 +91,7 @@ def neighbours(
 
 
 def titles_of(catalogue: pl.DataFrame) -> list[str]:
-    """Title of every item by index; its id where it has none."""
+    """The title of every item by index, or its id if it has none."""
     titles: list[str] = (
         catalogue.sort("item_index")
         .select(pl.coalesce(pl.col("title"), pl.col("item_id").cast(pl.String)))

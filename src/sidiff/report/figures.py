@@ -1,4 +1,4 @@
-"""The figure of one target denoised, and figures as parts of a page."""
+"""The figure of a denoised SID, and figures as images inside a page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = 4
 
 
 def walk_figure(steps: Sequence[WalkStep]) -> Figure:
-    """Draw the probabilities of all codes at every call, and frame what is filled."""
+    """Probabilities of all codes at every call, with a frame around the filled code."""
     rows = -(-len(steps) // COLUMNS)
     digits = len(steps[0].filled)
     figure = Figure(figsize=(8, rows * (0.9 + 0.3 * digits)), layout="constrained")
@@ -43,7 +43,7 @@ def walk_figure(steps: Sequence[WalkStep]) -> Figure:
 
 
 def as_image(figure: Figure) -> str:
-    """Return a figure as the address of an image that holds all of it (SVG)."""
+    """A figure as a data URL of an SVG image."""
     drawn = BytesIO()
     figure.savefig(drawn, format="svg")
     return f"data:image/svg+xml;base64,{b64encode(drawn.getvalue()).decode()}"

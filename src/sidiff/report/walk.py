@@ -1,4 +1,4 @@
-"""One semantic ID denoised digit by digit, in arrays that pages and figures show."""
+"""Steps of the denoising of one semantic ID, for pages and figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class WalkStep(NamedTuple):
         filled: codes before the call, -1 where masked ``(L,)``.
         probabilities: of all codes, 0 at filled digits ``(L, K)``.
         digit: the digit that is filled.
-        code: the code that it gets.
+        code: the code of the digit.
     """
 
     filled: NDArray[np.int64]
@@ -29,13 +29,13 @@ class WalkStep(NamedTuple):
 
     @property
     def probability(self) -> float:
-        """Probability of the code that is filled in."""
+        """The probability of ``code``."""
         return float(self.probabilities[self.digit, self.code])
 
 
 @torch.inference_mode()
 def walk(network: DenoisingModel, memory: Any) -> list[WalkStep]:
-    """The path of the most probable codes for the one user of ``memory``."""
+    """The greedy denoising path for the only user of ``memory``."""
     masked = torch.zeros((1, 1, network.config.digits), dtype=torch.int64)
     return [
         WalkStep(

@@ -1,1 +1,1 @@
-"""A bundle behind HTTP."""
+"""The HTTP service of a bundle."""

@@ -1,4 +1,4 @@
-"""The HTTP service: lists, similar items, health, version, metrics."""
+"""Routes of the HTTP service: lists, similar items, health, version, metrics."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from sidiff.server.middleware import Middleware, problem
 from sidiff.serving.recommender import ListOptions
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": m.Problem, "description": what}
-    for status, what in (
+    status: {"model": m.Problem, "description": description}
+    for status, description in (
         (400, "The body is no JSON"),
         (401, "No token, or a wrong one"),
         (408, "The body took too long"),
         (413, "The body is too large"),
         (422, "A value is missing, unknown or wrong"),
-        (503, "Too many wait already"),
+        (503, "Too many users are waiting"),
     )
 }
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {
@@ -45,13 +45,10 @@ _NOT_FOUND: dict[int | str, dict[str, Any]] = {
 def create_app(
     bundle: Path, device: Device, watch_seconds: float, token: str | None
 ) -> FastAPI:
-    """The application that serves one bundle and newer ones at its path.
+    """The application that serves the newest bundle at a path.
 
-    Args:
-        bundle: its path, as ``Current`` takes it.
-        device: of the recommender.
-        watch_seconds: between two looks for a newer bundle.
-        token: of the clients; None for none.
+    It checks for a newer bundle every ``watch_seconds``. Clients must give ``token``
+    unless it is None.
 
     Raises:
         SidiffError: there is no bundle, or it is damaged.
@@ -95,7 +92,7 @@ def _add_lists(app: FastAPI, current: Current) -> None:
         responses=_NOT_FOUND,
     )
     async def similar(item_id: str, k: Annotated[m.Places, Query()] = 10) -> Any:
-        """The items most like one item."""
+        """The items most similar to one item."""
         recommender = current.recommender
         if item_id not in recommender:
             raise HTTPException(404, f"There is no item {_shortened(item_id)}.")
@@ -107,7 +104,7 @@ def _add_lists(app: FastAPI, current: Current) -> None:
 def _add_state(app: FastAPI, current: Current) -> None:
     @app.get("/health")
     async def health() -> m.Health:
-        """The state of the server, and its bundle."""
+        """The state of the server and its bundle."""
         about = current.recommender.about
         return m.Health(status="ok", bundle=about["fingerprint"])
 
@@ -133,7 +130,7 @@ def _add_state(app: FastAPI, current: Current) -> None:
 
 
 def _add_error_handlers(app: FastAPI) -> None:
-    """Make every refusal one sentence under ``detail``."""
+    """Answer every error with one sentence under ``detail``."""
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -150,7 +147,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(BusyError)
     async def busy(_: Request, __: BusyError) -> JSONResponse:
-        response = problem(503, "Too many users wait already; ask again later.")
+        response = problem(503, "Too many users are waiting; try again later.")
         response.headers["Retry-After"] = "1"
         return response
 
@@ -164,7 +161,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
 
 def _json(answer: BaseModel) -> Response:
-    # Fields without a value are left out.
+    """JSON without the fields that have their default value."""
     content = answer.model_dump_json(exclude_defaults=True)
     return Response(content, media_type="application/json")
 

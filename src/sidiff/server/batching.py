@@ -1,8 +1,8 @@
-"""Requests that wait at the same time, answered by one pass through the network.
+"""Requests answered together, by one pass through the network.
 
-One thread ranks. Meanwhile requests gather; when it is free, it takes all that ask for
-lists of the same form. So batches grow with the load, and no request waits for a batch
-to fill. A list does not depend on its batch (``sidiff.serving``).
+One thread ranks while further requests wait. When it is free, it takes the waiting
+requests that have the same options. Batches grow with the load, and no request waits
+for a batch to fill. A list does not depend on its batch (``sidiff.serving``).
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from sidiff.serving.lists import UserList
 from sidiff.serving.recommender import ListOptions
 
 USERS_AT_ONCE = 256
-"""Users of one pass, at most, where more than one request shares it."""
+"""Largest number of users of a pass that several requests share."""
 MOST_WAITING = 4096
-"""Users that may wait for their lists."""
+"""Largest number of users that wait for their lists."""
 
 Answer = tuple[list[UserList], Recommender]
-"""Lists of one request, and their recommender."""
+"""Lists of one request, and the recommender that made them."""
 
 
 class BusyError(Exception):
-    """More users wait than the server is allowed to keep waiting."""
+    """More users wait than ``MOST_WAITING``."""
 
 
 class _Request(NamedTuple):
@@ -39,10 +39,10 @@ class _Request(NamedTuple):
 
 
 class Batcher:
-    """The thread that ranks, and the requests that wait for it."""
+    """The ranking thread and its queue of requests."""
 
     def __init__(self, current: Current) -> None:
-        """Begin without requests; each pass is by the recommender in use."""
+        """Start without requests; ``current`` has the recommender of each pass."""
         self._current = current
         self._waiting: deque[_Request] = deque()
         self._users = 0
@@ -55,8 +55,8 @@ class Batcher:
         """The lists of a request.
 
         Raises:
-            BusyError: too many wait already.
-            SidiffError: the options cannot be met.
+            BusyError: too many users are waiting.
+            SidiffError: an option is wrong for the bundle.
         """
         if self._users + len(histories) > MOST_WAITING:
             raise BusyError
@@ -68,7 +68,7 @@ class Batcher:
         return await answer
 
     async def _work(self) -> None:
-        """Answer all that wait."""
+        """Answer all waiting requests."""
         loop = asyncio.get_running_loop()
         while self._waiting:
             requests = self._take()
@@ -92,7 +92,7 @@ class Batcher:
                 first = last
 
     def _take(self) -> list[_Request]:
-        """The request that waits longest, and those that may share its pass."""
+        """The first waiting request, and the others of its pass."""
         first = self._waiting.popleft()
         batch, size = [first], len(first.histories)
         others: deque[_Request] = deque()
@@ -108,5 +108,6 @@ class Batcher:
         return batch
 
     def _count(self, users: int) -> None:
+        """Add to the number of waiting users."""
         self._users += users
         WAITING_USERS.set(self._users)

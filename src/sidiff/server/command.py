@@ -1,4 +1,4 @@
-"""``sidiff serve BUNDLE``."""
+"""The command ``sidiff serve BUNDLE``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ GRACE_SECONDS = 30
     default=10.0,
     show_default=True,
     type=click.FloatRange(0.1, 86_400),
-    help="Between two looks for a newer bundle.",
+    help="Time between two checks for a newer bundle.",
 )
 def serve(
     bundle: Path,
@@ -52,9 +52,9 @@ def serve(
 ) -> None:
     """Answer requests for lists over HTTP.
 
-    BUNDLE is a folder that kedro run --pipeline=packaging wrote, a folder of versions
-    of it, of which the latest is taken, or a link to one. Where the environment
-    variable SIDIFF_TOKEN is set, clients must give it.
+    BUNDLE is a folder that kedro run --pipeline=packaging wrote, a folder of such
+    versions, of which the latest is served, or a link to either. Clients must give the
+    token in the environment variable SIDIFF_TOKEN, if it is set.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s"
@@ -68,8 +68,8 @@ def serve(
         from sidiff.server.app import create_app  # noqa: PLC0415
 
         app = create_app(bundle, device, watch_seconds, token)
-        # Otherwise Python's collector walks through all loaded objects again and again,
-        # for a tenth of a second each time.
+        # Otherwise each garbage collection visits all loaded objects, which takes a
+        # tenth of a second.
         gc.collect()
         gc.freeze()
         [(family, *_), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -78,7 +78,7 @@ def serve(
     place = f"[{reached}]:{port}" if ":" in reached else f"{reached}:{port}"
     logger.info("Listening on http://%s, documentation at /docs", place)
     if token is None and not ip_address(reached).is_loopback:
-        logger.warning("%s is open to everybody; set %s to a token", place, TOKEN)
+        logger.warning("%s is open to all clients; set %s to a token", place, TOKEN)
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -1,9 +1,8 @@
 """The served bundle, and its replacement by a newer one.
 
-The server looks at a path every few seconds. Where it leads to another bundle than
-before, to a newer version or by a link that was moved, the server loads that bundle
-next to the old one. The next batch of requests goes to the new bundle; batches that
-the old one has begun, it ends.
+The server checks a path every few seconds. A newer version, or a link with a new
+target, is loaded while the old bundle still serves. The next batch of requests uses the
+new bundle.
 """
 
 from __future__ import annotations
@@ -25,15 +24,11 @@ class Current:
     """A recommender that follows its bundle's path.
 
     Attributes:
-        recommender: that of the newest bundle that could be loaded.
+        recommender: of the newest bundle that could be loaded.
     """
 
     def __init__(self, path: Path, device: Device) -> None:
-        """Load the bundle.
-
-        Args:
-            path: of a bundle, of a folder of versions, or a link to one of both.
-            device: of the recommender.
+        """Load the bundle at ``path``, see ``find_bundle``.
 
         Raises:
             SidiffError: there is no bundle, or it is damaged.
@@ -43,17 +38,19 @@ class Current:
         self._load(find_bundle(path))
 
     async def follow(self, seconds: float) -> None:
-        """Look at the path every ``seconds``, until the task is cancelled."""
+        """Check the path every ``seconds``, until the task is cancelled."""
         while True:
             await asyncio.sleep(seconds)
             try:
                 await asyncio.to_thread(self.look)
-            except Exception:  # a defect, which must not end the watch for good
+            except Exception:  # a defect, which must not end the checks
                 BUNDLES_REFUSED.inc()
-                logger.exception("The newest bundle failed; the loaded one stays")
+                logger.exception(
+                    "The newest bundle failed; the loaded bundle stays in use"
+                )
 
     def look(self) -> None:
-        """Load a newer bundle, if there is one; the old one stays if that fails."""
+        """Load a newer bundle, if there is one; after a failure the old one stays."""
         try:
             folder = find_bundle(self._path)
         except (SidiffError, OSError) as error:
@@ -61,8 +58,8 @@ class Current:
             return
         if folder == self._folder:
             return
-        # A folder that could not be read is read again only when it has changed: it may
-        # be a bundle that is still being copied.
+        # A folder that could not be read may be a bundle that is still being copied; it
+        # is read again when its files have changed.
         files = _files(folder)
         if files == self._failed:
             return

@@ -1,4 +1,4 @@
-"""The forms of requests and responses; OpenAPI takes its descriptions from here."""
+"""Requests and responses, with their descriptions for OpenAPI."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ MOST_USERS = 256
 MOST_ITEMS = 10_000
 MOST_PLACES = 1000
 MOST_EXPLAINED = {"histories": 10, "k": 100}
-"""Users and places of a request that explains: a third of a second of work."""
+"""Largest numbers of a request with explain: a third of a second of work."""
 
 ItemId = Annotated[str, StringConstraints(max_length=512)]
 Ids = Annotated[list[ItemId], Field(max_length=MOST_ITEMS)]
 Places = Annotated[
     int,
     Field(ge=1, le=MOST_PLACES),
-    # To JSON, 10.0 is a whole number.
+    # In JSON, 10.0 is a whole number.
     BeforeValidator(lambda k: int(k) if isinstance(k, float) and k.is_integer() else k),
 ]
 
 
 class ListsRequest(BaseModel):
-    """The users to recommend to, and the form of their lists."""
+    """The users to recommend to, and options of their lists."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -77,8 +77,8 @@ class ListsRequest(BaseModel):
         users, places = MOST_EXPLAINED["histories"], MOST_EXPLAINED["k"]
         if self.explain and (len(self.histories) > users or self.k > places):
             raise ValueError(
-                f"explain goes with at most {users} histories and a k of {places}; "
-                "ask for fewer at a time"
+                f"explain allows at most {users} histories and a k of {places}; send "
+                "fewer at a time"
             )
         return self
 
@@ -95,7 +95,7 @@ class ListsResponse(BaseModel):
 
 
 class SimilarItems(BaseModel):
-    """Items like one item."""
+    """Items similar to one item."""
 
     model_config = DESCRIBED
 
@@ -106,7 +106,7 @@ class SimilarItems(BaseModel):
 
 
 class Health(BaseModel):
-    """The health of a server: lists can be made."""
+    """The health of a server that can make lists."""
 
     model_config = DESCRIBED
 

@@ -9,7 +9,7 @@ REQUESTS = Counter(
 )
 REQUEST_SECONDS = Histogram(
     "sidiff_request_seconds",
-    "From the first byte to the last",
+    "Seconds from request to response",
     ("route",),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
 )

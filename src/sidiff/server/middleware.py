@@ -1,4 +1,4 @@
-"""The middleware of every request: its token, the limits of its body, its metrics."""
+"""Middleware for all requests: token, limits of the body, metrics."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 OPEN = ("/health",)
 """Paths without a token, for load balancers."""
 MOST_BYTES = 1_000_000
-"""Of a body."""
+"""Largest size of a body."""
 SECONDS = 10.0
 """Time for a body to arrive."""
 
 
 class Middleware:
-    """Counts and limits every request of an ASGI application."""
+    """Token, limits and metrics around an ASGI application."""
 
     def __init__(self, app: App, token: str | None) -> None:
-        """Wrap ``app``; clients must give ``token``, None for none."""
+        """Wrap ``app``; clients must give ``token`` unless it is None."""
         self.app, self.token = app, token
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -40,7 +40,7 @@ class Middleware:
             return
         began, status = time.perf_counter(), 500
 
-        async def note_status(message: Message) -> None:
+        async def send_and_keep_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -51,9 +51,9 @@ class Middleware:
             app = problem(401, "Give the token: Authorization: Bearer TOKEN.")
             app.headers["WWW-Authenticate"] = "Bearer"
         try:
-            await app(scope, _limited(receive), note_status)
+            await app(scope, _limited(receive), send_and_keep_status)
         finally:
-            # The pattern of the path, of which there are few.
+            # The pattern of the path, because labels must have few values.
             route = getattr(scope.get("route"), "path", "other")
             REQUESTS.labels(route, str(status)).inc()
             REQUEST_SECONDS.labels(route).observe(time.perf_counter() - began)
@@ -68,7 +68,7 @@ class Middleware:
 
 
 def _limited(receive: Receive) -> Receive:
-    """Limit the size and the time of a body."""
+    """Limit the size of a body and the time in which it arrives."""
     size, whole = 0, False
     deadline = asyncio.get_running_loop().time() + SECONDS
 
@@ -96,5 +96,5 @@ def _limited(receive: Receive) -> Receive:
 
 
 def problem(status: int, sentence: str) -> JSONResponse:
-    """A refusal in one sentence."""
+    """An error response with one sentence."""
     return JSONResponse({"detail": sentence}, status)

@@ -1,4 +1,4 @@
-"""A trained network in use: the bundle and its recommender."""
+"""Bundles of a trained network and its items, and recommenders of a bundle."""
 
 from sidiff.serving.bundle import Bundle
 from sidiff.serving.recommender import Recommender

@@ -1,4 +1,4 @@
-"""Lists for many users, part by part: in bounded memory, and resumed after a crash."""
+"""Lists for many users in bounded memory, part by part; a crashed run resumes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sidiff.snapshots import Snapshot, SnapshotFolder
 logger = logging.getLogger(__name__)
 
 USERS_AT_A_TIME = 1024
-"""Users between two moves of the progress bar."""
+"""Users between two updates of the progress bar."""
 _TABLE = "parquet"
 _COLUMNS = {
     "user_id": pl.String,
@@ -38,26 +38,19 @@ def recommend_parts(
     unfinished: SnapshotFolder,
     fingerprint: str,
 ) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Make the lists of all users, or read those of an earlier run.
+    """Yield the name and the lists of every part, as of ``lists_frame``.
 
-    Args:
-        recommender: makes the lists.
-        parts: the users.
-        options: the form of the lists.
-        unfinished: keeps the finished parts of a run until its end.
-        fingerprint: of everything that the lists depend on.
-
-    Yields:
-        Name and rows of each part, as ``lists_frame`` has them.
+    Finished parts are kept in ``unfinished`` until the run has ended. A later run reads
+    them again if they have its ``fingerprint``, of everything that lists depend on.
     """
-    stored, unknown, popular = 0, 0, 0
+    reused, unknown, popular = 0, 0, 0
     bar = tqdm(total=parts.users, desc="recommending", unit="user", disable=None)
     with bar:
         for number, users in parts:
             name = f"{fingerprint[:16]}-{number:05d}"
             kept = unfinished.read(name)
             if kept is not None and kept.metadata["fingerprint"] == fingerprint:
-                stored += 1
+                reused += 1
                 state = kept.metadata
                 frame = pl.read_parquet(io.BytesIO(kept.arrays[_TABLE].tobytes()))
                 bar.update(len(users))
@@ -70,11 +63,11 @@ def recommend_parts(
                 unfinished.write(name, Snapshot({_TABLE: array}, state))
             unknown, popular = unknown + state["unknown"], popular + state["popular"]
             yield f"part-{number:05d}", frame
-    if stored:
-        logger.info("%d parts were there from an earlier run", stored)
+    if reused:
+        logger.info("%d parts are those of an earlier run", reused)
     if unknown:
         logger.warning(
-            "%s ids in the histories are not in the catalogue and were left out",
+            "%s ids in the histories are not in the catalogue and were ignored",
             f"{unknown:,}",
         )
     if popular:
@@ -85,7 +78,7 @@ def recommend_parts(
 
 
 def lists_frame(user_ids: pl.Series, lists: list[UserList]) -> pl.DataFrame:
-    """A row per place: user_id, rank (from 1), item_id, score, semantic_id, method."""
+    """Rows of user_id, rank (from 1), item_id, score, semantic_id, method."""
     rows = [
         (user, rank, item.item_id, item.score, item.semantic_id, found.method)
         for user, found in zip(user_ids, lists, strict=True)

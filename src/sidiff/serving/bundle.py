@@ -1,7 +1,7 @@
-"""A bundle: a network and its items in one folder, from which lists are made.
+"""A bundle: a folder with a network and its items, which makes lists by itself.
 
-Reading it needs neither the Kedro project nor MLflow. Arrays are safetensors, tables
-Parquet, the rest JSON; the manifest has the SHA-256 of every file (``sidiff.folders``).
+It is read without the Kedro project and MLflow. Arrays are safetensors, tables Parquet,
+the rest JSON. The manifest has the SHA-256 of every file (``sidiff.folders``).
 
 Symbols: N items, L digits.
 """
@@ -37,14 +37,20 @@ from sidiff.sids.table import SidTable
 
 KIND = "sidiff bundle"
 FORMAT = 2
-"""Version of the folder's form; a release reads one."""
+"""Version of the folder's layout; a release reads exactly one."""
 REMEDY = "name a folder that kedro run --pipeline=packaging wrote"
 
 _ARRAYS = ("weights", "lattice", "chain")
 _CONFIG, _ITEMS = "config.json", "items.parquet"
 _LIBRARIES = ("torch", "numpy", "polars", "safetensors")
-_COLUMNS = {"title": pl.String(), "training_count": pl.Int64(), "residual": pl.Int64()}
-_COLUMNS |= {"offered": pl.Boolean()}
+_COLUMNS = pl.Schema(
+    {
+        "title": pl.String,
+        "training_count": pl.Int64,
+        "residual": pl.Int64,
+        "offered": pl.Boolean,
+    }
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +62,7 @@ class Bundle:
         network: the denoiser's configuration.
         ranking: settings of the lists in the evaluation: ranking, markov, transitions,
             precision.
-        items: a row per item: what ``SidTable.to_frame`` has, title (null where it is
+        items: a row per item: the columns of ``SidTable.to_frame``, title (null where
             unknown), training_count, residual (row in the network's table, 0: none),
             offered (whether it may be recommended).
         lattice: arrays of ``sidiff.decoding.lattice``; empty where SIDs are too long.
@@ -107,19 +113,17 @@ class Bundle:
     def write(self, folder: Path | str, files: Any = None) -> None:
         """Write the folder, whole or not at all.
 
-        Args:
-            folder: where; there must be none yet.
-            files: the fsspec file system it lies in; None for this machine's.
+        ``files`` is its fsspec file system, None for the local one.
 
         Raises:
-            SidiffError: it is there already, or the disk or the store refuses.
+            SidiffError: the folder exists, or it cannot be written.
         """
         files = files or LocalFileSystem()
         if files.exists(f"{folder}/{MANIFEST}"):
-            raise SidiffError(f"{folder} is there already; name another folder.")
+            raise SidiffError(f"{folder} exists; name another folder.")
         about = {
             **self.about,
-            # An updated bundle has those of the bundle before it.
+            # An updated bundle begins with the entries of its previous bundle.
             "kind": KIND,
             "format": FORMAT,
             "sidiff": sidiff.__version__,
@@ -142,7 +146,7 @@ class Bundle:
         """Read a folder that ``write`` made.
 
         Raises:
-            SidiffError: it is no bundle, a damaged one, or one of another release.
+            SidiffError: it is no bundle, is damaged, or belongs to another release.
         """
         place = Path(folder).expanduser()
         about = read_manifest(place, KIND, REMEDY)
@@ -157,9 +161,7 @@ class Bundle:
             config = json.loads((place / _CONFIG).read_text())
             items = pl.read_parquet(place / _ITEMS)
             network, ranking = config["network"], config["ranking"]
-            items = items.with_columns(
-                pl.col(name).cast(dtype) for name, dtype in _COLUMNS.items()
-            )
+            items = items.cast(_COLUMNS)
         except (OSError, ValueError, KeyError, PolarsError, SafetensorError) as error:
             raise SidiffError(
                 f"{place} lacks a part of a bundle ({' '.join(str(error).split())}); "
@@ -169,10 +171,10 @@ class Bundle:
 
 
 def find_bundle(folder: Path | str) -> Path:
-    """The bundle that a path stands for: itself, or the latest version below it.
+    """The bundle at a path, or the latest of the versions below it.
 
-    Versions are folders whose names sort by time, as Kedro's do, and hold the bundle
-    or, as Kedro stores it, a folder that does. Symbolic links are followed.
+    Versions are folders whose names sort by time, as Kedro's do. They are bundles or,
+    as Kedro stores them, contain one. Symbolic links are followed.
 
     Raises:
         SidiffError: there is none.
@@ -182,6 +184,6 @@ def find_bundle(folder: Path | str) -> Path:
         return place.resolve()
     found = [*place.glob(f"*/{MANIFEST}"), *place.glob(f"*/*/{MANIFEST}")]
     if not found:
-        raise SidiffError(f"{place} holds no bundle; {REMEDY}.")
+        raise SidiffError(f"{place} contains no bundle; {REMEDY}.")
     latest = max(found, key=lambda file: file.relative_to(place).parts[0])
     return latest.parent.resolve()

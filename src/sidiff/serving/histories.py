@@ -1,7 +1,7 @@
 """Histories of any number of users, in parts that fit the memory.
 
-One streaming pass over the table sorts its rows into parts on the disk, by a hash of
-the user. All rows of a user are in one part, and one part is in memory at a time.
+One streaming pass over the table writes its rows to parts on the disk, by a hash of the
+user. All rows of a user are in one part, and one part is in memory at a time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sidiff.reviews.tables import column_names, find_format, readable, scan
 logger = logging.getLogger(__name__)
 
 LISTED = "items"
-"""Column of a table with one row a user: their item ids, oldest first."""
+"""Column of a table with one row per user: the item ids, oldest first."""
 _PART, _ORDER = "part", "order"
 _ID = r'(?:"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?|null)'
 _JSON_LIST = rf"^\[\s*(?:{_ID}\s*(?:,\s*{_ID}\s*)*)?\]$"
@@ -32,12 +32,12 @@ _JSON_LIST = rf"^\[\s*(?:{_ID}\s*(?:,\s*{_ID}\s*)*)?\]$"
 
 @dataclass(frozen=True)
 class HistoryRows:
-    """Histories of users, an item per row.
+    """Histories of users, one item per row.
 
     Attributes:
-        rows: user_id, item_id (null in the one row of a user without items), timestamp,
-            microsecond, in the order of the file; not read yet.
-        timed: whether timestamp is in seconds; else it is only an order.
+        rows: user_id, item_id (null in the only row of a user without items),
+            timestamp, microsecond, in the order of the file.
+        timed: whether timestamp is in seconds and not only an order.
         set_aside: number of unusable rows of the file.
     """
 
@@ -47,14 +47,11 @@ class HistoryRows:
 
 
 def own_histories(path: Path, columns: InteractionColumns) -> HistoryRows:
-    """Read a user's own table, of any size.
+    """Read a user's own table, of any size: Parquet, CSV or JSON lines.
 
-    It has a row per interaction, by ``columns``, or a row per user: the user's column
-    and ``items``, a list of ids, or a text with ids between spaces or as a JSON list.
-
-    Args:
-        path: Parquet, CSV, or JSON lines.
-        columns: names of the columns of interactions.
+    It has a row per interaction with ``columns``, or a row per user with the column of
+    the user and ``items``: a list of ids, or a text with ids between spaces or as a
+    JSON list.
 
     Raises:
         SidiffError: the file cannot be read, or has neither form.
@@ -75,7 +72,7 @@ def own_histories(path: Path, columns: InteractionColumns) -> HistoryRows:
         set_aside = rows.select((~usable).sum()).collect(engine="streaming").item()
     if set_aside:
         logger.warning(
-            "Histories set aside, without a user or with items that are no list of "
+            "Histories skipped, without a user or with items that are no list of "
             "ids: %s",
             f"{set_aside:,}",
         )
@@ -94,7 +91,7 @@ def own_histories(path: Path, columns: InteractionColumns) -> HistoryRows:
 
 
 def _listed(path: Path, dtype: pl.DataType) -> tuple[pl.Expr, pl.Expr]:
-    """The ids of each row of ``LISTED``, and whether it is a list of ids."""
+    """The ids in each row of ``LISTED``, and whether the row is a list of ids."""
     ids = pl.col(LISTED)
     if isinstance(dtype, pl.Array):
         ids, dtype = ids.arr.to_list(), pl.List(dtype.inner)
@@ -107,7 +104,7 @@ def _listed(path: Path, dtype: pl.DataType) -> tuple[pl.Expr, pl.Expr]:
     if isinstance(dtype, pl.List):
         return ids, pl.lit(value=True)
     text = ids.cast(pl.String)
-    if find_format(path) == "json":  # where a list is no value of a column
+    if find_format(path) == "json":  # its lists are read from the text of the line
         text = pl.coalesce(pl.col(LINE).str.json_path_match(f"$.{LISTED}"), text)
     text = text.str.strip_chars()
     bracketed = text.str.starts_with("[").fill_null(value=False)
@@ -128,12 +125,12 @@ class Parts:
         ties: Literal["item_id", "file_order"],
         merge_seconds: int | None,
     ) -> None:
-        """Sort the rows into parts.
+        """Write the rows to parts.
 
         Args:
             histories: of all users.
-            folder: an empty one of this machine, with room for all rows.
-            users_per_part: about; bounds memory.
+            folder: an empty local folder, with room for all rows.
+            users_per_part: approximate; bounds memory.
             ties: order of interactions of equal time.
             merge_seconds: interactions of the same user and item at most so many
                 seconds apart are one event; None keeps all.
@@ -148,7 +145,7 @@ class Parts:
         self.users = int(counted.collect(engine="streaming").item())
         if not self.users:
             raise SidiffError(
-                "There is no user to recommend to; give a table with a history, or run "
+                "There is no user to recommend to; give a table of histories, or run "
                 "kedro run --pipeline=ingestion."
             )
         self.count = -(-self.users // users_per_part)
@@ -160,7 +157,7 @@ class Parts:
         )
 
     def __iter__(self) -> Iterator[tuple[int, pl.DataFrame]]:
-        """Yield number and users of every part: user_id, items (ids, oldest first)."""
+        """Yield every part's number and users: user_id, items (ids, oldest first)."""
         for number in range(self.count):
             files = sorted((self._folder / f"{_PART}={number}").glob("*.parquet"))
             if files:

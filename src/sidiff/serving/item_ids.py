@@ -1,4 +1,4 @@
-"""Item ids of a request as item indices, and back as names.
+"""Item ids of requests to item indices, and item indices to names.
 
 Symbols: U users, N items.
 """
@@ -27,7 +27,7 @@ class ItemNames:
         item_ids: ``(N,)``.
         titles: ``(N,)``, null where unknown.
         semantic_ids: ``(N,)``, as ``12-7-250-3``.
-        rows: the three of each item.
+        rows: id, title and semantic ID of each item.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class ItemNames:
         self._index_of = {item: index for index, item in enumerate(item_ids)}
 
     def indices(self, ids: Ids) -> NDArray[np.int64]:
-        """Indices of items; -1 for an id that the catalogue does not have.
+        """Indices of items; -1 for an id outside the catalogue.
 
         Raises:
             SidiffError: an id is no text.
@@ -52,10 +52,10 @@ class ItemNames:
     def read(
         self, histories: Sequence[Ids] | pl.Series
     ) -> tuple[Sequences, dict[int, tuple[str, ...]]]:
-        """Look up histories.
+        """Look up the items of histories.
 
         Returns:
-            The known items of all users, and the unknown ids of each row that has some.
+            The known items of all users, and the unknown ids by row.
 
         Raises:
             SidiffError: a history is no list of texts.
@@ -78,7 +78,7 @@ class ItemNames:
 
 
 def is_one_history(histories: object) -> bool:
-    """Test that this is one user's history, and not those of several.
+    """Test that ``histories`` is the history of one user and no list of histories.
 
     Raises:
         SidiffError: it is neither.
@@ -87,7 +87,7 @@ def is_one_history(histories: object) -> bool:
         histories, Sequence | pl.Series | np.ndarray
     ):
         raise SidiffError(
-            "A history is a list of item ids, and several are a list of such lists; "
+            "A history is a list of item ids, and histories are a list of such lists; "
             f"a {type(histories).__name__} was given."
         )
     if isinstance(histories, pl.Series):
@@ -98,7 +98,7 @@ def is_one_history(histories: object) -> bool:
 def _flat(
     histories: Sequence[Ids] | pl.Series,
 ) -> tuple[list[str], NDArray[np.int64]]:
-    """All ids, user by user, and the number of each user."""
+    """The ids of all users, and the number of ids of each."""
     if isinstance(histories, pl.Series):
         if histories.dtype == pl.Array:
             histories = histories.arr.to_list()
@@ -117,7 +117,7 @@ def _flat(
 def _texts(ids: Ids) -> list[str]:
     if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
         raise SidiffError(
-            f"Item ids come as a list of texts, and a {type(ids).__name__} was given."
+            f"Item ids must be a list of texts, and a {type(ids).__name__} was given."
         )
     texts = ids.to_list() if isinstance(ids, pl.Series) else list(ids)
     kinds = set(map(type, texts))

@@ -1,4 +1,4 @@
-"""The answers of a recommender: lists of items, with explanations."""
+"""Lists of items that a recommender returns, with explanations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ POPULAR = "popular"
 """The method of lists for users without a known item."""
 
 DESCRIBED = ConfigDict(use_attribute_docstrings=True)
-"""The server's OpenAPI schema takes the descriptions of fields from here."""
+"""Docstrings of fields are their descriptions in the server's OpenAPI schema."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Step:
     digit: int
     """The digit that the step fills, from 0."""
     code: int
-    """The code that it gets."""
+    """The code of the digit."""
     probability: float
     """The network's probability of that code at this step."""
     likeliest: tuple[CodeProbability, ...]
@@ -62,7 +62,7 @@ class Item:
     transitions: float | None = None
     """Share of its odds that transitions add, 0 to 1; for items_markov only."""
     steps: tuple[Step, ...] | None = None
-    """The network's denoising of the item; only with explain."""
+    """The steps of the item's denoising; only with explain."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class UserList:
     method: str
     """The decoder; popular for a history without a known item."""
     filled_up: bool
-    """Whether a search found too few items, and one-pass scores gave the rest."""
+    """Whether a search found too few items, so that one-pass scores filled up."""
     unknown: tuple[str, ...]
-    """Ids of the history that are not in the catalogue, as often as given."""
+    """Ids of the history that are not in the catalogue, with repeats."""
 
     def __getitem__(self, place: int) -> Item:
         """The item at a place, counted from 0."""
@@ -92,7 +92,7 @@ class UserList:
 
 
 def steps_of(trace: Trace) -> list[list[tuple[Step, ...]]]:
-    """The steps to each SID of each user of a trace."""
+    """The denoising steps of each SID of each user of a trace."""
     digits, filled, log_p, codes, codes_log_p = (part.cpu().numpy() for part in trace)
     arrays = (digits, filled, np.exp(log_p), codes, np.exp(codes_log_p))
     return [

@@ -1,8 +1,7 @@
-"""Bundles from the results of the stages, or from another bundle and other items.
+"""Bundles from the results of the stages, and updates of a bundle's items.
 
-New items are appended: every old one keeps its index, its semantic ID and its
-transitions. An item that is removed is not recommended any more, but stays known in
-histories.
+New items are appended, so that old items keep their index, semantic ID and transitions.
+Removed items are not recommended any more, but stay known in histories.
 """
 
 from __future__ import annotations
@@ -39,17 +38,11 @@ def make_bundle(
     evaluation: EvaluationParameters,
     about: Mapping[str, Any],
 ) -> Bundle:
-    """Gather a network, its items, their counts and transitions.
+    """The bundle of a network, its items, their training counts and transitions.
 
-    Args:
-        network: as it was trained.
-        known_items: ids of the items that have a residual in it, in its order.
-        sequences: the users' items, of which the training part counts.
-        titles: of the items ``(N,)``, null where unknown.
-        table: the items' semantic IDs.
-        lattice: of the table; None where the SIDs are too long for one.
-        evaluation: settings of the lists.
-        about: entries of the manifest.
+    ``known_items`` are the ids of items with a residual in the network, in its order.
+    ``lattice`` is None where the SIDs are too long, ``titles`` are null where unknown.
+    ``about`` has entries of the manifest.
     """
     chain = {}
     if isinstance(network, JointDenoiser):
@@ -86,16 +79,16 @@ def make_bundle(
 def updated(
     bundle: Bundle, table: SidTable, titles: pl.DataFrame, removed: pl.Series
 ) -> Bundle:
-    """The bundle with the items of ``table`` and without those ``removed``.
+    """The bundle with the items of ``table``, less the removed ones.
 
     Args:
         bundle: as read from its folder.
-        table: the bundle's items in their order, then the new ones.
-        titles: item_id and title of new items, and of old ones that are offered again.
-        removed: ids of items not to recommend any more.
+        table: the bundle's items in their order, then the new items.
+        titles: item_id and title of new items, and of old items to offer again.
+        removed: ids of items that are not offered any more.
 
     Raises:
-        SidiffError: an item to remove is not in the bundle, or none would be left.
+        SidiffError: a removed item is not in the bundle, or no offered item is left.
     """
     unknown = removed.filter(~removed.is_in(table.item_ids.implode()))
     if len(unknown):
@@ -132,7 +125,7 @@ def updated(
 def _items(
     bundle: Bundle, table: SidTable, titles: pl.DataFrame, removed: pl.Series
 ) -> pl.DataFrame:
-    """The items of ``updated``, as a bundle has them."""
+    """The table of items of the updated bundle."""
     named = pl.col("item_id").is_in(titles["item_id"].implode())
     old = bundle.items.select(
         "item_id", "title", "training_count", "residual", "offered"

@@ -1,4 +1,4 @@
-"""Recommendations of one bundle: histories in, ranked items out.
+"""Recommendations by the network of a bundle.
 
     recommender = Recommender.load("data/06_models/sample/bundle")
     for item in recommender.recommend(["B0SYN7TI2T", "B0SYN6QKJK"], k=10):
@@ -39,11 +39,11 @@ from sidiff.serving.item_ids import Ids, ItemNames, is_one_history
 from sidiff.serving.lists import POPULAR, Item, Step, UserList, steps_of
 
 USERS_PER_BATCH = 256
-"""Users ranked together: memory and speed only."""
+"""Users of a batch; affects memory and speed only."""
 RUNNERS_UP = 5
-"""Likeliest codes of every step of the denoising."""
+"""Likeliest codes shown at each denoising step."""
 SIDS_TRACED = 2048
-"""Semantic IDs traced at a time, at least those of one user: bounds memory."""
+"""Semantic IDs traced at a time, but at least one user's; bounds memory."""
 
 Ranked = tuple[tuple[Item, ...], bool]
 """The items of a list, and whether one-pass scores filled it up."""
@@ -51,7 +51,7 @@ Ranked = tuple[tuple[Item, ...], bool]
 
 @dataclass(frozen=True)
 class ListOptions:
-    """The form of lists; see ``Recommender.recommend``."""
+    """Options of lists; see ``Recommender.recommend``."""
 
     k: int = 10
     exclude_seen: bool = True
@@ -62,23 +62,22 @@ class ListOptions:
 
 
 class Recommender:
-    """Ranks the items of one bundle for any history.
+    """A ranker of the items of one bundle for any history.
 
-    A call changes nothing here, so that threads may share a recommender.
+    Calls change no state, so threads may share a recommender.
 
     Attributes:
         about: the manifest of the bundle.
         names: ids, titles and semantic IDs of the items.
         decoders: names of the methods.
-        decoder: the method of the evaluation, and the default.
+        decoder: name of the default method, that of the evaluation.
     """
 
     def __init__(self, bundle: Bundle, device: Device = "auto") -> None:
-        """Lay a bundle out on ``device``.
+        """Move a bundle to ``device``.
 
         Raises:
-            SidiffError: the parts of the bundle do not fit each other, or there is no
-                such device.
+            SidiffError: the parts of the bundle do not match, or the device is missing.
         """
         target, settings = resolve(device), bundle.ranking
         self.about = dict(bundle.about)
@@ -114,10 +113,10 @@ class Recommender:
 
     @classmethod
     def load(cls, folder: Path | str, device: Device = "auto") -> Recommender:
-        """Read a bundle, or the latest of a folder of versions.
+        """Read the bundle at a path, see ``find_bundle``.
 
         Raises:
-            SidiffError: there is none, or it is damaged or of another release.
+            SidiffError: there is none, it is damaged, or it is of another release.
         """
         return cls(Bundle.read(find_bundle(folder)), device)
 
@@ -133,22 +132,21 @@ class Recommender:
     ) -> UserList | list[UserList]:
         """The best ``k`` items for one user or for many.
 
-        Ids that the catalogue does not know are left out, and named in the list. A user
-        without a known item gets the most popular ones.
+        Ids outside the catalogue are ignored and reported in the list. A user without a
+        known item gets the most popular items.
 
         Args:
-            histories: a user's item ids, oldest first; or such a history for each of
-                many users (a Polars series of lists will do).
-            k: length of a list, 1 or more; shorter where there are no more items, and
-                empty where ``allow`` and ``deny`` leave none.
+            histories: a user's item ids, oldest first; or a list, or a Polars series,
+                of such histories.
+            k: length of a list, 1 or more; shorter where fewer items are allowed.
             exclude_seen: whether to leave out the items of the history.
             allow: the only items that may be recommended; None for all.
             deny: items that may not be recommended.
-            decoder: one of ``decoders``; None for the one of the evaluation.
+            decoder: one of ``decoders``; None for ``self.decoder``.
             explain: whether to add the steps of each item's denoising.
 
         Returns:
-            ``UserList`` of the one user, or a list of them in the order of the users.
+            The ``UserList`` of one user, or one for each user in their order.
 
         Raises:
             SidiffError: an argument is of the wrong kind.
@@ -189,7 +187,7 @@ class Recommender:
         ]
 
     def offers(self, ids: Ids) -> NDArray[np.bool_]:
-        """Test of each item that it may be recommended."""
+        """Test for each item that it may be recommended."""
         items = self.names.indices(ids)
         allowed = self._inputs.catalogue.allowed_items
         if allowed is None:
@@ -197,14 +195,14 @@ class Recommender:
         return (items >= 0) & allowed.cpu().numpy()[items]
 
     def __contains__(self, item: str) -> bool:
-        """Test that the catalogue knows an item."""
+        """Test that an item is in the catalogue."""
         return bool(self.names.indices([item])[0] >= 0)
 
     def similar(self, item: str, k: int = 10) -> UserList:
-        """The ``k`` items most like one item, by the cosine of their vectors.
+        """The ``k`` items with the largest cosine to one item.
 
-        The vectors are those of the network where it knows whole items, else those of
-        the items' codes side by side.
+        Vectors are the item vectors of the network. A network without these has the
+        concatenated embeddings of the item's codes.
 
         Raises:
             SidiffError: the item is not in the catalogue.
@@ -230,13 +228,13 @@ class Recommender:
     def _rank(
         self, sequences: Sequences, catalogue: Catalogue, options: ListOptions
     ) -> Iterator[tuple[int, Ranked]]:
-        """Rank for every user; yield rows with items."""
+        """Rank for every user; yield the user's row and list."""
         lengths, k = sequences.lengths, options.k
         if not lengths.all():
             empty = torch.zeros((1, 0), dtype=torch.int64, device=catalogue.device)
             batch = HistoryBatch(empty, empty.sum(1), empty)
-            ranker = replace(self._inputs.popular, catalogue=catalogue)
-            (items,) = self._items(ranker.rank(batch, empty, k))
+            popular = replace(self._inputs.popular, catalogue=catalogue)
+            (items,) = self._items(popular.rank(batch, empty, k))
             for user in np.flatnonzero(lengths == 0).tolist():
                 yield user, (items, False)
         known = np.flatnonzero(lengths)
@@ -250,8 +248,8 @@ class Recommender:
             USERS_PER_BATCH,
             self._max_history,
         )
-        chosen = replace(self._rankers[str(options.decoder)], catalogue=catalogue)
-        for rows, lists in rank_batches(chosen, users):
+        ranker = replace(self._rankers[str(options.decoder)], catalogue=catalogue)
+        for rows, lists in rank_batches(ranker, users):
             steps = None
             if options.explain:
                 batch = users.histories(users.samples[rows])
@@ -259,20 +257,20 @@ class Recommender:
             filled_up = [False] * len(rows)
             if lists.completed is not None:
                 filled_up = lists.completed.tolist()
-            made = zip(self._items(lists, steps), filled_up, strict=True)
-            yield from zip(known[rows].tolist(), made, strict=True)
+            ranked = zip(self._items(lists, steps), filled_up, strict=True)
+            yield from zip(known[rows].tolist(), ranked, strict=True)
 
     def _items(
         self, lists: Lists, steps: list[list[tuple[Step, ...]]] | None = None
     ) -> list[tuple[Item, ...]]:
-        """The places of each list of a batch."""
-        nothing: list[Any] = [[None] * lists.items.shape[1]] * len(lists.items)
+        """The items of each list of a batch."""
+        no_values: list[Any] = [[None] * lists.items.shape[1]] * len(lists.items)
         shares = lists.transitions
         columns: tuple[list[list[Any]], ...] = (
             lists.items.tolist(),
             lists.scores.float().tolist(),
-            nothing if shares is None else shares.tolist(),
-            nothing if steps is None else steps,
+            no_values if shares is None else shares.tolist(),
+            no_values if steps is None else steps,
         )
         names = self.names.rows
         return [
@@ -287,7 +285,7 @@ class Recommender:
     def _steps(
         self, batch: HistoryBatch, items: Tensor
     ) -> list[list[tuple[Step, ...]]]:
-        """The denoising of all items of lists ``(B, k)``, some users at a time."""
+        """The denoising steps of all items of lists ``(B, k)``, in pieces."""
         steps: list[list[tuple[Step, ...]]] = []
         size = max(1, SIDS_TRACED // items.shape[1])
         for start in range(0, len(items), size):
@@ -298,7 +296,7 @@ class Recommender:
         return steps
 
     def _restricted(self, allow: Ids | None, deny: Ids | None) -> Catalogue | None:
-        """The catalogue with the items of one call; None without any."""
+        """The catalogue of the items that a call allows; None if there is none."""
         catalogue = self._inputs.catalogue
         if allow is None and deny is None:
             return catalogue

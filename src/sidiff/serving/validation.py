@@ -21,11 +21,11 @@ CUTOFF = 10
 
 @dataclass(frozen=True)
 class ValidationUsers:
-    """Users of the validation split, by item ids, which bundles share.
+    """Users of the validation split, with item ids, which bundles share.
 
     Attributes:
         histories: ids of the items before the target, oldest first ``(U,)``.
-        targets: ids of the items that came next ``(U,)``.
+        targets: ids of the target items ``(U,)``.
     """
 
     histories: pl.Series
@@ -33,7 +33,7 @@ class ValidationUsers:
 
     @classmethod
     def of(cls, sequences: Sequences, samples: NDArray[np.int32]) -> Self:
-        """Of ``samples`` ``(U, 3)``: user, start, end."""
+        """The users of ``samples`` ``(U, 3)``: user, start, end."""
         users, starts, ends = samples.T.astype(np.int64)
         first = sequences.offsets[users]
         histories = [

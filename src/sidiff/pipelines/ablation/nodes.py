@@ -65,8 +65,8 @@ def rank_variants(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rank the test split by the network of every variant and seed."""
     from sidiff.diffusion.networks import network_from_saved
-    from sidiff.evaluation.run import to_frames
     from sidiff.pipelines.evaluation.nodes import evaluator_of
+    from sidiff.ranking.results import result_frames
 
     ranking = evaluation.other_decoders()[ablation.decoder]
     parts = []
@@ -81,9 +81,8 @@ def rank_variants(
             f"{method}, seed {seed}",
             evaluator.chosen_users(),
         )
-        parts.append(to_frames(ranked, method, int(seed)))
-    results, costs = zip(*parts, strict=True)
-    return pl.concat(results), pl.concat(costs)
+        parts.append((method, int(seed), ranked))
+    return result_frames(parts)
 
 
 def compare_variants(

@@ -62,7 +62,7 @@ def rank_baselines(
     """Rank the test split by every baseline; return the lists and their costs."""
     from sidiff.baselines import run
     from sidiff.evaluation.filters import allowed_items
-    from sidiff.ranking.results import cost_frame
+    from sidiff.ranking.results import result_frames
 
     users = to_sequences(sequences, catalogue)
     table = SidTable.from_frame(sid_table)
@@ -73,9 +73,8 @@ def rank_baselines(
         baselines,
         evaluation,
         max_history,
-        allowed_items(users.item_ids, evaluation.allow_items, evaluation.deny_items),
+        allowed_items(
+            users.item_ids, evaluation.allow_items, evaluation.deny_items, "evaluation"
+        ),
     )
-    return (
-        pl.concat(one.results.to_frame(one.method, one.seed) for one in ranked),
-        pl.concat(cost_frame(one.method, one.seed, one.results.cost) for one in ranked),
-    )
+    return result_frames((one.method, one.seed, one.results) for one in ranked)

@@ -1,1 +1,1 @@
-"""Other items for a bundle."""
+"""The last bundle with new items and without removed ones."""

@@ -1,4 +1,4 @@
-"""The last bundle with other items."""
+"""The node that updates the items of the last bundle."""
 
 # Every Kedro command imports this module; what is slow to import waits for the run.
 # ruff: noqa: PLC0415
@@ -46,7 +46,7 @@ def update_bundle(
     embedding: EmbeddingParameters,
     tokenization: TokenizationParameters,
 ) -> Bundle:
-    """Add the new items, with semantic IDs of their own, and take the others out."""
+    """Add new items, with semantic IDs, and remove others."""
     from sidiff.serving.making import updated
 
     if update.new_items is None and update.removed_items is None:
@@ -93,7 +93,7 @@ def _embedded(
     shards: SnapshotFolder,
     settings: EmbeddingParameters,
 ) -> NDArray[np.float32]:
-    """Embeddings of new items ``(n, P)`` by the encoder of the old ones."""
+    """Embeddings of new items ``(n, P)`` by the encoder of the old items."""
     from sidiff.sids.encoder import Shards, embed, load_encoder
 
     encoder = load_encoder(settings.encoder, settings.device, settings.precision)
@@ -101,8 +101,8 @@ def _embedded(
     if known != item_embeddings["fingerprint"][0]:
         raise SidiffError(
             "The stored item_embeddings are of another encoder than "
-            f"embedding.encoder {settings.encoder}; give the one they were made with, "
-            "or run kedro run --pipeline=full again."
+            f"embedding.encoder {settings.encoder}; set it to their encoder, or run "
+            "kedro run --pipeline=full again."
         )
     found = embed(
         render_texts(items, items["item_id"], settings.text),
@@ -121,7 +121,7 @@ def _extended(
     fitted: tuple[Model, Model, pl.DataFrame],
     parameters: TokenizationParameters,
 ) -> SidTable:
-    """The table with new items; its old rows stay as they are."""
+    """The table with new items after its old rows."""
     from sidiff.sids import tokenizer
     from sidiff.sids.extension import check_settings
     from sidiff.sids.table import SidTable
@@ -135,13 +135,13 @@ def _extended(
             "kedro run --pipeline=packaging first."
         )
     if parameters.collaborative.weight:
-        # No history has a new item: its collaborative vector is 0.
+        # New items occur in no history: their collaborative vectors are 0.
         from sidiff.sids.collaborative import fuse
 
         width = parts[0].mean.size if parts[0] is not None else vectors.shape[1]
         nothing = np.zeros((len(vectors), width - vectors.shape[1]), np.float32)
         vectors = fuse(vectors, nothing, parameters.collaborative.weight)
-    # Old items keep their codes; their vectors are not read.
+    # Old items keep their codes, so their vectors are not read.
     old = np.repeat(vectors[:1], len(table.item_ids), axis=0)
     return tokenizer.assign_sids(
         np.concatenate([old, vectors]),

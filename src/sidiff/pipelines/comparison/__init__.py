@@ -1,1 +1,1 @@
-"""Decoders and baselines side by side."""
+"""The comparison of decoders and baselines."""

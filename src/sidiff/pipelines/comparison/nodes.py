@@ -1,4 +1,4 @@
-"""The comparison of all methods on one data set: a table and two figures."""
+"""Nodes of the comparison of all methods: a table, a page and two figures."""
 
 # Every Kedro command imports this module; what is slow to import waits for the run.
 # ruff: noqa: PLC0415
@@ -57,7 +57,7 @@ def compare_methods(
 
 
 def write_comparison(comparison: pl.DataFrame, dataset: str) -> str:
-    """Lay the comparison out as a page of Markdown."""
+    """The comparison as a page of Markdown."""
     from sidiff.evaluation.headlines import comparison_table
 
     return comparison_table(comparison, dataset)

@@ -1,1 +1,1 @@
-"""Ranked items for every user, and how good they are."""
+"""Lists for every user of the test split, and their metrics."""

@@ -1,4 +1,4 @@
-"""Ranked items and their metrics."""
+"""Nodes that rank items for the test split and measure the lists."""
 
 # Every Kedro command imports this module; what is slow to import waits for the run.
 # ruff: noqa: PLC0415
@@ -19,7 +19,6 @@ from sidiff.pipelines.frames import (
     to_lattice,
     to_sequences,
 )
-from sidiff.pipelines.tracking import log_figures
 from sidiff.sids.table import SidTable
 
 logger = logging.getLogger(__name__)
@@ -50,9 +49,7 @@ def evaluate_denoiser(
     main = int(denoiser.metadata.get("seed", -1))
     if main not in networks:
         networks[main] = network_from_saved(*denoiser)
-    done = evaluate(evaluator, networks, main)
-    log_figures(None, done.rates)
-    return done.test_lists, done.results, done.costs, done.metrics
+    return evaluate(evaluator, networks, main)
 
 
 def compare_decoders(
@@ -65,7 +62,7 @@ def compare_decoders(
     evaluation: EvaluationParameters,
     ray_address: str | None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Decode the test split in every way, with the networks of all seeds."""
+    """Decode the test split by every decoder, with the networks of all seeds."""
     from sidiff.evaluation import run
 
     evaluator = evaluator_of(
@@ -96,7 +93,7 @@ def evaluator_of(
     evaluation: EvaluationParameters,
     ray_address: str | None = None,
 ) -> Evaluator:
-    """Lay out the test split for a network, having checked that they belong together.
+    """The test split for a network, once their SID tables are known to agree.
 
     Raises:
         SidiffError: the network or the lattice is of another SID table.

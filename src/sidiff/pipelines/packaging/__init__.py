@@ -1,1 +1,1 @@
-"""The trained network as a folder that opens by itself."""
+"""The trained network and its items as a bundle."""

@@ -1,4 +1,4 @@
-"""The results of the stages as one bundle."""
+"""Nodes that make a bundle of the results of the stages, and register it."""
 
 # Every Kedro command imports this module; what is slow to import waits for the run.
 # ruff: noqa: PLC0415
@@ -12,11 +12,7 @@ import polars as pl
 
 from sidiff.datasets import Model
 from sidiff.evaluation.settings import BootstrapParameters, EvaluationParameters
-from sidiff.pipelines.frames import (
-    check_trained_on,
-    to_lattice,
-    to_sequences,
-)
+from sidiff.pipelines.frames import check_trained_on, to_lattice, to_sequences
 from sidiff.pipelines.tracking import active_mlflow
 from sidiff.sids.table import SidTable
 from sidiff.training.settings import TrainingParameters
@@ -34,7 +30,7 @@ def make_bundle(
     evaluation: EvaluationParameters,
     dataset: str,
 ) -> Bundle:
-    """Gather a network and its items, and check that they belong together."""
+    """The bundle of a network and its items, of the same SID table."""
     from sidiff.diffusion.networks import network_from_saved
     from sidiff.serving import making
 
@@ -56,7 +52,7 @@ def make_bundle(
             "sequences": users.fingerprint,
             "trained_on": denoiser.metadata.get("sequences"),
             "seed": denoiser.metadata.get("seed"),
-            # Test figures are a layer further on; MLflow has them with the run.
+            # Test figures belong to a later layer; MLflow has them with the run.
             "metrics": {
                 name: denoiser.metadata.get(name)
                 for name in ("best_score", "best_epoch", "epochs_run")
@@ -73,7 +69,7 @@ def register_bundle(
     bootstrap: BootstrapParameters,
     dataset: str,
 ) -> dict[str, Any]:
-    """Register the bundle with MLflow; as champion if it beats the last one."""
+    """Register the bundle with MLflow, as champion if it ranks better than the last."""
     from sidiff.pipelines.packaging.registry import register
     from sidiff.serving.validation import ValidationUsers
     from sidiff.training.denoising import validation_samples

@@ -1,4 +1,4 @@
-"""Bundles in MLflow's registry: each a version, the best one called champion."""
+"""Bundles as versions of a model in MLflow's registry, the best named champion."""
 
 # Every Kedro command imports this package; what is slow to import waits for the run.
 # ruff: noqa: PLC0415
@@ -24,16 +24,16 @@ logger = logging.getLogger(__name__)
 
 CHAMPION = "champion"
 UNREADABLE = (
-    "champion {} stays, which cannot be opened ({}); to put this version in its place, "
-    "move the alias by hand (MlflowClient().set_registered_model_alias)"
+    "champion {} cannot be opened ({}) and stays; to replace it by this version, move "
+    "the alias with MlflowClient().set_registered_model_alias"
 )
 FINGERPRINT = "bundle"
-"""Tag of a version: the fingerprint of its bundle."""
+"""Tag of a version, the fingerprint of its bundle."""
 REQUIREMENTS = (
     *("fsspec", "numpy", "pandas", "polars", "pydantic", "safetensors", "scipy"),
     *("torch", "tqdm"),
 )
-"""Packages that a bundle needs; the model brings sidiff's own code."""
+"""Packages that the logged model needs; it contains the code of sidiff."""
 
 
 def register(
@@ -45,22 +45,15 @@ def register(
 ) -> dict[str, Any]:
     """Log a bundle with the active run, register it, and compare with the champion.
 
-    The alias moves where there is no champion yet, or where the new bundle ranks
-    validation users better than the champion by more than noise. Only users whose next
-    item both may recommend are compared. A new bundle that is the champion with other
-    items becomes champion unless it ranks worse by more than noise: removed items must
-    leave the lists.
-
-    Args:
-        mlflow: the module, with an active run.
-        bundle: read from where it was stored.
-        users: of the validation split.
-        name: of the registered model.
-        bootstrap: of the interval that decides.
+    The bundle becomes champion if there is none, or if its NDCG is significantly higher
+    than the champion's on the validation users whose target both may recommend. A
+    bundle with the champion's network and other items becomes champion unless its NDCG
+    is significantly lower, so that removed items leave the lists. ``bootstrap`` is of
+    the interval of the difference.
 
     Returns:
-        model, version, champion (whether it is now), reason, users, ndcg_at_10; and of
-        the comparison difference, low and high, null without one.
+        model, version, champion (whether it became champion), reason, users,
+        ndcg_at_10; difference, low and high, null without a comparison.
     """
     from sidiff.serving import Recommender
     from sidiff.serving.validation import ndcg
@@ -128,7 +121,7 @@ def _log(
     inferred = infer_signature(
         example, mlflow_model.to_frame(lists), mlflow_model.PARAMETERS
     )
-    # As a list of texts MLflow would cut ids short where a null stands among them.
+    # With a list of strings as its type, MLflow would truncate ids next to a null.
     anything = AnyType()  # type: ignore[no-untyped-call]
     items = Schema([ColSpec(anything, "items")])
     signature = ModelSignature(items, inferred.outputs, inferred.params)
@@ -151,21 +144,22 @@ def _comparison(
     extends: bool,
     bootstrap: BootstrapParameters,
 ) -> dict[str, Any]:
-    """The verdict on a bundle and the champion ``last`` by their users' NDCG@10."""
+    """The comparison with the champion ``last``, by the NDCG@10 of the users."""
     from sidiff.evaluation.bootstrap import bootstrap_intervals
 
     if not len(scores):
-        reason = f"champion {last}: no validation user's next item is in both"
+        reason = f"champion {last}: no validation target is in both bundles"
         return {"champion": extends, "reason": reason}
     differences = scores - champion_scores
     mean = float(differences.mean())
     interval = bootstrap_intervals(differences[:, None], bootstrap)[:, 0]
     low, high = interval.tolist()
     if extends:
-        wins, verdict = high >= 0.0, "other items, {}worse than"
+        wins = high >= 0.0
+        verdict = "other items, " + ("not beyond noise " if wins else "") + "worse than"
     else:
-        wins, verdict = low > 0.0, "{}better than"
-    verdict = verdict.format("" if wins != extends else "not beyond noise ")
+        wins = low > 0.0
+        verdict = ("" if wins else "not beyond noise ") + "better than"
     return {
         "champion": wins,
         "reason": (

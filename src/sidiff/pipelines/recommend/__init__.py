@@ -1,1 +1,1 @@
-"""Lists for every user."""
+"""Lists for every user of the shop."""

@@ -1,4 +1,4 @@
-"""Histories in, lists out, part by part."""
+"""Lists for the histories of all users, part by part."""
 
 # Every Kedro command imports this module; what is slow to import waits for the run.
 # ruff: noqa: PLC0415
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sidiff.errors import SidiffError
-from sidiff.evaluation.filters import read_ids
+from sidiff.evaluation.filters import allowed_items
 from sidiff.fingerprints import of_file, of_texts, of_values
 from sidiff.pipelines.settings import RecommendParameters
 from sidiff.reviews.settings import FilteringParameters, IngestionParameters
@@ -33,7 +32,7 @@ def recommend(
     ingestion: IngestionParameters,
     filtering: FilteringParameters,
 ) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Recommend to every user; the lists are made while they are stored."""
+    """Recommend to every user; each part is made when Kedro stores it."""
     from sidiff.devices import cpu_threads
     from sidiff.reviews.sequences import order_of_ties
     from sidiff.serving import Recommender
@@ -65,10 +64,7 @@ def recommend(
                     bundle.about["fingerprint"],
                     source,
                     [settings.top_k, settings.exclude_seen, settings.decoder],
-                    [
-                        None if ids is None else of_texts(list(ids))
-                        for ids in (options.allow, options.deny)
-                    ],
+                    None if options.allow is None else of_texts(list(options.allow)),
                     [parts.count, settings.threads, ties, filtering.merge_seconds],
                 ]
             )
@@ -81,26 +77,14 @@ def recommend(
 
 
 def _list_options(bundle: Bundle, settings: RecommendParameters) -> ListOptions:
-    """The form of every list, with the ids of the files."""
+    """The options of every list, with the item ids that the files leave."""
     from sidiff.serving.recommender import ListOptions
 
-    allow, deny = (
-        None if path is None else read_ids(path, f"recommend.{name}")
-        for name, path in (
-            ("allow_items", settings.allow_items),
-            ("deny_items", settings.deny_items),
-        )
-    )
     offered = bundle.items.filter("offered")["item_id"]
-    if allow is not None:
-        offered = offered.filter(offered.is_in(allow.implode()))
-    if deny is not None:
-        offered = offered.filter(~offered.is_in(deny.implode()))
-    if not len(offered):
-        raise SidiffError(
-            "recommend.allow_items and recommend.deny_items leave no item of the "
-            "bundle; correct the lists."
-        )
+    allowed = allowed_items(
+        offered, settings.allow_items, settings.deny_items, "recommend"
+    )
+    allow = None if allowed is None else offered.filter(allowed)
     return ListOptions(
-        settings.top_k, settings.exclude_seen, allow, deny, settings.decoder
+        settings.top_k, settings.exclude_seen, allow, decoder=settings.decoder
     )

@@ -1,1 +1,1 @@
-"""Pipeline ``report``: a run as one page."""
+"""The page of a run."""

@@ -1,4 +1,4 @@
-"""The page of a run as a node."""
+"""The node that writes the page of a run."""
 
 # Every Kedro command imports this module; what is slow to import waits for the run.
 # ruff: noqa: PLC0415
@@ -17,7 +17,6 @@ from sidiff.storage import redacted
 
 if TYPE_CHECKING:
     from sidiff.diffusion.denoiser import DenoisingModel
-    from sidiff.report.walk import WalkStep
 
 
 def write_run_report(
@@ -31,8 +30,9 @@ def write_run_report(
     comparison: pl.DataFrame,
     parameters: dict[str, Any],
 ) -> str:
-    """Put what the stages stored onto one page of HTML."""
+    """The page of HTML with the results of all stages."""
     from sidiff.report.build import Run, build
+    from sidiff.report.walk import walk
 
     user = int(evaluation_results["user"][0])
     return build(
@@ -42,7 +42,7 @@ def write_run_report(
             table=SidTable.from_frame(sid_table),
             sequences=sequences,
             history=training_history,
-            walk=denoise_user(sequences, catalogue, sid_table, denoiser, user),
+            walk=walk(*encode_user(sequences, catalogue, sid_table, denoiser, user)),
             results=evaluation_results,
             comparison=comparison,
             settings={name: _plain(value) for name, value in parameters.items()},
@@ -51,34 +51,10 @@ def write_run_report(
 
 
 def _plain(value: Any) -> Any:
-    """A parameter as YAML has it, without secrets in addresses."""
+    """A parameter for YAML, without secrets in addresses."""
     if isinstance(value, Parameters):
         return value.model_dump(mode="json")
     return redacted(value) if isinstance(value, str) else value
-
-
-def denoise_user(
-    sequences: pl.DataFrame,
-    catalogue: pl.DataFrame,
-    sid_table: pl.DataFrame,
-    denoiser: Model,
-    user: int,
-) -> list[WalkStep]:
-    """Denoise the last item of one user, given those before it.
-
-    Args:
-        sequences: the stored data set, like the next three.
-        catalogue: of the same filtering.
-        sid_table: of the same catalogue.
-        denoiser: trained on that table.
-        user: row of ``sequences``.
-
-    Raises:
-        SidiffError: the network is of another SID table.
-    """
-    from sidiff.report.walk import walk
-
-    return walk(*encode_user(sequences, catalogue, sid_table, denoiser, user))
 
 
 def encode_user(
@@ -88,7 +64,13 @@ def encode_user(
     denoiser: Model,
     user: int,
 ) -> tuple[DenoisingModel, Any]:
-    """Return the stored network and its memory of one user; as ``denoise_user``."""
+    """The stored network and its memory of the items before a user's last one.
+
+    ``user`` is a row of ``sequences``.
+
+    Raises:
+        SidiffError: the network is of another SID table.
+    """
     import torch
 
     from sidiff.diffusion.histories import Histories, residual_rows
