@@ -105,10 +105,10 @@ def rankers(catalog: Any, evaluator: Evaluator) -> Iterator[tuple[str, ItemRanke
     if catalog.exists("baseline_networks"):
         trained = split_models(catalog.load("baseline_networks"))
     for name, model in trained.items():
-        kind, _, seed = name.partition("/")
+        kind, _, of_seed = name.partition("/")
         if kind == "sasrec":
             network = SasRec.from_saved(*model)
-            yield f"SASRec, seed {seed}", ItemRanker(network, ranking.catalogue)
+            yield f"SASRec, seed {of_seed}", ItemRanker(network, ranking.catalogue)
 
 
 def ndcg(results: Any) -> float:

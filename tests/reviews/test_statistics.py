@@ -132,7 +132,7 @@ def test_good_data_have_no_warning() -> None:
         (
             {"max_length": 220},
             {},
-            "User NULL-7 has 22% of the interactions: if its id stands for unknown",
+            "User NULL-7 has 22% of the interactions: if the id stands for unknown",
         ),
         (
             {"tied_share": 0.5},

@@ -119,4 +119,4 @@ def describe_data(
     largest_user = str(users.user_ids[int(users.lengths.argmax())])
     for sentence in warnings_about(counts, filtering, largest_user):
         logger.warning(sentence)
-    return {"synthetic": synthetic, "largest_user": largest_user} | counts
+    return {"synthetic": synthetic, "largest_user": largest_user, **counts}
