@@ -16,7 +16,7 @@ from sidiff.baselines.run import rank_baselines
 from sidiff.configuration import GROUPS
 from sidiff.decoding.decoders import DECODERS
 from sidiff.diffusion.noising import AMOUNTS, ORDERS
-from sidiff.legal import problems
+from sidiff.parameter_errors import problems
 from sidiff.registry import Registry
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_samples
 from sidiff.sids import tokenizer

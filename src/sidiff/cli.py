@@ -25,7 +25,7 @@ from yaml import YAMLError
 from sidiff.configuration import Configuration
 from sidiff.context import RUN_OPTIONS
 from sidiff.errors import SidiffError, find_problem
-from sidiff.legal import hint, type_at
+from sidiff.parameter_errors import hint, type_at
 from sidiff.pipeline_registry import PIPELINES
 from sidiff.storage import redacted
 

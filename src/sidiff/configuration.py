@@ -14,7 +14,7 @@ from sidiff.evaluation.settings import (
     ComparisonParameters,
     EvaluationParameters,
 )
-from sidiff.legal import placed, problems
+from sidiff.parameter_errors import placed, problems
 from sidiff.parameters import Group, Parameters, Text, matching, overlaid
 from sidiff.pipelines.settings import (
     AblationParameters,
@@ -72,7 +72,7 @@ class Configuration(Parameters):
         wrong = [
             *self._unknown_fields(),
             *self._unknown_methods(),
-            *self._misfits("training", self.training),
+            *self._conflicts("training", self.training),
         ]
         if not wrong:  # or every variant would repeat it
             wrong = list(self._misfits_of_variants())
@@ -111,7 +111,7 @@ class Configuration(Parameters):
                 f"evaluation.decoders ({', '.join(decoders)})"
             )
 
-    def _misfits(
+    def _conflicts(
         self,
         own: str,
         training: TrainingParameters,
@@ -130,7 +130,7 @@ class Configuration(Parameters):
             (f"{own}.validation", training.validation.ranking),
             (ranked_by, ranking or self.evaluation.ranking),
         ):
-            if used.by_items and training.network.posterior != "items":
+            if used.needs_posterior and training.network.posterior != "items":
                 yield (
                     f"{name}.method {used.method} needs {own}.network.posterior items, "
                     f"which is {training.network.posterior}; change one of them"
@@ -145,7 +145,7 @@ class Configuration(Parameters):
         decoder = self.ablation.decoder
         ranking = self.evaluation.other_decoders()[decoder]
         for name, training in variants.items():
-            yield from self._misfits(
+            yield from self._conflicts(
                 f"ablation.variants.{name}",
                 training,
                 f"evaluation.decoders.{decoder}",

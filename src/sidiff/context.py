@@ -28,7 +28,7 @@ from sidiff.configuration import (
     validate_run,
 )
 from sidiff.errors import SidiffError
-from sidiff.legal import hint, places
+from sidiff.parameter_errors import hint, places
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class SidiffContext(KedroContext):
 
         Raises:
             SidiffError: the configuration cannot be read, a parameter is unknown or
-                illegal, or ``storage`` names no place that can be written to.
+                invalid, or ``storage`` names no place that can be written to.
         """
         super().__init__(*args, **kwargs)
         OmegaConf.register_new_resolver("in_project", self._in_project, replace=True)

@@ -20,10 +20,10 @@ from sidiff.errors import SidiffError
 from sidiff.evaluation.filters import read_ids
 from sidiff.evaluation.headlines import headlines
 from sidiff.locks import RunLock
+from sidiff.mlflow_hooks import LOCAL, versioned, what_runs, written
 from sidiff.pipeline_registry import stage_that_makes
 from sidiff.pipelines.tracking import active_mlflow
 from sidiff.reviews.tables import column_names
-from sidiff.tracked import LOCAL, versioned, what_runs, written
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ RESULTS = (
     "bundle",
 )
 """Data sets whose paths the summary shows."""
-REPORTS = ("metrics", "data_statistics", "sid_report")
+SUMMARY_REPORTS = ("metrics", "data_statistics", "sid_report")
 """Data sets whose figures the summary shows."""
 
 
@@ -224,7 +224,11 @@ class ProgressHooks:
         if made.keys().isdisjoint({"metrics", "comparison"}):
             return
         summary = render(
-            {name: catalog.load(name) for name in REPORTS if catalog.exists(name)},
+            {
+                name: catalog.load(name)
+                for name in SUMMARY_REPORTS
+                if catalog.exists(name)
+            },
             headlines(catalog.load("comparison")) if "comparison" in made else [],
             {name: made[name].stored_address() for name in RESULTS if name in made},
             perf_counter() - self._began,

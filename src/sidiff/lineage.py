@@ -16,8 +16,8 @@ from kedro.pipeline.node import Node
 from sidiff.datasets import Previous, Stamp, Stored
 from sidiff.errors import SidiffError
 from sidiff.fingerprints import short
+from sidiff.mlflow_hooks import versioned
 from sidiff.pipeline_registry import stage_that_makes
-from sidiff.tracked import versioned
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from pydantic import (
     ValidationError,
 )
 
-from sidiff.legal import problems
+from sidiff.parameter_errors import problems
 from sidiff.registry import wrong
 
 
@@ -75,7 +75,8 @@ class Parameters(BaseModel):
 
     Strict, because nodes also take single values from the configuration as they
     stand there: ``"50"`` or ``true`` is no number. A validator's message is a clause in
-    which names with a leading dot are relative to its group (``sidiff.legal``).
+    which names with a leading dot are relative to its group
+    (``sidiff.parameter_errors``).
     """
 
     model_config = ConfigDict(
@@ -94,7 +95,7 @@ def changed(
         place: of a variation in the configuration, with {} for its name.
 
     Raises:
-        ValueError: a changed setting is unknown or illegal.
+        ValueError: a changed setting is unknown or invalid.
     """
     result = {}
     for name, values in changes.items():

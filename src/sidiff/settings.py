@@ -27,9 +27,9 @@ from omegaconf.resolvers import oc
 from sidiff.context import SidiffContext, folder, raw_path
 from sidiff.hooks import InputHooks, ProgressHooks
 from sidiff.lineage import LineageHooks
+from sidiff.mlflow_hooks import TrackingHooks
 from sidiff.presets import PresetConfigLoader
 from sidiff.statistics import StatisticsHooks
-from sidiff.tracked import TrackingHooks
 
 CONTEXT_CLASS = SidiffContext
 HOOKS = (

@@ -19,7 +19,7 @@ import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from sidiff.server.current import Current
+from sidiff.server.current import ServedBundle
 from sidiff.serving import Bundle, Recommender
 from sidiff.serving.lists import UserList
 
@@ -345,7 +345,7 @@ def test_a_bundle_that_is_still_being_copied_is_looked_at_again(
     bundle.write(tmp_path / "served" / "v1" / "bundle")
     weights = {name: a * np.float32(2) for name, a in bundle.weights.items()}
     replace(bundle, weights=weights).write(tmp_path / "whole")
-    current = Current(tmp_path / "served", "cpu")
+    current = ServedBundle(tmp_path / "served", "cpu")
     first = current.recommender.about["fingerprint"]
     copy = tmp_path / "served" / "v2" / "bundle"
     copy.mkdir(parents=True)

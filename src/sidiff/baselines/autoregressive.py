@@ -30,7 +30,7 @@ from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig, Memory
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.diffusion.slices import slices
 from sidiff.onednn import product
-from sidiff.ranking.lists import distinct, fit, items_of
+from sidiff.ranking.lists import distinct, items_of, padded_to
 from sidiff.ranking.ranker import Lists
 
 
@@ -289,8 +289,8 @@ class AutoregressiveRanker:
         )
         items, item_scores = items_of(rows, scores, self.catalogue, excluded, k)
         return Lists(
-            fit(items, k, -1),
-            fit(item_scores, k, -torch.inf),
+            padded_to(items, k, -1),
+            padded_to(item_scores, k, -torch.inf),
             distinct(rows, k),
             float(self.model.config.digits),
         )

@@ -162,7 +162,7 @@ class FeedForward(nn.Sequential):
         self.rows = max(1, INNER_NUMBERS // shape.d_ff)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map tokens ``(..., d)``, in parts that fit the cache where no gradients are."""
+        """Map tokens ``(..., d)``, without gradients in parts that fit the cache."""
         whole = cast(Callable[[Tensor], Tensor], super().forward)
         if torch.is_grad_enabled() or x.device.type != "cpu":
             return whole(x)

@@ -88,11 +88,13 @@ class RayEncoder:
         with cluster(self._address, self._workers) as ray:
             rows = [{"texts": list(batch)} for batch in batches]
             arguments = (self._name, self._device, self._precision, self.fingerprint)
-            for row in mapped(ray, rows, _Copy, arguments, self._workers, self._device):
+            for row in mapped(
+                ray, rows, _EncoderProcess, arguments, self._workers, self._device
+            ):
                 yield row["vectors"]
 
 
-class _Copy:
+class _EncoderProcess:
     """The encoder in one process of the cluster."""
 
     def __init__(

@@ -192,7 +192,7 @@ def compare_decoders(
     with evaluator.ready():
         for seed, denoiser in denoisers.items():
             for name, ranking in decoders.items():
-                if ranking.by_items and not isinstance(denoiser, JointDenoiser):
+                if ranking.needs_posterior and not isinstance(denoiser, JointDenoiser):
                     logger.info(
                         "Decoder %s is skipped: the network of seed %d has no "
                         "posterior over items (training.network.posterior)",

@@ -76,7 +76,7 @@ class EvaluationParameters(Parameters):
         """The decoders to compare with, by name: ``ranking`` with their changes.
 
         Raises:
-            ValueError: a changed setting is unknown or illegal.
+            ValueError: a changed setting is unknown or invalid.
         """
         if CONFIGURED in self.decoders:
             raise ValueError(

@@ -38,7 +38,7 @@ class AblationParameters(Parameters):
         """The settings of every variant: ``training`` with its changes.
 
         Raises:
-            ValueError: a changed setting is unknown or illegal.
+            ValueError: a changed setting is unknown or invalid.
         """
         return changed(training, self.variants, ".variants.{}")
 

@@ -20,7 +20,7 @@ from sidiff.decoding.keys import among, repeats
 from sidiff.decoding.posterior import Posterior
 from sidiff.decoding.scan import best_columns, best_rows
 from sidiff.diffusion.histories import HistoryBatch
-from sidiff.ranking.lists import distinct, fit, sids_of
+from sidiff.ranking.lists import distinct, padded_to, sids_of
 from sidiff.ranking.markov import Followers, Transitions
 from sidiff.ranking.ranker import Lists
 
@@ -96,7 +96,7 @@ class ItemRanker:
             if items.shape[1] < width or bool(enough.all()):
                 break
             width *= 4
-        items, scores = fit(items, k, -1), fit(scores, k, -torch.inf)
+        items, scores = padded_to(items, k, -1), padded_to(scores, k, -torch.inf)
         share = None
         if followers is not None:
             share = -torch.expm1(-followers.value_of(items))

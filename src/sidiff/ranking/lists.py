@@ -95,10 +95,10 @@ def distinct(rows: Tensor, k: int) -> Tensor:
     """The first ``k`` distinct rows of each list."""
     rows = rows.masked_fill(repeats(rows), -1)
     order = (rows < 0).to(torch.uint8).argsort(dim=1, stable=True)
-    return fit(rows.gather(1, order), k, -1)
+    return padded_to(rows.gather(1, order), k, -1)
 
 
-def fit(values: Tensor, width: int, empty: float) -> Tensor:
+def padded_to(values: Tensor, width: int, empty: float) -> Tensor:
     """Exactly ``width`` columns."""
     missing = width - values.shape[1]
     return (

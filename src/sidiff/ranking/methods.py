@@ -43,7 +43,7 @@ def method_ranker(
         SidiffError: the method ranks items and the network has only digits.
     """
     searched, encode = model
-    if not parameters.by_items:
+    if not parameters.needs_posterior:
         return SearchRanker(searched, encode, parameters, catalogue)
     if not isinstance(searched, Posterior):
         raise SidiffError(

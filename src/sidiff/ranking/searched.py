@@ -17,7 +17,7 @@ from sidiff.decoding.keys import among
 from sidiff.decoding.search import Search
 from sidiff.diffusion.denoiser import DenoisingModel
 from sidiff.diffusion.histories import HistoryBatch
-from sidiff.ranking.lists import compact, distinct, fit, items_of, rank_sids
+from sidiff.ranking.lists import compact, distinct, items_of, padded_to, rank_sids
 from sidiff.ranking.ranker import Lists
 from sidiff.ranking.settings import RankingParameters
 
@@ -59,7 +59,11 @@ class SearchRanker:
         decoded = DECODERS[p.method](search)
         ranked = rank_sids(decoded, catalogue, excluded_sids)
         items, scores = items_of(ranked.rows, ranked.scores, catalogue, excluded, k)
-        items, scores, rows = fit(items, k, -1), fit(scores, k, -torch.inf), ranked.rows
+        items, scores, rows = (
+            padded_to(items, k, -1),
+            padded_to(scores, k, -torch.inf),
+            ranked.rows,
+        )
         short = (items < 0).any(1) & (p.constraint == "items")
         if bool(short.any()):
             # 2 k, because up to k of them may be in the list already.

@@ -40,7 +40,7 @@ class RankingParameters(DecodingParameters):
     method: Method
 
     @property
-    def by_items(self) -> bool:
+    def needs_posterior(self) -> bool:
         """Test that the method ranks whole items, by their vectors."""
         return self.method in BY_ITEMS
 

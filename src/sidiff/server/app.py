@@ -22,7 +22,7 @@ from sidiff.errors import SidiffError
 from sidiff.parameters import Device
 from sidiff.server import messages as m
 from sidiff.server.batching import Batcher, BusyError
-from sidiff.server.current import Current
+from sidiff.server.current import ServedBundle
 from sidiff.server.middleware import Middleware, problem
 from sidiff.serving.recommender import ListOptions
 
@@ -53,7 +53,7 @@ def create_app(
     Raises:
         SidiffError: there is no bundle, or it is damaged.
     """
-    current = Current(bundle, device)
+    current = ServedBundle(bundle, device)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -75,7 +75,7 @@ def create_app(
     return app
 
 
-def _add_lists(app: FastAPI, current: Current) -> None:
+def _add_lists(app: FastAPI, current: ServedBundle) -> None:
     batcher = Batcher(current)
 
     @app.post("/recommendations", response_model=m.ListsResponse)
@@ -101,7 +101,7 @@ def _add_lists(app: FastAPI, current: Current) -> None:
         return _json(m.SimilarItems(bundle=bundle, items=list(found)))
 
 
-def _add_state(app: FastAPI, current: Current) -> None:
+def _add_state(app: FastAPI, current: ServedBundle) -> None:
     @app.get("/health")
     async def health() -> m.Health:
         """The state of the server and its bundle."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from sidiff.server.current import Current
+from sidiff.server.current import ServedBundle
 from sidiff.server.metrics import BATCH_USERS, WAITING_USERS
 from sidiff.serving import Recommender
 from sidiff.serving.lists import UserList
@@ -41,7 +41,7 @@ class _Request(NamedTuple):
 class Batcher:
     """The ranking thread and its queue of requests."""
 
-    def __init__(self, current: Current) -> None:
+    def __init__(self, current: ServedBundle) -> None:
         """Start without requests; ``current`` has the recommender of each pass."""
         self._current = current
         self._waiting: deque[_Request] = deque()

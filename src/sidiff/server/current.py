@@ -20,7 +20,7 @@ from sidiff.serving.bundle import find_bundle
 logger = logging.getLogger(__name__)
 
 
-class Current:
+class ServedBundle:
     """A recommender that follows its bundle's path.
 
     Attributes:

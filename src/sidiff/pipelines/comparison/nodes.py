@@ -73,7 +73,7 @@ def plot_comparison(
     searches = {
         name: ranking.method
         for name, ranking in evaluation.other_decoders().items()
-        if not ranking.by_items
+        if not ranking.needs_posterior
     }
     lines = headlines(comparison)
     return comparison_figure(lines), trade_off_figure(comparison, searches)
