@@ -59,11 +59,8 @@ class SearchRanker:
         decoded = DECODERS[p.method](search)
         ranked = rank_sids(decoded, catalogue, excluded_sids)
         items, scores = items_of(ranked.rows, ranked.scores, catalogue, excluded, k)
-        items, scores, rows = (
-            padded_to(items, k, -1),
-            padded_to(scores, k, -torch.inf),
-            ranked.rows,
-        )
+        items, scores = padded_to(items, k, -1), padded_to(scores, k, -torch.inf)
+        rows = ranked.rows
         short = (items < 0).any(1) & (p.constraint == "items")
         if bool(short.any()):
             # 2 k, because up to k of them may be in the list already.
