@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 NAMES = {
-    "items": "item softmax",
+    "items": "posterior",
     "cpd": "CPD",
     "markov": "Markov chain",
     "sasrec": "SASRec",

@@ -57,16 +57,10 @@ def render_texts(
         SidiffError: ``items`` lacks a field; lists the present ones.
     """
     fields = list(dict.fromkeys(part.field for part in template))
-    present = [name for name in items.columns if name != "item_id"]
-    for name in fields:
-        if name not in present:
-            raise SidiffError(
-                f"The items have no field {name} ({', '.join(present)}): correct "
-                "embedding.text."
-            )
+    _check_fields(fields, items)
     rows = pl.DataFrame({"item_id": pl.Series(item_ids, dtype=pl.String)})
     known = items.unique("item_id", keep="first", maintain_order=True)
-    written = [PRICE_TEXT] if "price" in fields and PRICE_TEXT in present else []
+    written = [PRICE_TEXT] if "price" in fields and PRICE_TEXT in items else []
     rows = rows.join(
         known.select("item_id", *dict.fromkeys([*fields, *written])),
         on="item_id",
@@ -81,15 +75,7 @@ def render_texts(
     text = pl.select(
         pl.concat_str(pieces, separator=" ", ignore_nulls=True)
     ).to_series()
-    bare = rows["item_id"].filter(text == "")
-    if len(bare):
-        logger.warning(
-            "%s items have no text and are given their id, %s first: their semantic "
-            "IDs mean nothing",
-            f"{len(bare):,}",
-            bare[0],
-        )
-    _warn_about(text)
+    _warn_about(rows["item_id"], text)
     return rows.select(
         "item_id",
         text=pl.when(text != "").then(text).otherwise("item_id"),
@@ -97,8 +83,26 @@ def render_texts(
     )
 
 
-def _warn_about(texts: pl.Series) -> None:
-    """Warn about texts that are all equal or contain replacement characters."""
+def _check_fields(fields: Sequence[str], items: pl.DataFrame) -> None:
+    present = [name for name in items.columns if name != "item_id"]
+    for name in fields:
+        if name not in present:
+            raise SidiffError(
+                f"The items have no field {name} ({', '.join(present)}): correct "
+                "embedding.text."
+            )
+
+
+def _warn_about(item_ids: pl.Series, texts: pl.Series) -> None:
+    """Warn about texts that are empty, all equal or damaged."""
+    bare = item_ids.filter(texts == "")
+    if len(bare):
+        logger.warning(
+            "%s items have no text and are given their id, %s first: their semantic "
+            "IDs mean nothing",
+            f"{len(bare):,}",
+            bare[0],
+        )
     if len(texts) > 1 and texts[0] and texts.n_unique() == 1:
         logger.warning(
             "All %s items have the same text (%s): name fields that tell them apart "
