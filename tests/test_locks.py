@@ -80,6 +80,11 @@ def tell(process: subprocess.Popen[str]) -> None:
         (({"a": "x"}, {"b": "y"}), ({"b": "y"}, {}), "reads or writes b at y now"),
         (({"a": "x"}, {"b": "y"}), ({"c": "z"}, {"b": "y"}), None),
         (({"a": "x"}, {}), ({"a": "y"}, {}), None),
+        (
+            ({"a": "x"}, {"previous_a": "x"}),
+            ({"b": "y"}, {"a": "x"}),
+            "Another run writes a at x now",
+        ),
     ],
 )
 def test_a_writer_is_alone_and_readers_are_not(

@@ -12,7 +12,7 @@ from typing import Any
 
 
 def main(*args: Any, **kwargs: Any) -> Any:
-    """Do what the first word says, or what the options of ``kedro run`` say."""
+    """Run ``serve`` or ``demo``; without these words, ``kedro run``."""
     given = list(args[0]) if args else sys.argv[1:]
     # Neither of the two knows Kedro.
     if given[:1] == ["serve"]:

@@ -84,7 +84,7 @@ def _check_pipelines(names: Iterable[str]) -> None:
 
 
 def _full_disk(error: BaseException | None) -> SidiffError | None:
-    """Return a sentence if a full disk is behind ``error``, whoever met it.
+    """Return a ``SidiffError`` if a full disk caused ``error``, else None.
 
     Sidiff's own files say it themselves; the tracking's database does not.
     """
@@ -173,7 +173,7 @@ run = RunCommand(
 
 @click.group(context_settings=CONTEXT_SETTINGS, name="sidiff")
 def cli() -> None:
-    """Commands of sidiff beside Kedro's."""
+    """Commands that sidiff adds to Kedro's or replaces."""
 
 
 cli.add_command(run)

@@ -1,4 +1,4 @@
-"""The whole configuration: every group of parameters, and what no group knows alone."""
+"""The whole configuration: all groups of parameters, and checks across groups."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Url = Annotated[str, matching("https?://.+", "an http or https address")]
 
 
 class RayParameters(Parameters):
-    """The cluster of what has ``engine: ray``."""
+    """The Ray cluster of all stages with ``engine: ray``."""
 
     address: Text | None
 
@@ -118,7 +118,7 @@ class Configuration(Parameters):
         ranked_by: str = "evaluation",
         ranking: RankingParameters | None = None,
     ) -> Iterator[str]:
-        """Misfits of a training, which stands at the place ``own``."""
+        """Conflicts between the training at the place ``own`` and other groups."""
         noising, digits = training.noising, self.tokenization.digits
         if noising.amount == "nested" and noising.views > digits:
             yield (
@@ -195,7 +195,7 @@ class RunParameters(Parameters):
 
     @property
     def source(self) -> Literal["sample", "files"]:
-        """Whether the generator of the synthetic shop makes the raw files."""
+        """Source of the raw files: the generator (``sample``) or ``files``."""
         named = self.raw != "sample" or self.raw_reviews is not None
         return "files" if named else "sample"
 
@@ -228,7 +228,7 @@ def validate(parameters: Mapping[str, Any]) -> Configuration:
 def completed(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters with training.validation.decoding laid over evaluation.decoding.
 
-    What is no group stays as it is, for ``validate`` to refuse.
+    Values that are not groups are unchanged; ``validate`` refuses them.
     """
     try:
         decoding = overlaid(

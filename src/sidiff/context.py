@@ -1,9 +1,8 @@
 """One run's configuration: checked once, before anything else happens.
 
 The context is the first object of every Kedro command that knows both the
-environment and the run-time parameters, so what needs them is checked here: are all
-parameters legal, and is there a place to store things. (Hooks do not run under
-``kedro viz``.)
+environment and the run-time parameters, so it checks that all parameters are valid and
+that ``storage`` is usable. (Hooks do not run under ``kedro viz``.)
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ class SidiffContext(KedroContext):
             **{name: getattr(groups, name) for name in GROUPS},
         }
         _check_storage(storage)
-        self.locks_lie_in = self._folder_of_locks(storage, run.scratch)
+        self.locks_folder = self._folder_of_locks(storage, run.scratch)
         if run.source == "files" and run.raw == "sample" and "dataset" not in given:
             logger.warning(
                 "Results of these files go to the folders of data set %s; add "
@@ -89,8 +88,7 @@ class SidiffContext(KedroContext):
     def _in_project(self, path: str) -> str:
         """Resolver ``${in_project:PATH}``: a path below the project's folder.
 
-        Whatever takes no project into account (MLflow's database) would make a file of
-        its own in every folder from which a command is given.
+        MLflow would otherwise create its database in the folder of the command.
         """
         return (Path(self.project_path) / path).as_posix()
 
@@ -137,7 +135,7 @@ class SidiffContext(KedroContext):
         return Path(self.project_path) / storage.rpartition("://")[2]
 
     def _get_config_credentials(self) -> dict[str, Any]:
-        """Return the credentials, empty ones where nobody gave any.
+        """Return the credentials; a missing entry is empty.
 
         The catalogue names them everywhere; most stores need none beside their
         environment variables, and a folder none at all.

@@ -52,7 +52,7 @@ class InputHooks:
     @hook_impl
     def after_context_created(self, context: Any) -> None:
         """Store the folder of the locks."""
-        self._locks_folder = context.locks_lie_in
+        self._locks_folder = context.locks_folder
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:

@@ -23,7 +23,7 @@ LOCKS = ".locks"
 
 
 class RunLock:
-    """The locks of the one run of this process."""
+    """The locks that this process holds for its run."""
 
     def __init__(self) -> None:
         self._file: int | None = None
@@ -47,7 +47,13 @@ class RunLock:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = os.open(folder / LOCKS, os.O_RDWR | os.O_CREAT, 0o666)
-            for locks, kind in ((writes, fcntl.LOCK_EX), (reads, fcntl.LOCK_SH)):
+            # A shared lock would replace the exclusive one of the same place.
+            only_read = {
+                name: place
+                for name, place in reads.items()
+                if place not in writes.values()
+            }
+            for locks, kind in ((writes, fcntl.LOCK_EX), (only_read, fcntl.LOCK_SH)):
                 for name, place in sorted(locks.items()):
                     _lock(self._file, name, place, kind)
         except OSError as error:

@@ -21,7 +21,7 @@ _RELATIVE = re.compile(r"(?<![\w.\]])\.(?=[a-z_])")
 
 
 def problems(name: str, model: type[BaseModel], error: ValidationError) -> list[str]:
-    """What is wrong with the group ``model`` at the place ``name``, a clause each."""
+    """One clause per error in the group ``model`` named ``name``."""
     clauses: dict[str, list[str]] = {}
     for detail in error.errors():
         clause, rule = _clause(name, model, detail)

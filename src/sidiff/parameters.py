@@ -1,6 +1,6 @@
 """Base of every group of parameters, and the kinds of values that groups share.
 
-The groups themselves stand beside what reads them (``training.settings``,
+Each group is in the ``settings.py`` of the package that reads it (``training.settings``,
 ``sids.settings``, ...). Values live in ``conf/``, where each has a comment with its
 unit and effect. No group holds a default, so that a value has exactly one home.
 """
@@ -25,7 +25,7 @@ from sidiff.registry import wrong
 
 
 def matching(pattern: str, words: str) -> AfterValidator:
-    """A whole pattern for texts, which a message tells in ``words``."""
+    """Validator of texts that match ``pattern``; ``words`` describe it in messages."""
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):

@@ -176,7 +176,7 @@ PIPELINES = STAGES | _pipelines("recommend", "catalogue_update", "ablation")
 
 
 def stage_that_makes(dataset: str) -> str:
-    """The stage of whose outputs a data set is one."""
+    """The stage that outputs a data set."""
     return next(
         stage
         for stage, pipeline in PIPELINES.items()

@@ -92,7 +92,7 @@ class AutoregressiveTask(BaselineTask):
 def fit_autoregressive(
     inputs: TrainingInputs, seed: int, label: str = "autoregressive"
 ) -> tuple[AutoregressiveDecoder, Trained]:
-    """Train on the denoiser's samples, with its network shape and schedule.
+    """Train on the denoiser's samples, with its ``d_model``, heads and validation.
 
     Weights, order of the samples and dropout follow from ``seed``. The model is that of
     the best epoch, in evaluation mode.

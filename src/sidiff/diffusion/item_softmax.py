@@ -3,7 +3,7 @@
 The repeat gate is a learned number that is added to the logits of items in the history.
 
 Symbols: B users, T history, P positions (one target each), N items, n of a slice, d
-width, E additions.
+d_model, E additions.
 """
 
 from __future__ import annotations

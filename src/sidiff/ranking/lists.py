@@ -33,7 +33,7 @@ class RankedSids(NamedTuple):
 def rank_sids(
     decoded: Decoded, catalogue: Catalogue, excluded_sids: Tensor
 ) -> RankedSids:
-    """Rank decoded SIDs without repeats and without SIDs of no allowed item."""
+    """Rank the distinct decoded SIDs that have an allowed item."""
     rows = catalogue.index.rows(decoded.codes)
     live = decoded.scores > -torch.inf
     valid = live & (rows >= 0)
@@ -99,7 +99,7 @@ def distinct(rows: Tensor, k: int) -> Tensor:
 
 
 def padded_to(values: Tensor, width: int, empty: float) -> Tensor:
-    """Exactly ``width`` columns."""
+    """Rows cut, or padded with ``empty``, to ``width`` columns."""
     missing = width - values.shape[1]
     return (
         F.pad(values, (0, missing), value=empty) if missing > 0 else values[:, :width]

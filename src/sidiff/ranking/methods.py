@@ -18,7 +18,7 @@ from sidiff.ranking.searched import SearchRanker
 from sidiff.ranking.settings import WITH_TRANSITIONS, RankingParameters
 
 Encode = Callable[[HistoryBatch], Any]
-"""The encoder of a network: histories of a batch to its memory of them."""
+"""The encoder of a network: from a batch of histories to their memory."""
 
 
 def search_model(

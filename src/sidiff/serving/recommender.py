@@ -296,7 +296,7 @@ class Recommender:
         return steps
 
     def _restricted(self, allow: Ids | None, deny: Ids | None) -> Catalogue | None:
-        """The catalogue of the items that a call allows; None if there is none."""
+        """The catalogue of the items that a call allows; None if no item is allowed."""
         catalogue = self._inputs.catalogue
         if allow is None and deny is None:
             return catalogue

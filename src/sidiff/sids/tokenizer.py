@@ -70,7 +70,7 @@ def choose_codes(
         if codes <= n_train < codes * POINTS_PER_CODE:
             logger.info(
                 "Codes per digit: %d, as set; %s training items are fewer than the %d "
-                "per code that k-means likes",
+                "per code that k-means needs",
                 codes,
                 f"{n_train:,}",
                 POINTS_PER_CODE,
@@ -82,7 +82,7 @@ def choose_codes(
         codes = max(codes, least)
         why = f"at least {POINTS_PER_CODE} per code, at most {most} codes"
         if n_train < codes * POINTS_PER_CODE:
-            why = "as few as tell all items apart, though k-means likes more per code"
+            why = "the fewest for distinct SIDs; k-means needs more items per code"
         logger.info(
             "Codes per digit: %d, chosen for %s training items (%s)",
             codes,

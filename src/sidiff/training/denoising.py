@@ -188,7 +188,7 @@ class DenoiserTask(Task):
         )
 
     def validate(self, workers: Workers) -> dict[str, float]:
-        """Metrics at both levels, and the score from NDCG@10 and Recall@10 of one."""
+        """Metrics at both levels, and the score at ``validation.level``."""
         parameters, users = self.parameters.validation, self.validation
         items, sids = np.zeros((2, len(users.samples), SCORE_CUTOFF), dtype=np.int64)
         # Whole batches, so that lists do not depend on the number of workers.
