@@ -145,13 +145,11 @@ class ItemRanker:
         if followers is not None:
             grown = _growth(followed - total, followers.values)
             scores = scores + followers.value_of(by_popularity[places]) - grown
-            not_allowed = (others == size) | among(
-                others, torch.cat([excluded, places], 1)
-            )
+            invalid = (others == size) | among(others, torch.cat([excluded, places], 1))
             if allowed is not None:
-                not_allowed |= ~allowed[others.clamp(max=size - 1)]
+                invalid |= ~allowed[others.clamp(max=size - 1)]
             more = followed - total + followers.values - grown
-            more = more.masked_fill(not_allowed, -torch.inf)
+            more = more.masked_fill(invalid, -torch.inf)
             width = places.shape[1]
             places, order = torch.cat([places, others], 1).sort(dim=1)
             scores = torch.cat([scores, more], 1).gather(1, order)
