@@ -1,7 +1,8 @@
 """Base of every group of parameters, and the kinds of values that groups share.
 
 Each group is in the ``settings.py`` of the package that reads it. Values live in
-``conf/``, where each has a comment with its unit and effect. No group holds a default, so that a value has exactly one home.
+``conf/``, where each has a comment with its unit and effect. No group holds a
+default, so that a value has exactly one home.
 """
 
 from __future__ import annotations

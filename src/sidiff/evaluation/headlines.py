@@ -212,8 +212,8 @@ def comparison_table(comparison: pl.DataFrame, dataset: str) -> str:
     parts += [
         "## Lists and costs",
         f"*coverage*: share of the catalogue in the first {k} of any list; *popular*:"
-        f" share of the first {k} that is among the 1 % most popular items; both depend on"
-        " the number of users. *calls*: denoiser passes made for a user.",
+        f" share of the first {k} that is among the 1 % most popular items; both depend"
+        " on the number of users. *calls*: denoiser passes made for a user.",
         _lists_and_costs(rows, lines, k),
     ]
     return "\n\n".join(parts) + "\n"
