@@ -323,7 +323,10 @@ CASES = [
             b"customer,sku,bought_at\nc,s,1700000000\n",
             **OWN | {"interactions.time_unit": "ms"},
         ),
-        ("1972", "as ms", "set ingestion.interactions.time_unit to s"),
+        (
+            "bought_at is a time in a coarser unit than ms",
+            "correct ingestion.interactions",
+        ),
     ),
     # models
     Case(

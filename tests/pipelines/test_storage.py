@@ -105,7 +105,7 @@ def test_copies_need_a_local_folder(
 ) -> None:
     monkeypatch.setenv("SIDIFF_STORAGE", "memory:///bucket")
     monkeypatch.setenv("SIDIFF_SCRATCH", "s3://bucket/scratch")
-    with pytest.raises(SidiffError, match="need a folder on this machine"):
+    with pytest.raises(SidiffError, match="must be a folder on this machine"):
         catalogue(project, "prod")
 
 

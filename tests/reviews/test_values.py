@@ -436,4 +436,4 @@ def test_equal_texts_and_lost_letters_are_told(
     render(tmp_path, [{"title": "vase"}] * 3, "title")
     assert "All 3 items have the same text (vase.)" in caplog.text
     render(tmp_path, [{"title": "Th\ufffd"}, {"title": "b"}], "title")
-    assert "1 item texts have letters that were lost" in caplog.text
+    assert "1 item texts have replacement characters" in caplog.text
