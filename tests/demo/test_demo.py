@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -145,6 +148,23 @@ def test_nothing_comes_from_elsewhere(address: str, browser: webdriver.Chrome) -
     assert not [name for name in loaded if not name.startswith((address, "data:"))]
 
 
+def typical(titles: list[str], catalogue: list[str]) -> list[str]:
+    """The four words by titles with them, times the log of the ratio of frequencies."""
+
+    def counted(some: list[str]) -> Counter[str]:
+        return Counter(
+            word for title in some for word in set(re.findall(r"\w{3,}", title.lower()))
+        )
+
+    here, everywhere = counted(titles), counted(catalogue)
+    rank = {
+        word: n * math.log(n / len(titles) * len(catalogue) / everywhere[word])
+        for word, n in here.items()
+    }
+    best = sorted(rank, key=lambda word: (-rank[word], word))
+    return [word for word in best[:4] if rank[word] > 0]
+
+
 def test_titles_are_no_html(bundle: Bundle) -> None:
     recommender = Recommender(bundle)
     ids = recommender.names.item_ids[:3].to_list()
@@ -168,6 +188,8 @@ def test_titles_are_no_html(bundle: Bundle) -> None:
         if sid.split("-")[first.digit] == str(first.code)
     ]
     assert f"{len(same)} items, such as {escape(same[0])}" in page
+    words = typical(same, recommender.names.titles.to_list())
+    assert f"<i>{escape(', '.join(words))}</i>" in page
     assert "transitions in training" in reason(item, found)
     popular = recommender.recommend([], 1)
     assert "no item of the history" in reason(popular[0], popular)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from html import escape
 
+import polars as pl
+
 from sidiff.serving.item_ids import ItemNames
 from sidiff.serving.lists import POPULAR, Item, UserList
 
-TITLES = 2
-"""Titles shown as examples of a code."""
+WORDS, TITLES = 4, 1
+"""Number of words and of titles shown for a code."""
 STYLE = """
 .sidiff table { width: 100%; border-collapse: collapse; font-size: .9em }
 .sidiff th { text-align: left; font-weight: 600; border-bottom: 1px solid #8888 }
@@ -56,6 +58,7 @@ def steps_table(item: Item, names: ItemNames) -> str:
     if item.steps is None:
         return "<div class=sidiff>The network was not used for this list.</div>"
     digits = len(item.steps)
+    counts = _title_counts(names.titles)
     filled: dict[int, int] = {}
     rows = []
     for number, step in enumerate(item.steps, 1):
@@ -67,15 +70,16 @@ def steps_table(item: Item, names: ItemNames) -> str:
         others = "".join(
             f"<div><span class=bar style='width:{60 * one.probability:.1f}px'></span> "
             f"{one.probability:.0%} <span class=code>{one.code}</span> "
-            f"{_items_with(names, step.digit, one.code)}</div>"
+            f"{_meaning(names, counts, step.digit, one.code)}</div>"
             for one in step.likeliest
             if one.code != step.code
         )
         rows.append(
             f"<tr><td>{number}</td><td class=code>{state}</td>"
             f"<td>digit {step.digit + 1}: <span class=code>{step.code}</span>, "
-            f"{step.probability:.0%}<br>{_items_with(names, step.digit, step.code)}"
-            f"</td><td>{others}</td></tr>"
+            f"{step.probability:.0%}<br>"
+            f"{_meaning(names, counts, step.digit, step.code)}</td>"
+            f"<td>{others}</td></tr>"
         )
     return (
         f"<div class=sidiff><p>{_title(item)}</p><table><tr><th>Step</th>"
@@ -88,9 +92,36 @@ def _title(item: Item) -> str:
     return escape(item.title or item.item_id)
 
 
-def _items_with(names: ItemNames, digit: int, code: int) -> str:
-    """The number of items with a code, and some of their titles."""
+def _meaning(names: ItemNames, counts: pl.DataFrame, digit: int, code: int) -> str:
+    """Typical words of the items with a code, their number and some titles."""
     codes = names.semantic_ids.str.split("-").list.get(digit)
     titles = names.titles.filter(codes == str(code))
     some = "; ".join(titles.drop_nulls().head(TITLES))
-    return f"<span class=quiet>{len(titles):,} items, such as {escape(some)}</span>"
+    words = ", ".join(_typical_words(titles, len(codes), counts)) or "no typical word"
+    return (
+        f"<i>{escape(words)}</i> <span class=quiet>{len(titles):,} items, such as "
+        f"{escape(some)}</span>"
+    )
+
+
+def _typical_words(titles: pl.Series, items: int, counts: pl.DataFrame) -> pl.Series:
+    """Words that are more frequent in ``titles`` than in the titles of all ``items``.
+
+    A word ranks by the number of titles with it, times the log of the ratio of its
+    frequencies here and in the catalogue; ``counts`` are those of the catalogue.
+    """
+    ratio = pl.col("count") / len(titles) * items / pl.col("count_all")
+    return (
+        _title_counts(titles)
+        .join(counts, on="word", suffix="_all")
+        .with_columns(rank=pl.col("count") * ratio.log())
+        .filter(pl.col("rank") > 0)
+        .sort(["rank", "word"], descending=[True, False])["word"]
+        .head(WORDS)
+    )
+
+
+def _title_counts(titles: pl.Series) -> pl.DataFrame:
+    """The number of titles with each word of three letters or more."""
+    words = titles.rename("word").str.to_lowercase().str.extract_all(r"\w{3,}")
+    return words.list.unique().explode().drop_nulls().value_counts()
