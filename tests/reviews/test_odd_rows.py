@@ -247,3 +247,16 @@ def test_a_file_whose_rows_do_not_match_its_header_is_refused(
     (tmp_path / "items.csv").write_text(f"{first}sku,name,price\n{rows}")
     with pytest.raises(SidiffError, match=said):
         items(tmp_path / "items.csv")
+
+
+def test_columns_that_change_their_places_are_refused(tmp_path: Path) -> None:
+    path = lines(tmp_path / "log.csv", [["customer", "sku", "at"], *events(6)])
+    with path.open("a") as file:
+        file.write(f"at,customer,sku\n{TIME},c9,00101\n")
+    with pytest.raises(SidiffError, match=r"another order \(row 7\): split the file"):
+        log(path)
+    path = lines(tmp_path / "items.csv", [["sku", "name"], ["1", "vase"]])
+    with path.open("a") as file:
+        file.write("name,sku\ntray,2\n")
+    with pytest.raises(SidiffError, match=r"another order \(row 2\): split the file"):
+        items(path)

@@ -17,6 +17,7 @@ from sidiff.reviews.streams import FAULT, LINE, ROW
 from sidiff.reviews.tables import (
     check_columns,
     column_names,
+    other_order,
     readable,
     scan,
 )
@@ -28,6 +29,7 @@ REASON = "why the row is set aside"
 TEXT = "the row in words"
 INVALID_RATING = "the rating is not a number"
 OTHER_UNIT = "is a time in a coarser unit"
+OTHER_ORDER = "the header in another order"
 KEPT_ROWS = 100_000
 """Rows set aside that are kept with their texts."""
 # Clocks differ, and a time without a zone may be ahead of UTC.
@@ -48,7 +50,7 @@ def read(
     names = column_names(path, [*ids, *others])
     check_columns(path, names, [*ids, *others], "interactions")
     with readable(path):
-        checked = _checked(path, scan(path, ids, others), columns, now)
+        checked = _checked(path, scan(path, ids, others), columns, names, now)
         good, seconds = ~pl.col(SET_ASIDE), pl.col("timestamp")
         counts = (
             checked.select(
@@ -63,7 +65,11 @@ def read(
         rejected = pl.DataFrame(schema=REJECTED)
         reasons: dict[str, int] = {}
         if counts["bad"]:
-            rejected, reasons = _set_aside(path, checked.filter(SET_ASIDE))
+            wrong = checked.filter(SET_ASIDE)
+            moved = wrong.filter(OTHER_ORDER).select(ROW).head(1).collect()
+            if len(moved):
+                raise other_order(path, moved.item())
+            rejected, reasons = _set_aside(path, wrong)
     rows, bad = counts.pop("rows"), counts.pop("bad")
     frame = checked.filter(good).select(INTERACTIONS.names())
     part = Ingested(frame, rejected, rows + bad, rows, bad)
@@ -88,7 +94,11 @@ def _set_aside(path: Path, wrong: pl.LazyFrame) -> tuple[pl.DataFrame, dict[str,
 
 
 def _checked(
-    path: Path, rows: pl.LazyFrame, columns: InteractionColumns, now: int
+    path: Path,
+    rows: pl.LazyFrame,
+    columns: InteractionColumns,
+    names: Sequence[str],
+    now: int,
 ) -> pl.LazyFrame:
     """Convert rows, and add the reason to set a row aside or null."""
     raw = list(dict.fromkeys([columns.user, columns.item, columns.timestamp]))
@@ -100,6 +110,7 @@ def _checked(
         FAULT,
         LINE,
         _in_words(raw, types).alias(TEXT),
+        _in_other_order(raw, names, types).alias(OTHER_ORDER),
         time.other_unit.alias(OTHER_UNIT),
         invalid_rating.alias(INVALID_RATING),
         user_id=_identifier(path, columns.user, types),
@@ -147,6 +158,16 @@ def _rating(name: str | None, types: pl.Schema) -> tuple[pl.Expr, pl.Expr]:
     number = column.cast(pl.Float32, strict=False)
     finite = pl.when(number.is_finite()).then(number)
     return finite, given & finite.is_null()
+
+
+def _in_other_order(
+    raw: Sequence[str], names: Sequence[str], types: pl.Schema
+) -> pl.Expr:
+    """Whether a row is the header once more with other columns at these places."""
+    if any(types[name] != pl.String for name in raw):
+        return pl.lit(value=False)
+    known = pl.all_horizontal(pl.col(name).is_in(list(names)) for name in raw)
+    return known & pl.any_horizontal(pl.col(name) != name for name in raw)
 
 
 def _in_words(columns: Sequence[str], types: pl.Schema) -> pl.Expr:

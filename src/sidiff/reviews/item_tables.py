@@ -21,6 +21,7 @@ from sidiff.reviews.streams import FAULT, LINE, ROW
 from sidiff.reviews.tables import (
     column_names,
     find_format,
+    other_order,
     readable,
     scan,
 )
@@ -51,7 +52,7 @@ def read(path: Path, columns: ItemColumns) -> Ingested:
     with readable(path):
         for block in _blocks(path, columns.item):
             lines += len(block)
-            frame, wrong = _frame(block, layout)
+            frame, wrong = _frame(path, block, layout)
             blocks.append(frame)
             rejected += [(path.name, *reason) for reason in wrong]
     frame = pl.concat(blocks, how="diagonal")
@@ -100,7 +101,7 @@ def _blocks(path: Path, item: str) -> Iterator[list[Row]]:
 
 
 def _frame(
-    block: Sequence[Row], layout: ItemLayout
+    path: Path, block: Sequence[Row], layout: ItemLayout
 ) -> tuple[pl.DataFrame, list[tuple[int, str, str]]]:
     """Return the items of a block, and number, reason and text of rejected rows."""
     values = [{} if isinstance(row, str) else row for _, _, row in block]
@@ -113,6 +114,8 @@ def _frame(
     for (number, line, row), value, item in zip(
         block, values, tidy_ids(ids), strict=True
     ):
+        if item != layout.item and item in value and _only_names(value):
+            raise other_order(path, number)
         try:
             rows.append(_item(row, item, layout, further))
         except MalformedLineError as error:
@@ -122,6 +125,11 @@ def _frame(
     schema = dict(ITEMS) | {_PRICE: pl.String()}
     schema |= dict.fromkeys(further, pl.List(pl.String))
     return pl.DataFrame(rows, schema=schema, orient="row"), wrong
+
+
+def _only_names(row: Mapping[str, Any]) -> bool:
+    """Whether a row has nothing but names of columns, as a second header has."""
+    return all(isinstance(value, str) and value in row for value in row.values())
 
 
 def _item(

@@ -113,6 +113,14 @@ def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
     return rows.select(*account, *columns)
 
 
+def other_order(path: Path, row: int) -> SidiffError:
+    """The error for a second header, whose columns are in another order."""
+    return SidiffError(
+        f"{path} has its header once more, with the columns in another order (row "
+        f"{row}): split the file there and give both parts."
+    )
+
+
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Turn an error of Polars into one sentence that names the file.
