@@ -377,5 +377,5 @@ def test_few_items(
     fewer = {"whitening": {"dimensions": 8}}
     stages(run, own_files(log, items, tokenization=fewer), "tokenization")
     (said,) = [r.message for r in caplog.records if "Codes per digit" in r.message]
-    assert "chosen for 10 training items (as few as tell all items apart" in said
+    assert "chosen for 10 training items (the fewest for distinct SIDs" in said
     assert "at least 39" not in said

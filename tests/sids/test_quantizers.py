@@ -256,7 +256,7 @@ def test_more_codes_than_k_means_likes(
 ) -> None:
     caplog.set_level(logging.INFO)
     assert choose_codes(settings(codebook_size="auto"), 39 * 4 - 1, least=4) == 4
-    assert "as few as tell all items apart" in caplog.text
+    assert "the fewest for distinct SIDs" in caplog.text
     assert "at least" not in caplog.text
 
 
