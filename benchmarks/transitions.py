@@ -94,12 +94,12 @@ def rankers(catalog: Any, evaluator: Evaluator) -> Iterator[tuple[str, ItemRanke
         SidiffError: the networks have no posterior over items.
     """
     parameters, ranking = evaluator.parameters, evaluator.inputs
-    needs_posterior = RankingParameters.of(WITH_TRANSITIONS, parameters.decoding)
+    with_transitions = RankingParameters.of(WITH_TRANSITIONS, parameters.decoding)
     first, further = catalog.load("denoiser"), catalog.load("seed_denoisers")
     for seed, model in choose_seeds(first, further, parameters.seeds).items():
         with torch.inference_mode():
             found = search_model(network_from_saved(*model), ranking.items)
-        ranker = method_ranker(found, needs_posterior, ranking.catalogue)
+        ranker = method_ranker(found, with_transitions, ranking.catalogue)
         yield f"denoiser, seed {seed}", cast(ItemRanker, ranker)
     trained = {}
     if catalog.exists("baseline_networks"):

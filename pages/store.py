@@ -131,10 +131,10 @@ def other_method(
             for table in ("decoder_results", "decoder_costs")
         )
         source = SidTable.from_frame(catalog.load("sid_table"))
-    return needs_posterior(results, source, reference), costs
+    return by_items(results, source, reference), costs
 
 
-def needs_posterior(
+def by_items(
     results: pl.DataFrame, source: SidTable, reference: SidTable
 ) -> pl.DataFrame:
     """Results with the semantic IDs that the same items have in another table.

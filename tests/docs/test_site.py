@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pages.store import DATA, ROOT, needs_posterior
+from pages.store import DATA, ROOT, by_items
 from pages.tables import BLOCK, PAGES, fill
 from sidiff.errors import SidiffError
 from sidiff.sids.table import SidTable
@@ -50,11 +50,11 @@ def test_semantic_ids_of_another_table_are_named_by_their_items() -> None:
     sids = np.where(listed < 0, -1, source.groups().sid_of_item[listed])
     results = pl.DataFrame({"sids": sids})
     expected = np.where(listed < 0, -1, reference.groups().sid_of_item[listed])
-    found = needs_posterior(results, source, reference)["sids"].to_numpy()
+    found = by_items(results, source, reference)["sids"].to_numpy()
     np.testing.assert_array_equal(found, expected)
     shared = SidTable(np.zeros((4, 2), np.uint16), items, 4)
     with pytest.raises(SidiffError, match="share semantic IDs"):
-        needs_posterior(results, shared, reference)
+        by_items(results, shared, reference)
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
