@@ -11,13 +11,14 @@ import torch
 
 from sidiff.baselines import BASELINES
 from sidiff.baselines.method import Network, TrainingInputs
-from sidiff.baselines.run import Ranked, Stored, fit_baselines, rank_baselines
+from sidiff.baselines.run import Stored, fit_baselines, rank_baselines
 from sidiff.baselines.sasrec import SasRec, SasRecConfig
 from sidiff.baselines.settings import BaselinesParameters
 from sidiff.configuration import GROUPS, validate
 from sidiff.diffusion.histories import HistoryBatch
 from sidiff.errors import SidiffError
 from sidiff.evaluation.settings import EvaluationParameters
+from sidiff.ranking.results import Ranked
 from sidiff.reviews.sequences import evaluation_samples, training_samples
 from sidiff.reviews.transitions import transition_counts
 from sidiff.snapshots import SnapshotFolder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from sidiff.errors import SidiffError
 from sidiff.evaluation.settings import EvaluationParameters
 from sidiff.ranking.inputs import RankingInputs
 from sidiff.ranking.markov import Chain
-from sidiff.ranking.results import Results
+from sidiff.ranking.results import Ranked
 from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
 from sidiff.reviews.transitions import transition_counts
@@ -26,15 +25,6 @@ from sidiff.sids.table import SidTable
 
 Stored = tuple[dict[str, Tensor], dict[str, Any]]
 """Weights and configuration of a network."""
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """The lists of one method with one seed."""
-
-    method: str
-    seed: int
-    results: Results
 
 
 def fit_baselines(

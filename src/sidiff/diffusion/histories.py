@@ -96,12 +96,7 @@ class Histories:
         self.device = device
         self.items = torch.from_numpy(sequences.items.astype(np.int64)).to(device)
         self.offsets = torch.from_numpy(sequences.offsets.astype(np.int64)).to(device)
-        if residuals is None:
-            residuals = np.zeros(len(codes), dtype=np.int64)
-        self.table = ItemTable(
-            torch.from_numpy(codes.astype(np.int64)).to(device),
-            torch.from_numpy(residuals).to(device),
-        )
+        self.table = ItemTable.of(codes, residuals, device)
 
     def gather(self, samples: Tensor) -> SampleBatch:
         """Histories and targets of ``samples`` ``(B, 3)``: user, start, end.

@@ -25,7 +25,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -62,6 +64,21 @@ class ItemTable:
 
     codes: Tensor
     residuals: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        codes: NDArray[np.integer],
+        residuals: NDArray[np.int64] | None,
+        device: torch.device,
+    ) -> ItemTable:
+        """The items with these codes on a device; ``residuals``: None for all 0."""
+        if residuals is None:
+            residuals = np.zeros(len(codes), dtype=np.int64)
+        return cls(
+            torch.from_numpy(codes.astype(np.int64)).to(device),
+            torch.from_numpy(residuals).to(device),
+        )
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from sidiff.evaluation.settings import CONFIGURED, EvaluationParameters
 from sidiff.ranking.inputs import RankingInputs
 from sidiff.ranking.markov import Chain
 from sidiff.ranking.methods import method_ranker, search_model
-from sidiff.ranking.results import Results, result_frames
+from sidiff.ranking.results import Ranked, Results, result_frames
 from sidiff.ranking.settings import RankingParameters
 from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
@@ -156,7 +156,7 @@ def evaluate(
             label = f"all users, seed {seed}"
             results = evaluator.rank(denoiser, parameters.ranking, label)
             if seed in parameters.seeds:
-                parts.append((CONFIGURED, seed, results))
+                parts.append(Ranked(CONFIGURED, seed, results))
             if seed == main:
                 main_results = results
     return Evaluation(
@@ -202,7 +202,7 @@ def compare_decoders(
                     continue
                 label = f"{name}, seed {seed}"
                 ranked = evaluator.rank(denoiser, ranking, label, users)
-                parts.append((name, seed, ranked))
+                parts.append(Ranked(name, seed, ranked))
     if not parts:
         raise SidiffError(
             "There is no decoder to compare; name one in evaluation.decoders, for "

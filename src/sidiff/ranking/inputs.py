@@ -59,19 +59,18 @@ class RankingInputs:
             allowed: items that may be recommended ``(N,)``; None for all.
             chain: transitions in training, on the device.
         """
-        if residuals is None:
-            residuals = np.zeros(len(table.codes), dtype=np.int64)
-        items = ItemTable(
-            torch.from_numpy(table.codes.astype(np.int64)).to(device),
-            torch.from_numpy(residuals).to(device),
-        )
         catalogue = Catalogue.build(
             table.groups(), table.codebook_size, counts, device, lattice
         )
         if allowed is not None:
             catalogue = catalogue.restrict(torch.from_numpy(allowed).to(device))
         popularity = Popularity(torch.from_numpy(counts).to(device))
-        return cls(items, catalogue, ItemRanker(popularity, catalogue), chain)
+        return cls(
+            ItemTable.of(table.codes, residuals, device),
+            catalogue,
+            ItemRanker(popularity, catalogue),
+            chain,
+        )
 
     def transitions(self, parameters: TransitionParameters) -> Transitions | None:
         """The chain as a term of the energy; None without a chain."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -72,10 +73,18 @@ class Results:
         )
 
 
+class Ranked(NamedTuple):
+    """The lists of one method with one seed."""
+
+    method: str
+    seed: int
+    results: Results
+
+
 def result_frames(
-    ranked: Iterable[tuple[str, int, Results]],
+    ranked: Iterable[Ranked],
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Lists and costs of methods, each with its name and seed.
+    """Lists and costs of methods, as two frames.
 
     Returns:
         Rows of ``Results.to_frame``, and rows of method, seed and the fields of

@@ -66,7 +66,7 @@ def rank_variants(
     """Rank the test split by the network of every variant and seed."""
     from sidiff.diffusion.networks import network_from_saved
     from sidiff.pipelines.evaluation.nodes import evaluator_of
-    from sidiff.ranking.results import result_frames
+    from sidiff.ranking.results import Ranked, result_frames
 
     ranking = evaluation.other_decoders()[ablation.decoder]
     parts = []
@@ -81,7 +81,7 @@ def rank_variants(
             f"{method}, seed {seed}",
             evaluator.chosen_users(),
         )
-        parts.append((method, int(seed), ranked))
+        parts.append(Ranked(method, int(seed), ranked))
     return result_frames(parts)
 
 

@@ -77,4 +77,4 @@ def rank_baselines(
             users.item_ids, evaluation.allow_items, evaluation.deny_items, "evaluation"
         ),
     )
-    return result_frames((one.method, one.seed, one.results) for one in ranked)
+    return result_frames(ranked)
