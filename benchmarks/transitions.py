@@ -24,6 +24,7 @@ from sidiff.evaluation.run import Evaluator
 from sidiff.pipelines.evaluation.nodes import evaluator_of
 from sidiff.pipelines.frames import choose_seeds, split_models
 from sidiff.ranking.items import ItemRanker
+from sidiff.ranking.markov import Transitions
 from sidiff.ranking.methods import method_ranker, search_model
 from sidiff.ranking.settings import (
     WITH_TRANSITIONS,
@@ -81,7 +82,7 @@ def measured(catalog: Any, most_users: int, seed: int) -> list[Row]:
             row: Row = {"model": name, "scale": scale}
             for weight in WEIGHTS:
                 added = TransitionParameters(weight=weight, scale=scale)
-                both = replace(ranker, transitions=evaluator.inputs.transitions(added))
+                both = replace(ranker, transitions=Transitions(evaluator.chain, added))
                 row[f"weight {weight}"] = ndcg(rank_users(both, users, None))
             rows.append(row)
     return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +21,10 @@ from sidiff.evaluation.filters import allowed_items
 from sidiff.evaluation.metrics import level_means
 from sidiff.evaluation.settings import CONFIGURED, EvaluationParameters
 from sidiff.ranking.inputs import RankingInputs
-from sidiff.ranking.markov import Chain
+from sidiff.ranking.markov import Chain, Transitions
 from sidiff.ranking.methods import method_ranker, search_model
 from sidiff.ranking.results import Ranked, Results, result_frames
-from sidiff.ranking.settings import RankingParameters
+from sidiff.ranking.settings import WITH_TRANSITIONS, RankingParameters
 from sidiff.ranking.users import Users, rank_users
 from sidiff.reviews.sequences import Sequences, evaluation_samples, training_counts
 from sidiff.reviews.transitions import transition_counts
@@ -91,7 +92,6 @@ class Evaluator:
             residuals,
             lattice,
             allowed,
-            Chain.of(transition_counts(sequences), parameters.markov, self.device),
         )
         self.users = Users(
             sequences,
@@ -102,6 +102,12 @@ class Evaluator:
             parameters.users_per_batch,
             max_history,
         )
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The Markov chain of the training part; built at its first use."""
+        counts, markov = transition_counts(self.sequences), self.parameters.markov
+        return Chain.of(counts, markov, self.device)
 
     def ready(self) -> AbstractContextManager[Any]:
         """Context in which ``rank`` is called; one process needs no resources."""
@@ -118,14 +124,16 @@ class Evaluator:
 
         ``label`` names the progress bar; None shows none.
         """
-        parameters, inputs = self.parameters, self.inputs
+        parameters, inputs, transitions = self.parameters, self.inputs, None
         denoiser.precision = parameters.precision
+        if ranking.method == WITH_TRANSITIONS:
+            transitions = Transitions(self.chain, parameters.transitions)
         with cpu_threads(parameters.threads):
             ranker = method_ranker(
                 search_model(denoiser.to(self.device), inputs.items),
                 ranking,
                 inputs.catalogue,
-                inputs.transitions(parameters.transitions),
+                transitions,
             )
             return rank_users(
                 ranker,
