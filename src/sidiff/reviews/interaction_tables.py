@@ -65,11 +65,7 @@ def read(
         rejected = pl.DataFrame(schema=REJECTED)
         reasons: dict[str, int] = {}
         if counts["bad"]:
-            wrong = checked.filter(SET_ASIDE)
-            moved = wrong.filter(OTHER_ORDER).select(ROW).head(1).collect()
-            if len(moved):
-                raise other_order(path, moved.item())
-            rejected, reasons = _set_aside(path, wrong)
+            rejected, reasons = _set_aside(path, checked.filter(SET_ASIDE))
     rows, bad = counts.pop("rows"), counts.pop("bad")
     frame = checked.filter(good).select(INTERACTIONS.names())
     part = Ingested(frame, rejected, rows + bad, rows, bad)
@@ -80,6 +76,9 @@ def _set_aside(path: Path, wrong: pl.LazyFrame) -> tuple[pl.DataFrame, dict[str,
     """Return the first rows set aside, and the number of rows for each reason.
 
     Their text is the raw line if it was kept, else their ids and time.
+
+    Raises:
+        SidiffError: one is the header with its columns in another order.
     """
     shown = wrong.head(KEPT_ROWS).select(
         file=pl.lit(path.name),
@@ -87,9 +86,12 @@ def _set_aside(path: Path, wrong: pl.LazyFrame) -> tuple[pl.DataFrame, dict[str,
         reason=REASON,
         text=pl.coalesce(pl.col(LINE).str.slice(0, KEPT_TEXT), TEXT),
     )
-    rejected, counted = pl.collect_all(
-        [shown, wrong.group_by(REASON).len()], engine="streaming"
+    moved = wrong.select(pl.col(ROW).filter(OTHER_ORDER).min())
+    rejected, counted, first = pl.collect_all(
+        [shown, wrong.group_by(REASON).len(), moved], engine="streaming"
     )
+    if first.item() is not None:
+        raise other_order(path, first.item())
     return rejected, dict(counted.iter_rows())
 
 
