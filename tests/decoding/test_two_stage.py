@@ -16,10 +16,11 @@ from sidiff.decoding import cpd, one_pass, two_stage
 from sidiff.decoding.search import Search
 from sidiff.decoding.settings import DecodingParameters
 from sidiff.decoding.two_stage import most_confident
-from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from tests.decoding.catalogues import catalogue_of
 from tests.decoding.tables import USERS, TableModel, assert_same, listed
 from tests.settings import decoding
+
+from ..networks import digit_network
 
 DIGITS, CODES = 4, 3
 EVERY_SID = list(itertools.product(range(CODES), repeat=DIGITS))
@@ -119,22 +120,9 @@ def test_random_digits_are_open_and_each_paths_own(together, constraint) -> None
 @pytest.mark.parametrize(("warmup", "together"), [(0, 1), (4, 1), (1, 2), (2, 2)])
 def test_every_step_reads_the_row_of_the_digits_still_masked(warmup, together) -> None:
     """A real network: another row k changes the steps with k masked and no other."""
-    config = DenoiserConfig(
-        digits=4,
-        codebook_size=3,
-        max_history=5,
-        d_model=16,
-        heads=2,
-        d_ff=24,
-        encoder_layers=1,
-        decoder_layers=2,
-        dropout=0.0,
-        cross_pad="mask",
-        history_tokens="codes",
-        mask="shared",
-        difficulty_embedding=True,
-    )
-    model = Denoiser(config).initialize(torch.Generator().manual_seed(1)).eval()
+    shape = dict(max_history=5, d_ff=24, decoder_layers=2)
+    parts = dict(history_tokens="codes", mask="shared", difficulty_embedding=True)
+    model = digit_network(4, 3, seed=1, cross_pad="mask", **shape, **parts)
     history = torch.randint(
         3, (USERS, 5, 4), generator=torch.Generator().manual_seed(2)
     )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sidiff import reference
-from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
+from sidiff.diffusion.denoiser import Denoiser
 from sidiff.diffusion.noising import AMOUNTS, ORDERS, amounts, masked_digits, orders
 from sidiff.diffusion.noising.amounts import curriculum_chances, view_sizes
 from sidiff.diffusion.noising.context import NoisingContext, confidence_probe
@@ -18,6 +18,8 @@ from sidiff.diffusion.noising.orders import history_counts
 from sidiff.diffusion.settings import NoisingParameters
 from sidiff.errors import SidiffError
 from tests.settings import settings
+
+from ..networks import digit_network
 
 BATCH, DIGITS, CODES = 200, 4, 6
 
@@ -219,19 +221,8 @@ def test_history_counts_are_those_of_a_plain_count() -> None:
 @pytest.fixture
 def network() -> tuple[Denoiser, Tensor, Tensor, Tensor]:
     torch.manual_seed(0)
-    config = DenoiserConfig(
-        digits=DIGITS,
-        codebook_size=6,
-        max_history=10,
-        d_model=16,
-        heads=2,
-        d_ff=24,
-        encoder_layers=1,
-        decoder_layers=2,
-        dropout=0.5,
-        cross_pad="sink",
-    )
-    model = Denoiser(config).initialize(torch.Generator().manual_seed(1)).train()
+    shape = dict(d_ff=24, decoder_layers=2, dropout=0.5)
+    model = digit_network(DIGITS, 6, seed=1, **shape).train()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(6)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sidiff.decoding.catalogue import Catalogue
-from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
+from sidiff.diffusion.denoiser import Denoiser
 from sidiff.diffusion.joint import JointConfig, JointDenoiser
 from sidiff.errors import SidiffError
 from sidiff.evaluation.run import (
@@ -24,6 +24,8 @@ from sidiff.ranking.users import rank_users
 from sidiff.reviews.sequences import Sequences, training_counts
 from sidiff.sids.table import SidTable
 from tests import settings
+
+from ..networks import SHAPE, digit_network
 
 USERS, ITEMS, DIGITS, CODES = 40, 30, 3, 3
 RESIDUALS = np.arange(1, ITEMS + 1)
@@ -63,13 +65,7 @@ def joint() -> JointDenoiser:
     config = JointConfig(
         digits=DIGITS,
         codebook_size=CODES,
-        max_history=10,
-        d_model=16,
-        heads=2,
-        d_ff=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        dropout=0.0,
+        **SHAPE,
         residual_items=ITEMS,
         residual_dropout=0.0,
     )
@@ -84,19 +80,7 @@ def denoiser(request: pytest.FixtureRequest) -> Denoiser | JointDenoiser:
     """A network of each kind, with weights drawn by chance."""
     if request.param == "items":
         return joint()
-    config = DenoiserConfig(
-        digits=DIGITS,
-        codebook_size=CODES,
-        max_history=10,
-        d_model=16,
-        heads=2,
-        d_ff=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        dropout=0.0,
-        cross_pad="sink",
-    )
-    return Denoiser(config).initialize(torch.Generator().manual_seed(0)).eval()
+    return digit_network(DIGITS, CODES)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from sidiff import reference
 from sidiff.decoding.catalogue import Catalogue
-from sidiff.diffusion.denoiser import Denoiser, DenoiserConfig
 from sidiff.diffusion.histories import SampleBatch
 from sidiff.diffusion.joint import ItemTable, JointDenoiser, JointMemory
 from sidiff.errors import SidiffError
@@ -33,6 +32,8 @@ from tests.decoding.joint import (
 )
 from tests.ranking.test_items import drawn, literal_chain, literal_lists, markov, placed
 from tests.settings import decoding
+
+from ..networks import digit_network
 
 CPU = torch.device("cpu")
 SEEDS = [0, 1, 2]
@@ -185,19 +186,7 @@ def test_no_search_of_a_posterior_needs_a_constraint(beam: int, merge: str) -> N
 
 
 def test_a_network_of_digits_ranks_no_items() -> None:
-    config = DenoiserConfig(
-        digits=DIGITS,
-        codebook_size=CODES,
-        max_history=6,
-        d_model=8,
-        heads=2,
-        d_ff=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        dropout=0.0,
-        cross_pad="sink",
-    )
-    digits = Denoiser(config).initialize(torch.Generator().manual_seed(0)).eval()
+    digits = digit_network(DIGITS, CODES, max_history=6, d_model=8)
     table = shop()
     catalogue, _ = filtered(table, 0)
     found = search_model(digits, table)
