@@ -17,7 +17,7 @@ import polars as pl
 
 from sidiff.errors import SidiffError
 from sidiff.reviews.encodings import find_form, read_text
-from sidiff.reviews.lines import numbered_lines
+from sidiff.reviews.lines import decoded, numbered_lines
 from sidiff.reviews.streams import ACCOUNT, lazy
 from sidiff.reviews.values import id_text, plain_text
 
@@ -88,11 +88,10 @@ def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
 
 def _of_line(number: int, raw: bytes) -> list[Object]:
     """Return the objects of a line, or its fault."""
-    try:
-        text = raw.decode("utf-8").strip()
-    except UnicodeDecodeError:
-        shown = raw.decode("utf-8", errors="replace").strip()
-        return [(number, shown, "not UTF-8 text")]
+    text, fault = decoded(raw)
+    text = text.strip()
+    if fault is not None:
+        return [(number, text, fault)]
     found: list[Object] = []
     place = 0
     try:

@@ -54,6 +54,14 @@ def numbered_lines(
                 yield number, text
 
 
+def decoded(raw: bytes) -> tuple[str, str | None]:
+    """Decode a line, with U+FFFD for invalid bytes; also return the fault or None."""
+    try:
+        return raw.decode("utf-8"), None
+    except UnicodeDecodeError:
+        return raw.decode("utf-8", errors="replace"), "not UTF-8 text"
+
+
 def parse_line(raw: bytes) -> dict[str, Any]:
     """Parse the named fields of a line: JSON, or a Python literal (never evaluated).
 
@@ -62,10 +70,9 @@ def parse_line(raw: bytes) -> dict[str, Any]:
     """
     if len(raw) > LONGEST_LINE:
         raise MalformedLineError(f"longer than {LONGEST_LINE:,} bytes")
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise MalformedLineError("not UTF-8 text") from None
+    text, fault = decoded(raw)
+    if fault is not None:
+        raise MalformedLineError(fault)
     try:
         line = _STRICT.decode(text)
     except (ValueError, RecursionError) as error:

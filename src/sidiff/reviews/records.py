@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from sidiff.reviews.lines import LONGEST_LINE
+from sidiff.reviews.lines import LONGEST_LINE, decoded
 
 LONGEST_RECORD = 2**24
 """Characters of the longest row of several lines; beyond, its first mark is stray."""
@@ -248,11 +248,9 @@ class Records:
         number, raw = next(self._lines, (0, b""))
         if not number:
             return None
-        try:
-            text = raw.decode("utf-8")
-        except UnicodeDecodeError:
-            shown = raw.decode("utf-8", errors="replace").rstrip()
-            return number, shown, "not UTF-8 text"
+        text, fault = decoded(raw)
+        if fault is not None:
+            return number, text.rstrip(), fault
         long = len(raw) > LONGEST_LINE
         return number, text, f"longer than {LONGEST_LINE:,} bytes" if long else None
 
