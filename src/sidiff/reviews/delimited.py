@@ -25,7 +25,7 @@ import polars as pl
 from sidiff.reviews.encodings import TextForm, find_form
 from sidiff.reviews.lines import numbered_lines
 from sidiff.reviews.records import Records, Splitter
-from sidiff.reviews.streams import ACCOUNT, LINE, ROW, lazy, remembered
+from sidiff.reviews.streams import LINE, ROW, ROW_SCHEMA, lazy, remembered
 
 SEPARATORS = ",\t;|\x01"
 ROWS_PER_BLOCK = 2**14
@@ -201,7 +201,7 @@ def scan(path: Path) -> pl.LazyFrame:
             row_index_offset=1,
         )
         return rows.filter(~pl.all_horizontal(pl.col(*columns).is_null()))
-    schema = pl.Schema({**ACCOUNT, **columns})
+    schema = pl.Schema({**ROW_SCHEMA, **columns})
     nothing = [None] * len(columns)
 
     def frames() -> Iterator[pl.DataFrame]:
@@ -209,7 +209,7 @@ def scan(path: Path) -> pl.LazyFrame:
         while block := list(islice(read, ROWS_PER_BLOCK)):
             numbers, texts, fields, faults = zip(*block, strict=True)
             values = (row or nothing for row in fields)
-            account = [numbers, faults, texts]
-            yield pl.DataFrame([*account, *zip(*values, strict=True)], schema=schema)
+            marks = [numbers, faults, texts]
+            yield pl.DataFrame([*marks, *zip(*values, strict=True)], schema=schema)
 
     return lazy(frames, schema)

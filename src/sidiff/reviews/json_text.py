@@ -18,7 +18,7 @@ import polars as pl
 from sidiff.errors import SidiffError
 from sidiff.reviews.encodings import find_form, read_text
 from sidiff.reviews.lines import decoded, numbered_lines
-from sidiff.reviews.streams import ACCOUNT, lazy
+from sidiff.reviews.streams import ROW_SCHEMA, lazy
 from sidiff.reviews.values import id_text, plain_text
 
 ROWS_PER_BLOCK = 2**12
@@ -71,7 +71,7 @@ def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
         converts the ``ids`` and ``values.plain_text`` the ``others``.
     """
     rules = dict.fromkeys(others, plain_text) | dict.fromkeys(ids, id_text)
-    schema = pl.Schema({**ACCOUNT, **dict.fromkeys(rules, pl.String())})
+    schema = pl.Schema({**ROW_SCHEMA, **dict.fromkeys(rules, pl.String())})
 
     def frames() -> Iterator[pl.DataFrame]:
         for block in objects(path):

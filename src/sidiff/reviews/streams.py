@@ -16,7 +16,7 @@ FAULT = "parse error"
 """Reason why a row cannot be parsed; null for a good row."""
 LINE = "raw line"
 """Raw line of a row; null if it was not kept."""
-ACCOUNT = {ROW: pl.Int64(), FAULT: pl.String(), LINE: pl.String()}
+ROW_SCHEMA = {ROW: pl.Int64(), FAULT: pl.String(), LINE: pl.String()}
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from sidiff.errors import SidiffError
 from sidiff.reviews import delimited, json_text
-from sidiff.reviews.streams import ACCOUNT, ROW
+from sidiff.reviews.streams import ROW, ROW_SCHEMA
 
 _FORMATS = {
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
@@ -106,11 +106,11 @@ def scan(path: Path, ids: Sequence[str], others: Sequence[str]) -> pl.LazyFrame:
     else:
         rows = json_text.scan(path, ids, others)
     present = rows.collect_schema()
-    account = [
+    marks = [
         pl.col(name).cast(dtype) if name in present else pl.lit(None, dtype).alias(name)
-        for name, dtype in ACCOUNT.items()
+        for name, dtype in ROW_SCHEMA.items()
     ]
-    return rows.select(*account, *columns)
+    return rows.select(*marks, *columns)
 
 
 def other_order(path: Path, row: int) -> SidiffError:
