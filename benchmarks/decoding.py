@@ -205,7 +205,6 @@ class Ours:
         self.samples = evaluation_samples(shop.sequences, "test", MAX_HISTORY)
         cpu = torch.device("cpu")
         residuals = np.arange(1, len(shop.table.codes) + 1)
-        self.histories = Histories(shop.sequences, shop.table.codes, residuals, cpu)
         evaluation = inputs.default_evaluation()
         ranking = RankingInputs.build(
             shop.table,
@@ -214,6 +213,7 @@ class Ours:
             residuals,
             chain=Chain.of(transition_counts(shop.sequences), evaluation.markov, cpu),
         )
+        self.histories = Histories(shop.sequences, ranking.items)
         self.catalogue = ranking.catalogue
         self.users = Users(
             shop.sequences, ranking.items, self.samples, TOP, False, users_per_batch

@@ -52,7 +52,7 @@ from benchmarks.common import (
 )
 from sidiff.decoding.posterior import Posterior
 from sidiff.diffusion.histories import Histories, residual_rows
-from sidiff.diffusion.joint import JointDenoiser
+from sidiff.diffusion.joint import ItemTable, JointDenoiser
 from sidiff.onednn import product
 from sidiff.reviews.sequences import evaluation_samples
 
@@ -183,12 +183,12 @@ def trained(settings: Any, options: ArgumentParser) -> Row:
     if not isinstance(network, JointDenoiser):
         options.error(f"{settings.denoiser} has no posterior over items")
     rows = residual_rows(known, shop.table.item_ids)
-    cpu = torch.device("cpu")
-    histories = Histories(shop.sequences, shop.table.codes, rows, cpu)
-    posterior = Posterior(network, histories.table)
+    items = ItemTable.of(shop.table.codes, rows, torch.device("cpu"))
+    histories = Histories(shop.sequences, items)
+    posterior = Posterior(network, items)
     samples = evaluation_samples(shop.sequences, "test", network.config.max_history)
     hidden = posterior.encode(histories.gather(torch.from_numpy(samples))).users
-    residuals = product(hidden, network.residual_vectors(histories.table.residuals))
+    residuals = product(hidden, network.residual_vectors(items.residuals))
     energies = product(hidden, posterior.vectors)
     log_p = energies.log_softmax(1)
     spread = (log_p.exp() * -log_p).sum(1).exp() / energies.shape[1]

@@ -21,6 +21,7 @@ from sidiff.baselines.settings import BaselinesParameters
 from sidiff.decoding.keys import SidIndex
 from sidiff.diffusion.denoiser import DenoiserConfig
 from sidiff.diffusion.histories import Histories, SampleBatch
+from sidiff.diffusion.joint import ItemTable
 from sidiff.diffusion.objective import Loss
 from sidiff.evaluation.metrics import expected_item_metrics
 from sidiff.ranking.inputs import RankingInputs
@@ -51,7 +52,7 @@ class AutoregressiveTask(BaselineTask):
         super().__init__(
             label,
             model,
-            Histories(sequences, table.codes, None, inputs.device),
+            Histories(sequences, ItemTable.of(table.codes, None, inputs.device)),
             validation_samples(sequences, inputs.max_history, settings.max_users, seed),
             settings.users_per_batch,
         )

@@ -30,6 +30,7 @@ from sidiff.diffusion.blocks import BlockShape, EncoderLayer, log_mask
 from sidiff.diffusion.dropout import Dropout
 from sidiff.diffusion.histories import Histories, HistoryBatch, Positions, SampleBatch
 from sidiff.diffusion.item_softmax import gated, item_softmax_loss, repeat_additions
+from sidiff.diffusion.joint import ItemTable
 from sidiff.diffusion.objective import Loss
 from sidiff.errors import SidiffError
 from sidiff.onednn import product
@@ -122,7 +123,7 @@ class SasRecTask(BaselineTask):
     ) -> None:
         """Prepare the data; ``validation`` is ``(U, 3)``: user, start, end."""
         no_codes = np.zeros((sequences.n_items, 0), dtype=np.int64)
-        histories = Histories(sequences, no_codes, None, device)
+        histories = Histories(sequences, ItemTable.of(no_codes, None, device))
         super().__init__(label, model, histories, validation, users_per_batch)
         self.sasrec = model
 

@@ -75,28 +75,14 @@ class Positions(NamedTuple):
 
 
 class Histories:
-    """Items of all users and the SID table on one device."""
+    """The sequences of all users, with the codes of their items, on one device."""
 
-    def __init__(
-        self,
-        sequences: Sequences,
-        codes: NDArray[np.integer],
-        residuals: NDArray[np.int64] | None,
-        device: torch.device,
-    ) -> None:
-        """Move the data to ``device``.
-
-        Args:
-            sequences: the users' items.
-            codes: ``(N, L)``.
-            residuals: row of each item in a network's table of residuals, 0 for none,
-                ``(N,)``; None for a network without such a table.
-            device: of the batches.
-        """
-        self.device = device
+    def __init__(self, sequences: Sequences, table: ItemTable) -> None:
+        """Move the sequences to the device of ``table``."""
+        self.table, self.device = table, table.codes.device
+        device = self.device
         self.items = torch.from_numpy(sequences.items.astype(np.int64)).to(device)
         self.offsets = torch.from_numpy(sequences.offsets.astype(np.int64)).to(device)
-        self.table = ItemTable.of(codes, residuals, device)
 
     def gather(self, samples: Tensor) -> SampleBatch:
         """Histories and targets of ``samples`` ``(B, 3)``: user, start, end.

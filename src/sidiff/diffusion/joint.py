@@ -72,7 +72,14 @@ class ItemTable:
         residuals: NDArray[np.int64] | None,
         device: torch.device,
     ) -> ItemTable:
-        """The items with these codes on a device; ``residuals``: None for all 0."""
+        """Move the items to a device.
+
+        Args:
+            codes: ``(N, L)``.
+            residuals: row of each item in a network's table of residuals, 0 for none,
+                ``(N,)``; None for a network without such a table.
+            device: of the tensors.
+        """
         if residuals is None:
             residuals = np.zeros(len(codes), dtype=np.int64)
         return cls(

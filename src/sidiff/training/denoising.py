@@ -171,8 +171,8 @@ class DenoiserTask(Task):
             known = sequences.item_ids.filter(pl.Series(residual_items))
             self.known_items = known.to_list()
         rows = residual_rows(self.known_items, sequences.item_ids)
-        self.histories = Histories(sequences, table.codes, rows, device)
         inputs = RankingInputs.build(table, training_counts(sequences), device, rows)
+        self.histories = Histories(sequences, inputs.items)
         self.groups, self.catalogue = table.groups(), inputs.catalogue
         validation = parameters.validation
         chosen = validation_samples(

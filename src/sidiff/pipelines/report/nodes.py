@@ -74,15 +74,16 @@ def encode_user(
     import torch
 
     from sidiff.diffusion.histories import Histories, residual_rows
+    from sidiff.diffusion.joint import ItemTable
     from sidiff.diffusion.networks import network_from_saved
     from sidiff.ranking.methods import search_model
 
     table = SidTable.from_frame(sid_table)
     check_trained_on(denoiser, table)
     rows = residual_rows(denoiser.metadata.get("known_items", []), table.item_ids)
-    cpu = torch.device("cpu")
-    histories = Histories(to_sequences(sequences, catalogue), table.codes, rows, cpu)
-    searched, encode = search_model(network_from_saved(*denoiser), histories.table)
+    items = ItemTable.of(table.codes, rows, torch.device("cpu"))
+    histories = Histories(to_sequences(sequences, catalogue), items)
+    searched, encode = search_model(network_from_saved(*denoiser), items)
     end = len(sequences["items"][user]) - 1
     start = max(0, end - int(denoiser.metadata["max_history"]))
     batch = histories.gather(torch.tensor([[user, start, end]]))
